@@ -1,0 +1,41 @@
+# Four verbs, the same in CI: run, test, lint, bench. Each does its own set-up.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install run demo test lint bench lock clean
+
+help:  ## Show what each target does
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/.installed  ## Make the virtual environment from the hashed lock
+
+.venv/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: install  ## Serve on 127.0.0.1:8888, everything in one process, data in ./data
+	$(BIN)/meterport serve
+
+demo: install  ## Meter 336,776 flights and print each carrier's usage per month
+	$(BIN)/python examples/flights.py
+
+test: install  ## Run the tests
+	$(BIN)/python -m pytest
+
+lint: install  ## ruff, mypy (strict), the import arrows
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## Run the benchmarks
+	$(BIN)/python -m benchmarks
+
+lock:  ## Resolve the dependencies anew into requirements.lock (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --prerelease=if-necessary-or-explicit \
+	  --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements.lock
+
+clean:  ## Remove what install and run made
+	rm -rf .venv data dist

@@ -1,0 +1,229 @@
+"""CloudEvents JSON to events: decoding and every rule an event keeps before it is metered.
+
+Owns: what a valid event is. The HTTP routes and the consumer of the log decode with the same code, so that what was
+accepted with 204 is what is stored. `data` is kept as the bytes that were sent.
+Limits: attributes of 2,048 bytes, nesting of 500 levels, numbers a double can hold (the engine's JSON parser reads
+nothing of a document with a larger one), times of a configured span.
+Source: CloudEvents 1.0 JSON format; docs/contract.md "Events".
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import orjson
+
+from engine.clock import milliseconds
+from engine.errors import InvalidEvent
+from engine.events import Event, event_key
+from engine.settings import IngestSettings
+
+ATTRIBUTE_BYTES = 2048
+NESTING = 500
+_LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are computed for
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_EXTENSION = re.compile(r"[a-z0-9]+\Z")
+_LARGE_NUMBER = re.compile(rb"[eE]\+?\d{3}|\d{290}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """A CloudEvent without extensions: nearly all of them; the rest takes the slower way through `_Open`."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    specversion: str
+    time: str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"")
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+
+
+class _Open(_Envelope, forbid_unknown_fields=False):
+    """The same with extensions left aside."""
+
+
+_closed_decoder = msgspec.json.Decoder(_Envelope)
+_open_decoder = msgspec.json.Decoder(_Open)
+_attributes_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_CORE = frozenset(_Envelope.__struct_fields__) - {"datacontenttype", "dataschema"}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """The times events may have: from `earliest_ms` on, and at most `future_ms` after they arrived."""
+
+    earliest_ms: int
+    future_ms: int
+
+    @classmethod
+    def of(cls, settings: IngestSettings) -> "TimeSpan":
+        return cls(milliseconds(datetime.fromisoformat(settings.earliest_time)), settings.future_seconds * 1000)
+
+
+def split_batch(body: bytes) -> list[bytes]:
+    """Return the JSON text of each event of a JSON array, as sent. Raises: InvalidEvent: it is not a JSON array."""
+    try:
+        return [bytes(item) for item in _batch_decoder.decode(body)]
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"not a JSON array of events: {error}") from None
+
+
+def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, span: TimeSpan) -> Event:
+    """Decode one structured-mode CloudEvent.
+
+    Args: arrived_ms: when the log took it; the event's time if it has none, and what "future" is measured from.
+    Raises: InvalidEvent: the reason, and the attribute at fault.
+    """
+    envelope, extensions = _envelope(value)
+    if envelope.specversion not in {"1.0", "0.3"}:
+        raise InvalidEvent(f"specversion must be 1.0, not {envelope.specversion!r}", "specversion")
+    for name in ("id", "source", "type", "subject"):
+        _check_attribute(name, getattr(envelope, name))
+    if envelope.datacontenttype is not None and not _is_json(envelope.datacontenttype):
+        raise InvalidEvent("datacontenttype must be application/json", "datacontenttype")
+    time_ms = arrived_ms if envelope.time is None else _time(envelope.time)
+    if time_ms < span.earliest_ms:
+        raise InvalidEvent("time is before the earliest time taken", "time")
+    if time_ms > arrived_ms + span.future_ms or time_ms >= _LATEST_MS:
+        raise InvalidEvent("time is too far in the future", "time")
+    return Event(
+        envelope.id,
+        envelope.source,
+        envelope.type,
+        envelope.subject,
+        time_ms,
+        _data(bytes(envelope.data)),
+        extensions,
+        arrived_ms,
+        partition,
+        offset,
+        event_key(envelope.source, envelope.id),
+    )
+
+
+def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    try:
+        envelope = _closed_decoder.decode(value)
+        if envelope.datacontenttype is None and envelope.dataschema is None:
+            return envelope, b""
+    except (msgspec.ValidationError, RecursionError):
+        pass  # extensions or a real fault: the open decoder tells them apart
+    except msgspec.DecodeError as error:
+        raise InvalidEvent(f"not JSON: {error}") from None
+    try:
+        return _open_decoder.decode(value), _extensions(value)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent(_plain(str(error)), _field(str(error))) from None
+    except msgspec.DecodeError as error:
+        raise InvalidEvent(f"not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidEvent(f"nested deeper than {NESTING} levels") from None
+
+
+def _extensions(value: bytes) -> bytes:
+    attributes = _attributes_decoder.decode(value)
+    kept: dict[str, Any] = {}
+    for name, raw in attributes.items():
+        if name in _CORE:
+            continue
+        if not _EXTENSION.match(name):
+            raise InvalidEvent(f"attribute name {name!r} must be lower-case letters and digits", name)
+        if len(raw) > ATTRIBUTE_BYTES:
+            raise InvalidEvent(f"{name} is longer than {ATTRIBUTE_BYTES} bytes", name)
+        decoded = _loads(bytes(raw), name)
+        if isinstance(decoded, dict | list):
+            raise InvalidEvent(f"{name} must be a string, a number, a boolean or null", name)
+        if decoded is not None:
+            kept[name] = decoded
+    return orjson.dumps(kept) if kept else b""
+
+
+def _check_attribute(name: str, text: str) -> None:
+    if not text:
+        raise InvalidEvent(f"{name} must not be empty", name)
+    if len(text) > ATTRIBUTE_BYTES // 4 and len(text.encode("utf-8", "replace")) > ATTRIBUTE_BYTES:
+        raise InvalidEvent(f"{name} is longer than {ATTRIBUTE_BYTES} bytes", name)
+    if not text.isprintable() and _CONTROL.search(text):
+        raise InvalidEvent(f"{name} holds a control character", name)
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type.split(";")[0].strip().lower() == "application/json"
+
+
+def _time(text: str) -> int:
+    if not _RFC3339.match(text):
+        raise InvalidEvent("time must be an RFC 3339 timestamp with an offset", "time")
+    try:
+        at = datetime.fromisoformat(text.upper())
+        delta = at - _EPOCH
+    except (ValueError, OverflowError) as error:
+        raise InvalidEvent(f"time is no instant: {error}", "time") from None
+    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+def _data(data: bytes) -> bytes:
+    if not data or data == b"null":
+        return data
+    if not data.startswith(b"{"):
+        raise InvalidEvent("data must be a JSON object or null", "data")
+    if data.count(b"{") + data.count(b"[") > NESTING and _depth(data) > NESTING:
+        raise InvalidEvent(f"data is nested deeper than {NESTING} levels", "data")
+    parsed = _loads(data, "data")
+    if _LARGE_NUMBER.search(data) and _has_infinity(parsed):
+        raise InvalidEvent("data holds a number no double can hold", "data")
+    return data
+
+
+def _loads(text: bytes, name: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise InvalidEvent(f"{name} is not JSON: {error}", name) from None
+
+
+def _depth(data: bytes) -> int:
+    """Return how deeply JSON text nests; brackets inside strings do not count."""
+    deepest = depth = 0
+    for byte in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _has_infinity(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_infinity(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_has_infinity(item) for item in value)
+    return isinstance(value, float) and value in {float("inf"), float("-inf")}
+
+
+def _plain(message: str) -> str:
+    """Turn the decoder's words into ours: `Object missing required field `id`` → `id is missing`."""
+    missing = re.match(r"Object missing required field `(\w+)`", message)
+    if missing:
+        return f"{missing[1]} is missing"
+    wrong = re.match(r"Expected `(.+?)`, got `(\w+)` - at `\$\.(\w+)`", message)
+    if wrong:
+        return f"{wrong[3]} must be {wrong[1].removesuffix(' | null')}, not {wrong[2]}"
+    return "an event must be a JSON object" if "got `" in message else message
+
+
+def _field(message: str) -> str | None:
+    found = re.search(r"required field `(\w+)`", message) or re.search(r"at `\$\.(\w+)`", message)
+    return found[1] if found else None

@@ -1,0 +1,145 @@
+"""Every error Meterport raises on purpose, and what each asks of whoever catches it.
+
+    MeterportError
+    ├── Refused                 never retry: the request itself is wrong
+    │   ├── InvalidRequest      a parameter, a body, a query
+    │   ├── InvalidEvent        one record or event; becomes a dead letter or a 400
+    │   ├── InvalidMeter        a meter definition
+    │   ├── TooLarge            a body over the limit
+    │   ├── NotFound
+    │   ├── Conflict
+    │   └── Unauthorized        no key or token, or one that is not accepted
+    ├── Unavailable             retry later: nothing is wrong with the request
+    │   ├── StoreUnavailable    ClickHouse refuses, stalls or is busy
+    │   ├── LogUnavailable      the event log cannot be written
+    │   └── LogFull             the event log holds as many bytes as it may
+    ├── StoreError              ClickHouse refused a statement; `code` of ClickHouse inside
+    └── Fatal                   stop the process: going on would lose or double usage
+        ├── ConfigurationError  exit status 78
+        ├── DataDirectoryInUse
+        ├── StoreMisconfigured
+        └── TooManyDeadLetters
+
+Each leaf has a public kebab-case `code`. HTTP status codes are in api/problems.py, nowhere else.
+"""
+
+from typing import ClassVar
+
+
+class MeterportError(Exception):
+    """Root of the tree. `str(error)` is fit to be shown to whoever made the request."""
+
+    code: ClassVar[str] = "error"
+
+
+class Refused(MeterportError):
+    """The request is wrong and stays wrong."""
+
+
+class InvalidRequest(Refused):
+    """A parameter, body or query is wrong; the message names it."""
+
+    code = "invalid-request"
+
+
+class InvalidEvent(Refused):
+    """One event cannot be metered. `field` is the CloudEvents attribute at fault, or None for the whole."""
+
+    code = "invalid-event"
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidMeter(Refused):
+    """A meter definition is wrong; one problem a line."""
+
+    code = "invalid-meter"
+
+
+class TooLarge(Refused):
+    """A body is over the configured limit."""
+
+    code = "body-too-large"
+
+
+class NotFound(Refused):
+    """No such thing."""
+
+    code = "not-found"
+
+
+class Conflict(Refused):
+    """It exists already, or something holds it."""
+
+    code = "conflict"
+
+
+class Unauthorized(Refused):
+    """No key or token was given, or one that is not accepted."""
+
+    code = "unauthorized"
+
+
+class Unavailable(MeterportError):
+    """Try again later."""
+
+
+class StoreUnavailable(Unavailable):
+    """ClickHouse refuses, stalls or is busy."""
+
+    code = "store-unavailable"
+
+
+class LogUnavailable(Unavailable):
+    """The event log cannot be written."""
+
+    code = "log-unavailable"
+
+
+class LogFull(Unavailable):
+    """The event log holds as many bytes as it may; ingest is behind."""
+
+    code = "log-full"
+
+
+class StoreError(MeterportError):
+    """ClickHouse refused a statement.
+
+    Args: engine_code: the number ClickHouse gives (60 is UNKNOWN_TABLE); None when it gave none.
+    """
+
+    code = "store-error"
+
+    def __init__(self, message: str, engine_code: int | None = None) -> None:
+        super().__init__(message)
+        self.engine_code = engine_code
+
+
+class Fatal(MeterportError):
+    """Stop the process."""
+
+
+class ConfigurationError(Fatal):
+    """A setting is missing or wrong; the message names it in one line."""
+
+    code = "configuration-error"
+
+
+class DataDirectoryInUse(Fatal):
+    """Another process works on this data directory."""
+
+    code = "data-directory-in-use"
+
+
+class StoreMisconfigured(Fatal):
+    """ClickHouse does not keep to what exactly-once ingest needs of it."""
+
+    code = "store-misconfigured"
+
+
+class TooManyDeadLetters(Fatal):
+    """So many records cannot be read that a fault upstream is likelier than so many bad records."""
+
+    code = "too-many-dead-letters"

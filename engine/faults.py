@@ -1,0 +1,50 @@
+"""Named points at which a crash test can have the process killed from outside.
+
+The setting `fault` (METERPORT_FAULT=point:n) arms one: the n-th time it is passed the process gets SIGKILL, as a
+power cut would do it: nothing is flushed, no handler runs. Unarmed, a point costs one comparison.
+"""
+
+import os
+import signal
+from typing import Literal, get_args
+
+from engine.errors import ConfigurationError
+
+Point = Literal[
+    "log.before-commit",
+    "log.after-commit",
+    "ingest.before-plan",
+    "ingest.after-plan",
+    "ingest.after-dead-letters",
+    "ingest.after-insert",
+    "ingest.after-acknowledge",
+    "meter.after-registered",
+    "meter.after-tables",
+    "meter.after-views",
+    "meter.after-delete",
+    "fill.before-piece",
+    "fill.after-piece",
+    "fill.before-ready",
+]
+POINTS: tuple[Point, ...] = get_args(Point)
+
+
+class _Armed:
+    point = ""
+    left = 0
+
+
+def arm(fault: str) -> None:
+    """Arm `point:n`; an empty text disarms. Raises: ConfigurationError."""
+    point, _, times = fault.partition(":")
+    if fault and (point not in POINTS or not (times or "1").isdigit()):
+        raise ConfigurationError(f"fault: {fault!r} is not one of {', '.join(POINTS)}, with :n behind it")
+    _Armed.point, _Armed.left = point, int(times or 1) if fault else 0
+
+
+def passing(point: Point) -> None:
+    """Say that the process is at `point`; does not return if it is armed and its time has come."""
+    if point == _Armed.point:
+        _Armed.left -= 1
+        if _Armed.left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,53 @@
+"""RFC 3339 timestamps to the nanosecond, with the offset they were given in.
+
+datetime stops at microseconds and forgets how many digits there were; bounds of a query are compared as given.
+Source: RFC 3339 section 5.6.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+NANOS = 1_000_000_000
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Instant:
+    """`nanos` since 1970-01-01T00:00:00Z, and the offset in seconds it was written with."""
+
+    nanos: int
+    offset_seconds: int = 0
+
+    @property
+    def ceil_milliseconds(self) -> int:
+        """The first whole millisecond not before the instant: times kept to the millisecond compare alike to it."""
+        return -(-self.nanos // 1_000_000)
+
+    @property
+    def text(self) -> str:
+        """RFC 3339 with the original offset, trailing zeros of the fraction trimmed."""
+        zone = UTC if self.offset_seconds == 0 else timezone(timedelta(seconds=self.offset_seconds))
+        seconds, nanos = divmod(self.nanos, NANOS)
+        at = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).astimezone(zone)
+        fraction = f".{nanos:09d}".rstrip("0") if nanos else ""
+        offset = "Z" if self.offset_seconds == 0 else at.isoformat()[-6:]
+        return f"{at:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + offset
+
+
+def parse_instant(text: str) -> Instant:
+    """Return the instant an RFC 3339 text names; digits past the ninth are cut.
+
+    Raises: ValueError: it is not RFC 3339, or has no offset.
+    """
+    match = _RFC3339.match(text)
+    if not match:
+        raise ValueError("not an RFC 3339 timestamp with an offset")
+    date, clock, fraction, zone = match.groups()
+    at = datetime.fromisoformat(f"{date}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+    offset = at.utcoffset() or timedelta()
+    delta = at - datetime(1970, 1, 1, tzinfo=UTC)
+    nanos = (delta.days * 86_400 + delta.seconds) * NANOS + int((fraction or "").ljust(9, "0"))
+    return Instant(nanos, round(offset.total_seconds()))

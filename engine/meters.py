@@ -1,0 +1,277 @@
+"""What a meter is: its definition, the rules a definition keeps, and what each aggregation stores and answers.
+
+Owns: `MeterDefinition` (what a user writes), `Meter` (one version of it in the registry), `AGGREGATIONS`.
+A meter's tables are named for a hash of its definition, so a changed meter never meets its old rows.
+Source: docs/contract.md, "Meters"; docs/design.md R9, R12, R14.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from engine.errors import InvalidMeter
+
+SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
+_KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
+RESERVED_KEYS = frozenset({"subject", "customer_id"})
+MAX_GROUP_BY = 30
+
+
+class Aggregation(StrEnum):
+    """How a meter turns events into usage."""
+
+    SUM = "SUM"
+    COUNT = "COUNT"
+    AVG = "AVG"
+    MIN = "MIN"
+    MAX = "MAX"
+    UNIQUE_COUNT = "UNIQUE_COUNT"
+    LATEST = "LATEST"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a rollup.
+
+    `from_events` builds it from extracted events (`value` is the number, `text` the text at the value property),
+    `from_rollup` from rows of the same column in a finer grain.
+    """
+
+    name: str
+    type: str
+    from_events: str
+    from_rollup: str
+
+
+@dataclass(frozen=True, slots=True)
+class AggregationSpec:
+    """What an aggregation keeps per rollup row, and how rows are merged into an answer.
+
+    `present` is the condition under which a window has a value at all; None: always.
+    """
+
+    columns: tuple[Column, ...]
+    value: str
+    present: str | None
+
+
+_NUMBER = "Decimal(76, 19)"
+_TOTALS = (
+    Column(
+        "total",
+        f"SimpleAggregateFunction(sum, {_NUMBER})",
+        "sum(ifNull(value, toDecimal256(0, 19)))",
+        "sum(finer.total)",
+    ),
+    Column("valued", "SimpleAggregateFunction(sum, UInt64)", "count(value)", "sum(finer.valued)"),
+)
+
+
+def _extreme(function: str) -> AggregationSpec:
+    kind = f"SimpleAggregateFunction({function}, Nullable({_NUMBER}))"
+    column = Column("extreme", kind, f"{function}(value)", f"{function}(finer.extreme)")
+    return AggregationSpec((column,), f"{function}(extreme)", "isNotNull(usage)")
+
+
+AGGREGATIONS: Mapping[Aggregation, AggregationSpec] = {
+    Aggregation.COUNT: AggregationSpec(
+        (Column("n", "SimpleAggregateFunction(sum, UInt64)", "count()", "sum(finer.n)"),), "sum(n)", None
+    ),
+    Aggregation.SUM: AggregationSpec(_TOTALS, "sum(total)", "sum(valued) > 0"),
+    Aggregation.AVG: AggregationSpec(
+        _TOTALS,
+        "if(sum(valued) > 0, divideDecimal(sum(total), toDecimal256(greatest(sum(valued), 1), 0), 19), NULL)",
+        "sum(valued) > 0",
+    ),
+    Aggregation.MIN: _extreme("min"),
+    Aggregation.MAX: _extreme("max"),
+    Aggregation.UNIQUE_COUNT: AggregationSpec(
+        (
+            Column(
+                "texts",
+                "AggregateFunction(uniqExact, Nullable(String))",
+                "uniqExactState(nullIf(text, 'null'))",
+                "uniqExactMergeState(finer.texts)",
+            ),
+        ),
+        "uniqExactMerge(texts)",
+        None,
+    ),
+    Aggregation.LATEST: AggregationSpec(
+        (
+            Column(
+                "latest",
+                f"AggregateFunction(argMax, Nullable({_NUMBER}), Tuple(DateTime64(3, 'UTC'), Int32, Int64))",
+                "argMaxState(value, (time, log_partition, log_offset))",
+                "argMaxMergeState(finer.latest)",
+            ),
+        ),
+        "argMaxMerge(latest)",
+        "isNotNull(usage)",
+    ),
+}
+
+
+def _aware(at: datetime) -> datetime:
+    if at.tzinfo is None:
+        raise ValueError("must carry a time zone offset")
+    return at
+
+
+class MeterDefinition(BaseModel):
+    """A meter as a user writes it, in YAML or JSON. Field names are the API's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    slug: str = Field(min_length=1, max_length=64)
+    name: str = Field(default="", max_length=256)
+    description: str | None = Field(default=None, max_length=1024)
+    aggregation: Aggregation
+    eventType: str = Field(min_length=1, max_length=2048)  # noqa: N815
+    eventFrom: Annotated[datetime, AfterValidator(_aware)] | None = None  # noqa: N815
+    valueProperty: str | None = None  # noqa: N815
+    groupBy: dict[str, str] = Field(default_factory=dict)  # noqa: N815
+    metadata: dict[str, str] | None = None
+
+    @field_validator("slug")
+    @classmethod
+    def _slug(cls, slug: str) -> str:
+        if not SLUG.match(slug):
+            raise ValueError("slug must be lower-case letters and digits, joined by single underscores")
+        return slug
+
+    @field_validator("groupBy", mode="before")
+    @classmethod
+    def _no_group_by(cls, group_by: Any) -> Any:
+        return {} if group_by is None else group_by
+
+    @model_validator(mode="after")
+    def _rules(self) -> "MeterDefinition":
+        problems = [*self._text_problems(), *self._value_problems(), *self._group_by_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        if not self.name:
+            object.__setattr__(self, "name", self.slug)
+        return self
+
+    def _text_problems(self) -> list[str]:
+        return ["description must not be empty string"] if self.description == "" else []
+
+    def _value_problems(self) -> list[str]:
+        prefix = "invalid meter aggregation: meter value property"
+        if self.aggregation is Aggregation.COUNT:
+            return [] if self.valueProperty is None else [f"{prefix} is not allowed when the aggregation is count"]
+        if self.valueProperty is None:
+            return [f"{prefix} is required when the aggregation is not count"]
+        if not self.valueProperty:
+            return [f"{prefix} cannot be empty when the aggregation is not count"]
+        return [] if self.valueProperty.startswith("$") else [f"{prefix} must start with $"]
+
+    def _group_by_problems(self) -> list[str]:
+        prefix = "invalid meter group by: meter group by"
+        if len(self.groupBy) > MAX_GROUP_BY:
+            return [f"{prefix} has more than {MAX_GROUP_BY} keys"]
+        for key, path in self.groupBy.items():
+            if not path.startswith("$"):
+                return [f"{prefix} value must start with $ for key {key}"]
+            if not key:
+                return [f"{prefix} key cannot be empty"]
+            if not _KEY.match(key):
+                return [f"{prefix} key {key} is invalid, only alphanumeric and underscore characters are allowed"]
+            if key in RESERVED_KEYS:
+                return [f"{prefix} key {key} is reserved"]
+            if path == self.valueProperty:
+                return [f"{prefix} value {key} cannot be the same as value property"]
+        return []
+
+    @property
+    def paths(self) -> list[str]:
+        """Every JSONPath of the definition."""
+        return [*([self.valueProperty] if self.valueProperty else []), *self.groupBy.values()]
+
+    @property
+    def counted(self) -> tuple[object, ...]:
+        """The part of the definition that decides what is counted; the rest is display."""
+        return (self.slug, self.aggregation, self.eventType, self.eventFrom, self.valueProperty, self.groupBy)
+
+
+def parse_definition(body: object) -> MeterDefinition:
+    """Return the definition a JSON or YAML body holds.
+
+    Raises: InvalidMeter: every rule it breaks, one a line.
+    """
+    try:
+        return MeterDefinition.model_validate(body)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            message = problem["msg"].removeprefix("Value error, ")
+            where = ".".join(str(part) for part in problem["loc"])
+            lines.append(f"{where}: {message}" if where else message)
+        raise InvalidMeter("\n".join(lines)) from None
+
+
+class MeterState(StrEnum):
+    """How far a meter's rollup is. Only a READY rollup answers queries; before that, events do."""
+
+    CREATING = "creating"
+    FILLING = "filling"
+    READY = "ready"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One version of a meter in the registry.
+
+    `rollup` names its tables (`<rollup>_minute`, …). `visible_from`: the views take events stored from then on.
+    `filled_to`: events stored before `visible_from` are in the rollup up to this event time.
+    """
+
+    id: str
+    version: int
+    definition: MeterDefinition
+    state: MeterState
+    rollup: str
+    visible_from: datetime
+    filled_to: datetime
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    @property
+    def slug(self) -> str:
+        return self.definition.slug
+
+    @property
+    def spec(self) -> AggregationSpec:
+        return AGGREGATIONS[self.definition.aggregation]
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """The group-by keys in the order of the rollup's columns d0, d1, …"""
+        return tuple(sorted(self.definition.groupBy))
+
+    def dimension(self, key: str) -> str:
+        """Return the rollup column of a group-by key. Raises: KeyError."""
+        try:
+            return f"d{self.dimensions.index(key)}"
+        except ValueError:
+            raise KeyError(key) from None
+
+    def table(self, grain: str) -> str:
+        """Return the table of a grain: minute, quarter or day."""
+        return f"{self.rollup}_{grain}"
+
+
+def rollup_name(definition: MeterDefinition, visible_from: datetime) -> str:
+    """Return the prefix of a rollup's tables: the slug for people, a hash of what is counted and since when."""
+    digest = hashlib.sha256(orjson.dumps([repr(definition.counted), visible_from.isoformat()])).hexdigest()
+    return f"meter_{definition.slug}_{digest[:8]}"

@@ -1,0 +1,45 @@
+"""Every metric: type, unit, labels, and what it tells. Nothing else creates metrics.
+
+Names follow Prometheus: base units, `_total` on counters. Source: docs/operations.md lists them for operators.
+"""
+
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+EVENTS_ACCEPTED = Counter("meterport_events_accepted_total", "Events made durable and answered 204.", registry=REGISTRY)
+EVENTS_STORED = Counter("meterport_events_stored_total", "Events inserted into the store, once each.", registry=REGISTRY)
+EVENTS_DUPLICATE = Counter(
+    "meterport_events_duplicate_total", "Events dropped because their (source, id) is stored already.", registry=REGISTRY
+)
+DEAD_LETTERS = Counter("meterport_dead_letters_total", "Records that could not become an event.", registry=REGISTRY)
+BLOCKS = Counter("meterport_blocks_total", "Blocks inserted.", registry=REGISTRY)
+INSERT_FAILURES = Counter(
+    "meterport_insert_failures_total", "Inserts that failed and are tried again under the same token.", registry=REGISTRY
+)
+Phase = Literal["poll", "decode", "deduplicate", "plan", "insert", "acknowledge", "paused"]
+INGEST_SECONDS = Counter(
+    "meterport_ingest_phase_seconds_total", "Where ingest spends its time.", ["phase"], registry=REGISTRY
+)
+LOG_RECORDS = Gauge("meterport_log_records", "Records in the log that are not stored yet: the lag.", registry=REGISTRY)
+LOG_BYTES = Gauge("meterport_log_bytes", "Bytes of these records.", registry=REGISTRY)
+DELAY = Histogram(
+    "meterport_event_delay_seconds", "From an event's arrival in the log to its usage being visible.",
+    buckets=_SECONDS, registry=REGISTRY,
+)  # fmt: skip
+QUERIES = Counter(
+    "meterport_usage_queries_total",
+    "Usage queries by the grains that answered; raw alone is an unfilled meter, or bounds within one minute.",
+    ["grains"], registry=REGISTRY,
+)  # fmt: skip
+REQUESTS = Counter(
+    "meterport_http_requests_total", "HTTP requests by route and status.", ["method", "route", "status"], registry=REGISTRY
+)
+REQUEST_SECONDS = Histogram(
+    "meterport_http_request_seconds", "Time to answer, by route.", ["route"], buckets=_SECONDS, registry=REGISTRY
+)
+METERS = Gauge("meterport_meters", "Meters by state of their rollup.", ["state"], registry=REGISTRY)

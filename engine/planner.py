@@ -1,0 +1,48 @@
+"""Which grain answers which part of a range: the coarsest that fits, finer ones only at the edges.
+
+    from ──raw──minute──quarter──[ body ]──quarter──minute──raw── to
+
+Bounds need no alignment. At most seven pieces, most often one. Instants are Unix milliseconds, ranges half-open.
+Source: docs/design.md R17.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Grain = Literal["raw", "minute", "quarter", "day"]
+_MILLISECONDS: dict[Grain, int] = {"raw": 1, "minute": 60_000, "quarter": 900_000, "day": 86_400_000}
+_GRAINS: tuple[Grain, ...] = ("raw", "minute", "quarter", "day")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a range and the grain that answers it."""
+
+    grain: Grain
+    from_ms: int
+    to_ms: int
+
+
+def plan(from_ms: int, to_ms: int, step_seconds: int, rolled_up: bool) -> list[Piece]:
+    """Split [from_ms, to_ms) into pieces, in time order; none if it is empty.
+
+    Args: step_seconds: what divides every window boundary inside (windows.finest_step);
+        rolled_up: whether the meter's rollup is complete.
+    """
+    usable = [grain for grain in _GRAINS if step_seconds * 1000 % _MILLISECONDS[grain] == 0]
+    return list(_split(from_ms, to_ms, tuple(usable) if rolled_up else ("raw",)))
+
+
+def _split(from_ms: int, to_ms: int, grains: tuple[Grain, ...]) -> Iterator[Piece]:
+    if from_ms >= to_ms:
+        return
+    *finer, grain = grains
+    size = _MILLISECONDS[grain]
+    first, last = -(-from_ms // size) * size, to_ms // size * size
+    if first >= last:
+        yield from _split(from_ms, to_ms, tuple(finer))
+        return
+    yield from _split(from_ms, first, tuple(finer))
+    yield Piece(grain, first, last)
+    yield from _split(last, to_ms, tuple(finer))

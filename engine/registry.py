@@ -1,0 +1,235 @@
+"""Which meters there are: the registry table, an in-memory picture of it, and the life of a meter.
+
+    create ─▶ CREATING ─(tables and views)─▶ FILLING ─(engine/fill.py)─▶ READY
+    change of group-by: a new rollup from CREATING on; delete: DELETED, then the tables go.
+
+A meter answers completely in each of these states: until READY from the events themselves. A process that dies in
+CREATING leaves tables nobody reads; `recover` makes them anew under a later `visible_from`.
+Thread-safe. Several processes may share one store: each refreshes its picture once a second.
+Source: docs/design.md R12, R16.
+"""
+
+import dataclasses
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+
+import orjson
+
+from engine import faults, sql
+from engine.clock import Clock, utc_now
+from engine.errors import Conflict, InvalidMeter, NotFound, StoreError
+from engine.ids import new_ulid
+from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
+from engine.rollups import create_rollup, drop_rollup
+from engine.store import BAD_ARGUMENTS, Store
+
+_log = logging.getLogger(__name__)
+_COLUMNS = (
+    "id", "version", "slug", "state", "definition", "rollup", "visible_from", "filled_to",
+    "created_at", "updated_at", "deleted_at",
+)  # fmt: skip
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LEAD = timedelta(seconds=2)  # from the decision to create to the first event the views take
+LEAD_MARGIN = timedelta(milliseconds=500)  # the views must stand this long before that
+
+
+class MeterRegistry:
+    """The meters of one store."""
+
+    def __init__(self, store: Store, clock: Clock = utc_now, lead: timedelta = LEAD) -> None:
+        self._store = store
+        self._clock = clock
+        self._lead = lead
+        self._writing = threading.RLock()
+        self._meters: dict[str, Meter] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take a new picture of the registry table."""
+        rows = self._store.rows(sql.statement("meters/list"))
+        self._meters = {row[0]: _meter(row) for row in rows}
+
+    def all(self, include_deleted: bool = False) -> list[Meter]:
+        """Return the meters, oldest first."""
+        meters = sorted(self._meters.values(), key=lambda meter: (meter.created_at, meter.id))
+        return [meter for meter in meters if include_deleted or meter.state is not MeterState.DELETED]
+
+    def of_type(self, event_type: str) -> list[Meter]:
+        """Return the live meters that count events of a type."""
+        return [meter for meter in self.all() if meter.definition.eventType == event_type]
+
+    def find(self, slug_or_id: str) -> Meter:
+        """Return the live meter of a slug, or any meter of an id. Raises: NotFound."""
+        for meter in self.all():
+            if meter.slug == slug_or_id:
+                return meter
+        meter_of_id = self._meters.get(slug_or_id.upper())
+        if meter_of_id is None:
+            raise NotFound(f"meter not found: {slug_or_id}")
+        return meter_of_id
+
+    def create(self, definition: MeterDefinition) -> Meter:
+        """Create a meter; events stored before it are counted too.
+
+        Raises: InvalidMeter: a JSONPath ClickHouse does not take; Conflict: the slug is in use.
+        """
+        with self._writing:
+            self.refresh()
+            if any(meter.slug == definition.slug for meter in self.all()):
+                raise Conflict("meter with the same slug already exists")
+            self._check_paths(definition)
+            now = self._clock()
+            visible_from = now + self._lead
+            meter = Meter(
+                id=new_ulid(),
+                version=1,
+                definition=definition,
+                state=MeterState.CREATING,
+                rollup=rollup_name(definition, visible_from),
+                visible_from=visible_from,
+                filled_to=_EPOCH,
+                created_at=now,
+                updated_at=now,
+            )
+            self._write(meter)
+            faults.passing("meter.after-registered")
+            return self._build(meter)
+
+    def update(self, slug_or_id: str, definition: MeterDefinition) -> Meter:
+        """Replace a live meter's definition; another group-by gets a new rollup, filled from the events.
+
+        Raises: NotFound, InvalidMeter.
+        """
+        with self._writing:
+            self.refresh()
+            meter = self.find(slug_or_id)
+            if meter.state is MeterState.DELETED:
+                raise NotFound(f"meter not found: {slug_or_id}")
+            self._check_paths(definition)
+            now = self._clock()
+            if definition.counted == meter.definition.counted:
+                return self._write(dataclasses.replace(meter, definition=definition, updated_at=now))
+            return self._rebuild(dataclasses.replace(meter, definition=definition, updated_at=now))
+
+    def delete(self, slug_or_id: str) -> None:
+        """Delete a meter and its rollup; its events stay. Deleting by id again does nothing. Raises: NotFound."""
+        with self._writing:
+            self.refresh()
+            meter = self.find(slug_or_id)
+            if meter.state is MeterState.DELETED:
+                return
+            now = self._clock()
+            self._write(dataclasses.replace(meter, state=MeterState.DELETED, updated_at=now, deleted_at=now))
+            faults.passing("meter.after-delete")
+            drop_rollup(self._store, meter.rollup)
+
+    def recover(self) -> None:
+        """Finish what a dead process left: meters half created, rollups nobody answers from."""
+        with self._writing:
+            self.refresh()
+            for meter in self.all():
+                if meter.state is MeterState.CREATING and self._clock() > meter.visible_from:
+                    _log.info("meter_creation_resumed slug=%s", meter.slug)
+                    self._rebuild(meter)
+            self._drop_orphans()
+
+    def advance(self, meter: Meter, state: MeterState, filled_to: datetime) -> Meter | None:
+        """Record how far a rollup is filled; None if the meter was changed or deleted meanwhile."""
+        with self._writing:
+            self.refresh()
+            current = self._meters.get(meter.id)
+            if current is None or current.rollup != meter.rollup or current.state is MeterState.DELETED:
+                return None
+            return self._write(dataclasses.replace(current, state=state, filled_to=filled_to))
+
+    def _rebuild(self, meter: Meter) -> Meter:
+        old = meter.rollup
+        visible_from = self._clock() + self._lead
+        renewed = self._write(
+            dataclasses.replace(
+                meter,
+                state=MeterState.CREATING,
+                rollup=rollup_name(meter.definition, visible_from),
+                visible_from=visible_from,
+                filled_to=_EPOCH,
+            )
+        )
+        faults.passing("meter.after-registered")
+        built = self._build(renewed)
+        drop_rollup(self._store, old)
+        return built
+
+    def _build(self, meter: Meter) -> Meter:
+        create_rollup(self._store, meter)
+        faults.passing("meter.after-views")
+        if self._clock() > meter.visible_from - LEAD_MARGIN:
+            # The views may have missed an event they should take: their tables are too late, make others.
+            return self._rebuild(meter)
+        return self._write(dataclasses.replace(meter, state=MeterState.FILLING))
+
+    def _write(self, meter: Meter) -> Meter:
+        written = dataclasses.replace(meter, version=self._next_version(meter))
+        self._store.insert_rows("meters", _COLUMNS, [_row(written)])
+        self._meters = {**self._meters, written.id: written}
+        return written
+
+    def _next_version(self, meter: Meter) -> int:
+        current = self._meters.get(meter.id)
+        return current.version + 1 if current else 1
+
+    def _check_paths(self, definition: MeterDefinition) -> None:
+        for path in definition.paths:
+            try:
+                self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)
+            except StoreError as error:
+                if error.engine_code != BAD_ARGUMENTS:
+                    raise
+                raise InvalidMeter(f"invalid JSONPath: {path}") from None
+
+    def _drop_orphans(self) -> None:
+        # Tables first, registry second: a meter is registered before its tables are made.
+        names = [name for (name,) in self._store.rows(sql.statement("meters/rollups"))]
+        self.refresh()
+        live = {meter.rollup for meter in self.all()}
+        for name in names:
+            if name not in live:
+                _log.info("orphan_rollup_dropped rollup=%s", name)
+                drop_rollup(self._store, name)
+
+
+def _row(meter: Meter) -> list[object]:
+    return [
+        meter.id,
+        meter.version,
+        meter.slug,
+        meter.state.value,
+        orjson.dumps(meter.definition.model_dump(mode="json")).decode(),
+        meter.rollup,
+        meter.visible_from,
+        meter.filled_to,
+        meter.created_at,
+        meter.updated_at,
+        meter.deleted_at,
+    ]
+
+
+def _meter(row: tuple[object, ...]) -> Meter:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    return Meter(
+        id=str(values["id"]),
+        version=int(str(values["version"])),
+        definition=MeterDefinition.model_validate_json(str(values["definition"])),
+        state=MeterState(str(values["state"])),
+        rollup=str(values["rollup"]),
+        visible_from=_aware(values["visible_from"]),
+        filled_to=_aware(values["filled_to"]),
+        created_at=_aware(values["created_at"]),
+        updated_at=_aware(values["updated_at"]),
+        deleted_at=_aware(values["deleted_at"]) if values["deleted_at"] else None,
+    )
+
+
+def _aware(value: object) -> datetime:
+    assert isinstance(value, datetime)  # noqa: S101 - the column is a DateTime64
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,233 @@
+"""Every setting, its type, default and meaning. Built once, passed down; nothing else reads the environment.
+
+Order: command-line flag > METERPORT_* variable > secret file > YAML file > default. `__` in a variable's name
+separates group and setting: METERPORT_SERVER__PORT. An unknown setting or METERPORT_* variable is an error.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from engine.errors import ConfigurationError
+
+ENV_PREFIX = "METERPORT_"
+HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Group):
+    """The HTTP server."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; other than loopback needs an API key.")
+    port: int = Field(default=8888, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    telemetry_port: int | None = Field(
+        default=None, ge=0, le=65535, description="A second port that serves /metrics, /livez and /readyz without a key."
+    )
+    telemetry_host: str = Field(default="127.0.0.1", description="Address of the telemetry port.")
+    body_limit_bytes: int = Field(default=10 << 20, ge=1024, description="A larger request body is refused with 413.")
+    cors_origins: list[str] = Field(
+        default_factory=lambda: ["*"], description="Origins whose pages may call the portal; `*` is any."
+    )
+    shutdown_seconds: int = Field(default=20, ge=1, description="How long SIGTERM waits for open requests.")
+
+
+class StoreSettings(_Group):
+    """ClickHouse."""
+
+    url: SecretStr | None = Field(
+        default=None, description="http(s)://user:password@host:port of a ClickHouse server; none: chDB in the data directory."
+    )
+    database: str = Field(
+        default="meterport", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database, created if missing."
+    )
+    handles: int = Field(default=6, ge=3, le=64, description="Connections (chDB handles) at most.")
+    timeout_seconds: int = Field(default=60, ge=1, description="How long one statement may take on a server.")
+
+
+class LogSettings(_Group):
+    """The event log in front of the store."""
+
+    max_bytes: int = Field(default=4 << 30, ge=1 << 20, description="Unread events at most; more are refused with 503.")
+
+
+class IngestSettings(_Group):
+    """From the log to the store."""
+
+    batch_rows: int = Field(default=100_000, ge=1, le=1_000_000, description="Records in one block at most.")
+    batch_bytes: int = Field(default=64 << 20, ge=1 << 16, description="Bytes of records in one block at most.")
+    batch_months: int = Field(default=60, ge=1, description="Calendar months one block may span at most.")
+    interval_seconds: float = Field(
+        default=0.1, ge=0, description="Pause between two blocks of a log that is not behind; more: fewer, larger parts."
+    )
+    duplicate_window_days: int = Field(default=35, ge=1, description="How long an event's (source, id) is remembered.")
+    max_dead_letter_run: int = Field(
+        default=1000, ge=1, description="Unreadable records in a row that stop ingest: an upstream fault is likelier."
+    )
+    earliest_time: str = Field(default="1970-01-01T00:00:00Z", description="Events before it are refused.")
+    future_seconds: int = Field(default=86_400, ge=0, description="Events later than now plus this are refused.")
+
+
+class PortalSettings(_Group):
+    """Portal tokens."""
+
+    token_keys: list[SecretStr] = Field(
+        default_factory=list,
+        description="Signing keys: the first signs, all verify. None: one is made and kept in the data directory.",
+    )
+    token_seconds: int = Field(default=86_400, ge=1, description="Life of a token that names no expiry.")
+    max_token_seconds: int = Field(default=365 * 86_400, ge=1, description="Life of any token at most.")
+
+    @field_validator("token_keys")
+    @classmethod
+    def _long_enough(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        if any(len(key.get_secret_value()) < 16 for key in keys):
+            raise ValueError("a key has fewer than 16 characters")
+        return keys
+
+
+class QuerySettings(_Group):
+    """Look-back limits of listings."""
+
+    events_days: int = Field(default=32, ge=1, description="GET /events looks back so far.")
+    values_days: int = Field(default=90, ge=1, description="Group-by values may be asked from so long ago.")
+    values_span_days: int = Field(default=30, ge=1, description="Group-by values may be asked over so long a span.")
+
+
+class Settings(BaseSettings):
+    """All settings of a process, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    data_dir: Path = Field(default=Path("data"), description="Where the embedded store, its event log and keys live.")
+    api_key: SecretStr | None = Field(default=None, description="Management API key. None: loopback only, and open there.")
+    api_key_sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="The SHA-256 of the key in hex, to keep the key itself out."
+    )
+    log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text or json.")
+    fault: str = Field(default="", description="For crash tests: `point:n` kills the process there the n-th time.")
+    server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+    ingest: IngestSettings = IngestSettings()
+    portal: PortalSettings = PortalSettings()
+    query: QuerySettings = QuerySettings()
+    meters: list[dict[str, Any]] = Field(
+        default_factory=list, description="Meters created at start; one that exists must be equal."
+    )
+
+    @property
+    def api_key_digest(self) -> bytes | None:
+        """SHA-256 of the management key, or None when there is none."""
+        if self.api_key is not None:
+            return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
+        return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
+
+
+def load_settings(
+    config: Path | None = None, secrets_dir: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Build the settings of this process.
+
+    Args: overrides: from flags, nested as in YAML; they win over everything.
+    Raises: ConfigurationError: one line that names the setting.
+    """
+    _refuse_unknown_variables()
+    yaml_values = _read_yaml(config) if config else {}
+
+    class Sources(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources = [init_settings, env_settings]
+            if secrets_dir:
+                sources.append(SecretsSettingsSource(settings_cls, secrets_dir=secrets_dir))
+            if config:
+                sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=config))
+            return tuple(sources)
+
+    try:
+        loaded = Sources(**dict(overrides or {}))
+    except ValidationError as error:
+        raise ConfigurationError(_first_line(error, yaml_values)) from None
+    except ValueError as error:  # pydantic-settings: a variable that is not the JSON it should be
+        raise ConfigurationError(str(error).splitlines()[0]) from None
+    settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
+    _check_together(settings)
+    return settings
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} must hold settings by name")
+    return values
+
+
+def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    message = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    source = " (in the configuration file)" if first["loc"] and first["loc"][0] in yaml_values else ""
+    return f"{name}: {message}{source}"
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.api_key and settings.api_key_sha256:
+        raise ConfigurationError("api_key, api_key_sha256: give one of them")
+    if settings.api_key_digest is None and settings.server.host not in {"127.0.0.1", "localhost", "::1"}:
+        raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
+
+
+def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
+    """Return every setting by dotted name with its field; groups are walked, not returned."""
+    names: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, _Group):
+            names |= setting_names(kind, f"{prefix}{name}.")
+        else:
+            names[f"{prefix}{name}"] = field
+    return names
+
+
+def variable_name(setting: str) -> str:
+    """Return the environment variable of a dotted setting name."""
+    return ENV_PREFIX + setting.upper().replace(".", "__")
+
+
+def _refuse_unknown_variables() -> None:
+    groups = {variable_name(name.split(".")[0]) for name in setting_names()}
+    known = {variable_name(name) for name in setting_names()} | groups
+    for variable in sorted(os.environ):
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and not name.startswith(HARNESS_PREFIX) and name not in known:
+            raise ConfigurationError(f"{variable}: no such setting")

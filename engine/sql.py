@@ -1,0 +1,52 @@
+"""The statements in sql/, and the only two ways text gets into them besides bound parameters.
+
+Owns: reading and rendering of .sql files, quoting of identifiers and of literals. Values of requests never come
+here: they are bound by the server ({name:Type}). Literals are needed where ClickHouse binds nothing: in the
+definition of a view, and in a SETTINGS clause.
+"""
+
+import functools
+import re
+from importlib import resources
+from string import Template
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class _Statement(Template):
+    """A template whose only placeholder is ${name}: a bare $ belongs to regular expressions and JSONPaths."""
+
+    pattern = r"\$\{(?P<braced>[a-z_0-9]+)\}|(?P<escaped>(?!))|(?P<named>(?!))|(?P<invalid>(?!))"  # type: ignore[assignment] # a text until the class is made
+
+
+@functools.cache
+def _template(name: str) -> _Statement:
+    text = resources.files("sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    return _Statement("".join(line for line in text.splitlines(keepends=True) if not line.startswith("--")).strip())
+
+
+def statement(name: str, **parts: str) -> str:
+    """Return sql/<name>.sql with its ${placeholders} filled.
+
+    Args: parts: rendered SQL; identifiers and literals in it have gone through `identifier` and `literal`.
+    Raises: KeyError: a placeholder is left open.
+    """
+    return _template(name).substitute(parts)
+
+
+def identifier(name: str) -> str:
+    """Quote a table or column name. Only names we make ourselves are taken: letters, digits, underscore."""
+    if not _NAME.match(name):
+        raise ValueError(f"not an identifier: {name!r}")
+    return f"`{name}`"
+
+
+def literal(text: str) -> str:
+    """Quote text as a ClickHouse string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\0", "\\0").replace("\n", "\\n")
+    return f"'{escaped}'"
+
+
+def settings(values: dict[str, str | int]) -> str:
+    """Render a SETTINGS list: `a = 1, b = 'x'`."""
+    return ", ".join(f"{name} = {value if isinstance(value, int) else literal(value)}" for name, value in values.items())

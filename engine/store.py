@@ -1,0 +1,261 @@
+"""ClickHouse, through clickhouse-connect: a server over HTTP(S), or chDB inside this process.
+
+Owns: connections, the settings every insert carries, the start-up check of them, driver errors → ours.
+Everything else in the engine speaks to this class; it alone knows which of the two is behind it.
+chDB is synchronous and a handle serves one call at a time, so there are several handles, handed out like
+connections; call from threads. One engine path per process.
+Source: docs/design.md R1, R5, R7.
+"""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import (
+    DatabaseError,
+    Error,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+)
+
+from engine import sql
+from engine.embedded import DirectoryLock, mend_deduplication_logs
+from engine.errors import ConfigurationError, StoreError, StoreMisconfigured, StoreUnavailable
+from engine.settings import Settings
+
+DEDUPLICATION_WINDOW = 10_000  # blocks a table remembers the tokens of; a retry comes within a few
+
+# What exactly-once needs of every insert, sent with each of them: defaults differ between releases.
+INSERT_SETTINGS: dict[str, str | int] = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_insert": "enable",
+    "deduplicate_insert_select": "enable_even_for_bad_queries",
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "materialized_views_ignore_errors": 0,
+    "parallel_view_processing": 0,
+    # One insert is one block in every table of the chain: never split, never squashed with another.
+    "max_insert_block_size": 100_000_000,
+    "max_block_size": 100_000_000,
+    "preferred_block_size_bytes": 0,
+    "min_insert_block_size_rows": 100_000_000,
+    "min_insert_block_size_bytes": 0,
+    "min_insert_block_size_rows_for_materialized_views": 100_000_000,
+    "min_insert_block_size_bytes_for_materialized_views": 0,
+    "max_insert_threads": 1,
+    "max_threads": 1,
+    "max_partitions_per_insert_block": 0,
+    # The text of a value must not depend on the server's profile.
+    "function_json_value_return_type_allow_nullable": 0,
+    "function_json_value_return_type_allow_complex": 0,
+    "optimize_on_insert": 1,
+}
+# Settings that younger releases brought; an older server knows the ones beside them.
+_OPTIONAL = frozenset({"deduplicate_insert", "deduplicate_insert_select"})
+
+UNKNOWN_TABLE = 60
+BAD_ARGUMENTS = 36
+_RETRYABLE = frozenset({159, 160, 164, 201, 202, 203, 209, 210, 225, 236, 241, 242, 252, 319, 394, 425, 473, 999})
+
+
+class Store:
+    """A pool of connections to one ClickHouse database. Thread-safe."""
+
+    def __init__(self, connect: Callable[[], Client], handles: int, on_close: Callable[[], None] = lambda: None) -> None:
+        self._connect = connect
+        self._on_close = on_close
+        self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
+        self._room = threading.Semaphore(handles)
+        self._insert_settings = dict(INSERT_SETTINGS)
+
+    # reading
+
+    def rows(self, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT; `parameters` are bound by the server as {name:Type}."""
+        with self._handle() as client:
+            return list(client.query(statement, parameters=_bound(statement, parameters)).result_rows)
+
+    def text(self, statement: str, format_: str, parameters: Mapping[str, object]) -> bytes:
+        """Return the rows of a SELECT in a ClickHouse output format."""
+        with self._handle() as client:
+            return bytes(client.raw_query(statement, parameters=_bound(statement, parameters), fmt=format_))
+
+    def arrow_blocks(self, statement: str, **parameters: object) -> Iterator[pa.RecordBatch]:
+        """Stream the rows of a SELECT as Arrow record batches of bounded size."""
+        with self._handle() as client, client.query_arrow_stream(
+            statement, parameters=_bound(statement, parameters)
+        ) as stream:
+            yield from stream
+
+    # writing
+
+    def command(self, statement: str) -> None:
+        """Run a DDL statement, or an INSERT … SELECT that carries its own settings."""
+        with self._handle() as client:
+            client.command(statement)
+
+    def insert_block(self, table: str, block: pa.Table, token: str) -> None:
+        """Insert rows as one block under a deduplication token.
+
+        Safe to repeat with the same rows and token: tables of the chain that miss the block get it, others skip it.
+        Raises: StoreUnavailable, StoreError: any part of the chain may have the block, any may not.
+        """
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, block.schema) as writer:
+            writer.write_table(block)
+        with self._handle() as client:
+            client.raw_insert(
+                table,
+                column_names=block.column_names,
+                insert_block=sink.getvalue().to_pybytes(),
+                fmt="Arrow",
+                settings={**self._insert_settings, "insert_deduplication_token": token},
+            )
+
+    def insert_rows(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Insert a few rows into a registry table, synchronously."""
+        with self._handle() as client:
+            client.insert(table, rows, column_names=columns, settings={"async_insert": 0})
+
+    def fill_settings(self, token: str) -> str:
+        """Return the SETTINGS list of an INSERT … SELECT into a chain."""
+        return sql.settings({**self._insert_settings, "insert_deduplication_token": token})
+
+    # the start
+
+    def check(self) -> None:
+        """Read back what exactly-once needs, as the server would apply it.
+
+        Raises: StoreMisconfigured: names the setting, its value and what it must be.
+        """
+        names = sorted(self._insert_settings)
+        known = {row[0] for row in self.rows("SELECT name FROM system.settings WHERE name IN {names:Array(String)}", names=names)}
+        self._insert_settings = {name: value for name, value in INSERT_SETTINGS.items() if name in known or name not in _OPTIONAL}
+        effective = dict(
+            self.rows(
+                f"SELECT name, value FROM system.settings WHERE name IN {{names:Array(String)}} SETTINGS "
+                f"{sql.settings(self._insert_settings)}",
+                names=names,
+            )
+        )
+        for name, wanted in self._insert_settings.items():
+            if effective.get(name) != str(wanted):
+                raise StoreMisconfigured(f"ClickHouse applies {name} = {effective.get(name)}, but it must be {wanted}")
+
+    def check_tables(self) -> None:
+        """Check that every table of a chain keeps a deduplication window.
+
+        Raises: StoreMisconfigured: names the table.
+        """
+        chain = self.rows(sql.statement("chain_tables"))
+        for table, definition in chain:
+            if f"deduplication_window = {DEDUPLICATION_WINDOW}" not in definition:
+                raise StoreMisconfigured(f"table {table} does not keep a deduplication window of {DEDUPLICATION_WINDOW}")
+
+    def close(self) -> None:
+        """Close every idle connection, then whatever the store holds open besides."""
+        while True:
+            try:
+                self._idle.get_nowait().close()
+            except queue.Empty:
+                break
+        self._on_close()
+
+    @contextlib.contextmanager
+    def _handle(self) -> Iterator[Client]:
+        with self._room, _our_errors():
+            try:
+                client = self._idle.get_nowait()
+            except queue.Empty:
+                client = self._connect()
+            try:
+                yield client
+            finally:
+                self._idle.put(client)
+
+
+def _bound(statement: str, parameters: Mapping[str, object]) -> dict[str, object] | None:
+    """Return the parameters the statement binds, None if it binds none.
+
+    clickhouse-connect puts values into the text itself, by Python's %, where it finds no {name:Type}: never let it.
+    """
+    return {name: value for name, value in parameters.items() if f"{{{name}:" in statement} or None
+
+
+@contextlib.contextmanager
+def _our_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(str(error)) from error
+    except DatabaseError as error:
+        code = error.code
+        raise (StoreUnavailable(str(error)) if code in _RETRYABLE else StoreError(str(error), code)) from error
+    except Error as error:
+        raise StoreError(str(error)) from error
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store the settings name, create its database, and check what exactly-once needs of it.
+
+    Raises: ConfigurationError, DataDirectoryInUse, StoreUnavailable, StoreMisconfigured.
+    """
+    store = _open_server(settings) if settings.store.url else _open_embedded(settings)
+    try:
+        store.check()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _open_embedded(settings: Settings) -> Store:
+    path = (settings.data_dir / "store").resolve()
+    lock = DirectoryLock(settings.data_dir)
+    try:
+        mend_deduplication_logs(path)
+        first = _connect_embedded(path)
+        first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
+    except BaseException:
+        lock.release()
+        raise
+
+    def connect() -> Client:
+        client = _connect_embedded(path)
+        client.database = settings.store.database
+        return client
+
+    def close() -> None:
+        first.close()
+        lock.release()
+
+    return Store(connect, settings.store.handles, close)
+
+
+def _connect_embedded(path: Path) -> Client:
+    try:
+        return clickhouse_connect.get_client(interface="chdb", path=str(path))
+    except ProgrammingError as error:
+        raise ConfigurationError(f"data_dir: {error}") from error
+
+
+def _open_server(settings: Settings) -> Store:
+    assert settings.store.url is not None  # noqa: S101 - the caller looked
+    dsn = settings.store.url.get_secret_value()
+    options: dict[str, Any] = {
+        "dsn": dsn,
+        "autogenerate_session_id": False,
+        "form_encode_query_params": True,
+        "send_receive_timeout": settings.store.timeout_seconds,
+    }
+    with _our_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
+        client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
+    options["database"] = settings.store.database
+    return Store(lambda: clickhouse_connect.get_client(**options), settings.store.handles)

@@ -1,0 +1,1 @@
+"""Every SQL statement, one per file; read through engine/sql.py."""

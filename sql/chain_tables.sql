@@ -1,0 +1,6 @@
+-- The tables an insert of events reaches, with how each was created. Read at start to check their deduplication windows.
+SELECT name, create_table_query
+FROM system.tables
+WHERE database = currentDatabase()
+    AND (name IN ('events', 'event_keys', 'dead_letters') OR match(name, '^meter_.*_(minute|quarter|day)$'))
+    AND engine NOT LIKE '%View'

@@ -1,0 +1,18 @@
+-- A stretch of a range from the events themselves: what no minute boundary covers, or all of it while a rollup fills.
+SELECT
+    ${start} AS start,
+    ${keys}
+    min(toStartOfMinute(toDateTime(time, 'UTC'))) AS first_minute,
+    max(toStartOfMinute(toDateTime(time, 'UTC'))) AS last_minute,
+    ${columns}
+FROM (
+    SELECT
+        subject, time, log_partition, log_offset,
+        intDiv(toUnixTimestamp64Milli(time), 1000) AS second,
+        ${extracted}
+    FROM events
+    WHERE ${subjects} type = {event_type:String}
+        AND time >= fromUnixTimestamp64Milli(${from_ms}, 'UTC') AND time < fromUnixTimestamp64Milli(${to_ms}, 'UTC')
+)
+WHERE ${filters}
+GROUP BY ${group}

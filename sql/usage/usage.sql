@@ -1,0 +1,24 @@
+-- Usage: the pieces of a range, each from its grain, merged once.
+-- Read by engine/usage.py; ${pieces} is usage/raw_piece and usage/rollup_piece joined by UNION ALL.
+SELECT ${output}
+FROM (
+    SELECT
+        ${keys}
+        min(first_minute) AS first_event_minute,
+        max(last_minute) AS last_event_minute,
+        ${value} AS usage
+    FROM (
+${pieces}
+    )
+    ${grouping}
+    ${having}
+)
+${order}
+SETTINGS
+    output_format_json_array_of_rows = 1,
+    output_format_json_quote_64bit_integers = 0,
+    output_format_json_quote_decimals = 0,
+    output_format_json_escape_forward_slashes = 0,
+    output_format_decimal_trailing_zeros = 0,
+    function_json_value_return_type_allow_nullable = 0,
+    function_json_value_return_type_allow_complex = 0
