@@ -1,5 +1,254 @@
-"""The composition root and the command line."""
+"""The composition root: builds store, log, engine, consumer and application from settings, and holds the command line.
+
+It alone sees `engine`, `ingest` and `api` together.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+import uvicorn
+from starlette.applications import Starlette
+
+from api.app import Services, create_app, create_telemetry_app
+from engine import __version__, faults, metrics
+from engine.errors import ConfigurationError, Fatal, MeterportError
+from engine.fill import Filler
+from engine.meters import MeterState, parse_definition
+from engine.migrations import migrate
+from engine.registry import MeterRegistry
+from engine.settings import Settings, load_settings
+from engine.store import open_store
+from engine.subjects import Subjects
+from engine.tokens import PortalTokens, load_token_keys
+from ingest.consumer import Consumer
+from ingest.sqlite_log import SqliteLog
+from ingest.workers import Workers
+
+_log = logging.getLogger("meterport")
+EX_CONFIG = 78
+EX_SOFTWARE = 70
+
+
+class Service:
+    """Everything of one process: open from construction on, running between `start` and `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        faults.arm(settings.fault)
+        self.settings = settings
+        self.store = open_store(settings)
+        for name in migrate(self.store, settings):
+            _log.info("migration_completed name=%s", name)
+        self.store.check_tables()
+        self.log = SqliteLog(settings.data_dir / "log.sqlite", settings.log.max_bytes)
+        self.registry = MeterRegistry(self.store)
+        self.tokens = PortalTokens(self.store, load_token_keys(settings), settings.portal)
+        self.subjects = Subjects(self.store)
+        self.workers = Workers(on_failure=self._failed)
+        self.when_failed: Callable[[], None] = lambda: None
+        self._consumer = Consumer(
+            self.log, self.store, settings.ingest, self.workers.stop, self.registry.earliest_ms
+        )
+        self._filler = Filler(self.store, self.registry, self.log.settled_before)
+
+    def start(self) -> None:
+        """Create the configured meters, then start consuming, filling and refreshing."""
+        self.registry.drop_orphans()
+        self._create_configured_meters()
+        self.workers.run("consumer", self._consumer.run)
+        self.workers.repeat("filler", self._fill, 0.2)
+        self.workers.repeat("refresher", self._refresh, 1.0)
+
+    def stop(self, drain_seconds: float = 0) -> None:
+        """Let the consumer empty the log for up to `drain_seconds`, then stop and close everything."""
+        deadline = time.monotonic() + drain_seconds
+        while self.log.lag().records and time.monotonic() < deadline and not self.workers.stop.is_set():
+            time.sleep(0.02)
+        self.workers.join(timeout_seconds=30)
+        self.log.close()
+        self.store.close()
+
+    def app(self) -> Starlette:
+        """Return the HTTP application."""
+        return create_app(self._services())
+
+    def telemetry_app(self) -> Starlette:
+        """Return the application of the telemetry port."""
+        return create_telemetry_app(self._services())
+
+    def unready(self) -> str | None:
+        """Say why the process should get no traffic; None if it should."""
+        if self.workers.failure:
+            return str(self.workers.failure)
+        return "stopping" if self.workers.stop.is_set() else None
+
+    def _services(self) -> Services:
+        return Services(
+            settings=self.settings,
+            store=self.store,
+            registry=self.registry,
+            tokens=self.tokens,
+            subjects=self.subjects,
+            log=self.log,
+            unready=self.unready,
+        )
+
+    def _fill(self) -> None:
+        while not self.workers.stop.is_set() and self._filler.step():
+            pass
+
+    def _refresh(self) -> None:
+        self.registry.refresh()
+        self.tokens.refresh()
+        states = [meter.state for meter in self.registry.all()]
+        for state in MeterState:
+            metrics.METERS.labels(state.value).set(states.count(state))
+
+    def _failed(self) -> None:
+        self.when_failed()
+
+    def _create_configured_meters(self) -> None:
+        existing = {meter.slug: meter for meter in self.registry.all()}
+        for body in self.settings.meters:
+            definition = parse_definition(body)
+            meter = existing.get(definition.slug)
+            if meter is None:
+                self.registry.create(definition)
+                _log.info("meter_created slug=%s", definition.slug)
+            elif meter.definition.counted != definition.counted:
+                raise ConfigurationError(f"meters: {definition.slug} exists with another definition; delete it or change it")
+
+
+app = typer.Typer(
+    name="meterport",
+    help="Usage metering on ClickHouse: exact through any crash, answered in milliseconds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.", show_default=False)]
+DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept. [default: ./data]", show_default=False)]
+
+
+def _overrides(**flags: Any) -> dict[str, Any]:
+    """Nest flags given as group__name; leave out those not given."""
+    nested: dict[str, Any] = {}
+    for flag, value in flags.items():
+        if value is not None:
+            group, _, name = flag.partition("__")
+            if name:
+                nested.setdefault(group, {})[name] = value
+            else:
+                nested[group] = value
+    return nested
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    data_dir: DataDir = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [default: 8888]", show_default=False)] = None,
+) -> None:
+    """Serve the API and meter what it takes, in this one process."""
+    settings = load_settings(config, overrides=_overrides(data_dir=data_dir, server__host=host, server__port=port))
+    _configure_logging(settings)
+    service = Service(settings)
+    try:
+        service.start()
+        _serve(service)
+    finally:
+        service.stop(drain_seconds=settings.server.shutdown_seconds)
+    if service.workers.failure:
+        raise service.workers.failure
+    _log.info("stopped")
+
+
+def _serve(service: Service) -> None:
+    server_settings = service.settings.server
+    server = _Server(_uvicorn_config(service.app(), server_settings.host, server_settings.port, service.settings))
+    service.when_failed = server.end
+    if server_settings.telemetry_port is not None:
+        telemetry = _Server(
+            _uvicorn_config(
+                service.telemetry_app(), server_settings.telemetry_host, server_settings.telemetry_port, service.settings
+            )
+        )
+        threading.Thread(target=telemetry.run_in_thread, name="telemetry", daemon=True).start()
+    if service.settings.api_key_digest is None:
+        _log.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
+    server.run()
+
+
+class _Server(uvicorn.Server):
+    """A server that says where it listens and ends when told from another thread."""
+
+    def end(self) -> None:
+        self.should_exit = True
+
+    def run_in_thread(self) -> None:
+        self.install_signal_handlers = lambda: None  # type: ignore[attr-defined] # the main server has them
+        self.run()
+
+    def _log_started_message(self, listeners: Any) -> None:
+        for listener in listeners:
+            host, port = listener.getsockname()[:2]
+            _log.info("listening url=http://%s:%d", host, port)
+
+
+def _uvicorn_config(application: Starlette, host: str, port: int, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=settings.server.shutdown_seconds,
+    )
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(entry).decode()
+
+
+def _configure_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else text)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    for noisy in ("uvicorn.error", "httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def main() -> None:
-    raise SystemExit(0)
+    """Run the command line; errors of ours are one line on stderr."""
+    try:
+        app()
+    except ConfigurationError as error:
+        print(f"meterport: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EX_CONFIG) from None
+    except MeterportError as error:
+        print(f"meterport: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EX_SOFTWARE if isinstance(error, Fatal) else 1) from None
+
+
+if __name__ == "__main__":
+    main()

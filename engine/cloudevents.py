@@ -159,7 +159,7 @@ def _check_attribute(name: str, text: str) -> None:
 
 
 def _is_json(content_type: str) -> bool:
-    return content_type.split(";")[0].strip().lower() == "application/json"
+    return content_type.split(";", maxsplit=1)[0].strip().lower() == "application/json"
 
 
 def _time(text: str) -> int:

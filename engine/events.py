@@ -61,7 +61,9 @@ EVENT_SCHEMA = pa.schema(
 
 def event_block(events: Sequence[Event], stored_ms: int) -> pa.Table:
     """Return events as one block of the table `events`, all stored at `stored_ms`."""
-    ids, sources, types, subjects, times, datas, extensions, arrived, partitions, offsets, keys = zip(*events, strict=True)
+    ids, sources, types, subjects, times, datas, extensions, arrived, partitions, offsets, keys = zip(
+        *events, strict=True
+    )
     columns = [
         ids, sources, types, subjects, pa.array(times, _MILLISECOND),
         pa.array(datas, pa.binary()).cast(pa.string()), pa.array(extensions, pa.binary()).cast(pa.string()),

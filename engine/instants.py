@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 NANOS = 1_000_000_000
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII
-)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +45,10 @@ def parse_instant(text: str) -> Instant:
         raise ValueError("not an RFC 3339 timestamp with an offset")
     date, clock, fraction, zone = match.groups()
     at = datetime.fromisoformat(f"{date}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+    try:
+        at.astimezone(UTC)  # 0001-01-01T00:00:00+01:00 has no year in UTC
+    except OverflowError:
+        raise ValueError("not within the years 0001 to 9999 in UTC") from None
     offset = at.utcoffset() or timedelta()
     delta = at - datetime(1970, 1, 1, tzinfo=UTC)
     nanos = (delta.days * 86_400 + delta.seconds) * NANOS + int((fraction or "").ljust(9, "0"))

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -122,6 +122,10 @@ AGGREGATIONS: Mapping[Aggregation, AggregationSpec] = {
 def _aware(at: datetime) -> datetime:
     if at.tzinfo is None:
         raise ValueError("must carry a time zone offset")
+    try:
+        at.astimezone(UTC)  # 0001-01-01T00:00:00+01:00 has no year in UTC
+    except OverflowError:
+        raise ValueError("must be within the years 0001 to 9999 in UTC") from None
     return at
 
 

@@ -12,15 +12,20 @@ REGISTRY = CollectorRegistry()
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 EVENTS_ACCEPTED = Counter("meterport_events_accepted_total", "Events made durable and answered 204.", registry=REGISTRY)
-EVENTS_STORED = Counter("meterport_events_stored_total", "Events inserted into the store, once each.", registry=REGISTRY)
+EVENTS_STORED = Counter(
+    "meterport_events_stored_total", "Events inserted into the store, once each.", registry=REGISTRY
+)
 EVENTS_DUPLICATE = Counter(
-    "meterport_events_duplicate_total", "Events dropped because their (source, id) is stored already.", registry=REGISTRY
+    "meterport_events_duplicate_total",
+    "Events dropped because their (source, id) is stored already.",
+    registry=REGISTRY,
 )
 DEAD_LETTERS = Counter("meterport_dead_letters_total", "Records that could not become an event.", registry=REGISTRY)
 BLOCKS = Counter("meterport_blocks_total", "Blocks inserted.", registry=REGISTRY)
-INSERT_FAILURES = Counter(
-    "meterport_insert_failures_total", "Inserts that failed and are tried again under the same token.", registry=REGISTRY
-)
+INGEST_FAILURES = Counter(
+    "meterport_ingest_failures_total", "Steps of ingest that failed and are tried again, inserts under the same token.",
+    registry=REGISTRY,
+)  # fmt: skip
 Phase = Literal["poll", "decode", "deduplicate", "plan", "insert", "acknowledge", "paused"]
 INGEST_SECONDS = Counter(
     "meterport_ingest_phase_seconds_total", "Where ingest spends its time.", ["phase"], registry=REGISTRY
@@ -37,7 +42,10 @@ QUERIES = Counter(
     ["grains"], registry=REGISTRY,
 )  # fmt: skip
 REQUESTS = Counter(
-    "meterport_http_requests_total", "HTTP requests by route and status.", ["method", "route", "status"], registry=REGISTRY
+    "meterport_http_requests_total",
+    "HTTP requests by route and status.",
+    ["method", "route", "status"],
+    registry=REGISTRY,
 )
 REQUEST_SECONDS = Histogram(
     "meterport_http_request_seconds", "Time to answer, by route.", ["route"], buckets=_SECONDS, registry=REGISTRY

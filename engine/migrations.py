@@ -23,9 +23,7 @@ def migrate(store: Store, settings: Settings) -> list[str]:
     Raises: StoreMisconfigured: a migration that has run was edited since.
     """
     store.command(sql.statement("schema_migrations"))
-    done = dict(
-        store.rows("SELECT name, hash FROM schema_migrations FINAL WHERE completed_at IS NOT NULL")
-    )
+    done = dict(store.rows("SELECT name, hash FROM schema_migrations FINAL WHERE completed_at IS NOT NULL"))
     ran = []
     for name in _names():
         digest = hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()

@@ -4,7 +4,7 @@
     change of group-by: a new rollup from CREATING on; delete: DELETED, then the tables go.
 
 A meter answers completely in each of these states: until READY from the events themselves. A process that dies in
-CREATING leaves tables nobody reads; `recover` makes them anew under a later `visible_from`.
+CREATING leaves tables nobody reads; `resume_creation` makes them anew under a later `visible_from`.
 Thread-safe. Several processes may share one store: each refreshes its picture once a second.
 Source: docs/design.md R12, R16.
 """
@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from engine import faults, sql
-from engine.clock import Clock, utc_now
+from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError
 from engine.ids import new_ulid
 from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
@@ -32,6 +32,7 @@ _COLUMNS = (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEAD = timedelta(seconds=2)  # from the decision to create to the first event the views take
 LEAD_MARGIN = timedelta(milliseconds=500)  # the views must stand this long before that
+GRACE = timedelta(seconds=1)  # a creation not finished by then was given up by a process that died
 
 
 class MeterRegistry:
@@ -80,7 +81,7 @@ class MeterRegistry:
                 raise Conflict("meter with the same slug already exists")
             self._check_paths(definition)
             now = self._clock()
-            visible_from = now + self._lead
+            visible_from = self._next_visible_from()
             meter = Meter(
                 id=new_ulid(),
                 version=1,
@@ -124,15 +125,36 @@ class MeterRegistry:
             faults.passing("meter.after-delete")
             drop_rollup(self._store, meter.rollup)
 
-    def recover(self) -> None:
-        """Finish what a dead process left: meters half created, rollups nobody answers from."""
+    def resume_creation(self) -> None:
+        """Create anew what a process that died left half created."""
+        for meter in self.all():
+            if meter.state is MeterState.CREATING and self._clock() > meter.visible_from + GRACE:
+                with self._writing:
+                    self.refresh()
+                    if self._meters.get(meter.id) == meter:
+                        _log.info("meter_creation_resumed slug=%s", meter.slug)
+                        self._rebuild(meter)
+
+    def drop_orphans(self) -> None:
+        """Drop rollups no meter answers from: left by a process that died. Run it at start."""
         with self._writing:
+            # Tables first, registry second: a meter is registered before its tables are made.
+            names = [name for (name,) in self._store.rows(sql.statement("meters/rollups"))]
             self.refresh()
-            for meter in self.all():
-                if meter.state is MeterState.CREATING and self._clock() > meter.visible_from:
-                    _log.info("meter_creation_resumed slug=%s", meter.slug)
-                    self._rebuild(meter)
-            self._drop_orphans()
+            live = {meter.rollup for meter in self.all()}
+            for name in names:
+                if name not in live:
+                    _log.info("orphan_rollup_dropped rollup=%s", name)
+                    drop_rollup(self._store, name)
+
+    def earliest_ms(self) -> int:
+        """Return the stamp no batch may be stored before, also after a clock was set back.
+
+        From a meter's `visible_from` on its views take everything, and its fill nothing. Meters in CREATING do not
+        count: their views do not stand yet.
+        """
+        standing = (meter for meter in self.all() if meter.state is not MeterState.CREATING)
+        return max((milliseconds(meter.visible_from) for meter in standing), default=0)
 
     def advance(self, meter: Meter, state: MeterState, filled_to: datetime) -> Meter | None:
         """Record how far a rollup is filled; None if the meter was changed or deleted meanwhile."""
@@ -145,7 +167,7 @@ class MeterRegistry:
 
     def _rebuild(self, meter: Meter) -> Meter:
         old = meter.rollup
-        visible_from = self._clock() + self._lead
+        visible_from = self._next_visible_from()
         renewed = self._write(
             dataclasses.replace(
                 meter,
@@ -163,10 +185,17 @@ class MeterRegistry:
     def _build(self, meter: Meter) -> Meter:
         create_rollup(self._store, meter)
         faults.passing("meter.after-views")
-        if self._clock() > meter.visible_from - LEAD_MARGIN:
+        if max(self._clock(), self._newest_stamp()) > meter.visible_from - LEAD_MARGIN:
             # The views may have missed an event they should take: their tables are too late, make others.
             return self._rebuild(meter)
         return self._write(dataclasses.replace(meter, state=MeterState.FILLING))
+
+    def _next_visible_from(self) -> datetime:
+        return max(self._clock(), self._newest_stamp()) + self._lead
+
+    def _newest_stamp(self) -> datetime:
+        """Return the latest stamp in the store: the clock, unless that was set back."""
+        return _aware(self._store.rows(sql.statement("meters/newest_stamp"))[0][0])
 
     def _write(self, meter: Meter) -> Meter:
         written = dataclasses.replace(meter, version=self._next_version(meter))
@@ -186,16 +215,6 @@ class MeterRegistry:
                 if error.engine_code != BAD_ARGUMENTS:
                     raise
                 raise InvalidMeter(f"invalid JSONPath: {path}") from None
-
-    def _drop_orphans(self) -> None:
-        # Tables first, registry second: a meter is registered before its tables are made.
-        names = [name for (name,) in self._store.rows(sql.statement("meters/rollups"))]
-        self.refresh()
-        live = {meter.rollup for meter in self.all()}
-        for name in names:
-            if name not in live:
-                _log.info("orphan_rollup_dropped rollup=%s", name)
-                drop_rollup(self._store, name)
 
 
 def _row(meter: Meter) -> list[object]:

@@ -36,7 +36,10 @@ class ServerSettings(_Group):
     host: str = Field(default="127.0.0.1", description="Address to listen on; other than loopback needs an API key.")
     port: int = Field(default=8888, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     telemetry_port: int | None = Field(
-        default=None, ge=0, le=65535, description="A second port that serves /metrics, /livez and /readyz without a key."
+        default=None,
+        ge=0,
+        le=65535,
+        description="A second port that serves /metrics, /livez and /readyz without a key.",
     )
     telemetry_host: str = Field(default="127.0.0.1", description="Address of the telemetry port.")
     body_limit_bytes: int = Field(default=10 << 20, ge=1024, description="A larger request body is refused with 413.")
@@ -50,7 +53,8 @@ class StoreSettings(_Group):
     """ClickHouse."""
 
     url: SecretStr | None = Field(
-        default=None, description="http(s)://user:password@host:port of a ClickHouse server; none: chDB in the data directory."
+        default=None,
+        description="http(s)://user:password@host:port of a ClickHouse server; none: chDB in the data directory.",
     )
     database: str = Field(
         default="meterport", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database, created if missing."
@@ -72,7 +76,9 @@ class IngestSettings(_Group):
     batch_bytes: int = Field(default=64 << 20, ge=1 << 16, description="Bytes of records in one block at most.")
     batch_months: int = Field(default=60, ge=1, description="Calendar months one block may span at most.")
     interval_seconds: float = Field(
-        default=0.1, ge=0, description="Pause between two blocks of a log that is not behind; more: fewer, larger parts."
+        default=0.1,
+        ge=0,
+        description="Pause between two blocks of a log that is not behind; more: fewer, larger parts.",
     )
     duplicate_window_days: int = Field(default=35, ge=1, description="How long an event's (source, id) is remembered.")
     max_dead_letter_run: int = Field(
@@ -112,15 +118,25 @@ class Settings(BaseSettings):
     """All settings of a process, frozen."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     data_dir: Path = Field(default=Path("data"), description="Where the embedded store, its event log and keys live.")
-    api_key: SecretStr | None = Field(default=None, description="Management API key. None: loopback only, and open there.")
-    api_key_sha256: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{64}$", description="The SHA-256 of the key in hex, to keep the key itself out."
+    api_key: SecretStr | None = Field(
+        default=None, description="Management API key. None: loopback only, and open there."
     )
-    log_level: str = Field(default="info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    api_key_sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="The SHA-256 of the key in hex, to keep the key itself out.",
+    )
+    log_level: str = Field(
+        default="info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error."
+    )
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text or json.")
     fault: str = Field(default="", description="For crash tests: `point:n` kills the process there the n-th time.")
     server: ServerSettings = ServerSettings()

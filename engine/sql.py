@@ -49,4 +49,6 @@ def literal(text: str) -> str:
 
 def settings(values: dict[str, str | int]) -> str:
     """Render a SETTINGS list: `a = 1, b = 'x'`."""
-    return ", ".join(f"{name} = {value if isinstance(value, int) else literal(value)}" for name, value in values.items())
+    return ", ".join(
+        f"{name} = {value if isinstance(value, int) else literal(value)}" for name, value in values.items()
+    )

@@ -68,7 +68,9 @@ _RETRYABLE = frozenset({159, 160, 164, 201, 202, 203, 209, 210, 225, 236, 241, 2
 class Store:
     """A pool of connections to one ClickHouse database. Thread-safe."""
 
-    def __init__(self, connect: Callable[[], Client], handles: int, on_close: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, connect: Callable[[], Client], handles: int, on_close: Callable[[], None] = lambda: None
+    ) -> None:
         self._connect = connect
         self._on_close = on_close
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
@@ -87,12 +89,10 @@ class Store:
         with self._handle() as client:
             return bytes(client.raw_query(statement, parameters=_bound(statement, parameters), fmt=format_))
 
-    def arrow_blocks(self, statement: str, **parameters: object) -> Iterator[pa.RecordBatch]:
-        """Stream the rows of a SELECT as Arrow record batches of bounded size."""
-        with self._handle() as client, client.query_arrow_stream(
-            statement, parameters=_bound(statement, parameters)
-        ) as stream:
-            yield from stream
+    def arrow(self, statement: str, **parameters: object) -> pa.Table:
+        """Return the rows of a SELECT as an Arrow table, all at once."""
+        with self._handle() as client:
+            return client.query_arrow(statement, parameters=_bound(statement, parameters))
 
     # writing
 
@@ -136,8 +136,13 @@ class Store:
         Raises: StoreMisconfigured: names the setting, its value and what it must be.
         """
         names = sorted(self._insert_settings)
-        known = {row[0] for row in self.rows("SELECT name FROM system.settings WHERE name IN {names:Array(String)}", names=names)}
-        self._insert_settings = {name: value for name, value in INSERT_SETTINGS.items() if name in known or name not in _OPTIONAL}
+        known = {
+            row[0]
+            for row in self.rows("SELECT name FROM system.settings WHERE name IN {names:Array(String)}", names=names)
+        }
+        self._insert_settings = {
+            name: value for name, value in INSERT_SETTINGS.items() if name in known or name not in _OPTIONAL
+        }
         effective = dict(
             self.rows(
                 f"SELECT name, value FROM system.settings WHERE name IN {{names:Array(String)}} SETTINGS "
@@ -157,7 +162,9 @@ class Store:
         chain = self.rows(sql.statement("chain_tables"))
         for table, definition in chain:
             if f"deduplication_window = {DEDUPLICATION_WINDOW}" not in definition:
-                raise StoreMisconfigured(f"table {table} does not keep a deduplication window of {DEDUPLICATION_WINDOW}")
+                raise StoreMisconfigured(
+                    f"table {table} does not keep a deduplication window of {DEDUPLICATION_WINDOW}"
+                )
 
     def close(self) -> None:
         """Close every idle connection, then whatever the store holds open besides."""

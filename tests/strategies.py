@@ -201,7 +201,7 @@ def _event(place: str, data: st.SearchStrategy[str | None]) -> st.SearchStrategy
         Event,
         id=st.integers(0, 60).map(lambda serial: f"event-{serial}"),
         source=st.sampled_from(["api", "api", "batch"]),
-        type=st.sampled_from([*EVENT_TYPES, "request", "request"]),
+        type=_mostly(st.just("request"), st.sampled_from(EVENT_TYPES)),
         subject=st.sampled_from(SUBJECTS),
         time=times(place),
         data=data,
@@ -215,9 +215,10 @@ def events(draw: st.DrawFn, place: str | None = None, max_size: int = 60) -> lis
     Args: place: the zone near whose instants they happen; any if None.
     """
     place = place or draw(zones())
-    pool: list[str | None] = [*draw(st.lists(data_texts(), min_size=1, max_size=6)), None, "null", " {}"]
+    pool: list[str | None] = [*draw(st.lists(data_texts(), min_size=2, max_size=6))]
+    data = _mostly(st.sampled_from(pool), st.sampled_from([None, "null", " {}"]))
     few = min(max_size, draw(st.sampled_from([0, 1, 4, 10, 20])))
-    sent = draw(st.lists(_event(place, st.sampled_from(pool)), min_size=few, max_size=max_size))
+    sent = draw(st.lists(_event(place, data), min_size=few, max_size=max_size))
     again = draw(st.lists(st.sampled_from(sent), max_size=3)) if sent else []
     return [*sent, *again][:max_size]
 
@@ -227,12 +228,14 @@ def meters(draw: st.DrawFn, place: str | None = None) -> Meter:
     """Meters of every aggregation, some of events from an instant on that is near those of `place`."""
     place = place or draw(zones())
     aggregation = draw(st.sampled_from(["SUM", "COUNT", "AVG", "MIN", "MAX", "UNIQUE_COUNT", "LATEST"]))
-    value_property = None if aggregation == "COUNT" else draw(st.sampled_from([*VALUE_PATHS * 2, *WILDCARD_PATHS]))
+    value_property = (
+        None if aggregation == "COUNT" else draw(st.sampled_from([*VALUE_PATHS, *VALUE_PATHS, *WILDCARD_PATHS]))
+    )
     names = draw(st.lists(st.sampled_from(sorted(DIMENSIONS)), max_size=3, unique=True))
     event_from = _nanoseconds(place).map(lambda at_ns: EPOCH + timedelta(microseconds=at_ns // 1_000))
     return Meter(
         slug="usage",
-        event_type=draw(st.sampled_from(["request", "request", "prompt"])),
+        event_type=draw(_mostly(st.just("request"), st.sampled_from(EVENT_TYPES))),
         aggregation=aggregation,
         value_property=value_property,
         group_by={name: DIMENSIONS[name] for name in names},

@@ -1,0 +1,85 @@
+"""The HTTP application as a value: the table of routes, who guards each, and the layers around them.
+
+    request ─▶ PortalCors ─▶ Telemetry ─▶ problems ─▶ route ─▶ guard ─▶ handler ─▶ engine, in a thread
+
+Owns: which path leads where. Every route is in one of three groups: open, managed (API key), portal (portal token).
+Source: docs/contract.md.
+"""
+
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from api import auth, events, meters, operations, portal, subjects, usage, values
+from api.cors import PortalCors
+from api.problems import HANDLERS
+from api.routing import resource
+from api.services import Services, thread_limit
+from api.telemetry import Telemetry
+
+__all__ = ["Services", "create_app", "create_telemetry_app"]
+
+PORTAL_METERS = "/api/v1/portal/meters"
+
+
+def create_app(services: Services) -> Starlette:
+    """Return the application of the main port."""
+    cors = Middleware(PortalCors, prefix=PORTAL_METERS, origins=services.settings.server.cors_origins)
+    return _application(services, [*_open(services), *_managed(services), *_portal(services)], [cors])
+
+
+def create_telemetry_app(services: Services) -> Starlette:
+    """Return the application of the telemetry port: no key is asked for."""
+    metrics = resource("/metrics", GET=auth.unguarded(services, operations.metrics))
+    return _application(services, [*_probes(services), metrics], [])
+
+
+def _application(services: Services, routes: list[Route], outer: list[Middleware]) -> Starlette:
+    app = Starlette(routes=routes, middleware=[*outer, Middleware(Telemetry)], exception_handlers=HANDLERS)
+    app.router.redirect_slashes = False
+    app.state.threads = thread_limit(services.settings)
+    return app
+
+
+def _probes(services: Services) -> list[Route]:
+    open_ = partial(auth.unguarded, services)
+    return [
+        resource("/livez", GET=open_(operations.alive)),
+        resource("/readyz", GET=open_(operations.ready)),
+    ]
+
+
+def _open(services: Services) -> list[Route]:
+    return [*_probes(services), resource("/version", GET=auth.unguarded(services, operations.version))]
+
+
+def _managed(services: Services) -> list[Route]:
+    managed = partial(auth.managed, services)
+    meter = "/api/v1/meters/{meter}"
+    return [
+        resource("/metrics", GET=managed(operations.metrics)),
+        resource("/api/v1/events", GET=managed(events.listed), POST=managed(events.ingest)),
+        resource("/api/v1/dead-letters", GET=managed(events.dead_letters)),
+        resource("/api/v1/meters", GET=managed(meters.listed), POST=managed(meters.create)),
+        resource(meter, GET=managed(meters.show), PUT=managed(meters.change), DELETE=managed(meters.delete)),
+        resource(f"{meter}/query", GET=managed(usage.query_get), POST=managed(usage.query_post)),
+        resource(f"{meter}/subjects", GET=managed(values.subjects)),
+        resource(f"{meter}/group-by/{{key}}/values", GET=managed(values.group_by_values)),
+        resource("/api/v1/subjects", GET=managed(subjects.listed), POST=managed(subjects.upsert)),
+        # A subject's key may hold slashes.
+        resource("/api/v1/subjects/{subject:path}", GET=managed(subjects.show), DELETE=managed(subjects.delete)),
+        resource("/api/v1/portal/tokens", GET=managed(portal.list_tokens), POST=managed(portal.create_token)),
+        resource("/api/v1/portal/tokens/invalidate", POST=managed(portal.invalidate_tokens)),
+    ]
+
+
+def _portal(services: Services) -> list[Route]:
+    guarded = partial(auth.portal, services)
+    meter = f"{PORTAL_METERS}/{{slug}}"
+    return [
+        resource(PORTAL_METERS, GET=guarded(portal.list_meters)),
+        resource(f"{meter}/query", GET=guarded(usage.portal_query_get), POST=guarded(usage.portal_query_post)),
+        resource(f"{meter}/group-by/{{key}}/values", GET=guarded(values.portal_group_by_values)),
+    ]

@@ -1,0 +1,74 @@
+"""Who may call: the API key on management routes, portal tokens on portal routes, never one for the other.
+
+Owns: the reading of `Authorization`, the comparison of keys, and the guards every route is put behind. A guard judges
+before the route looks at any parameter. Nothing here is ever logged.
+Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.services import Services
+from engine.errors import Unauthorized
+from engine.tokens import Claims
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Services, Request], Awaitable[Response]]
+PortalHandler = Callable[[Services, Request, Claims], Awaitable[Response]]
+
+
+def unguarded(services: Services, handler: Handler) -> Endpoint:
+    """Return an endpoint anyone may call."""
+
+    async def endpoint(request: Request) -> Response:
+        return await handler(services, request)
+
+    return endpoint
+
+
+def managed(services: Services, handler: Handler) -> Endpoint:
+    """Return an endpoint that takes the API key; without a key configured (loopback only) it is open."""
+
+    async def endpoint(request: Request) -> Response:
+        check_key(request, services.settings.api_key_digest)
+        return await handler(services, request)
+
+    return endpoint
+
+
+def portal(services: Services, handler: PortalHandler) -> Endpoint:
+    """Return an endpoint that takes a portal token, and of its path only a meter the token allows."""
+
+    async def endpoint(request: Request) -> Response:
+        claims = services.tokens.verify(bearer(request))
+        slug = request.path_params.get("slug")
+        if slug is not None and not claims.allows(slug):
+            raise Unauthorized("meter slug not allowed")
+        return await handler(services, request, claims)
+
+    return endpoint
+
+
+def check_key(request: Request, digest: bytes | None) -> None:
+    """Check the API key in constant time. Raises: Unauthorized."""
+    if digest is None:
+        return
+    if not hmac.compare_digest(hashlib.sha256(bearer(request).encode()).digest(), digest):
+        raise Unauthorized("invalid api key")
+
+
+def bearer(request: Request) -> str:
+    """Return the credential of the Authorization header. Raises: Unauthorized."""
+    values = request.headers.getlist("authorization")
+    if not values:
+        raise Unauthorized("missing authorization header")
+    parts = values[0].strip().split(" ")
+    if len(values) > 1 or len(parts) != 2 or parts[0] != "Bearer":
+        raise Unauthorized("invalid authorization header")
+    if not parts[1]:
+        raise Unauthorized("bearer token cannot be empty")
+    return parts[1]

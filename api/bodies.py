@@ -1,0 +1,74 @@
+"""Request bodies: media types, the size limit, JSON.
+
+Owns: reading no more of a body than may be, whatever Content-Length says, and telling what is wrong with it.
+Source: docs/contract.md D.9, D.12.
+"""
+
+import contextlib
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from api.parameters import refuse_other_case
+from api.problems import InvalidParameter
+from engine.errors import TooLarge
+
+JSON = "application/json"
+M = TypeVar("M", bound=BaseModel)
+
+
+def media_type(request: Request) -> str:
+    """Return the media type of the body without its parameters, in lower case; "" if none is named."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the body. Raises: TooLarge: it is longer than `limit` bytes; the rest is not read."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    async with contextlib.aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is longer than {limit} bytes")
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """Return a JSON body. Raises: InvalidParameter: another media type, or not JSON; TooLarge."""
+    if media_type(request) != JSON:
+        raise InvalidParameter(f"invalid content type: {request.headers.get('content-type', '')}")
+    try:
+        return orjson.loads(await read_body(request, limit))
+    except orjson.JSONDecodeError as error:
+        raise InvalidParameter(f"invalid request body: not JSON: {error}") from None
+
+
+async def read_object(request: Request, limit: int) -> dict[str, Any]:
+    """Return a JSON body that is an object. Raises: InvalidParameter, TooLarge."""
+    body = await read_json(request, limit)
+    if not isinstance(body, dict):
+        raise InvalidParameter("invalid request body: must be a JSON object")
+    return body
+
+
+async def read_model(request: Request, limit: int, model: type[M]) -> M:
+    """Return a JSON body as a model. Raises: InvalidParameter: names the first member at fault; TooLarge."""
+    body = await read_object(request, limit)
+    refuse_other_case(iter(body), {field.alias or name for name, field in model.model_fields.items()})
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidParameter(f"invalid request body: {name}: {message}" if name else message) from None

@@ -1,0 +1,140 @@
+"""Events in, events out, and the records that could not become one.
+
+    POST /api/v1/events         durable in the event log, then 204; a batch with one bad event is refused whole
+    GET  /api/v1/events         newest first
+    GET  /api/v1/dead-letters   newest first
+
+Owns: the three media types of the CloudEvents HTTP binding, and the list of what is wrong with a batch.
+Decoding is CPU work and goes to a thread of its own kind, so that slow queries never hold up ingest.
+Source: docs/contract.md D.12, D.13, D.20 and "Events"; docs/design.md R3.
+"""
+
+import asyncio
+
+import anyio.to_thread
+import msgspec
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import JSON, media_type, read_body
+from api.parameters import Parameters
+from api.problems import InvalidEvents, InvalidParameter
+from api.responses import json_response, no_content, raw_json
+from api.services import Services, in_thread
+from engine.clock import milliseconds
+from engine.cloudevents import TimeSpan, decode_event, split_batch
+from engine.errors import InvalidEvent
+from engine.listings import EventFilter, list_dead_letters, list_events, to_json
+from engine.metrics import EVENTS_ACCEPTED
+
+SINGLE = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+_SHOWN = 1000  # problems of one batch listed at most
+_THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
+
+
+async def ingest(services: Services, request: Request) -> Response:
+    """Make the events of a request durable."""
+    kind = media_type(request)
+    if kind not in {SINGLE, BATCH, JSON}:
+        raise InvalidParameter(f"invalid content type: {request.headers.get('content-type', '')}")
+    body = await read_body(request, services.settings.server.body_limit_bytes)
+    arrived_ms = milliseconds(services.clock())
+    span = TimeSpan.of(services.settings.ingest)
+
+    def checked() -> list[bytes]:
+        return check_events(_split(body, kind), arrived_ms, span)
+
+    values = checked() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(checked)
+    if values:
+        # Shielded: a client that goes away must not cancel an append others share a commit with.
+        await asyncio.shield(asyncio.wrap_future(services.log.append(values, arrived_ms)))
+        EVENTS_ACCEPTED.inc(len(values))
+    return no_content()
+
+
+def check_events(values: list[bytes], arrived_ms: int, span: TimeSpan) -> list[bytes]:
+    """Return the events as they came. Raises: InvalidEvents: some cannot be metered; every one is named."""
+    problems: list[dict[str, object]] = []
+    refused, first = 0, ""
+    for index, value in enumerate(values):
+        try:
+            decode_event(value, arrived_ms, 0, 0, span)
+        except InvalidEvent as error:
+            refused += 1
+            first = first or f"at index {index}: {error}"
+            if refused <= _SHOWN:
+                problems.append(_problem(index, error))
+    if not refused:
+        return values
+    if len(values) == 1:
+        raise InvalidEvents(str(problems[0]["message"]), problems)
+    listed = f", the first {_SHOWN} are listed" if refused > _SHOWN else ""
+    raise InvalidEvents(f"{refused} of {len(values)} events are invalid{listed}; {first}", problems)
+
+
+def _problem(index: int, error: InvalidEvent) -> dict[str, object]:
+    return {
+        "index": index,
+        "field": error.field,
+        "code": error.code,
+        "message": str(error).encode("utf-8", "replace").decode(),
+        "severity": "critical",
+    }
+
+
+def _split(body: bytes, kind: str) -> list[bytes]:
+    if kind == SINGLE:
+        return [body]
+    if kind == BATCH:
+        return split_batch(body)
+    match body.lstrip(b" \t\r\n")[:1]:
+        case b"{":
+            return [body]
+        case b"[":
+            values = split_batch(body)
+        case _:
+            values = _no_events(body)
+    if not values:
+        raise InvalidEvent("no events found")
+    return values
+
+
+def _no_events(body: bytes) -> list[bytes]:
+    try:
+        msgspec.json.decode(body or b"null")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"not JSON: {error}") from None
+    return []
+
+
+async def listed(services: Services, request: Request) -> Response:
+    """List events, newest first."""
+    bounds = ("from", "to", "ingestedAtFrom", "ingestedAtTo")
+    query = Parameters(request, scalars=(*bounds, "id", "subject", "clientId", "limit"), lists=("customerId",))
+    query.text("clientId", most=36)
+    if query.list("customerId"):
+        raise InvalidParameter('parameter "customerId" is not supported')
+    from_, to, ingested_from, ingested_to = (query.instant(name) for name in bounds)
+    wanted = EventFilter(
+        id_contains=query.text("id"),
+        subject=query.text("subject"),
+        from_=from_,
+        to=to,
+        ingested_from=ingested_from,
+        ingested_to=ingested_to,
+        limit=query.integer("limit", 100, 1, 100),
+    )
+
+    def ask() -> bytes:
+        return to_json(list_events(services.store, services.registry, wanted, services.settings.query))
+
+    return raw_json(await in_thread(request, ask))
+
+
+async def dead_letters(services: Services, request: Request) -> Response:
+    """List records that could not become an event, newest first; `before` pages on."""
+    query = Parameters(request, scalars=("limit", "before"))
+    limit, before = query.integer("limit", 100, 1, 100), query.instant("before")
+    return json_response(await in_thread(request, lambda: list_dead_letters(services.store, limit, before)))

@@ -1,0 +1,149 @@
+"""Path and query parameters: read by the names a route knows, or refused by name.
+
+Owns: repetition as lists, `name[key]=value` as maps, timestamps, enums, numbers, and the guard against parameters
+that were meant but would be missed: wrong case, a scalar where a map is meant, a value given twice.
+Source: docs/contract.md D.8 and "Common HTTP rules".
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from enum import StrEnum
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from api.problems import InvalidParameter
+from engine.instants import Instant, parse_instant
+from engine.meters import SLUG
+
+_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}\Z")
+_MAP = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z", re.ASCII)
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+E = TypeVar("E", bound=StrEnum)
+
+
+class Parameters:
+    """The query string of a request.
+
+    Args: scalars, lists, maps: the names the route knows, as they are spelt; others are ignored.
+    Raises: InvalidParameter: a known name in another case, in another shape, or twice.
+    """
+
+    def __init__(
+        self, request: Request, scalars: Collection[str] = (), lists: Collection[str] = (), maps: Collection[str] = ()
+    ) -> None:
+        self._scalars: dict[str, str] = {}
+        self._lists: dict[str, list[str]] = {}
+        self._maps: dict[str, dict[str, str]] = {}
+        known = {name.lower(): name for name in (*scalars, *lists, *maps)}
+        for full, value in request.query_params.multi_items():
+            name, bracket, _ = full.partition("[")
+            if name.lower() not in known:
+                continue
+            if known[name.lower()] != name:
+                raise InvalidParameter(f'parameter "{name}" is unknown, did you mean "{known[name.lower()]}"?')
+            if name in maps:
+                self._add_to_map(full, value)
+            elif bracket:
+                raise InvalidParameter(f'parameter "{full}" must be given as {name}=value')
+            elif name in lists:
+                self._lists.setdefault(name, []).append(value)
+            else:
+                _add_once(self._scalars, name, value, full)
+
+    def _add_to_map(self, full: str, value: str) -> None:
+        match = _MAP.match(full)
+        if not match:
+            name = full.partition("[")[0]
+            raise InvalidParameter(f'parameter "{full}" must be given as {name}[key]=value')
+        _add_once(self._maps.setdefault(match[1], {}), match[2], value, full)
+
+    def text(self, name: str, most: int | None = None) -> str | None:
+        """Return a scalar; with `most`, of 1 to so many characters."""
+        value = self._scalars.get(name)
+        if value is not None and most is not None and not 1 <= len(value) <= most:
+            raise _refused(name, f"length must be 1 to {most}")
+        return value
+
+    def list(self, name: str) -> list[str]:
+        """Return every value of a repeated parameter."""
+        return self._lists.get(name, [])
+
+    def map(self, name: str) -> dict[str, str]:
+        """Return the keys and values of `name[key]=value`."""
+        return self._maps.get(name, {})
+
+    def instant(self, name: str) -> Instant | None:
+        """Return a timestamp."""
+        value = self._scalars.get(name)
+        try:
+            return None if value is None else parse_instant(value)
+        except ValueError as error:
+            raise InvalidParameter(f"invalid param format from: {name}: {error}") from None
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        """Return a whole number within bounds."""
+        value = self._scalars.get(name)
+        if value is None:
+            return default
+        if not _INTEGER.match(value):
+            raise InvalidParameter(f"invalid param format from: {name}: not a whole number")
+        if not least <= int(value) <= most:
+            raise _refused(name, f"number must be {least} to {most}")
+        return int(value)
+
+    def flag(self, name: str) -> bool:
+        """Return true or false; absent is false."""
+        value = self._scalars.get(name, "false").lower()
+        if value not in _FLAGS:
+            raise InvalidParameter(f"invalid param format from: {name}: not true or false")
+        return _FLAGS[value]
+
+    def choice(self, name: str, choices: type[E]) -> E | None:
+        """Return a member of an enum."""
+        value = self._scalars.get(name)
+        return None if value is None else choice(name, value, choices)
+
+
+def choice(name: str, value: str, choices: type[E]) -> E:
+    """Return the member of an enum a parameter names. Raises: InvalidParameter."""
+    try:
+        return choices(value)
+    except ValueError:
+        allowed = ",".join(f'"{member.value}"' for member in choices)
+        raise _refused(name, f"value is not one of the allowed values [{allowed}]") from None
+
+
+def slug(request: Request) -> str:
+    """Return the meter slug of the path. Raises: InvalidParameter."""
+    value = str(request.path_params["slug"])
+    if len(value) > 64 or not SLUG.match(value):
+        raise InvalidParameter('parameter "meterSlug" in path has an error: not a slug')
+    return value
+
+
+def slug_or_id(request: Request) -> str:
+    """Return the meter slug or ULID of the path. Raises: InvalidParameter."""
+    value = str(request.path_params["meter"])
+    if len(value) > 64 or not (SLUG.match(value) or _ULID.match(value)):
+        raise InvalidParameter('parameter "meterIdOrSlug" in path has an error: neither a slug nor a ULID')
+    return value
+
+
+def refuse_other_case(names: Iterator[str], known: Collection[str]) -> None:
+    """Refuse members of a body that equal a known one but for case. Raises: InvalidParameter."""
+    folded = {name.lower(): name for name in known}
+    for name in names:
+        if name not in known and name.lower() in folded:
+            raise InvalidParameter(f'invalid request body: "{name}" is unknown, did you mean "{folded[name.lower()]}"?')
+
+
+def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:
+    if name in values:
+        raise InvalidParameter(f'parameter "{full}" has multiple values')
+    values[name] = value
+
+
+def _refused(name: str, reason: str) -> InvalidParameter:
+    return InvalidParameter(f'parameter "{name}" in query has an error: {reason}')

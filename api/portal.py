@@ -1,0 +1,133 @@
+"""Portal tokens, and what a token's holder may see.
+
+    POST /api/v1/portal/tokens              the one answer that holds the token itself
+    GET  /api/v1/portal/tokens              newest first
+    POST /api/v1/portal/tokens/invalidate   by id or by subject
+    GET  /api/v1/portal/meters              with a token: the meters it allows
+
+Owns: the bodies of these, and that every allowed slug is one of a live meter. What makes a token good is
+engine/tokens.py's.
+Source: docs/contract.md D.2, D.14, D.22 and "Portal".
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import read_model
+from api.meters import meter_json
+from api.parameters import Parameters
+from api.problems import InvalidParameter
+from api.responses import json_response, no_content, timestamp
+from api.services import Services, in_thread
+from api.usage import conditional, meter_of_slug
+from engine.errors import InvalidRequest
+from engine.instants import parse_instant
+from engine.tokens import Claims, TokenRecord
+
+_NOT_STORED = {"Cache-Control": "no-store"}
+
+
+def _moment(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=parse_instant(value).nanos // 1000)
+
+
+class TokenBody(BaseModel):
+    """A token to make. Unknown members are refused: a misspelt list of meters must not become every meter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str
+    allowed_meter_slugs: list[str] | None = Field(default=None, alias="allowedMeterSlugs")
+    allowed_meters: list[str] | None = Field(default=None, alias="allowedMeters")
+    expires_at: Annotated[InstanceOf[datetime], BeforeValidator(_moment)] | None = Field(default=None, alias="expiresAt")
+    # Members of an answer that clients send back: taken, not used.
+    id: Any = None
+    token: Any = None
+    expired: Any = None
+    created_at: Any = Field(default=None, alias="createdAt")
+
+
+class InvalidateBody(BaseModel):
+    """The tokens to invalidate."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | None = None
+    subject: str | None = None
+
+
+async def create_token(services: Services, request: Request) -> Response:
+    """Make a token: 200, and the only sight of it."""
+    body = await read_model(request, services.settings.server.body_limit_bytes, TokenBody)
+    slugs = _allowed(services, body)
+    record, token = await in_thread(request, lambda: services.tokens.create(body.subject, slugs, body.expires_at))
+    return json_response({**_token_json(services, record), "token": token}, headers=_NOT_STORED)
+
+
+def _allowed(services: Services, body: TokenBody) -> list[str] | None:
+    """Return the slugs asked for. Raises: InvalidRequest, NotFound: the first that is no live meter's."""
+    newer, older = body.allowed_meter_slugs, body.allowed_meters
+    if newer is not None and older is not None and newer != older:
+        raise InvalidParameter("invalid request body: allowedMeters and allowedMeterSlugs differ, give one of them")
+    slugs = newer if newer is not None else older
+    if slugs is None:
+        return None
+    if not slugs:
+        raise InvalidRequest("slug filter cannot be an empty array when provided")
+    for slug in slugs:
+        if not slug:
+            raise InvalidRequest("allowed meter slug cannot be empty")
+        meter_of_slug(services, slug)
+    return slugs
+
+
+async def list_tokens(services: Services, request: Request) -> Response:
+    """List tokens, newest first; never the token itself."""
+    query = Parameters(request, scalars=("limit", "subject"))
+    limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
+    records = await in_thread(request, lambda: services.tokens.list(subject, limit))
+    return json_response([_token_json(services, record) for record in records], headers=_NOT_STORED)
+
+
+async def invalidate_tokens(services: Services, request: Request) -> Response:
+    """Invalidate one token, or all of a subject: 204, also when there is none left to invalidate."""
+    body = await read_model(request, services.settings.server.body_limit_bytes, InvalidateBody)
+    if body.id is None and body.subject is None:
+        raise InvalidRequest("either id or subject must be provided")
+    for name in ("id", "subject"):
+        if getattr(body, name) == "":
+            raise InvalidRequest(f"{name} cannot be empty")
+    await in_thread(request, lambda: services.tokens.invalidate(body.id, body.subject))
+    return no_content()
+
+
+def _token_json(services: Services, record: TokenRecord) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "id": record.id,
+        "subject": record.subject,
+        "allowedMeterSlugs": list(record.allowed_meter_slugs or ()),
+        "createdAt": timestamp(record.created_at),
+        "expiresAt": timestamp(record.expires_at),
+    }
+    if record.expires_at <= services.clock():
+        shown["expired"] = True
+    if record.revoked_at is not None:
+        shown["revoked"] = True
+    return shown
+
+
+async def list_meters(services: Services, request: Request, claims: Claims) -> Response:
+    """List the meters the token allows, by slug, without their metadata: it is the operator's own."""
+    meters = sorted(services.registry.all(), key=lambda meter: meter.slug)
+    shown = [meter_json(meter) for meter in meters if claims.allows(meter.slug)]
+    return conditional(request, json_response([_without_metadata(meter) for meter in shown]), claims)
+
+
+def _without_metadata(meter: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in meter.items() if name != "metadata"}

@@ -1,0 +1,120 @@
+"""Errors as RFC 9457 problems: the one table from error class to HTTP status.
+
+Owns: status codes, the texts put before an error's own, the problem body and its exact media type.
+A 500 says nothing but its request id; what happened is in the log under that id.
+Source: docs/contract.md "Common HTTP rules" and D.20.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from engine import errors
+
+_log = logging.getLogger(__name__)
+RETRY_SECONDS = 1
+
+
+class InvalidParameter(errors.InvalidRequest):
+    """A parameter, header or body the API itself refuses: its text names it and goes out as it is."""
+
+
+class InvalidEvents(errors.InvalidEvent):
+    """Events of a request that cannot be metered; `problems` are the validationErrors, one each."""
+
+    def __init__(self, message: str, problems: list[dict[str, object]]) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class _Answer(NamedTuple):
+    """`prefix` None: no detail, and the error is logged."""
+
+    status: int
+    prefix: str | None
+
+
+_ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
+    InvalidParameter: _Answer(400, ""),
+    errors.InvalidRequest: _Answer(400, "validation error: "),
+    errors.InvalidMeter: _Answer(400, "validation error: "),
+    errors.InvalidEvent: _Answer(400, "invalid event: "),
+    errors.Unauthorized: _Answer(401, ""),
+    errors.NotFound: _Answer(404, "not found error: "),
+    errors.Conflict: _Answer(409, "conflict error: "),
+    errors.TooLarge: _Answer(413, ""),
+    errors.StoreUnavailable: _Answer(503, None),  # the driver's words name hosts and statements
+    errors.Unavailable: _Answer(503, ""),
+    errors.MeterportError: _Answer(500, None),
+}
+
+
+def problem(
+    scope: Scope,
+    status: int,
+    code: str,
+    detail: str | None = None,
+    extensions: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a problem response for a request."""
+    body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    if detail:
+        body["detail"] = detail.encode("utf-8", "replace").decode()
+    body |= {"instance": f"urn:request:{request_id(scope)}", "code": code}
+    if extensions:
+        body["extensions"] = extensions
+    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def internal_error(scope: Scope) -> Response:
+    """Return the answer to a request that met a defect; the caller logs it."""
+    return problem(scope, 500, "internal-error")
+
+
+def request_id(scope: Scope) -> str:
+    """Return the id given to the request when it came in."""
+    return str(scope["state"]["request_id"])
+
+
+async def from_meterport_error(request: Request, error: Exception) -> Response:
+    """Answer an error of the tree in engine/errors.py."""
+    assert isinstance(error, errors.MeterportError)  # noqa: S101 - registered for this class
+    status, prefix = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    if prefix is None:
+        _log.error("request_failed request_id=%s code=%s", request_id(request.scope), error.code, exc_info=error)
+    if status == 500:
+        return internal_error(request.scope)
+    detail = "the store cannot be reached, try again" if prefix is None else f"{prefix}{error}"
+    extensions = {"validationErrors": error.problems} if isinstance(error, InvalidEvents) else None
+    return problem(request.scope, status, error.code, detail, extensions, _headers(status))
+
+
+def _headers(status: int) -> dict[str, str]:
+    match status:
+        case 503:
+            return {"Retry-After": str(RETRY_SECONDS)}
+        case 413:
+            return {"Connection": "close"}  # the rest of the body is not read
+        case _:
+            return {}
+
+
+async def from_http_exception(request: Request, error: Exception) -> Response:
+    """Answer what no route answers: 404 and 405, without detail."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    return problem(request.scope, error.status_code, code, headers=error.headers)
+
+
+HANDLERS: Mapping[Any, Any] = {
+    errors.MeterportError: from_meterport_error,
+    HTTPException: from_http_exception,
+}

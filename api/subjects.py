@@ -1,0 +1,45 @@
+"""Subjects: display names and metadata of those who use; usage never needs one.
+
+Source: docs/contract.md "Events and subjects".
+"""
+
+from collections.abc import Iterable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import read_json
+from api.problems import InvalidParameter
+from api.responses import json_response, no_content, timestamp, without_none
+from api.services import Services, in_thread
+from engine.subjects import Subject
+
+
+async def upsert(services: Services, request: Request) -> Response:
+    """Create or change subjects; only the members present change, null clears."""
+    body = await read_json(request, services.settings.server.body_limit_bytes)
+    if not isinstance(body, list) or not all(isinstance(item, dict) for item in body):
+        raise InvalidParameter("invalid request body: must be a JSON array of subjects")
+    return _shown(await in_thread(request, lambda: services.subjects.upsert(body)))
+
+
+async def listed(services: Services, request: Request) -> Response:
+    """List subjects."""
+    return _shown(await in_thread(request, services.subjects.list))
+
+
+async def show(services: Services, request: Request) -> Response:
+    """Show a subject by id or key; an id goes before a key."""
+    wanted = str(request.path_params["subject"])
+    return json_response(subject_json(await in_thread(request, lambda: services.subjects.find(wanted))))
+
+
+async def delete(services: Services, request: Request) -> Response:
+    """Delete a subject: 204; its events stay, its key is free again."""
+    wanted = str(request.path_params["subject"])
+    await in_thread(request, lambda: services.subjects.delete(wanted))
+    return no_content()
+
+
+def _shown(subjects: Iterable[Subject]) -> Response:
+    return json_response([subject_json(subject) for subject in subjects])

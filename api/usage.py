@@ -1,0 +1,223 @@
+"""Usage queries, for whoever holds the API key and, of one subject, for whoever holds that subject's portal token.
+
+Owns: from a request to a `UsageQuery`, and from an `Answer` to JSON or CSV around the rows ClickHouse formatted.
+A portal query's subject comes from the token on every path; nothing of a request can widen it.
+Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md R18, R20, R21.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.bodies import read_model
+from api.parameters import Parameters, slug, slug_or_id
+from api.problems import InvalidParameter
+from api.services import Services, in_thread
+from engine.errors import InvalidRequest, NotFound, StoreError
+from engine.instants import Instant, parse_instant
+from engine.meters import Meter, MeterState
+from engine.metrics import QUERIES
+from engine.store import UNKNOWN_TABLE
+from engine.tokens import Claims
+from engine.usage import Answer, UsageQuery, ask_csv, ask_json, check_query
+from engine.windows import WindowSize
+
+T = TypeVar("T")
+_ITEMS = 100  # of an array in a query's body
+_SCALARS = ("from", "to", "windowSize", "windowTimeZone", "clientId", "advancedMeterGroupByFilters")
+
+
+def _instant(value: object) -> object:
+    return parse_instant(value) if isinstance(value, str) else value
+
+
+_Bound = Annotated[InstanceOf[Instant], BeforeValidator(_instant)]
+_Texts = Annotated[list[str], Field(max_length=_ITEMS)]
+
+
+class QueryBody(BaseModel):
+    """The body of a usage query by POST."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    from_: _Bound | None = Field(default=None, alias="from")
+    to: _Bound | None = None
+    window_size: WindowSize | None = Field(default=None, alias="windowSize")
+    zone: str | None = Field(default=None, alias="windowTimeZone")
+    subjects: _Texts | None = Field(default=None, alias="subject")
+    customers: _Texts | None = Field(default=None, alias="filterCustomerId")
+    group_by: _Texts | None = Field(default=None, alias="groupBy")
+    filters: dict[str, _Texts] | None = Field(default=None, alias="filterGroupBy")
+    advanced: dict[str, Any] | None = Field(default=None, alias="advancedMeterGroupByFilters")
+    client_id: str | None = Field(default=None, alias="clientId", min_length=1, max_length=36)
+
+
+async def query_get(services: Services, request: Request) -> Response:
+    """Answer a usage query over any subjects."""
+    wanted = slug_or_id(request)
+    query, customers = _from_parameters(request, Parameters(request, _SCALARS, _lists("subject"), ("filterGroupBy",)))
+    _refuse_customers(query, customers)
+    return await _answer(services, request, lambda: live_meter(services, wanted), query)
+
+
+async def query_post(services: Services, request: Request) -> Response:
+    """Answer a usage query whose lists are too long for a query string."""
+    wanted = slug_or_id(request)
+    body = await read_model(request, services.settings.server.body_limit_bytes, QueryBody)
+    query = _from_body(body)
+    _refuse_customers(query, bool(body.customers))
+    return await _answer(services, request, lambda: live_meter(services, wanted), query)
+
+
+async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
+    """Answer a usage query over the token's subject."""
+    wanted = slug(request)
+    query, _ = _from_parameters(request, Parameters(request, _SCALARS, _lists(), ("filterGroupBy",)))
+    return await _portal_answer(services, request, claims, wanted, query)
+
+
+async def portal_query_post(services: Services, request: Request, claims: Claims) -> Response:
+    """Answer a usage query over the token's subject, by POST."""
+    wanted = slug(request)
+    body = await read_model(request, services.settings.server.body_limit_bytes, QueryBody)
+    return await _portal_answer(services, request, claims, wanted, _from_body(body))
+
+
+def live_meter(services: Services, wanted: str) -> Meter:
+    """Return a meter that can be asked. Raises: NotFound: there is none, or it was deleted."""
+    meter = services.registry.find(wanted)
+    if meter.state is MeterState.DELETED:
+        raise NotFound(f"meter not found: {wanted}")
+    return meter
+
+
+def meter_of_slug(services: Services, wanted: str) -> Meter:
+    """Return a live meter by slug alone: portal tokens name slugs, and an id may look like one. Raises: NotFound."""
+    meter = live_meter(services, wanted)
+    if meter.slug != wanted:
+        raise NotFound(f"meter not found: {wanted}")
+    return meter
+
+
+def with_fresh_meter(services: Services, find: Callable[[], Meter], ask: Callable[[Meter], T]) -> T:
+    """Ask a meter; once more if its tables were replaced between looking it up and reading them. Blocks."""
+    try:
+        return ask(find())
+    except StoreError as error:
+        if error.engine_code != UNKNOWN_TABLE:
+            raise
+    services.registry.refresh()
+    return ask(find())
+
+
+def _lists(*further: str) -> tuple[str, ...]:
+    return ("groupBy", "filterCustomerId", *further)
+
+
+def _from_parameters(request: Request, given: Parameters) -> tuple[UsageQuery, bool]:
+    """Return the query, and whether it names customers."""
+    given.text("clientId", most=36)
+    if given.text("advancedMeterGroupByFilters") is not None:
+        raise _not_supported("advancedMeterGroupByFilters")
+    query = UsageQuery(
+        from_=given.instant("from"),
+        to=given.instant("to"),
+        window_size=given.choice("windowSize", WindowSize),
+        zone=_text_or(given.text("windowTimeZone"), "UTC"),
+        subjects=tuple(given.list("subject")) or None,
+        group_by=tuple(given.list("groupBy")),
+        filters={key: (text,) for key, text in given.map("filterGroupBy").items()},
+    )
+    return query, bool(given.list("filterCustomerId"))
+
+
+def _from_body(body: QueryBody) -> UsageQuery:
+    if body.advanced:
+        raise _not_supported("advancedMeterGroupByFilters")
+    return UsageQuery(
+        from_=body.from_,
+        to=body.to,
+        window_size=body.window_size,
+        zone=_text_or(body.zone, "UTC"),
+        subjects=tuple(body.subjects or ()) or None,
+        group_by=tuple(body.group_by or ()),
+        filters={key: tuple(texts) for key, texts in (body.filters or {}).items()},
+    )
+
+
+def _text_or(text: str | None, default: str) -> str:
+    return default if text is None else text
+
+
+def _not_supported(name: str) -> InvalidParameter:
+    return InvalidParameter(f'parameter "{name}" is not supported')
+
+
+def _refuse_customers(query: UsageQuery, customers: bool) -> None:
+    if customers:
+        raise _not_supported("filterCustomerId")
+    if "customer_id" in query.group_by:
+        raise InvalidParameter('parameter "groupBy": customer_id is not supported')
+
+
+async def _portal_answer(
+    services: Services, request: Request, claims: Claims, wanted: str, query: UsageQuery
+) -> Response:
+    if "customer_id" in query.group_by:
+        raise InvalidRequest("customer filter is required with customer_id group by")
+    forced = replace(query, subjects=(claims.subject,))
+    response = await _answer(services, request, lambda: meter_of_slug(services, wanted), forced)
+    return conditional(request, response, claims)
+
+
+async def _answer(services: Services, request: Request, find: Callable[[], Meter], query: UsageQuery) -> Response:
+    as_csv = wants_csv(request)
+
+    def ask(meter: Meter) -> tuple[Meter, Answer]:
+        checked = check_query(query, meter)
+        checked = replace(checked, filters={key: texts for key, texts in checked.filters.items() if texts})
+        return meter, (ask_csv if as_csv else ask_json)(services.store, meter, checked)
+
+    meter, answer = await in_thread(request, lambda: with_fresh_meter(services, find, ask))
+    grains = ",".join(answer.grains)
+    QUERIES.labels(grains).inc()
+    headers = {"X-Meterport-Grains": grains}
+    if as_csv:
+        headers |= {"Content-Type": "text/csv", "Content-Disposition": f"attachment; filename={meter.slug}.csv"}
+        return Response(answer.rows, headers=headers)
+    return Response(frame(query, answer.rows), headers=headers, media_type="application/json")
+
+
+def frame(query: UsageQuery, rows: bytes) -> bytes:
+    """Return rows, a JSON array, within the answer that echoes the query."""
+    echoes = {
+        "from": query.from_.text if query.from_ else None,
+        "to": query.to.text if query.to else None,
+        "windowSize": query.window_size.value if query.window_size else None,
+    }
+    given = b"".join(b'"%b":%b,' % (name.encode(), orjson.dumps(echo)) for name, echo in echoes.items() if echo)
+    return b"{" + given + b'"data":' + rows + b"}"
+
+
+def wants_csv(request: Request) -> bool:
+    """Return whether Accept is exactly one media type, text/csv; with a list of types JSON is answered."""
+    accepted = request.headers.getlist("accept")
+    return len(accepted) == 1 and "," not in accepted[0] and accepted[0].split(";")[0].strip().lower() == "text/csv"
+
+
+def conditional(request: Request, response: Response, claims: Claims) -> Response:
+    """Give a portal answer its ETag: by token, representation and content; answer 304 to who holds it already."""
+    kind = response.headers["content-type"]
+    digest = hashlib.sha256(orjson.dumps([claims.id, kind]) + bytes(response.body)).hexdigest()
+    headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    if request.method in {"GET", "HEAD"} and (headers["ETag"] in known or known == ["*"]):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response

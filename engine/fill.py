@@ -1,0 +1,93 @@
+"""Puts events stored before a meter's views existed into its rollup, while ingest goes on.
+
+Owns: the step from FILLING to READY. The views take events stamped `visible_from` or later; the fill takes those
+stamped earlier, once no batch stamped earlier can reach the store any more (`settled`). From then on they are a
+fixed set, so the fill goes through it in pieces of event time that come out the same on every attempt: each is one
+block under its own token, and how far it came is in the registry. A piece that a crash cut short is completed.
+Source: docs/design.md R16.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from engine import faults, sql
+from engine.clock import Clock, milliseconds, utc_now
+from engine.meters import Meter, MeterState
+from engine.registry import MeterRegistry
+from engine.rollups import dimension_columns, minute_select
+from engine.store import Store
+
+_log = logging.getLogger(__name__)
+PIECE_EVENTS = 500_000
+_HOUR = timedelta(hours=1)
+
+
+class Filler:
+    """Fills the rollups of a registry. One process a store runs it.
+
+    `settled(ms)`: whether every batch stamped before that instant is in the store, for good (EventLog.settled_before).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: MeterRegistry,
+        settled: Callable[[int], bool],
+        clock: Clock = utc_now,
+        piece_events: int = PIECE_EVENTS,
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._settled = settled
+        self._clock = clock
+        self._piece_events = piece_events
+
+    def step(self) -> bool:
+        """Take every meter that can be filled one piece further. Returns whether any was."""
+        self._registry.resume_creation()
+        filling = [meter for meter in self._registry.all() if meter.state is MeterState.FILLING]
+        return max([self._advance(meter) for meter in filling], default=False)
+
+    def _advance(self, meter: Meter) -> bool:
+        if self._clock() < meter.visible_from or not self._settled(milliseconds(meter.visible_from)):
+            return False
+        end = self._next_end(meter)
+        if end is None:
+            faults.passing("fill.before-ready")
+            if self._registry.advance(meter, MeterState.READY, meter.filled_to):
+                _log.info("meter_ready slug=%s rollup=%s", meter.slug, meter.rollup)
+            return True
+        faults.passing("fill.before-piece")
+        self._store.command(self._piece(meter, meter.filled_to, end))
+        faults.passing("fill.after-piece")
+        self._registry.advance(meter, MeterState.FILLING, end)
+        _log.info("meter_piece_filled slug=%s from=%s to=%s", meter.slug, meter.filled_to.isoformat(), end.isoformat())
+        return True
+
+    def _next_end(self, meter: Meter) -> datetime | None:
+        """Return the end of the next piece: whole hours with about `piece_events` events; None: nothing is left."""
+        rows = self._store.rows(
+            sql.statement("meters/next_piece"),
+            event_type=meter.definition.eventType,
+            visible_from_ms=milliseconds(meter.visible_from),
+            filled_to_ms=milliseconds(meter.filled_to),
+            events=self._piece_events,
+        )
+        hour: datetime | None = rows[0][0]
+        return None if hour is None else hour.replace(tzinfo=UTC) + _HOUR
+
+    def _piece(self, meter: Meter, start: datetime, end: datetime) -> str:
+        stored = sql.statement(
+            "meters/stored_before",
+            visible_from_ms=str(milliseconds(meter.visible_from)),
+            start_ms=str(milliseconds(start)),
+            end_ms=str(milliseconds(end)),
+        )
+        return sql.statement(
+            "meters/fill",
+            table=sql.identifier(meter.table("minute")),
+            settings=self._store.fill_settings(f"fill-{meter.rollup}-{milliseconds(start)}"),
+            select=minute_select(meter, stored),
+            dimension_names="".join(f", {name}" for name in dimension_columns(meter)),
+        )

@@ -1,0 +1,71 @@
+"""A memory filter of event keys: says "never seen" for certain, "perhaps seen" one time in a thousand for no reason.
+
+Owns: Bloom filters over 128-bit keys, in layers that double, so that no key is ever forgotten and none is hashed
+again when the filter grows. 20 bits a key: 50 million keys take 125 MB. All operations work on arrays of keys.
+Keys are hashes already; bit positions are taken from their two halves (Kirsch and Mitzenmacher, 2006).
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Keys: TypeAlias = npt.NDArray[np.uint64]  # shape (n, 2): the two halves of each key
+
+_BITS_PER_KEY = 20
+_PROBES = 8
+_FIRST_CAPACITY = 1 << 17
+
+
+def as_keys(keys: list[bytes]) -> Keys:
+    """Return 16-byte keys as an array of shape (n, 2)."""
+    return np.frombuffer(b"".join(keys), dtype="<u8").reshape(-1, 2)
+
+
+class _Layer:
+    def __init__(self, capacity: int) -> None:
+        self.room = capacity
+        size = 1 << (capacity * _BITS_PER_KEY - 1).bit_length()
+        self._mask = np.uint64(size - 1)
+        self._words = np.zeros(size // 64, dtype=np.uint64)
+
+    def add(self, keys: Keys) -> None:
+        for word, bit in self._probes(keys):
+            np.bitwise_or.at(self._words, word, bit)
+        self.room -= len(keys)
+
+    def contains(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        found = np.ones(len(keys), dtype=np.bool_)
+        for word, bit in self._probes(keys):
+            found &= (self._words[word] & bit) != 0
+        return found
+
+    def _probes(self, keys: Keys) -> list[tuple[Keys, Keys]]:
+        step = keys[:, 1] | np.uint64(1)
+        positions = [(keys[:, 0] + np.uint64(probe) * step) & self._mask for probe in range(_PROBES)]
+        return [(position >> np.uint64(6), np.uint64(1) << (position & np.uint64(63))) for position in positions]
+
+
+class SeenKeys:
+    """The keys of all events stored within the duplicate window, and perhaps a few more. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._layers = [_Layer(_FIRST_CAPACITY)]
+        self.count = 0
+
+    def add(self, keys: Keys) -> None:
+        """Remember keys."""
+        self.count += len(keys)
+        while len(keys):
+            if self._layers[-1].room <= 0:
+                self._layers.append(_Layer(_FIRST_CAPACITY << len(self._layers)))
+            room = self._layers[-1].room
+            self._layers[-1].add(keys[:room])
+            keys = keys[room:]
+
+    def contains(self, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Return for each key whether it may have been added; False is certain."""
+        found = np.zeros(len(keys), dtype=np.bool_)
+        for layer in self._layers:
+            found |= layer.contains(keys)
+        return found

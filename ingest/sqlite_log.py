@@ -1,0 +1,236 @@
+"""The event log of the embedded product: SQLite beside the store, no service to run.
+
+Owns: the file, its one writer thread, group commit. Appends, plans and acknowledgements go through one queue; the
+writer takes all that wait and commits them at once with synchronous=FULL, so a hundred concurrent requests cost one
+fsync. The size is bounded: an append past `max_bytes` is refused before it is queued.
+One partition, 0. One reader. Source: docs/design.md R3, R6; SQLite "WAL" and "PRAGMA synchronous".
+"""
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from engine import faults, sql
+from engine.errors import LogFull, LogUnavailable
+from ingest.log import Lag, Plan, Range, Record
+
+_PARTITION = 0
+_Write = tuple[Callable[[sqlite3.Connection], None], "Future[None]"]
+
+
+class SqliteLog:
+    """An `EventLog` in one SQLite file. Thread-safe; the file belongs to one process (engine/embedded.py locks it)."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._reading = self._connect()
+        self._reading.executescript(sql.statement("log/schema"))
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._state = threading.Condition()
+        self._records, self._bytes = self._reading.execute(sql.statement("log/size")).fetchone()
+        planned = self._reading.execute("SELECT max(last) FROM plans").fetchone()[0]
+        self._position = int(planned or 0)  # the last position planned
+        self._newest = int(self._reading.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0])
+        self._planned: Plan | None = next(iter(self._read_plans()), None)
+        self._earliest_ms = 0  # no plan is stamped earlier
+        self._writer = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
+        self._writer.start()
+
+    # appending
+
+    def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
+        """See `EventAppender.append`."""
+        size = sum(map(len, values))
+        with self._state:
+            if self._bytes + size > self._max_bytes:
+                raise LogFull(f"the event log holds {self._bytes} of {self._max_bytes} bytes: ingest is behind")
+            self._bytes += size
+        rows = [(arrived_ms, value) for value in values]
+        done = self._submit(lambda db: self._insert(db, rows))
+        done.add_done_callback(lambda future: self._appended(future, len(values), size))
+        return done
+
+    def _insert(self, db: sqlite3.Connection, rows: list[tuple[int, bytes]]) -> None:
+        db.executemany("INSERT INTO records (arrived_ms, value) VALUES (?, ?)", rows)
+
+    def _appended(self, future: "Future[None]", records: int, size: int) -> None:
+        with self._state:
+            if future.exception() is None:
+                self._records += records
+            else:
+                self._bytes -= size
+
+    # reading
+
+    def read(self, max_records: int, max_bytes: int, timeout_seconds: float) -> list[Record]:
+        """See `EventLog.read`."""
+        with self._state:
+            self._state.wait_for(lambda: self._newest > self._position, timeout_seconds)
+        records: list[Record] = []
+        size = 0
+        with self._errors():
+            for row in self._reading.execute(sql.statement("log/read"), (self._position, max_records)):
+                size += len(row[2])
+                if records and size > max_bytes:
+                    break
+                records.append(Record(_PARTITION, *row))
+        return records
+
+    def reread(self, plan: Plan) -> list[Record]:
+        """See `EventLog.reread`."""
+        ((_, start, end),) = plan.ranges
+        with self._errors():
+            rows = self._reading.execute(sql.statement("log/read"), (start - 1, end - start)).fetchall()
+        return [Record(_PARTITION, *row) for row in rows if row[0] < end]
+
+    def pending(self) -> list[Plan]:
+        """See `EventLog.pending`."""
+        return [self._planned] if self._planned else []
+
+    # planning
+
+    def plan(self, ranges: tuple[Range, ...], stored_ms: int) -> Plan:
+        """See `EventLog.plan`."""
+        ((_, start, end),) = ranges
+        with self._state:
+            previous = self._planned
+            self._planned = plan = Plan(ranges, max(stored_ms, self._earliest_ms))
+
+        def write(db: sqlite3.Connection) -> None:
+            if previous:
+                self._delete(db, previous)
+            db.execute("DELETE FROM plans")
+            db.execute("INSERT INTO plans VALUES (?, ?, ?)", (start, end - 1, plan.stored_ms))
+
+        freed = self._size_of(previous)
+        try:
+            self._submit(write).result()
+        except LogUnavailable:
+            with self._state:
+                self._planned = previous
+            raise
+        with self._state:
+            self._forget(freed)
+            self._position = end - 1
+        return plan
+
+    def acknowledge(self, plan: Plan) -> None:
+        """See `EventLog.acknowledge`."""
+
+        def write(db: sqlite3.Connection) -> None:
+            self._delete(db, plan)
+            db.execute("DELETE FROM plans")
+
+        freed = self._size_of(plan)
+        self._submit(write).result()
+        with self._state:
+            self._forget(freed)
+            self._planned = None
+
+    def settled_before(self, stored_ms: int) -> bool:
+        """See `EventLog.settled_before`."""
+        with self._state:
+            if self._planned is not None and self._planned.stored_ms < stored_ms:
+                return False
+            self._earliest_ms = max(self._earliest_ms, stored_ms)
+            return True
+
+    def waiting(self) -> int:
+        """See `EventLog.waiting`."""
+        with self._state:
+            return max(0, self._newest - self._position)
+
+    def lag(self) -> Lag:
+        """See `EventLog.lag`."""
+        with self._state:
+            return Lag(self._records, self._bytes)
+
+    def close(self) -> None:
+        """Commit what was queued, then close the file."""
+        self._queue.put(None)
+        self._writer.join()
+        self._reading.close()
+
+    def _delete(self, db: sqlite3.Connection, plan: Plan) -> None:
+        db.execute("DELETE FROM records WHERE position < ?", (plan.ranges[0].end,))
+
+    def _size_of(self, plan: Plan | None) -> Lag:
+        if plan is None:
+            return Lag(0, 0)
+        with self._errors():
+            row = self._reading.execute(sql.statement("log/size_before"), (plan.ranges[0].end,)).fetchone()
+        return Lag(*row)
+
+    def _forget(self, freed: Lag) -> None:
+        self._records -= freed.records
+        self._bytes -= freed.bytes
+
+    def _read_plans(self) -> list[Plan]:
+        rows = self._reading.execute("SELECT first, last, stored_ms FROM plans").fetchall()
+        return [Plan((Range(_PARTITION, first, last + 1),), stored_ms) for first, last, stored_ms in rows]
+
+    # the writer
+
+    def _submit(self, write: Callable[[sqlite3.Connection], None]) -> "Future[None]":
+        future: Future[None] = Future()
+        self._queue.put((write, future))
+        return future
+
+    def _write_forever(self) -> None:
+        with contextlib.closing(self._connect()) as db:
+            while True:
+                group, ending = self._take_all()
+                if group:
+                    self._commit(db, group)
+                if ending:
+                    return
+
+    def _take_all(self) -> tuple[list[_Write], bool]:
+        item = self._queue.get()
+        group = []
+        while item is not None:
+            group.append(item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, db: sqlite3.Connection, group: list[_Write]) -> None:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for write, _ in group:
+                write(db)
+            faults.passing("log.before-commit")
+            db.execute("COMMIT")
+            faults.passing("log.after-commit")
+            newest = db.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0]
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            for _, future in group:
+                future.set_exception(LogUnavailable(f"the event log cannot be written: {error}"))
+            return
+        for _, future in group:
+            future.set_result(None)
+        with self._state:
+            self._newest = max(self._newest, newest)
+            self._state.notify_all()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LogUnavailable(f"the event log cannot be read: {error}") from error

@@ -1,0 +1,5 @@
+-- Where in the log events with these keys came from. One row a stored event; asked for the keys the filter lets through.
+SELECT key, log_partition, log_offset
+FROM event_keys
+WHERE key IN (SELECT toFixedString(unhex(arrayJoin({keys:Array(String)})), 16))
+    AND stored_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')

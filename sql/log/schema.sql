@@ -1,0 +1,12 @@
+-- The embedded event log (SQLite). `records`: one row an event not yet stored; offsets never come again
+-- (AUTOINCREMENT), though acknowledged rows are deleted. `plans`: at most one row, the batch under way.
+CREATE TABLE IF NOT EXISTS records (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    arrived_ms INTEGER NOT NULL,
+    value BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS plans (
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    stored_ms INTEGER NOT NULL
+);

@@ -1,0 +1,139 @@
+"""The API over the real engine, with an in-memory event log that a test empties into the store when it wants to."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import orjson
+import pytest
+from api.app import Services, create_app
+from engine.clock import milliseconds, utc_now
+from engine.cloudevents import TimeSpan, decode_event
+from engine.errors import MeterportError
+from engine.events import event_block
+from engine.ports import EventAppender
+from engine.registry import MeterRegistry
+from engine.settings import Settings
+from engine.store import Store
+from engine.subjects import Subjects
+from engine.tokens import PortalTokens
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+KEY = "a-management-key"
+BATCH = "application/cloudevents-batch+json"
+SINGLE = "application/cloudevents+json"
+
+
+class MemoryLog:
+    """Keeps what was appended; `drain` makes it usage. `failure` is raised by the next appends."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.values: list[bytes] = []
+        self.failure: MeterportError | None = None
+        self._store, self._span = store, TimeSpan.of(settings.ingest)
+        self._offsets = itertools.count()
+        self._arrived: list[int] = []
+
+    def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
+        if self.failure:
+            raise self.failure
+        self.values += values
+        self._arrived += [arrived_ms] * len(values)
+        done: Future[None] = Future()
+        threading.Timer(0.001, done.set_result, [None]).start()
+        return done
+
+    def drain(self) -> None:
+        """Insert everything appended since the last time."""
+        events = [
+            decode_event(value, arrived_ms, 0, next(self._offsets), self._span)
+            for value, arrived_ms in zip(self.values, self._arrived, strict=True)
+        ]
+        self._store.insert_block("events", event_block(events, milliseconds(utc_now())), f"drain-{events[0].offset}")
+        self.values, self._arrived = [], []
+
+
+@pytest.fixture
+def api_settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"api_key": SecretStr(KEY)})
+
+
+@pytest.fixture
+def log(store: Store, api_settings: Settings) -> MemoryLog:
+    return MemoryLog(store, api_settings)
+
+
+@pytest.fixture
+def services(store: Store, api_settings: Settings, log: EventAppender) -> Services:
+    return Services(
+        settings=api_settings,
+        store=store,
+        registry=MeterRegistry(store),
+        tokens=PortalTokens(store, api_settings),
+        subjects=Subjects(store),
+        log=log,
+        unready=lambda: None,
+    )
+
+
+@pytest.fixture
+def client(services: Services) -> Iterator[TestClient]:
+    """A client that holds the API key."""
+    with TestClient(create_app(services), headers={"Authorization": f"Bearer {KEY}"}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def meter(client: TestClient) -> Callable[..., dict[str, Any]]:
+    """Create a meter; what is given replaces the definition of `tokens_total`."""
+
+    def create(**changes: object) -> dict[str, Any]:
+        definition: dict[str, object] = {
+            "slug": "tokens_total",
+            "eventType": "prompt",
+            "aggregation": "SUM",
+            "valueProperty": "$.tokens",
+            "groupBy": {"model": "$.model", "type": "$.type"},
+        }
+        wanted = {name: value for name, value in {**definition, **changes}.items() if value is not None}
+        answer = client.post("/api/v1/meters", json=wanted)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    return create
+
+
+@pytest.fixture
+def send(client: TestClient, log: MemoryLog) -> Callable[..., None]:
+    """Send events and make them usage: (subject, time, data) each."""
+    numbers = itertools.count()
+
+    def ingest(*events: tuple[str, str, dict[str, object]], type_: str = "prompt") -> None:
+        batch = [event(f"e{next(numbers)}", subject, time, data, type_) for subject, time, data in events]
+        answer = client.post("/api/v1/events", content=orjson.dumps(batch), headers={"Content-Type": BATCH})
+        assert answer.status_code == 204, answer.text
+        log.drain()
+
+    return ingest
+
+
+@pytest.fixture
+def token(client: TestClient) -> Callable[..., dict[str, str]]:
+    """Make a portal token; returns the headers that carry it."""
+
+    def create(subject: str, **members: object) -> dict[str, str]:
+        answer = client.post("/api/v1/portal/tokens", json={"subject": subject, **members})
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['token']}"}
+
+    return create
+
+
+def event(id_: str, subject: str, time: str, data: object, type_: str = "prompt") -> dict[str, object]:
+    return {
+        "specversion": "1.0", "id": id_, "source": "tests", "type": type_,
+        "subject": subject, "time": time, "data": data,
+    }  # fmt: skip

@@ -1,0 +1,249 @@
+"""Exactly once, at each step a batch can fail at: the engine is real, the log is a file, faults are real too."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from engine import sql
+from engine.embedded import mend_deduplication_logs
+from engine.errors import StoreError, TooManyDeadLetters
+from engine.meters import Meter, MeterState, parse_definition
+from engine.rollups import GRAINS, create_rollup
+from engine.settings import IngestSettings
+from engine.store import Store
+from ingest.consumer import Consumer
+from ingest.log import Plan, Range
+from ingest.sqlite_log import SqliteLog
+
+NOW = round(time.time() * 1000)  # the duplicate index forgets what is long past
+_EARLY = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _event(number: int, **attributes: object) -> bytes:
+    values = {"id": f"e{number}", "type": "call", "time": "2025-12-24T10:00:00Z", "data": '{"v":2}'} | attributes
+    data = values.pop("data")
+    text = ",".join(f'"{name}":"{value}"' for name, value in values.items())
+    return f'{{"specversion":"1.0","source":"s","subject":"u",{text},"data":{data}}}'.encode()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteLog]:
+    opened = SqliteLog(tmp_path / "log.sqlite", max_bytes=1 << 30)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def meter(store: Store) -> Meter:
+    definition = parse_definition({"slug": "m", "eventType": "call", "aggregation": "SUM", "valueProperty": "$.v"})
+    meter = Meter("1", 1, definition, MeterState.READY, "meter_m_00000000", _EARLY, _EARLY, _EARLY, _EARLY)
+    create_rollup(store, meter)
+    return meter
+
+
+def _consumer(log: SqliteLog, store: Store, **settings: object) -> Consumer:
+    consumer = Consumer(log, store, IngestSettings.model_validate(settings), threading.Event())
+    consumer.start()
+    return consumer
+
+
+def _stored(store: Store, meter: Meter) -> dict[str, int]:
+    counts = {"events": "SELECT count() FROM events", "event_keys": "SELECT count() FROM event_keys"}
+    counts |= {grain: f"SELECT toInt64(sum(total) / 2) FROM {meter.table(grain)}" for grain in GRAINS}
+    return {name: int(store.rows(statement)[0][0]) for name, statement in counts.items()}
+
+
+def _everywhere(count: int) -> dict[str, int]:
+    return dict.fromkeys(["events", "event_keys", *GRAINS], count)
+
+
+def test_a_batch_reaches_every_table_of_the_chain(log: SqliteLog, store: Store, meter: Meter) -> None:
+    log.append([_event(number) for number in range(100)], NOW).result()
+
+    _consumer(log, store).step()
+
+    assert _stored(store, meter) == _everywhere(100)
+    assert log.lag().records == 0
+
+
+def test_a_plan_left_by_a_dead_process_is_run_once_more_and_changes_nothing_twice(
+    log: SqliteLog, store: Store, meter: Meter
+) -> None:
+    log.append([_event(number) for number in range(100)], NOW).result()
+    consumer = _consumer(log, store)
+    consumer.step()
+    log.append([_event(number) for number in range(100, 150)], NOW).result()
+    records = log.read(1000, 1 << 20, 0)
+    plan = log.plan((Range(0, 101, 151),), NOW)  # planned, inserted, not acknowledged
+    consumer._execute(plan, consumer._decode(records, None))
+
+    _consumer(log, store)  # the next process
+
+    assert _stored(store, meter) == _everywhere(150)
+    assert log.pending() == []
+
+
+def test_an_insert_that_fails_between_two_tables_is_completed_by_its_retry(
+    log: SqliteLog, store: Store, meter: Meter
+) -> None:
+    store.command(
+        "CREATE MATERIALIZED VIEW poison TO meter_m_00000000_day AS "
+        "SELECT subject, throwIf(subject = 'u')::DateTime AS window FROM meter_m_00000000_minute"
+    )
+    log.append([_event(number) for number in range(100)], NOW).result()
+    stop = threading.Event()
+    consumer = Consumer(log, store, IngestSettings(), stop)
+    consumer.start()
+    runner = threading.Thread(target=consumer.run)
+    runner.start()
+    _wait_for(lambda: _stored(store, meter)["events"] == 100)
+    half = _stored(store, meter)
+
+    store.command("DROP VIEW poison")
+    _wait_for(lambda: log.lag().records == 0)
+    stop.set()
+    runner.join()
+
+    assert half != _everywhere(100)
+    assert _stored(store, meter) == _everywhere(100)
+
+
+def test_without_the_token_the_same_retry_would_count_twice(log: SqliteLog, store: Store, meter: Meter) -> None:
+    """The guard itself, seen to matter: two inserts of one block under two tokens are counted twice."""
+    log.append([_event(1)], NOW).result()
+    consumer = _consumer(log, store)
+    batch = consumer._decode(log.read(10, 1000, 0), None)
+    for start in (1, 2):
+        consumer._execute(Plan((Range(0, start, 9),), NOW), batch)
+
+    assert _stored(store, meter) == _everywhere(2)
+
+
+def test_a_duplicate_is_dropped_within_a_batch_across_batches_and_after_a_restart(
+    log: SqliteLog, store: Store, meter: Meter
+) -> None:
+    log.append([_event(1), _event(1, data='{"v":999}'), _event(2)], NOW).result()
+    consumer = _consumer(log, store)
+    consumer.step()
+    log.append([_event(2), _event(3)], NOW).result()
+    consumer.step()
+    log.append([_event(1), _event(2), _event(3), _event(4)], NOW).result()
+    _consumer(log, store).step()
+
+    assert _stored(store, meter) == _everywhere(4)
+
+
+def test_ids_and_sources_that_only_join_alike_are_not_duplicates(log: SqliteLog, store: Store) -> None:
+    log.append([_event(0, id="c", source="a-b"), _event(0, id="b-c", source="a")], NOW).result()
+
+    _consumer(log, store).step()
+
+    assert store.rows("SELECT count() FROM events") == [(2,)]
+
+
+def test_a_record_that_is_no_event_becomes_a_dead_letter_and_blocks_nothing(log: SqliteLog, store: Store) -> None:
+    log.append([_event(1), b"garbage \xff", _event(2)], NOW).result()
+
+    _consumer(log, store).step()
+
+    assert store.rows("SELECT count() FROM events") == [(2,)]
+    assert store.rows("SELECT log_offset, reason, hex(value) FROM dead_letters") == [
+        (2, "not UTF-8: invalid start byte at byte 8", b"garbage \xff".hex().upper())
+    ]
+
+
+def test_a_run_of_dead_letters_stops_ingest_before_anything_of_the_batch_is_stored(
+    log: SqliteLog, store: Store
+) -> None:
+    log.append([_event(1), b"bad", b"bad", b"bad"], NOW).result()
+    consumer = _consumer(log, store, max_dead_letter_run=3)
+
+    with pytest.raises(TooManyDeadLetters):
+        consumer.step()
+
+    assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(0, 0)]
+    assert log.lag().records == 4
+
+
+def test_a_burst_of_old_events_is_split_by_months_and_counted_whole(
+    log: SqliteLog, store: Store, meter: Meter
+) -> None:
+    times = [f"{1975 + at // 12}-{at % 12 + 1:02d}-15T00:00:00Z" for at in range(200)]
+    log.append([_event(at, time=time) for at, time in enumerate(times)], NOW).result()
+    consumer = _consumer(log, store, batch_months=24)
+
+    blocks = 0
+    while consumer.step(wait_seconds=0):
+        blocks += 1
+
+    assert blocks == 9
+    assert _stored(store, meter) == _everywhere(200)
+
+
+def test_one_insert_is_one_part_in_every_table_however_wide_its_rows(
+    log: SqliteLog, store: Store, meter: Meter
+) -> None:
+    padding = "x" * 2000
+    log.append([_event(at, subject=f"u{at % 50}", data=f'{{"v":2,"p":"{padding}"}}') for at in range(30_000)], NOW).result()
+
+    _consumer(log, store, batch_bytes=1 << 30).step()
+
+    parts = store.rows(
+        "SELECT table, max(max_block_number) FROM system.parts WHERE database = currentDatabase() "
+        "AND table IN ('events', 'event_keys', 'meter_m_00000000_minute', 'meter_m_00000000_day') GROUP BY table"
+    )
+    assert [last for _, last in parts] == [1, 1, 1, 1]
+    assert _stored(store, meter) == _everywhere(30_000)
+
+
+def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_the_table(tmp_path: Path) -> None:
+    """What a kill between ClickHouse's log write and its rename leaves; seen with strace, made here by hand."""
+    store = tmp_path / "store"
+    for name, parts, tokens in (
+        ("whole", ["all_1_1_0", "all_2_2_1"], ["all_1_1_0", "all_2_2_1"]),
+        ("lost", ["202601_1_1_0", "202602_2_2_0"], ["202601_1_1_0", "202602_2_2_0", "202601_3_3_0"]),
+        ("merged", ["all_1_3_1"], ["all_1_1_0", "all_2_2_0", "all_3_3_0"]),
+        ("empty", [], ["all_1_1_1"]),
+    ):
+        table = store / "store" / name[:3] / name
+        for part in parts:
+            (table / part).mkdir(parents=True)
+        (table / "tmp_insert_all_9_9_0").mkdir(parents=True)
+        (table / "deduplication_logs").mkdir()
+        lines = "".join(f"1\t{part}\tblock_{at}\n" for at, part in enumerate(tokens))
+        (table / "deduplication_logs" / "deduplication_log_1.txt").write_text(lines + "1\tall_4")  # cut off
+
+    mended = mend_deduplication_logs(store)
+
+    logs = {path.parents[1].name: path.read_text() for path in store.glob("store/*/*/deduplication_logs/*.txt")}
+    assert [line.split("\t")[1] for line in logs["lost"].splitlines()] == ["202601_1_1_0", "202602_2_2_0"]
+    assert len(logs["whole"].splitlines()) == 2
+    assert len(logs["merged"].splitlines()) == 3
+    assert logs["empty"] == ""
+    assert "lost: 202601_3_3_0" in mended
+    shutil.rmtree(store)
+
+
+def test_a_store_that_would_not_deduplicate_is_refused(store: Store) -> None:
+    store.command("CREATE TABLE meter_x_00000000_minute (n Int64) ENGINE = MergeTree ORDER BY n")
+
+    with pytest.raises(Exception, match="meter_x_00000000_minute does not keep a deduplication window"):
+        store.check_tables()
+
+
+def test_errors_of_the_engine_carry_its_code(store: Store) -> None:
+    with pytest.raises(StoreError) as caught:
+        store.rows(f"SELECT 1 FROM {sql.identifier('nowhere')}")
+
+    assert caught.value.engine_code == 60
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met in time"
+        time.sleep(0.02)
