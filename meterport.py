@@ -56,11 +56,14 @@ class Service:
             self.log, self.store, settings.ingest, self.workers.stop, self.registry.earliest_ms
         )
         self._filler = Filler(self.store, self.registry, self.log.settled_before)
+        metrics.LOG_RECORDS.set_function(lambda: self.log.lag().records)
+        metrics.LOG_BYTES.set_function(lambda: self.log.lag().bytes)
 
     def start(self) -> None:
         """Create the configured meters, then start consuming, filling and refreshing."""
         self.registry.drop_orphans()
         self._create_configured_meters()
+        self._refresh()
         self.workers.run("consumer", self._consumer.run)
         self.workers.repeat("filler", self._fill, 0.2)
         self.workers.repeat("refresher", self._refresh, 1.0)

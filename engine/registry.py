@@ -22,7 +22,7 @@ from engine.errors import Conflict, InvalidMeter, NotFound, StoreError
 from engine.ids import new_ulid
 from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
 from engine.rollups import create_rollup, drop_rollup
-from engine.store import BAD_ARGUMENTS, Store
+from engine.store import Store
 
 _log = logging.getLogger(__name__)
 _COLUMNS = (
@@ -211,9 +211,7 @@ class MeterRegistry:
         for path in definition.paths:
             try:
                 self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)
-            except StoreError as error:
-                if error.engine_code != BAD_ARGUMENTS:
-                    raise
+            except StoreError:
                 raise InvalidMeter(f"invalid JSONPath: {path}") from None
 
 

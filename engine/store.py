@@ -61,7 +61,6 @@ INSERT_SETTINGS: dict[str, str | int] = {
 _OPTIONAL = frozenset({"deduplicate_insert", "deduplicate_insert_select"})
 
 UNKNOWN_TABLE = 60
-BAD_ARGUMENTS = 36
 _RETRYABLE = frozenset({159, 160, 164, 201, 202, 203, 209, 210, 225, 236, 241, 242, 252, 319, 394, 425, 473, 999})
 
 

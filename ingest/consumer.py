@@ -186,9 +186,6 @@ class Consumer:
         return retrying(attempt)
 
     def _measure(self, batch: _Batch) -> None:
-        lag = self._log.lag()
-        metrics.LOG_RECORDS.set(lag.records)
-        metrics.LOG_BYTES.set(lag.bytes)
         metrics.DELAY.observe(max(0, milliseconds(self._clock()) - batch.records[0].arrived_ms) / 1000)
 
 

@@ -278,8 +278,9 @@ def _digits(at_ns: int) -> int:
 
 
 @st.composite
-def cases(draw: st.DrawFn, max_size: int = 60) -> tuple[list[Event], Meter, Query]:
-    """Events, a meter and a query of it that meet around the same instants."""
+def cases(draw: st.DrawFn, max_size: int = 60) -> tuple[list[Event], Meter, list[Query]]:
+    """Events, a meter and queries of it that meet around the same instants."""
     place = draw(zones())
     meter = draw(meters(place))
-    return draw(events(place, max_size)), meter, draw(queries(meter, place))
+    asked = st.lists(queries(meter, place), min_size=1, max_size=6)
+    return draw(events(place, max_size)), meter, draw(asked)

@@ -19,7 +19,6 @@ from engine.settings import IngestSettings
 from engine.store import Store
 from engine.usage import ask_json, check_query
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 
@@ -28,7 +27,7 @@ from tests.translation import cloudevent, definition, rows, usage_query
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 EXAMPLES = 3000 if LONG else 60
-QUERIES = 6
+Case = tuple[list[oracle.Event], oracle.Meter, list[oracle.Query]]
 _numbers = itertools.count()
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,10 +82,9 @@ def _ours(meter: oracle.Meter, number: int) -> oracle.Meter:
     phases=list(Phase),
     print_blob=True,
 )
-@given(data=st.data(), events=strategies.events(), meter=strategies.meters())
-def test_every_answer_equals_the_fold(
-    metering: Metering, data: st.DataObject, events: list[oracle.Event], meter: oracle.Meter
-) -> None:
+@given(case=strategies.cases())
+def test_every_answer_equals_the_fold(metering: Metering, case: Case) -> None:
+    events, meter, queries = case
     number = next(_numbers)
     tagged = [
         dataclasses.replace(event, type=f"{event.type}-{number}", source=f"{event.source}-{number}") for event in events
@@ -99,7 +97,6 @@ def test_every_answer_equals_the_fold(
         metering.take(tagged)
         for event in tagged:
             fold.add(event)
-        queries = [data.draw(strategies.queries(meter)) for _ in range(QUERIES)]
 
         for merged in (False, True):
             if merged:

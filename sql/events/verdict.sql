@@ -1,14 +1,14 @@
--- Why the value at a meter's value property did not count, as one word; 'counted' if it did. Asked of the same
--- expression that fills the rollups (usage/number), so that the two cannot disagree; the rest only finds the reason.
--- The kind is that of the first scalar among the matches of the path, whose text JSON_VALUE gives, else of the first.
--- Read by engine/validation.py through events/verdicts.
+-- What became of one meter's value in an event: 'counted', or in one word why not. Asked of the expression that fills
+-- the rollups (usage/number), so that the two cannot disagree; everything after it only finds the reason.
+-- `kinds`: JSON types of the matches of the path, in order. The text is that of the first one that is a scalar.
+-- Part of events/verdicts.
 multiIf(
     isNotNull(${number}), 'counted',
     data IN ('', 'null'), 'absent',
     NOT isValidJSON(data), 'unreadable',
-    arrayFirst(x -> true, arrayMap(
-        kinds -> multiIf(
-            empty(kinds), 'missing',
-            arrayFirst(kind -> kind NOT IN ('Object', 'Array'), [arrayFirst(kind -> kind NOT IN ('Object', 'Array'), kinds), kinds[1]]) = 'Null', 'null',
-            kinds[1]),
-        [arrayMap(raw -> toString(JSONType(raw)), JSONExtractArrayRaw(JSON_QUERY(data, ${path})))])))
+    empty(${kinds}), 'missing',
+    arrayFirst(kind -> kind NOT IN ('Object', 'Array'), ${kinds}) = 'Null', 'null',
+    arrayFirst(kind -> kind NOT IN ('Object', 'Array'), ${kinds}) = 'Bool', 'bool',
+    arrayFirst(kind -> kind NOT IN ('Object', 'Array'), ${kinds}) = '', lower(${kinds}[1]),
+    match(${text}, '^[+-]?([0-9]+\\.?[0-9]*|\\.[0-9]+)([eE][+-]?[0-9]+)?$'), 'digits',
+    'text')

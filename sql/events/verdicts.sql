@@ -1,10 +1,9 @@
--- What the numeric meters of one event type made of each event of a page: a verdict (events/verdict) and the text found.
--- The events are read again where they stand, by the columns the table is ordered by: the bounds and the subjects of
--- the page leave a few granules. Extraction is that of the rollup views, on the same rows.
--- Read by engine/validation.py.
+-- What the numeric meters of one event type made of each event of a page: a verdict and the text found, meter by meter.
+-- The events are read again where they stand: their subjects, and the bounds of the page, leave a few granules.
+-- Read by engine/validation.py; ${verdicts} and ${found} are events/verdict and events/found of each meter.
 SELECT log_partition, log_offset, ${verdicts}
 FROM (
-    SELECT log_partition, log_offset, data, ${texts}
+    SELECT log_partition, log_offset, data, ${found}
     FROM events
     WHERE type = {event_type:String}
         AND subject IN {subjects:Array(String)}

@@ -1,0 +1,195 @@
+"""Events and dead letters as they are listed: newest first, a page at a time.
+
+Owns: which of them a page holds, and the JSON of a listed event. `data` comes out byte for byte as it was sent, so
+events are put together as text, never parsed. A listing is bounded in time, so that months outside are not read.
+Source: docs/contract.md 3.2, 3.3, D.13; CloudEvents 1.0 JSON format.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine import sql
+from engine.clock import Clock, milliseconds, utc_now
+from engine.errors import InvalidRequest
+from engine.instants import Instant
+from engine.registry import MeterRegistry
+from engine.settings import QuerySettings
+from engine.store import Store
+from engine.validation import Place, validation_errors
+from engine.windows import BEGINNING, END
+
+
+class Position(NamedTuple):
+    """Where a page ends: the time listed by, then the position in the log. Of events `at_ms` is `time`, of dead
+    letters their arrival; both in Unix milliseconds."""
+
+    at_ms: int
+    partition: int
+    offset: int
+
+    @property
+    def cursor(self) -> str:
+        """The position as text for a client to hand back; opaque to it."""
+        return base64.urlsafe_b64encode(f"{self.at_ms},{self.partition},{self.offset}".encode()).decode()
+
+
+def parse_cursor(cursor: str) -> Position:
+    """Return the position of a cursor. Raises: InvalidRequest: it is none of ours."""
+    try:
+        at_ms, partition, offset = base64.b64decode(cursor, b"-_", validate=True).decode("ascii").split(",")
+        position = Position(int(at_ms), int(partition), int(offset))
+    except (binascii.Error, ValueError):
+        raise InvalidRequest("cursor is invalid") from None
+    if position.cursor != cursor or not _is_possible(position):
+        raise InvalidRequest("cursor is invalid")
+    return position
+
+
+def _is_possible(position: Position) -> bool:
+    return all(0 <= number < 1 << bits for number, bits in zip(position, (63, 31, 63), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events to list. Ranges are half-open; None does not filter.
+
+    `from_`: None is as far back as events are listed. `id_contains`: a part of the id. `after`: the end of the page
+    before. `limit`: events at most.
+    """
+
+    id_contains: str | None = None
+    subject: str | None = None
+    from_: Instant | None = None
+    to: Instant | None = None
+    ingested_from: Instant | None = None
+    ingested_to: Instant | None = None
+    after: Position | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEvent:
+    """An event in a listing. `event`: a CloudEvent as JSON. Times in Unix milliseconds.
+
+    `validation_error`: why meters of its type did not count it, a line each; None if all did.
+    """
+
+    event: bytes
+    position: Position
+    ingested_ms: int
+    stored_ms: int
+    validation_error: str | None
+
+
+def list_events(
+    store: Store, registry: MeterRegistry, filter_: EventFilter, settings: QuerySettings, clock: Clock = utc_now
+) -> list[ListedEvent]:
+    """Return a page of events, the latest `time` first, of one time the last in the log first.
+
+    Raises: InvalidRequest: `from` is further back than events are listed, or not before `to`.
+    """
+    from_ms, to_ms = _range(filter_, settings, clock)
+    after = filter_.after or (None, None, None)
+    rows = store.rows(
+        sql.statement("events/list"),
+        from_ms=from_ms,
+        to_ms=to_ms,
+        id_contains=filter_.id_contains,
+        subject=filter_.subject,
+        ingested_from_ms=_bound(filter_.ingested_from),
+        ingested_to_ms=_bound(filter_.ingested_to),
+        after_ms=after[0],
+        after_partition=after[1],
+        after_offset=after[2],
+        limit=filter_.limit,
+    )
+    errors = validation_errors(store, registry, [Place(*row[:5]) for row in rows])
+    return [_listed(row, errors.get(Place(*row[:5]))) for row in rows]
+
+
+def to_json(listed: ListedEvent) -> bytes:
+    """Return a listed event as the JSON object the API answers."""
+    error = b"" if listed.validation_error is None else b',"validationError":' + orjson.dumps(listed.validation_error)
+    return b'{"event":%b%b,"ingestedAt":"%b","storedAt":"%b"}' % (
+        listed.event,
+        error,
+        _text(listed.ingested_ms).encode(),
+        _text(listed.stored_ms).encode(),
+    )
+
+
+def list_dead_letters(store: Store, limit: int, before: Position | None = None) -> list[dict[str, object]]:
+    """Return records that could not become an event, the last arrived first.
+
+    Args: before: `arrivedAt`, `partition` and `offset` of the last one of the page before.
+    Returns: members `arrivedAt storedAt partition offset reason value`; with `valueEncoding` "base64" where the value
+        is not UTF-8.
+    """
+    after = before or (None, None, None)
+    rows = store.rows(
+        sql.statement("events/dead_letters"),
+        after_ms=after[0],
+        after_partition=after[1],
+        after_offset=after[2],
+        limit=limit,
+    )
+    return [_dead_letter(row) for row in rows]
+
+
+def _range(filter_: EventFilter, settings: QuerySettings, clock: Clock) -> tuple[int, int]:
+    earliest_ms = milliseconds(clock() - timedelta(days=settings.events_days))
+    from_ms = earliest_ms if filter_.from_ is None else filter_.from_.ceil_milliseconds
+    if from_ms < earliest_ms:
+        raise InvalidRequest(f"from date is too old: events are listed {settings.events_days} days back")
+    _check_order("from", filter_.from_, "to", filter_.to)
+    _check_order("ingestedAtFrom", filter_.ingested_from, "ingestedAtTo", filter_.ingested_to)
+    to_ms = END * 1000 if filter_.to is None else filter_.to.ceil_milliseconds
+    return _clamped(from_ms), _clamped(to_ms)
+
+
+def _check_order(first: str, from_: Instant | None, last: str, to: Instant | None) -> None:
+    if from_ is not None and to is not None and from_.nanos >= to.nanos:
+        raise InvalidRequest(f"{first} must be before {last}")
+
+
+def _bound(instant: Instant | None) -> int | None:
+    return None if instant is None else _clamped(instant.ceil_milliseconds)
+
+
+def _clamped(unix_ms: int) -> int:
+    """Return the nearest instant that events may have: what lies beyond is more than some columns hold."""
+    return min(max(unix_ms, BEGINNING * 1000), END * 1000)
+
+
+def _listed(row: Sequence[Any], error: str | None) -> ListedEvent:
+    type_, subject, time_ms, partition, offset, id_, source, data, extensions, arrived_ms, stored_ms = row
+    attributes = {"id": id_, "source": source, "type": type_, "subject": subject, "time": _text(time_ms)}
+    event = orjson.dumps({**attributes, "specversion": "1.0"})[:-1]
+    if extensions:
+        event += b"," + extensions.encode()[1:-1]
+    if data:
+        event += b',"data":' + data.encode()
+    return ListedEvent(event + b"}", Position(time_ms, partition, offset), arrived_ms, stored_ms, error)
+
+
+def _dead_letter(row: Sequence[Any]) -> dict[str, object]:
+    arrived_ms, stored_ms, partition, offset, reason, is_text, value = row
+    return {
+        "arrivedAt": _text(arrived_ms),
+        "storedAt": _text(stored_ms),
+        "partition": partition,
+        "offset": offset,
+        "reason": reason,
+        "value": value,
+        **({} if is_text else {"valueEncoding": "base64"}),
+    }
+
+
+def _text(unix_ms: int) -> str:
+    return Instant(unix_ms * 1_000_000).text

@@ -1,0 +1,260 @@
+"""Subjects that were given a name or metadata: who the `subject` of an event is, for people.
+
+Owns: the rules of a subject's key, and the registry table of subjects. Usage never needs one: a subject exists for
+the meters as soon as an event names it.
+Thread-safe. If two processes create the same key at once, the older row is the subject.
+Source: docs/contract.md 3.4.
+"""
+
+import dataclasses
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from engine import sql
+from engine.clock import Clock, utc_now
+from engine.cloudevents import ATTRIBUTE_BYTES
+from engine.errors import InvalidRequest, NotFound
+from engine.ids import new_ulid
+from engine.instants import Instant, parse_instant
+from engine.store import Store
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def key_problem(key: str) -> str | None:
+    """Return why no event can carry this subject, None if one can."""
+    if not key:
+        return "must not be empty"
+    if _CONTROL.search(key):
+        return "holds a control character"
+    if len(key.encode()) > ATTRIBUTE_BYTES:
+        return f"is longer than {ATTRIBUTE_BYTES} bytes"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One version of a subject."""
+
+    id: str
+    version: int
+    key: str
+    created_at: datetime
+    updated_at: datetime
+    display_name: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    stripe_customer_id: str | None = None
+    current_period_start: datetime | None = None
+    current_period_end: datetime | None = None
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The subject by the API's names, instants as RFC 3339 text."""
+        return {
+            "id": self.id,
+            "key": self.key,
+            **self.definition,
+            "createdAt": _text(self.created_at),
+            "updatedAt": _text(self.updated_at),
+        }
+
+    @property
+    def definition(self) -> dict[str, object]:
+        """What a user says of a subject besides its key, by the API's names."""
+        return {
+            "displayName": self.display_name,
+            "metadata": self.metadata,
+            "stripeCustomerId": self.stripe_customer_id,
+            "currentPeriodStart": _text(self.current_period_start),
+            "currentPeriodEnd": _text(self.current_period_end),
+        }
+
+
+def _usable_key(key: str) -> str:
+    problem = key_problem(key)
+    if problem:
+        raise ValueError(problem)
+    return key
+
+
+def _stripe_id(text: str) -> str:
+    if not text.startswith("cus_"):
+        raise ValueError("must start with cus_")
+    return text
+
+
+def _instant(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("not an RFC 3339 timestamp with an offset")  # noqa: TRY004 - pydantic reports ValueErrors
+    try:
+        return _EPOCH + timedelta(microseconds=parse_instant(value).nanos // 1000)
+    except OverflowError:
+        raise ValueError("not within the years 1 to 9999") from None
+
+
+_Instant = Annotated[datetime, BeforeValidator(_instant)]
+
+
+class SubjectInput(BaseModel):
+    """A subject as a user writes it. A field left out is left alone, null clears it. Field names are the API's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key: Annotated[str, AfterValidator(_usable_key)]
+    displayName: str | None = None  # noqa: N815
+    metadata: dict[str, Any] | None = None
+    stripeCustomerId: Annotated[str, AfterValidator(_stripe_id)] | None = None  # noqa: N815
+    currentPeriodStart: _Instant | None = None  # noqa: N815
+    currentPeriodEnd: _Instant | None = None  # noqa: N815
+
+
+_FIELDS = {
+    "displayName": "display_name",
+    "metadata": "metadata",
+    "stripeCustomerId": "stripe_customer_id",
+    "currentPeriodStart": "current_period_start",
+    "currentPeriodEnd": "current_period_end",
+}
+_inputs = TypeAdapter(list[SubjectInput])
+
+
+def parse_subjects(body: object) -> list[SubjectInput]:
+    """Return the subjects a JSON body holds.
+
+    Raises: InvalidRequest: index, field and rule of each fault, one a line.
+    """
+    try:
+        return _inputs.validate_python(body)
+    except ValidationError as error:
+        raise InvalidRequest("\n".join(_line(problem["loc"], problem["msg"]) for problem in error.errors())) from None
+
+
+def _line(place: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    if not place:
+        return f"body: {message}"
+    index, *field = place
+    return ": ".join([f"subject {index}", *([".".join(map(str, field))] if field else []), message])
+
+
+class Subjects:
+    """The subjects of one store. Each call asks the store: they are few, and seldom asked for."""
+
+    def __init__(self, store: Store, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._clock = clock
+        self._writing = threading.Lock()
+
+    def upsert(self, body: object) -> list[Subject]:
+        """Create or change subjects by key, all or none. Returns them in the order given.
+
+        Args: body: a list of partial subjects, as in `SubjectInput`.
+        Raises: InvalidRequest: index, field and rule of each fault, one a line.
+        """
+        inputs = parse_subjects(body)
+        if not inputs:
+            return []
+        now = self._clock()
+        with self._writing:
+            known = _by_key(_live(self._store, [given.key for given in inputs]))
+            written = []
+            for given in inputs:
+                known[given.key] = _merged(known.get(given.key), given, now)
+                written.append(known[given.key])
+            self._write([_row(subject) for subject in written])
+        return written
+
+    def list(self) -> list[Subject]:
+        """Return the subjects, oldest first."""
+        return [*_by_key(_live(self._store, [])).values()]
+
+    def find(self, id_or_key: str) -> Subject:
+        """Return the subject of an id, else of a key. Raises: NotFound."""
+        found = _live(self._store, [id_or_key, id_or_key.upper()])
+        for subject in found:
+            if subject.id == id_or_key.upper():
+                return subject
+        for subject in found:
+            if subject.key == id_or_key:
+                return subject
+        raise NotFound(f"subject not found: {id_or_key}")
+
+    def delete(self, id_or_key: str) -> None:
+        """Delete a subject; its events and usage stay, its key may be created anew. Raises: NotFound."""
+        now = self._clock()
+        with self._writing:
+            key = self.find(id_or_key).key
+            deleted = [subject for subject in _live(self._store, [key]) if subject.key == key]
+            self._write(
+                [
+                    _row(dataclasses.replace(subject, version=subject.version + 1, updated_at=now), deleted_at=now)
+                    for subject in deleted
+                ]
+            )
+
+    def names(self, keys: Sequence[str] = ()) -> dict[str, str | None]:
+        """Return the display names of subjects by key; of these keys, or of all if none are named."""
+        return dict(self._store.rows(sql.statement("subjects/names"), keys=[*keys]))
+
+    def _write(self, rows: Sequence[Sequence[object]]) -> None:
+        self._store.insert_rows("subjects", _COLUMNS, rows)
+
+
+def _live(store: Store, names: Sequence[str]) -> list[Subject]:
+    """Return the subjects with a key or id among `names`, or all if there are none, oldest first."""
+    return [_subject(row) for row in store.rows(sql.statement("subjects/live"), names=[*names])]
+
+
+def _by_key(subjects: Sequence[Subject]) -> dict[str, Subject]:
+    """Return the first subject of each key."""
+    found: dict[str, Subject] = {}
+    for subject in subjects:
+        found.setdefault(subject.key, subject)
+    return found
+
+
+def _merged(current: Subject | None, given: SubjectInput, now: datetime) -> Subject:
+    changes: dict[str, Any] = {
+        _FIELDS[name]: getattr(given, name) for name in given.model_fields_set if name in _FIELDS
+    }
+    if current is None:
+        return Subject(id=new_ulid(), version=1, key=given.key, created_at=now, updated_at=now, **changes)
+    return dataclasses.replace(current, version=current.version + 1, updated_at=now, **changes)
+
+
+def _row(subject: Subject, deleted_at: datetime | None = None) -> list[object]:
+    return [
+        subject.id,
+        subject.version,
+        subject.key,
+        orjson.dumps(subject.definition).decode(),
+        subject.created_at,
+        subject.updated_at,
+        deleted_at,
+    ]
+
+
+def _subject(row: tuple[Any, ...]) -> Subject:
+    id_, version, key, definition, created_ms, updated_ms = row
+    given = SubjectInput.model_validate({"key": key, **orjson.loads(definition)})
+    return Subject(
+        id=id_,
+        version=version,
+        key=key,
+        created_at=_EPOCH + timedelta(milliseconds=created_ms),
+        updated_at=_EPOCH + timedelta(milliseconds=updated_ms),
+        **{ours: getattr(given, theirs) for theirs, ours in _FIELDS.items()},
+    )
+
+
+def _text(at: datetime | None) -> str | None:
+    return None if at is None else Instant((at - _EPOCH) // timedelta(microseconds=1) * 1000).text
