@@ -3,11 +3,13 @@
 It alone sees `engine`, `ingest` and `api` together.
 """
 
+import contextlib
 import logging
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -136,6 +138,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"meterport {__version__}")
+        raise typer.Exit
+
+
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.", show_default=False)]
 DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept. [default: ./data]", show_default=False)]
 
@@ -184,21 +196,27 @@ def _serve(service: Service) -> None:
                 service.telemetry_app(), server_settings.telemetry_host, server_settings.telemetry_port, service.settings
             )
         )
-        threading.Thread(target=telemetry.run_in_thread, name="telemetry", daemon=True).start()
+        threading.Thread(target=telemetry.run, name="telemetry", daemon=True).start()
     if service.settings.api_key_digest is None:
         _log.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda number, _: server.end(signal.Signals(number).name))
     server.run()
 
 
 class _Server(uvicorn.Server):
-    """A server that says where it listens and ends when told from another thread."""
+    """A server that says where it listens and ends when told, by a signal's handler or another thread.
 
-    def end(self) -> None:
+    uvicorn's own handlers raise the signal again once it has stopped; ours leave the end to `serve`, which drains.
+    """
+
+    def end(self, reason: str = "failure") -> None:
+        _log.info("stopping reason=%s", reason)
         self.should_exit = True
 
-    def run_in_thread(self) -> None:
-        self.install_signal_handlers = lambda: None  # type: ignore[attr-defined] # the main server has them
-        self.run()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
     def _log_started_message(self, listeners: Any) -> None:
         for listener in listeners:

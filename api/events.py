@@ -13,7 +13,6 @@ import asyncio
 
 import anyio.to_thread
 import msgspec
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,7 +24,8 @@ from api.services import Services, in_thread
 from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan, decode_event, split_batch
 from engine.errors import InvalidEvent
-from engine.listings import EventFilter, list_dead_letters, list_events, to_json
+from engine.instants import parse_instant
+from engine.listings import EventFilter, Position, list_dead_letters, list_events, parse_cursor, to_json
 from engine.metrics import EVENTS_ACCEPTED
 
 SINGLE = "application/cloudevents+json"
@@ -128,13 +128,22 @@ async def listed(services: Services, request: Request) -> Response:
     )
 
     def ask() -> bytes:
-        return to_json(list_events(services.store, services.registry, wanted, services.settings.query))
+        found = list_events(services.store, services.registry, wanted, services.settings.query, services.clock)
+        return b"[" + b",".join(to_json(event) for event in found) + b"]"
 
     return raw_json(await in_thread(request, ask))
 
 
 async def dead_letters(services: Services, request: Request) -> Response:
-    """List records that could not become an event, newest first; `before` pages on."""
+    """List records that could not become an event, newest first; a full page links to the next."""
     query = Parameters(request, scalars=("limit", "before"))
-    limit, before = query.integer("limit", 100, 1, 100), query.instant("before")
-    return json_response(await in_thread(request, lambda: list_dead_letters(services.store, limit, before)))
+    limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
+    before = None if cursor is None else parse_cursor(cursor)
+    found = await in_thread(request, lambda: list_dead_letters(services.store, limit, before))
+    return json_response(found, headers=_next_page(request, found[-1], limit) if len(found) == limit else None)
+
+
+def _next_page(request: Request, last: dict[str, object], limit: int) -> dict[str, str]:
+    arrived_ms = parse_instant(str(last["arrivedAt"])).nanos // 1_000_000
+    end = Position(arrived_ms, int(str(last["partition"])), int(str(last["offset"])))
+    return {"Link": f'<{request.url.path}?limit={limit}&before={end.cursor}>; rel="next"'}

@@ -13,8 +13,7 @@ from api.problems import RETRY_SECONDS, problem
 from api.responses import json_response
 from api.services import Services
 from engine import __version__
-from engine.meters import MeterState
-from engine.metrics import METERS, REGISTRY
+from engine.metrics import REGISTRY
 
 
 async def alive(services: Services, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
@@ -32,15 +31,9 @@ async def ready(services: Services, request: Request) -> Response:
 
 async def version(services: Services, request: Request) -> Response:  # noqa: ARG001
     """Say which release runs, on what."""
-    return json_response(
-        {"version": __version__, "os": platform.system().lower(), "arch": platform.machine().lower()}
-    )
+    return json_response({"version": __version__, "os": platform.system().lower(), "arch": platform.machine().lower()})
 
 
 async def metrics(services: Services, request: Request) -> Response:  # noqa: ARG001
     """Return every metric in Prometheus' text format."""
-    states = [meter.state for meter in services.registry.all()]
-    for state in MeterState:
-        if state is not MeterState.DELETED:
-            METERS.labels(state.value).set(states.count(state))
     return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})

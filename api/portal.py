@@ -37,6 +37,9 @@ def _moment(value: object) -> object:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=parse_instant(value).nanos // 1000)
 
 
+_Moment = Annotated[InstanceOf[datetime], BeforeValidator(_moment)]
+
+
 class TokenBody(BaseModel):
     """A token to make. Unknown members are refused: a misspelt list of meters must not become every meter."""
 
@@ -45,7 +48,9 @@ class TokenBody(BaseModel):
     subject: str
     allowed_meter_slugs: list[str] | None = Field(default=None, alias="allowedMeterSlugs")
     allowed_meters: list[str] | None = Field(default=None, alias="allowedMeters")
-    expires_at: Annotated[InstanceOf[datetime], BeforeValidator(_moment)] | None = Field(default=None, alias="expiresAt")
+    expires_at: Annotated[InstanceOf[datetime], BeforeValidator(_moment)] | None = Field(
+        default=None, alias="expiresAt"
+    )
     # Members of an answer that clients send back: taken, not used.
     id: Any = None
     token: Any = None

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import read_json
-from api.problems import InvalidParameter
-from api.responses import json_response, no_content, timestamp, without_none
+from api.responses import json_response, no_content, without_none
 from api.services import Services, in_thread
 from engine.subjects import Subject
 
@@ -18,8 +17,6 @@ from engine.subjects import Subject
 async def upsert(services: Services, request: Request) -> Response:
     """Create or change subjects; only the members present change, null clears."""
     body = await read_json(request, services.settings.server.body_limit_bytes)
-    if not isinstance(body, list) or not all(isinstance(item, dict) for item in body):
-        raise InvalidParameter("invalid request body: must be a JSON array of subjects")
     return _shown(await in_thread(request, lambda: services.subjects.upsert(body)))
 
 
@@ -31,7 +28,7 @@ async def listed(services: Services, request: Request) -> Response:
 async def show(services: Services, request: Request) -> Response:
     """Show a subject by id or key; an id goes before a key."""
     wanted = str(request.path_params["subject"])
-    return json_response(subject_json(await in_thread(request, lambda: services.subjects.find(wanted))))
+    return json_response(_json(await in_thread(request, lambda: services.subjects.find(wanted))))
 
 
 async def delete(services: Services, request: Request) -> Response:
@@ -42,4 +39,8 @@ async def delete(services: Services, request: Request) -> Response:
 
 
 def _shown(subjects: Iterable[Subject]) -> Response:
-    return json_response([subject_json(subject) for subject in subjects])
+    return json_response([_json(subject) for subject in subjects])
+
+
+def _json(subject: Subject) -> dict[str, object]:
+    return without_none(subject.body)

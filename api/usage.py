@@ -61,7 +61,7 @@ class QueryBody(BaseModel):
 async def query_get(services: Services, request: Request) -> Response:
     """Answer a usage query over any subjects."""
     wanted = slug_or_id(request)
-    query, customers = _from_parameters(request, Parameters(request, _SCALARS, _lists("subject"), ("filterGroupBy",)))
+    query, customers = _from_parameters(Parameters(request, _SCALARS, _lists("subject"), ("filterGroupBy",)))
     _refuse_customers(query, customers)
     return await _answer(services, request, lambda: live_meter(services, wanted), query)
 
@@ -78,7 +78,7 @@ async def query_post(services: Services, request: Request) -> Response:
 async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
     """Answer a usage query over the token's subject."""
     wanted = slug(request)
-    query, _ = _from_parameters(request, Parameters(request, _SCALARS, _lists(), ("filterGroupBy",)))
+    query, _ = _from_parameters(Parameters(request, _SCALARS, _lists(), ("filterGroupBy",)))
     return await _portal_answer(services, request, claims, wanted, query)
 
 
@@ -120,7 +120,7 @@ def _lists(*further: str) -> tuple[str, ...]:
     return ("groupBy", "filterCustomerId", *further)
 
 
-def _from_parameters(request: Request, given: Parameters) -> tuple[UsageQuery, bool]:
+def _from_parameters(given: Parameters) -> tuple[UsageQuery, bool]:
     """Return the query, and whether it names customers."""
     given.text("clientId", most=36)
     if given.text("advancedMeterGroupByFilters") is not None:

@@ -1,6 +1,6 @@
 """Puts events stored before a meter's views existed into its rollup, while ingest goes on.
 
-Owns: the step from FILLING to READY. The views take events stamped `visible_from` or later; the fill takes those
+Owns: the steps from SETTLING to READY. The views take events stamped `visible_from` or later; the fill takes those
 stamped earlier, once no batch stamped earlier can reach the store any more (`settled`). From then on they are a
 fixed set, so the fill goes through it in pieces of event time that come out the same on every attempt: each is one
 block under its own token, and how far it came is in the registry. A piece that a crash cut short is completed.
@@ -46,12 +46,16 @@ class Filler:
     def step(self) -> bool:
         """Take every meter that can be filled one piece further. Returns whether any was."""
         self._registry.resume_creation()
-        filling = [meter for meter in self._registry.all() if meter.state is MeterState.FILLING]
-        return max([self._advance(meter) for meter in filling], default=False)
+        steps = {MeterState.SETTLING: self._settle, MeterState.FILLING: self._fill}
+        return max([steps[meter.state](meter) for meter in self._registry.all() if meter.state in steps], default=False)
 
-    def _advance(self, meter: Meter) -> bool:
+    def _settle(self, meter: Meter) -> bool:
         if self._clock() < meter.visible_from or not self._settled(milliseconds(meter.visible_from)):
             return False
+        self._registry.advance(meter, MeterState.FILLING, meter.filled_to)
+        return True
+
+    def _fill(self, meter: Meter) -> bool:
         end = self._next_end(meter)
         if end is None:
             faults.passing("fill.before-ready")

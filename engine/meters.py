@@ -223,9 +223,14 @@ def parse_definition(body: object) -> MeterDefinition:
 
 
 class MeterState(StrEnum):
-    """How far a meter's rollup is. Only a READY rollup answers queries; before that, events do."""
+    """How far a meter's rollup is. Only a READY rollup answers queries; before that, events do.
+
+    CREATING: its views do not stand yet. SETTLING: batches its views did not take may still be under way.
+    FILLING: none is any more; what was stored before the views is put in piece by piece.
+    """
 
     CREATING = "creating"
+    SETTLING = "settling"
     FILLING = "filling"
     READY = "ready"
     DELETED = "deleted"

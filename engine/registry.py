@@ -1,6 +1,6 @@
 """Which meters there are: the registry table, an in-memory picture of it, and the life of a meter.
 
-    create ─▶ CREATING ─(tables and views)─▶ FILLING ─(engine/fill.py)─▶ READY
+    create ─▶ CREATING ─(tables and views)─▶ SETTLING ─▶ FILLING ─▶ READY      (the last two steps: engine/fill.py)
     change of group-by: a new rollup from CREATING on; delete: DELETED, then the tables go.
 
 A meter answers completely in each of these states: until READY from the events themselves. A process that dies in
@@ -150,11 +150,12 @@ class MeterRegistry:
     def earliest_ms(self) -> int:
         """Return the stamp no batch may be stored before, also after a clock was set back.
 
-        From a meter's `visible_from` on its views take everything, and its fill nothing. Meters in CREATING do not
-        count: their views do not stand yet.
+        From a meter's `visible_from` on its views take everything, and its fill nothing. It counts once the fill has
+        begun, which is after that instant; sooner would stamp batches ahead of the clock, past the views of a meter
+        that is just being created.
         """
-        standing = (meter for meter in self.all() if meter.state is not MeterState.CREATING)
-        return max((milliseconds(meter.visible_from) for meter in standing), default=0)
+        begun = (meter for meter in self.all() if meter.state in {MeterState.FILLING, MeterState.READY})
+        return max((milliseconds(meter.visible_from) for meter in begun), default=0)
 
     def advance(self, meter: Meter, state: MeterState, filled_to: datetime) -> Meter | None:
         """Record how far a rollup is filled; None if the meter was changed or deleted meanwhile."""
@@ -188,7 +189,7 @@ class MeterRegistry:
         if max(self._clock(), self._newest_stamp()) > meter.visible_from - LEAD_MARGIN:
             # The views may have missed an event they should take: their tables are too late, make others.
             return self._rebuild(meter)
-        return self._write(dataclasses.replace(meter, state=MeterState.FILLING))
+        return self._write(dataclasses.replace(meter, state=MeterState.SETTLING))
 
     def _next_visible_from(self) -> datetime:
         return max(self._clock(), self._newest_stamp()) + self._lead

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from engine import sql
 from engine.clock import Clock, utc_now
@@ -95,10 +96,7 @@ def _stripe_id(text: str) -> str:
 def _instant(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("not an RFC 3339 timestamp with an offset")  # noqa: TRY004 - pydantic reports ValueErrors
-    try:
-        return _EPOCH + timedelta(microseconds=parse_instant(value).nanos // 1000)
-    except OverflowError:
-        raise ValueError("not within the years 1 to 9999") from None
+    return _EPOCH + timedelta(microseconds=parse_instant(value).nanos // 1000)
 
 
 _Instant = Annotated[datetime, BeforeValidator(_instant)]
@@ -135,15 +133,15 @@ def parse_subjects(body: object) -> list[SubjectInput]:
     try:
         return _inputs.validate_python(body)
     except ValidationError as error:
-        raise InvalidRequest("\n".join(_line(problem["loc"], problem["msg"]) for problem in error.errors())) from None
+        raise InvalidRequest("\n".join(map(_line, error.errors()))) from None
 
 
-def _line(place: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    if not place:
-        return f"body: {message}"
-    index, *field = place
-    return ": ".join([f"subject {index}", *([".".join(map(str, field))] if field else []), message])
+def _line(problem: ErrorDetails) -> str:
+    """Return `subject <index>: <field>: <what is wrong>`, as much of it as there is."""
+    index, *field = problem["loc"] or ("",)
+    where = [f"subject {index}" if problem["loc"] else "body", *([".".join(map(str, field))] if field else [])]
+    wrong = "must be an object" if problem["type"] == "model_type" else problem["msg"].removeprefix("Value error, ")
+    return ": ".join([*where, wrong])
 
 
 class Subjects:

@@ -126,10 +126,11 @@ class _Statement:
             self.parameters["subjects"] = list(query.subjects)
         for at, texts in enumerate(query.filters.values()):
             self.parameters[f"filter_{at}"] = list(texts)
-        from_ms, to_ms = self._range(store)
-        self._timeline = Timeline(query.window_size, query.zone, from_ms // 1000, to_ms // 1000)
+        from_ms, to_ms = self._range()
+        first, last = self._counted_out(store, from_ms // 1000, to_ms // 1000)
+        self._timeline = Timeline(query.window_size, query.zone, first, last)
         self.parameters |= self._timeline.parameters
-        step = finest_step(query.window_size, query.zone, from_ms // 1000, to_ms // 1000)
+        step = finest_step(query.window_size, query.zone, first, last)
         self._pieces = plan(from_ms, to_ms, step, meter.state is MeterState.READY) or [Piece("raw", 0, 0)]
         self.grains = tuple(dict.fromkeys(piece.grain for piece in self._pieces))
         self.start_text, self.end_text = self._window_texts()
@@ -150,26 +151,26 @@ class _Statement:
     def pieces(self) -> str:
         return "\nUNION ALL\n".join(self._piece(piece) for piece in self._pieces)
 
-    def _range(self, store: Store) -> tuple[int, int]:
-        """Return the range in milliseconds, narrowed to the meter's events where its windows must be counted out."""
-        query, definition = self._query, self._meter.definition
+    def _range(self) -> tuple[int, int]:
+        """Return the range in milliseconds, within the times an event can have."""
+        query, event_from = self._query, self._meter.definition.eventFrom
         from_ms = query.from_.ceil_milliseconds if query.from_ else BEGINNING * 1000
         to_ms = query.to.ceil_milliseconds if query.to else END * 1000
-        if definition.eventFrom is not None:
-            from_ms = max(from_ms, parse_instant(definition.eventFrom.isoformat()).ceil_milliseconds)
+        if event_from is not None:
+            from_ms = max(from_ms, parse_instant(event_from.isoformat()).ceil_milliseconds)
         from_ms, to_ms = max(from_ms, BEGINNING * 1000), min(to_ms, END * 1000)
-        counted_out = query.window_size in {WindowSize.DAY, WindowSize.MONTH, WindowSize.HOUR}
-        if counted_out and to_ms - from_ms > _WIDE_SECONDS * 1000:
-            first, last = self._span(store)
-            from_ms, to_ms = max(from_ms, first * 1000), min(to_ms, (last + 60) * 1000)
         return from_ms, max(from_ms, to_ms)
 
-    def _span(self, store: Store) -> tuple[int, int]:
+    def _counted_out(self, store: Store, first: int, last: int) -> tuple[int, int]:
+        """Return the seconds windows are counted out for: of a wide range only the part that holds events."""
+        if self._query.window_size in {None, WindowSize.MINUTE} or last - first <= _WIDE_SECONDS:
+            return first, last
         rolled_up = self._meter.state is MeterState.READY
         self._timeline = Timeline(None, "UTC", BEGINNING, END)
         whole = Piece("day" if rolled_up else "raw", BEGINNING * 1000, END * 1000)
-        rows = store.rows(sql.statement("usage/span", pieces=self._piece(whole)), **self.parameters)
-        return int(rows[0][0]), int(rows[0][1])
+        (rows,) = store.rows(sql.statement("usage/span", pieces=self._piece(whole)), **self.parameters)
+        narrow_first, narrow_last = max(first, int(rows[0])), min(last, int(rows[1]) + 60)
+        return narrow_first, max(narrow_first, narrow_last)
 
     def _dimensions(self) -> list[str]:
         return [self._meter.dimension(key) for key in self._query.group_by if key != "subject"]

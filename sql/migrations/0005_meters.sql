@@ -1,6 +1,7 @@
 -- The meter registry. Grain: one row a change of a meter; the highest version of an id wins.
 -- ORDER BY id: the whole table is read with FINAL, it holds a few hundred rows.
--- `state`: creating (tables being made), filling (answered from events until the rollup is complete), ready, deleted.
+-- `state`: creating (tables being made), settling, filling (answered from events until the rollup is complete), ready,
+-- deleted.
 -- `visible_from`: the rollup views take events stored from this instant on, the fill those stored before it.
 -- Written by engine/registry.py.
 CREATE TABLE IF NOT EXISTS meters

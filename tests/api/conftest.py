@@ -4,27 +4,42 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
+import clickhouse_connect
 import orjson
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from clickhouse_connect.driver.client import Client
+from pydantic import SecretStr
+from starlette.applications import Starlette
+
 from api.app import Services, create_app
 from engine.clock import milliseconds, utc_now
 from engine.cloudevents import TimeSpan, decode_event
 from engine.errors import MeterportError
 from engine.events import event_block
+from engine.meters import parse_definition
+from engine.migrations import migrate
 from engine.ports import EventAppender
 from engine.registry import MeterRegistry
-from engine.settings import Settings
+from engine.settings import Settings, load_settings
 from engine.store import Store
 from engine.subjects import Subjects
 from engine.tokens import PortalTokens
-from pydantic import SecretStr
-from starlette.testclient import TestClient
+from tests.api.client import ApiClient
 
 KEY = "a-management-key"
 BATCH = "application/cloudevents-batch+json"
 SINGLE = "application/cloudevents+json"
+TOKENS_TOTAL: dict[str, object] = {
+    "slug": "tokens_total",
+    "eventType": "prompt",
+    "aggregation": "SUM",
+    "valueProperty": "$.tokens",
+    "groupBy": {"model": "$.model", "type": "$.type"},
+}
 
 
 class MemoryLog:
@@ -67,38 +82,86 @@ def log(store: Store, api_settings: Settings) -> MemoryLog:
 
 
 @pytest.fixture
-def services(store: Store, api_settings: Settings, log: EventAppender) -> Services:
+def services(store: Store, api_settings: Settings, log: MemoryLog) -> Services:
+    return build(store, api_settings, log)
+
+
+def build(store: Store, settings: Settings, log: EventAppender) -> Services:
     return Services(
-        settings=api_settings,
+        settings=settings,
         store=store,
         registry=MeterRegistry(store),
-        tokens=PortalTokens(store, api_settings),
+        tokens=PortalTokens(store, ["a-signing-key-of-tests"], settings.portal),
         subjects=Subjects(store),
         log=log,
         unready=lambda: None,
     )
 
 
-@pytest.fixture
-def client(services: Services) -> Iterator[TestClient]:
-    """A client that holds the API key."""
-    with TestClient(create_app(services), headers={"Authorization": f"Bearer {KEY}"}) as opened:
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    """An event loop in a thread."""
+    with start_blocking_portal() as opened:
         yield opened
 
 
 @pytest.fixture
-def meter(client: TestClient) -> Callable[..., dict[str, Any]]:
+def app(services: Services) -> Starlette:
+    return create_app(services)
+
+
+@pytest.fixture
+def anyone(portal: BlockingPortal, app: Starlette) -> ApiClient:
+    """A client without credentials."""
+    return ApiClient(portal, app)
+
+
+@pytest.fixture
+def client(portal: BlockingPortal, app: Starlette) -> ApiClient:
+    """A client that holds the API key."""
+    return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
+
+
+@pytest.fixture(scope="session")
+def still_services(data_dir: Path) -> Iterator[Services]:
+    """Services of a store that holds the meter `tokens_total` and no events, for tests that change nothing."""
+    settings = load_settings(overrides={"data_dir": data_dir, "api_key": KEY})
+
+    def connect(database: str = "still") -> Client:
+        client = clickhouse_connect.get_client(interface="chdb", path=str(data_dir / "store"))
+        client.database = database
+        return client
+
+    creator = connect("default")
+    creator.command("CREATE DATABASE still")
+    creator.close()
+    store = Store(connect, settings.store.handles)  # beside the store of each test, which holds the directory's lock
+    migrate(store, settings)
+    services = build(store, settings, MemoryLog(store, settings))
+    services.registry.create(parse_definition(TOKENS_TOTAL))
+    yield services
+    store.command("DROP DATABASE still SYNC")
+    store.close()
+
+
+@pytest.fixture
+def still(portal: BlockingPortal, still_services: Services) -> ApiClient:
+    """A client that holds the API key, for requests that change nothing: refused ones, most of them."""
+    return ApiClient(portal, create_app(still_services), {"Authorization": f"Bearer {KEY}"})
+
+
+@pytest.fixture
+def still_log(still_services: Services) -> MemoryLog:
+    assert isinstance(still_services.log, MemoryLog)
+    return still_services.log
+
+
+@pytest.fixture
+def meter(client: ApiClient) -> Callable[..., dict[str, Any]]:
     """Create a meter; what is given replaces the definition of `tokens_total`."""
 
     def create(**changes: object) -> dict[str, Any]:
-        definition: dict[str, object] = {
-            "slug": "tokens_total",
-            "eventType": "prompt",
-            "aggregation": "SUM",
-            "valueProperty": "$.tokens",
-            "groupBy": {"model": "$.model", "type": "$.type"},
-        }
-        wanted = {name: value for name, value in {**definition, **changes}.items() if value is not None}
+        wanted = {name: value for name, value in {**TOKENS_TOTAL, **changes}.items() if value is not None}
         answer = client.post("/api/v1/meters", json=wanted)
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
@@ -107,7 +170,7 @@ def meter(client: TestClient) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def send(client: TestClient, log: MemoryLog) -> Callable[..., None]:
+def send(client: ApiClient, log: MemoryLog) -> Callable[..., None]:
     """Send events and make them usage: (subject, time, data) each."""
     numbers = itertools.count()
 
@@ -121,7 +184,7 @@ def send(client: TestClient, log: MemoryLog) -> Callable[..., None]:
 
 
 @pytest.fixture
-def token(client: TestClient) -> Callable[..., dict[str, str]]:
+def token(client: ApiClient) -> Callable[..., dict[str, str]]:
     """Make a portal token; returns the headers that carry it."""
 
     def create(subject: str, **members: object) -> dict[str, str]:

@@ -1,0 +1,192 @@
+"""Who is let in: the API key on management routes, portal tokens on portal routes, never one for the other."""
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from anyio.from_thread import BlockingPortal
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from api.app import Services, create_app
+from api.routing import Resource
+from engine.tokens import PortalTokens
+from tests.api.client import ApiClient
+from tests.api.conftest import KEY
+
+PORTAL = "/api/v1/portal/meters"
+OPEN = {"/livez", "/readyz", "/version"}
+Token = Callable[..., dict[str, str]]
+
+
+def calls(app: Starlette) -> Iterator[tuple[str, str, str]]:
+    """Every method and path of the application, with the template it comes from."""
+    for route in app.routes:
+        assert isinstance(route, Route)
+        assert isinstance(route.endpoint, Resource)
+        path = route.path.replace("{meter}", "m").replace("{slug}", "m").replace("{key}", "k")
+        for method in sorted(route.methods or ()):
+            yield method, path.replace("{subject:path}", "s"), route.path
+
+
+def test_every_route_but_the_open_ones_asks_who_calls(anyone: ApiClient, app: Starlette) -> None:
+    """D.1, D.21: before it looks at any parameter."""
+    for method, path, template in calls(app):
+        answer = anyone.request(method, f"{path}?limit=x&from=x&order=x")
+
+        if template in OPEN:
+            assert answer.status_code == 200, template
+        else:
+            assert answer.status_code == 401, (method, template)
+            assert "www-authenticate" not in answer.headers
+            if method != "HEAD":
+                assert answer.json()["detail"] == "missing authorization header"
+
+
+def test_a_portal_token_opens_portal_routes_only(anyone: ApiClient, app: Starlette, token: Token) -> None:
+    """D.1."""
+    mine = token("customer-1")
+
+    for method, path, template in calls(app):
+        if template not in OPEN and not template.startswith(PORTAL):
+            answer = anyone.request(method, path, headers=mine)
+            assert answer.status_code == 401, (method, template)
+            if method != "HEAD":
+                assert answer.json()["detail"] == "invalid api key"
+
+
+def test_the_api_key_opens_no_portal_route(client: ApiClient, app: Starlette) -> None:
+    """D.1."""
+    for method, path, template in calls(app):
+        if template.startswith(PORTAL):
+            answer = client.request(method, path)
+            assert answer.status_code == 401, (method, template)
+            if method != "HEAD":
+                assert answer.json()["detail"] == "invalid token: malformed"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/meters", PORTAL])
+@pytest.mark.parametrize(
+    ("header", "detail"),
+    [
+        ("", "invalid authorization header"),
+        ("Bearer", "invalid authorization header"),
+        ("Bearer ", "invalid authorization header"),
+        (f"bearer {KEY}", "invalid authorization header"),
+        (f"Basic {KEY}", "invalid authorization header"),
+        (f"Bearer  {KEY}", "invalid authorization header"),
+        (f"Bearer {KEY} x", "invalid authorization header"),
+        (f"Token {KEY}", "invalid authorization header"),
+    ],
+)
+def test_an_authorization_header_has_two_parts(anyone: ApiClient, path: str, header: str, detail: str) -> None:
+    """Contract 1.4."""
+    answer = anyone.get(path, headers={"Authorization": header})
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, detail)
+    assert (answer.json()["title"], answer.json()["code"]) == ("Unauthorized", "unauthorized")
+
+
+def test_two_authorization_headers_are_one_too_many(anyone: ApiClient) -> None:
+    answer = anyone.get(
+        "/api/v1/meters", headers=[("Authorization", f"Bearer {KEY}"), ("Authorization", f"Bearer {KEY}")]
+    )
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, "invalid authorization header")
+
+
+@pytest.mark.parametrize("key", ["wrong", KEY[:-1], f"{KEY}x", KEY.upper(), "ключ"])
+def test_a_wrong_key_is_refused(anyone: ApiClient, key: str) -> None:
+    """D.1."""
+    answer = anyone.get("/api/v1/meters", headers={"Authorization": f"Bearer {key}".encode()})
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, "invalid api key")
+
+
+def test_the_header_is_trimmed(anyone: ApiClient) -> None:
+    """Contract 1.4."""
+    assert anyone.get("/api/v1/meters", headers={"Authorization": f"  Bearer {KEY}  "}).status_code == 200
+
+
+def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, services: Services) -> None:
+    digest = hashlib.sha256(KEY.encode()).hexdigest()
+    settings = services.settings.model_copy(update={"api_key": None, "api_key_sha256": digest})
+    client = ApiClient(portal, create_app(dataclasses.replace(services, settings=settings)))
+
+    assert client.get("/api/v1/meters").status_code == 401
+    assert client.get("/api/v1/meters", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+
+
+def test_without_a_key_configured_management_is_open(portal: BlockingPortal, services: Services) -> None:
+    """D.21: on loopback, which settings see to; the portal still takes tokens only."""
+    settings = services.settings.model_copy(update={"api_key": None})
+    client = ApiClient(portal, create_app(dataclasses.replace(services, settings=settings)))
+
+    assert client.get("/api/v1/meters").status_code == 200
+    assert client.get("/api/v1/meters", headers={"Authorization": "Bearer whatever"}).status_code == 200
+    assert client.get("/metrics").status_code == 200
+    assert client.get(PORTAL).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (lambda text: "nonsense", "invalid token: malformed"),
+        (lambda text: text.removeprefix("om_portal_"), "invalid token: malformed"),
+        (lambda text: f"{text[:-1]}{'A' if text[-1] != 'A' else 'E'}", "invalid token: bad signature"),
+        (lambda text: text.replace("om_portal_", "om_portal_A", 1), "invalid token: bad signature"),
+    ],
+    ids=["garbage", "no prefix", "signature changed", "payload changed"],
+)
+def test_a_bad_token_is_told_shortly(
+    anyone: ApiClient, token: Token, change: Callable[[str], str], detail: str
+) -> None:
+    """D.2."""
+    text = change(token("customer-1")["Authorization"].split()[1])
+
+    answer = anyone.get(PORTAL, headers={"Authorization": f"Bearer {text}"})
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, detail)
+    assert "www-authenticate" not in answer.headers
+
+
+def test_an_expired_token_is_told_so(portal: BlockingPortal, services: Services, token: Token) -> None:
+    """D.2."""
+    mine = token("customer-1")
+    tomorrow = PortalTokens(
+        services.store,
+        ["a-signing-key-of-tests"],
+        services.settings.portal,
+        clock=lambda: datetime.now(UTC) + timedelta(hours=25),
+    )
+    later = ApiClient(portal, create_app(dataclasses.replace(services, tokens=tomorrow)))
+
+    answer = later.get(PORTAL, headers=mine)
+
+    assert (answer.status_code, answer.json()["detail"]) == (401, "invalid token: expired")
+
+
+def test_no_credential_is_ever_logged(
+    portal: BlockingPortal,
+    services: Services,
+    anyone: ApiClient,
+    token: Token,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Design section 6."""
+    with caplog.at_level(logging.DEBUG):
+        mine = token("customer-1")
+        anyone.get(PORTAL, headers=mine)
+        anyone.get(PORTAL, headers={"Authorization": f"{mine['Authorization']}x"})
+        anyone.get("/api/v1/meters", headers=mine)
+        broken = dataclasses.replace(services, registry=None, tokens=None)  # type: ignore[arg-type] # a defect
+        for path in (PORTAL, "/api/v1/meters"):
+            for header in (mine["Authorization"], f"Bearer {KEY}"):
+                ApiClient(portal, create_app(broken)).get(path, headers={"Authorization": header})
+
+    assert "request_failed" in caplog.text
+    assert mine["Authorization"].split()[1] not in caplog.text
+    assert KEY not in caplog.text

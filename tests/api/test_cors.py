@@ -1,0 +1,95 @@
+"""CORS: on the portal's meters, on no other route, on every answer there."""
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from api.app import Services, create_app
+from engine.settings import ServerSettings
+from tests.api.client import ApiClient
+
+QUERY = "/api/v1/portal/meters/tokens_total/query"
+PAGE = "https://app.example.com"
+Token = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def choosy(portal: BlockingPortal, still_services: Services) -> ApiClient:
+    """A client of a server that lets one origin in."""
+    settings = still_services.settings.model_copy(update={"server": ServerSettings(cors_origins=[PAGE])})
+    return ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
+
+
+def preflight(client: ApiClient, path: str, origin: str = PAGE) -> dict[str, str]:
+    headers = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    answer = client.request("OPTIONS", path, headers=headers)
+    assert (answer.status_code, answer.content) == (200, b"")
+    return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
+
+
+@pytest.mark.parametrize("path", [QUERY, "/api/v1/portal/meters", "/api/v1/portal/meters/x/group-by/y/values"])
+def test_a_preflight_is_answered(still: ApiClient, path: str) -> None:
+    """D.23."""
+    assert preflight(still, path) == {
+        "access-control-allow-origin": "*",
+        "access-control-allow-methods": "GET, POST, OPTIONS",
+        "access-control-allow-headers": "Accept, Authorization, Content-Type, If-None-Match, Origin",
+        "access-control-max-age": "1728000",
+    }
+
+
+def test_every_answer_of_the_portal_can_be_read_by_a_page(anyone: ApiClient, token: Token) -> None:
+    """D.23: errors too; no credentials."""
+    mine = token("a")
+    answers = [
+        anyone.get("/api/v1/portal/meters", headers={**mine, "Origin": PAGE}),
+        anyone.get(QUERY, headers={**mine, "Origin": PAGE}),
+        anyone.get(QUERY, headers={"Origin": PAGE}),
+        anyone.get(f"{QUERY}/nothing", headers={"Origin": PAGE}),
+        anyone.request("DELETE", QUERY, headers={"Origin": PAGE}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 404, 401, 404, 405]
+    for answer in answers:
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["access-control-expose-headers"] == "ETag, Content-Disposition, Retry-After"
+        assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_a_defect_too_can_be_read_by_a_page(portal: BlockingPortal, still_services: Services) -> None:
+    broken = dataclasses.replace(still_services, tokens=None)  # type: ignore[arg-type] # a defect
+    answer = ApiClient(portal, create_app(broken)).get(QUERY, headers={"Origin": PAGE, "Authorization": "Bearer x"})
+
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, "*")
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/portal/tokens", "/api/v1/meters", "/api/v1/events", "/livez", "/api/v1/portal/metersx"]
+)
+def test_other_routes_are_closed_to_pages(still: ApiClient, path: str) -> None:
+    """D.23."""
+    preflight_answer = still.request("OPTIONS", path, headers={"Origin": PAGE, "Access-Control-Request-Method": "GET"})
+    answer = still.get(path, headers={"Origin": PAGE})
+
+    assert preflight_answer.status_code in {404, 405}
+    for found in (preflight_answer, answer):
+        assert not any(name.startswith("access-control-") for name in found.headers)
+
+
+def test_only_named_origins_are_let_in(choosy: ApiClient) -> None:
+    """D.23: from the setting; caches are told that the answer depends on the origin."""
+    allowed = choosy.get(QUERY, headers={"Origin": PAGE})
+    refused = choosy.get(QUERY, headers={"Origin": "https://evil.example.com"})
+    without = choosy.get(QUERY)
+
+    assert allowed.headers["access-control-allow-origin"] == PAGE
+    assert "access-control-allow-origin" not in refused.headers
+    assert [answer.headers["vary"] for answer in (allowed, refused, without)] == ["Origin"] * 3
+    assert preflight(choosy, QUERY)["access-control-allow-origin"] == PAGE
+    assert preflight(choosy, QUERY, "https://evil.example.com") == {}

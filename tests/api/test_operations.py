@@ -1,0 +1,175 @@
+"""Probes, version, metrics, problems of no route, and what happens on a defect."""
+
+import dataclasses
+import logging
+import re
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from api.app import Services, create_app, create_telemetry_app
+from engine import __version__
+from engine.errors import StoreError, StoreUnavailable
+from engine.metrics import REGISTRY
+from tests.api.client import ApiClient
+from tests.api.conftest import KEY
+
+BEARER = {"Authorization": f"Bearer {KEY}"}
+
+
+def test_a_process_that_answers_is_alive(anyone: ApiClient) -> None:
+    """D.21."""
+    answer = anyone.get("/livez")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_a_process_is_ready_or_says_why_not(portal: BlockingPortal, services: Services) -> None:
+    """D.21."""
+    reasons: list[str | None] = [None, "ingest stopped"]
+    app = create_app(dataclasses.replace(services, unready=lambda: reasons.pop(0)))
+    client = ApiClient(portal, app)
+
+    ready, unready = client.get("/readyz"), client.get("/readyz")
+
+    assert ready.status_code == 200
+    assert (unready.status_code, unready.json()["detail"]) == (503, "ingest stopped")
+    assert unready.headers["retry-after"] == "1"
+
+
+def test_the_version_is_told(anyone: ApiClient) -> None:
+    """Contract 0."""
+    body = anyone.get("/version").json()
+
+    assert body["version"] == __version__
+    assert sorted(body) == ["arch", "os", "version"]
+
+
+def test_metrics_take_the_key_on_the_main_port_only(
+    portal: BlockingPortal, services: Services, anyone: ApiClient, client: ApiClient
+) -> None:
+    """D.21."""
+    telemetry = ApiClient(portal, create_telemetry_app(services))
+
+    assert anyone.get("/metrics").status_code == 401
+    assert "meterport_http_requests_total" in client.get("/metrics").text
+    assert telemetry.get("/metrics").headers["content-type"].startswith("text/plain")
+    assert (telemetry.get("/livez").status_code, telemetry.get("/readyz").status_code) == (200, 200)
+    assert telemetry.get("/api/v1/meters", headers=BEARER).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/v1/nothing", "/api/v1/meters/", "/api/v1/info/progress/x", "/api/v2/events"]
+)
+def test_what_no_route_answers_is_404_without_detail(client: ApiClient, path: str) -> None:
+    """Contract 0."""
+    answer = client.get(path)
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert re.match(r"urn:request:[0-9A-Z]{26}\Z", body.pop("instance"))
+    assert body == {"type": "about:blank", "title": "Not Found", "status": 404, "code": "not-found"}
+
+
+def test_another_method_is_405_without_detail(client: ApiClient) -> None:
+    """Contract 0."""
+    answer = client.request("PATCH", "/api/v1/meters/tokens_total")
+
+    assert answer.status_code == 405
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {name.strip() for name in answer.headers["allow"].split(",")} == {"DELETE", "GET", "HEAD", "PUT"}
+    assert "detail" not in answer.json()
+    assert answer.json()["code"] == "method-not-allowed"
+
+
+def test_nothing_names_the_software(client: ApiClient) -> None:
+    """D.15."""
+    answer = client.get("/api/v1/meters")
+
+    assert "x-powered-by" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+class Broken:
+    """A log that fails as no log should."""
+
+    def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
+        raise RuntimeError(f"{len(values)} events at {arrived_ms}: secret detail")
+
+
+def test_a_defect_is_500_without_detail_and_logged(
+    portal: BlockingPortal, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Contract 0."""
+    client = ApiClient(portal, create_app(dataclasses.replace(services, log=Broken())), BEARER)
+    good = {"specversion": "1.0", "id": "e", "source": "s", "type": "t", "subject": "c"}
+
+    answer = client.post("/api/v1/events", json=good)
+
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert sorted(body) == ["code", "instance", "status", "title", "type"]
+    assert "secret" not in answer.text
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert body["instance"].removeprefix("urn:request:") in record.getMessage()
+    assert "route=/api/v1/events" in record.getMessage()
+
+
+class Unreachable:
+    """A store that cannot be asked."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def text(self, *_: object) -> bytes:
+        raise self._error
+
+    def rows(self, *_: object, **__: object) -> list[object]:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "detail"),
+    [
+        (StoreUnavailable("http://user:pw@host"), 503, "store-unavailable", "the store cannot be reached, try again"),
+        (StoreError("SELECT secret", 47), 500, "internal-error", None),
+    ],
+)
+def test_a_failing_store_is_told_apart(
+    portal: BlockingPortal, still_services: Services, error: Exception, status: int, code: str, detail: str | None
+) -> None:
+    """Contract 0: retry later, or not; the driver's words stay in the log."""
+    broken = dataclasses.replace(still_services, store=Unreachable(error))  # type: ignore[arg-type]
+    client = ApiClient(portal, create_app(broken), BEARER)
+
+    answer = client.get("/api/v1/meters/tokens_total/query")
+
+    assert (answer.status_code, answer.json()["code"], answer.json().get("detail")) == (status, code, detail)
+    assert answer.headers.get("retry-after") == ("1" if status == 503 else None)
+
+
+def test_requests_are_counted_by_template(client: ApiClient) -> None:
+    """What a client sends cannot make new series."""
+
+    def count(method: str, route: str, status: str) -> float:
+        labels = {"method": method, "route": route, "status": status}
+        return REGISTRY.get_sample_value("meterport_http_requests_total", labels) or 0
+
+    wanted = [
+        ("GET", "/api/v1/meters/{meter}", "404"),
+        ("GET", "unmatched", "404"),
+        ("other", "unmatched", "404"),
+        ("other", "/api/v1/meters/{meter}", "405"),
+    ]
+    before = [count(*labels) for labels in wanted]
+
+    client.get("/api/v1/meters/some_meter")
+    client.get("/some/path")
+    client.request("BREW", "/coffee")
+    client.request("BREW", "/api/v1/meters/some_meter")
+
+    assert [count(*labels) for labels in wanted] == [number + 1 for number in before]

@@ -1,0 +1,58 @@
+"""Subjects over HTTP."""
+
+import pytest
+
+from tests.api.client import ApiClient
+
+URL = "/api/v1/subjects"
+
+
+def test_subjects_are_created_and_changed_by_key(client: ApiClient) -> None:
+    """Contract 3.4: only the members present change, null clears."""
+    first = client.post(URL, json=[{"key": "a", "displayName": "Anna", "metadata": {"plan": "x"}}, {"key": "b"}])
+    second = client.post(URL, json=[{"key": "a", "metadata": None}])
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    created, changed = first.json()[0], second.json()[0]
+    assert (created["key"], created["displayName"], created["metadata"]) == ("a", "Anna", {"plan": "x"})
+    assert (changed["id"], changed["displayName"], "metadata" in changed) == (created["id"], "Anna", False)
+    assert [item["key"] for item in client.get(URL).json()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", ["a", "org/team 1", "ключ"])
+def test_a_subject_is_found_and_deleted_by_id_or_key(client: ApiClient, key: str) -> None:
+    """Contract 3.4."""
+    (created,) = client.post(URL, json=[{"key": key}]).json()
+    for path in (f"{URL}/{key}", f"{URL}/{key.replace('/', '%2F')}", f"{URL}/{created['id']}"):
+        assert client.get(path).json() == created
+
+    assert client.delete(f"{URL}/{key}").status_code == 204
+
+    for answer in (client.get(f"{URL}/{key}"), client.delete(f"{URL}/{created['id']}")):
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith("not found error: subject not found: ")
+    assert client.get(URL).json() == []
+    assert client.post(URL, json=[{"key": key}]).json()[0]["id"] != created["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"key": "a"}, "validation error: body: "),
+        (["a"], "validation error: subject 0: "),
+        ([{"key": "a"}, {}], "validation error: subject 1: key: "),
+        ([{"key": ""}], "validation error: subject 0: key: must not be empty"),
+        (
+            [{"key": "a", "stripeCustomerId": "x"}],
+            "validation error: subject 0: stripeCustomerId: must start with cus_",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_subjects_are_refused(still: ApiClient, body: object, detail: str) -> None:
+    """Contract 3.4: all or none."""
+    answer = still.post(URL, json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith(detail)
+    assert still.get(URL).json() == []
