@@ -6,12 +6,8 @@ plain-Python fold of them all, counted once. Runs on loopback only, bounded in k
 """
 
 import json
-import os
 import random
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,11 +18,9 @@ import httpx
 from engine.faults import POINTS
 
 from tests import oracle
+from tests.server import SERVE, Server
 from tests.translation import cloudevent, definition_body, rows
 
-ROOT = Path(__file__).resolve().parent.parent
-SERVE = [sys.executable, "-m", "meterport", "serve"]
-START_SECONDS = 60
 _ZONE = "America/New_York"
 METERS = [
     oracle.Meter("calls", "call", "COUNT", None, {"model": "$.model"}),
@@ -37,71 +31,6 @@ METERS = [
     oracle.Meter("models", "call", "UNIQUE_COUNT", "$.model", {"kind": "$.kind"}),
     oracle.Meter("last_tokens", "call", "LATEST", "$.tokens"),
 ]
-
-
-class Server:
-    """One data directory, served by one process after another."""
-
-    def __init__(self, directory: Path, command: Sequence[str] = SERVE) -> None:
-        self.directory = directory
-        self.url: str | None = None
-        self.log = directory / "serve.log"
-        self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, fault: str = "") -> None:
-        """Start a process; returns when it listens, or has died of an armed fault before that."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            start = log.tell()
-            self._process = subprocess.Popen(
-                [*self._command, "--data-dir", str(self.directory / "data"), "--port", "0"],
-                cwd=ROOT,
-                stderr=log,
-                env={**environment, "METERPORT_FAULT": fault},
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while self.running and time.monotonic() < deadline:
-            found = re.search(rb"listening url=(\S+)", self.log.read_bytes()[start:])
-            if found:
-                self.url = found[1].decode()
-                return
-            time.sleep(0.02)
-        if self.running:
-            raise AssertionError(f"not listening after {START_SECONDS} s:\n{self.tail()}")
-        if not fault:
-            raise AssertionError(f"died at start:\n{self.tail()}")
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def kill(self) -> None:
-        """SIGKILL, as the kernel or a power cut would do it."""
-        self.url = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def wait_for_death(self, seconds: float) -> bool:
-        """Return whether the process died by itself in time."""
-        assert self._process is not None
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        self.url = None
-        return True
-
-    def terminate(self) -> int:
-        """SIGTERM; returns the exit status."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
-
-    def tail(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:]
 
 
 @dataclass

@@ -3,7 +3,7 @@
 -- `kinds`: JSON types of the matches of the path, in order. The text is that of the first one that is a scalar.
 -- Part of events/verdicts.
 multiIf(
-    isNotNull(toDecimal256OrNull(${text}, 19)), 'counted',
+    isNotNull(${number}), 'counted',
     data IN ('', 'null'), 'absent',
     NOT isValidJSON(data), 'unreadable',
     empty(${kinds}), 'missing',

@@ -31,6 +31,7 @@ from engine.tokens import PortalTokens
 from tests.api.client import ApiClient
 
 KEY = "a-management-key"
+SIGNING_KEY = "a-signing-key-of-tests"
 BATCH = "application/cloudevents-batch+json"
 SINGLE = "application/cloudevents+json"
 TOKENS_TOTAL: dict[str, object] = {
@@ -91,7 +92,7 @@ def build(store: Store, settings: Settings, log: EventAppender) -> Services:
         settings=settings,
         store=store,
         registry=MeterRegistry(store),
-        tokens=PortalTokens(store, ["a-signing-key-of-tests"], settings.portal),
+        tokens=PortalTokens(store, [SIGNING_KEY], settings.portal),
         subjects=Subjects(store),
         log=log,
         unready=lambda: None,
@@ -148,6 +149,35 @@ def still_services(data_dir: Path) -> Iterator[Services]:
 def still(portal: BlockingPortal, still_services: Services) -> ApiClient:
     """A client that holds the API key, for requests that change nothing: refused ones, most of them."""
     return ApiClient(portal, create_app(still_services), {"Authorization": f"Bearer {KEY}"})
+
+
+@pytest.fixture
+def still_app(still_services: Services) -> Starlette:
+    return create_app(still_services)
+
+
+@pytest.fixture
+def stranger(portal: BlockingPortal, still_app: Starlette) -> ApiClient:
+    """The same without credentials."""
+    return ApiClient(portal, still_app)
+
+
+class Unrecorded(PortalTokens):
+    """Signs tokens without putting them on record, which would change the store."""
+
+    def _write(self, tokens: object) -> None:
+        pass
+
+
+@pytest.fixture
+def still_token(still_services: Services) -> Callable[..., dict[str, str]]:
+    """Make a portal token for the still store; returns the headers that carry it."""
+    tokens = Unrecorded(still_services.store, [SIGNING_KEY], still_services.settings.portal)
+
+    def create(subject: str, slugs: list[str] | None = None) -> dict[str, str]:
+        return {"Authorization": f"Bearer {tokens.create(subject, slugs, None)[1]}"}
+
+    return create
 
 
 @pytest.fixture

@@ -19,17 +19,17 @@ from tests.api.conftest import KEY
 BEARER = {"Authorization": f"Bearer {KEY}"}
 
 
-def test_a_process_that_answers_is_alive(anyone: ApiClient) -> None:
+def test_a_process_that_answers_is_alive(stranger: ApiClient) -> None:
     """D.21."""
-    answer = anyone.get("/livez")
+    answer = stranger.get("/livez")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_a_process_is_ready_or_says_why_not(portal: BlockingPortal, services: Services) -> None:
+def test_a_process_is_ready_or_says_why_not(portal: BlockingPortal, still_services: Services) -> None:
     """D.21."""
     reasons: list[str | None] = [None, "ingest stopped"]
-    app = create_app(dataclasses.replace(services, unready=lambda: reasons.pop(0)))
+    app = create_app(dataclasses.replace(still_services, unready=lambda: reasons.pop(0)))
     client = ApiClient(portal, app)
 
     ready, unready = client.get("/readyz"), client.get("/readyz")
@@ -39,22 +39,22 @@ def test_a_process_is_ready_or_says_why_not(portal: BlockingPortal, services: Se
     assert unready.headers["retry-after"] == "1"
 
 
-def test_the_version_is_told(anyone: ApiClient) -> None:
+def test_the_version_is_told(stranger: ApiClient) -> None:
     """Contract 0."""
-    body = anyone.get("/version").json()
+    body = stranger.get("/version").json()
 
     assert body["version"] == __version__
     assert sorted(body) == ["arch", "os", "version"]
 
 
 def test_metrics_take_the_key_on_the_main_port_only(
-    portal: BlockingPortal, services: Services, anyone: ApiClient, client: ApiClient
+    portal: BlockingPortal, still_services: Services, stranger: ApiClient, still: ApiClient
 ) -> None:
     """D.21."""
-    telemetry = ApiClient(portal, create_telemetry_app(services))
+    telemetry = ApiClient(portal, create_telemetry_app(still_services))
 
-    assert anyone.get("/metrics").status_code == 401
-    assert "meterport_http_requests_total" in client.get("/metrics").text
+    assert stranger.get("/metrics").status_code == 401
+    assert "meterport_http_requests_total" in still.get("/metrics").text
     assert telemetry.get("/metrics").headers["content-type"].startswith("text/plain")
     assert (telemetry.get("/livez").status_code, telemetry.get("/readyz").status_code) == (200, 200)
     assert telemetry.get("/api/v1/meters", headers=BEARER).status_code == 404
@@ -63,9 +63,9 @@ def test_metrics_take_the_key_on_the_main_port_only(
 @pytest.mark.parametrize(
     "path", ["/", "/api/v1/nothing", "/api/v1/meters/", "/api/v1/info/progress/x", "/api/v2/events"]
 )
-def test_what_no_route_answers_is_404_without_detail(client: ApiClient, path: str) -> None:
+def test_what_no_route_answers_is_404_without_detail(still: ApiClient, path: str) -> None:
     """Contract 0."""
-    answer = client.get(path)
+    answer = still.get(path)
 
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -74,9 +74,9 @@ def test_what_no_route_answers_is_404_without_detail(client: ApiClient, path: st
     assert body == {"type": "about:blank", "title": "Not Found", "status": 404, "code": "not-found"}
 
 
-def test_another_method_is_405_without_detail(client: ApiClient) -> None:
+def test_another_method_is_405_without_detail(still: ApiClient) -> None:
     """Contract 0."""
-    answer = client.request("PATCH", "/api/v1/meters/tokens_total")
+    answer = still.request("PATCH", "/api/v1/meters/tokens_total")
 
     assert answer.status_code == 405
     assert answer.headers["content-type"] == "application/problem+json"
@@ -85,9 +85,9 @@ def test_another_method_is_405_without_detail(client: ApiClient) -> None:
     assert answer.json()["code"] == "method-not-allowed"
 
 
-def test_nothing_names_the_software(client: ApiClient) -> None:
+def test_nothing_names_the_software(still: ApiClient) -> None:
     """D.15."""
-    answer = client.get("/api/v1/meters")
+    answer = still.get("/api/v1/meters")
 
     assert "x-powered-by" not in answer.headers
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -101,10 +101,10 @@ class Broken:
 
 
 def test_a_defect_is_500_without_detail_and_logged(
-    portal: BlockingPortal, services: Services, caplog: pytest.LogCaptureFixture
+    portal: BlockingPortal, still_services: Services, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Contract 0."""
-    client = ApiClient(portal, create_app(dataclasses.replace(services, log=Broken())), BEARER)
+    client = ApiClient(portal, create_app(dataclasses.replace(still_services, log=Broken())), BEARER)
     good = {"specversion": "1.0", "id": "e", "source": "s", "type": "t", "subject": "c"}
 
     answer = client.post("/api/v1/events", json=good)
@@ -152,7 +152,7 @@ def test_a_failing_store_is_told_apart(
     assert answer.headers.get("retry-after") == ("1" if status == 503 else None)
 
 
-def test_requests_are_counted_by_template(client: ApiClient) -> None:
+def test_requests_are_counted_by_template(still: ApiClient) -> None:
     """What a client sends cannot make new series."""
 
     def count(method: str, route: str, status: str) -> float:
@@ -167,9 +167,9 @@ def test_requests_are_counted_by_template(client: ApiClient) -> None:
     ]
     before = [count(*labels) for labels in wanted]
 
-    client.get("/api/v1/meters/some_meter")
-    client.get("/some/path")
-    client.request("BREW", "/coffee")
-    client.request("BREW", "/api/v1/meters/some_meter")
+    still.get("/api/v1/meters/some_meter")
+    still.get("/some/path")
+    still.request("BREW", "/coffee")
+    still.request("BREW", "/api/v1/meters/some_meter")
 
     assert [count(*labels) for labels in wanted] == [number + 1 for number in before]

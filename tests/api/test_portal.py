@@ -10,7 +10,6 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from engine.tokens import PortalTokens
 from tests.api.client import ApiClient
 from tests.api.conftest import KEY
 
@@ -18,6 +17,7 @@ TOKENS = "/api/v1/portal/tokens"
 METERS = "/api/v1/portal/meters"
 QUERY = f"{METERS}/tokens_total/query"
 VALUES = f"{METERS}/tokens_total/group-by/model/values"
+EMPTY = "slug filter cannot be an empty array when provided"
 Create = Callable[..., dict[str, Any]]
 Send = Callable[..., None]
 Token = Callable[..., dict[str, str]]
@@ -385,21 +385,3 @@ def test_an_etag_differs_by_token_representation_and_answer(anyone: ApiClient, t
     changed = anyone.get(QUERY, headers={**mine, "If-None-Match": before})
 
     assert (changed.status_code, changed.headers["etag"] in tags) == (200, False)
-
-
-@pytest.fixture
-def still_token(still_services: Services) -> Token:
-    """Sign a token without putting it on record, which would change the store."""
-
-    def create(subject: str, slugs: list[str] | None = None) -> dict[str, str]:
-        _, text = Unrecorded(still_services.store, ["a-signing-key-of-tests"], still_services.settings.portal).create(
-            subject, slugs, None
-        )
-        return {"Authorization": f"Bearer {text}"}
-
-    return create
-
-
-class Unrecorded(PortalTokens):
-    def _write(self, tokens: object) -> None:
-        pass

@@ -1,0 +1,53 @@
+"""OpenMeter's published JavaScript SDK, unmodified, from npm, against a running server.
+
+Needs Node: where there is none the test is skipped, except in CI, which must have it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import API_KEY
+from tests.server import Server
+
+HERE = Path(__file__).parent / "javascript"
+
+
+@pytest.fixture(scope="module")
+def seen(server: Server) -> dict[str, Any]:
+    if shutil.which("npm") is None:
+        assert not os.environ.get("CI"), "CI needs Node to run the JavaScript client"
+        pytest.skip("no npm on this machine")
+    subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True, capture_output=True, timeout=120)
+    walk = subprocess.run(
+        ["node", "portal.mjs", str(server.url), API_KEY], cwd=HERE, capture_output=True, text=True, timeout=60
+    )
+    assert walk.returncode == 0, walk.stderr
+    result: dict[str, Any] = json.loads(walk.stdout)
+    return result
+
+
+def test_usage_comes_out_through_a_portal_token(seen: dict[str, Any]) -> None:
+    assert seen["created"] == "sdk_tokens"
+    assert seen["prefix"] == "om_portal_"
+    assert seen["rows"] == [
+        ["customer-1", "gpt-4", 15.5, "2026-11-02T00:00:00.000Z"],
+        ["customer-1", "small", 1, "2026-11-02T00:00:00.000Z"],
+    ]
+
+
+def test_filters_and_the_management_query_answer(seen: dict[str, Any]) -> None:
+    assert seen["filtered"] == [1]
+    assert seen["managed"] == [16.5]
+
+
+def test_tokens_are_listed_and_errors_are_typed_and_carry_our_detail(seen: dict[str, Any]) -> None:
+    assert seen["listed"] is True
+    assert seen["forbidden"][:2] == [True, 401]
+    assert seen["forbidden"][2].endswith("[401]: meter slug not allowed")
+    assert seen["revoked"][2].endswith("[401]: invalid token: revoked")

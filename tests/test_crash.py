@@ -1,0 +1,35 @@
+"""Killed at random and at every named step, a server loses nothing it accepted and counts nothing twice.
+
+Short here; METERPORT_TEST_LONG=1 kills 220 times. The guards are seen red as well: without the token, and without
+the plan, the same harness fails.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from engine.faults import POINTS
+
+from tests import crash
+
+LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
+BROKEN = [sys.executable, str(Path(__file__).parent / "broken_serve.py")]
+
+
+@pytest.mark.timeout(3600 if LONG else 400)
+def test_no_kill_loses_or_doubles_an_event(tmp_path: Path) -> None:
+    kills = 220 if LONG else len(POINTS) + 6
+
+    events = crash.run(tmp_path, kills, seed=20)
+
+    assert events > kills * 100
+
+
+@pytest.mark.parametrize(
+    ("guard", "fault"),
+    [("token", "ingest.after-insert"), ("plan", "ingest.after-insert"), ("durable-append", "log.before-commit")],
+)
+def test_the_harness_goes_red_without(guard: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="rows differ"):
+        crash.run(tmp_path, 4, seed=3, faults=[fault], command=[*BROKEN, guard, "serve"])
