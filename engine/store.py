@@ -109,12 +109,18 @@ class Store:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, block.schema) as writer:
             writer.write_table(block)
+        self.insert_formatted(table, sink.getvalue().to_pybytes(), "Arrow", token, block.column_names)
+
+    def insert_formatted(
+        self, table: str, body: bytes, format_: str, token: str, columns: Sequence[str] | None = None
+    ) -> None:
+        """Insert rows in a ClickHouse input format as one block under a deduplication token; see `insert_block`."""
         with self._handle() as client:
             client.raw_insert(
                 table,
-                column_names=block.column_names,
-                insert_block=sink.getvalue().to_pybytes(),
-                fmt="Arrow",
+                column_names=columns,
+                insert_block=body,
+                fmt=format_,
                 settings={**self._insert_settings, "insert_deduplication_token": token},
             )
 

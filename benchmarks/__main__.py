@@ -1,0 +1,24 @@
+"""Run every benchmark: `make bench`, or `python -m benchmarks ingest --events 500000`."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from benchmarks import ingest, queries
+
+BENCHMARKS: dict[str, Callable[[int], list[str]]] = {"ingest": ingest.run, "queries": queries.run}
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHMARKS)}; all of them if none.")] = None,
+    events: Annotated[int, typer.Option(help="Events each of them works on.")] = 500_000,
+) -> None:
+    """Print one line for each thing measured, ratios first."""
+    for name in names or list(BENCHMARKS):
+        for line in BENCHMARKS[name](events):
+            typer.echo(f"{name}: {line}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

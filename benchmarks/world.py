@@ -1,0 +1,82 @@
+"""What the benchmarks measure on: an embedded store with ready meters, and events that look like an API's."""
+
+import contextlib
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from engine.fill import Filler
+from engine.meters import Meter, MeterState, parse_definition
+from engine.migrations import migrate
+from engine.registry import LEAD_MARGIN, MeterRegistry
+from engine.settings import IngestSettings, load_settings
+from engine.store import Store, open_store
+from ingest.consumer import Consumer
+from ingest.sqlite_log import SqliteLog
+
+MINUTE_MS = 60_000
+START_MS = 1_764_547_200_000  # 2025-12-01
+GROUPS = {"model": "$.model", "kind": "$.kind"}
+METERS = [
+    {"slug": "requests", "eventType": "prompt", "aggregation": "COUNT", "groupBy": GROUPS},
+    {"slug": "tokens", "eventType": "prompt", "aggregation": "SUM", "valueProperty": "$.tokens", "groupBy": GROUPS},
+    {"slug": "slowest", "eventType": "prompt", "aggregation": "MAX", "valueProperty": "$.ms", "groupBy": GROUPS},
+    {"slug": "mean_ms", "eventType": "prompt", "aggregation": "AVG", "valueProperty": "$.ms", "groupBy": GROUPS},
+    {"slug": "last_ms", "eventType": "prompt", "aggregation": "LATEST", "valueProperty": "$.ms", "groupBy": GROUPS},
+]
+
+
+def values(count: int, subjects: int = 100) -> list[bytes]:
+    """Return `count` events of thirty days in time order, as JSON."""
+    step = 30 * 86_400_000 // count
+    made = []
+    for at in range(count):
+        seconds, ms = divmod(START_MS + at * step, 1000)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{ms:03d}Z"
+        made.append(
+            f'{{"specversion":"1.0","id":"{at}","source":"bench","type":"prompt","subject":"customer-{at % subjects}",'
+            f'"time":"{stamp}","data":{{"tokens":{at % 997},"ms":{at % 1009}.25,"model":"m{at % 5}","kind":"k{at % 2}"}}}}'.encode()
+        )
+    return made
+
+
+@contextlib.contextmanager
+def store() -> Iterator[tuple[Store, Path]]:
+    """Yield an empty, migrated store and its directory."""
+    with tempfile.TemporaryDirectory() as directory:
+        settings = load_settings(overrides={"data_dir": Path(directory)})
+        opened = open_store(settings)
+        migrate(opened, settings)
+        yield opened, Path(directory)
+        opened.close()
+
+
+def ready_meters(opened: Store, count: int = len(METERS)) -> list[Meter]:
+    """Create meters and wait until each answers from its rollup."""
+    registry = MeterRegistry(opened, lead=LEAD_MARGIN + timedelta(milliseconds=300))
+    for body in METERS[:count]:
+        registry.create(parse_definition(json.loads(json.dumps(body))))
+    filler = Filler(opened, registry, settled=lambda _: True)
+    while any(meter.state is not MeterState.READY for meter in registry.all()):
+        filler.step()
+        time.sleep(0.05)
+    return registry.all()
+
+
+def consume(opened: Store, directory: Path, events: list[bytes]) -> float:
+    """Append events to a log and store them all; returns the seconds storing took."""
+    log = SqliteLog(directory / "bench.sqlite", 1 << 34)
+    for start in range(0, len(events), 10_000):
+        log.append(events[start : start + 10_000], START_MS + 40 * 86_400_000).result()
+    consumer = Consumer(log, opened, IngestSettings(), threading.Event())
+    consumer.start()
+    began = time.perf_counter()
+    while log.lag().records:
+        consumer.step(wait_seconds=0)
+    seconds = time.perf_counter() - began
+    log.close()
+    return seconds
