@@ -5,7 +5,9 @@ It alone sees `engine`, `ingest` and `api` together.
 
 import contextlib
 import logging
+import secrets
 import signal
+import socket
 import sys
 import threading
 import time
@@ -16,19 +18,25 @@ from typing import Annotated, Any
 import orjson
 import typer
 import uvicorn
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
+from api import console
 from api.app import Services, create_app, create_telemetry_app
+from api.client import ApiClient
 from engine import __version__, faults, metrics
-from engine.errors import ConfigurationError, Fatal, MeterportError
+from engine.errors import ConfigurationError, DataDirectoryInUse, Fatal, MeterportError
 from engine.fill import Filler
 from engine.meters import MeterState, parse_definition
 from engine.migrations import migrate
+from engine.options import Config, DataDir
 from engine.registry import MeterRegistry
 from engine.settings import Settings, load_settings
+from engine.settings_listing import settings_yaml
 from engine.store import open_store
 from engine.subjects import Subjects
 from engine.tokens import PortalTokens, load_token_keys
+from ingest.console import import_command
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
@@ -54,9 +62,7 @@ class Service:
         self.subjects = Subjects(self.store)
         self.workers = Workers(on_failure=self._failed)
         self.when_failed: Callable[[], None] = lambda: None
-        self._consumer = Consumer(
-            self.log, self.store, settings.ingest, self.workers.stop, self.registry.earliest_ms
-        )
+        self._consumer = Consumer(self.log, self.store, settings.ingest, self.workers.stop, self.registry.earliest_ms)
         self._filler = Filler(self.store, self.registry, self.log.settled_before)
         metrics.LOG_RECORDS.set_function(lambda: self.log.lag().records)
         metrics.LOG_BYTES.set_function(lambda: self.log.lag().bytes)
@@ -127,7 +133,9 @@ class Service:
                 self.registry.create(definition)
                 _log.info("meter_created slug=%s", definition.slug)
             elif meter.definition.counted != definition.counted:
-                raise ConfigurationError(f"meters: {definition.slug} exists with another definition; delete it or change it")
+                raise ConfigurationError(
+                    f"meters: {definition.slug} exists with another definition; delete it or change it"
+                )
 
 
 app = typer.Typer(
@@ -136,20 +144,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: brackets and examples stay as they are written
 )
+config_app = typer.Typer(help="Settings.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(console.meters, name="meters")
+app.add_typer(console.token, name="token")
+app.command()(console.query)
+app.command("import")(import_command)
+app.add_typer(config_app, name="config")
 
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
 ) -> None:
+    context.obj = _connect
     if version:
         typer.echo(f"meterport {__version__}")
         raise typer.Exit
-
-
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings.", show_default=False)]
-DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept. [default: ./data]", show_default=False)]
 
 
 def _overrides(**flags: Any) -> dict[str, Any]:
@@ -169,8 +182,8 @@ def _overrides(**flags: Any) -> dict[str, Any]:
 def serve(
     config: Config = None,
     data_dir: DataDir = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. [default: 8888]", show_default=False)] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. Default: 8888.")] = None,
 ) -> None:
     """Serve the API and meter what it takes, in this one process."""
     settings = load_settings(config, overrides=_overrides(data_dir=data_dir, server__host=host, server__port=port))
@@ -186,6 +199,69 @@ def serve(
     _log.info("stopped")
 
 
+@config_app.command("show")
+def show_config(config: Config = None, data_dir: DataDir = None) -> None:
+    """Print the settings in force as YAML: defaults too, secrets masked, each with where it came from.
+
+    Example: METERPORT_LOG_LEVEL=debug meterport config show --config meterport.yaml
+    """
+    flags = _overrides(data_dir=data_dir)
+    typer.echo(settings_yaml(load_settings(config, overrides=flags), flags, config), nl=False)
+
+
+def _connect(
+    config: Path | None, data_dir: Path | None, server: str | None
+) -> contextlib.AbstractContextManager[ApiClient]:
+    return connect(load_settings(config, overrides=_overrides(data_dir=data_dir)), server)
+
+
+@contextlib.contextmanager
+def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient]:
+    """Yield a client of `server`; or of the process that has the data directory open; or of one within this.
+
+    With a ClickHouse server configured there is no third way: whoever serves from it may be anywhere.
+    """
+    _configure_logging(settings.model_copy(update={"log_level": "warning"}))
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server.host, settings.server.host)  # noqa: S104
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    if server or settings.store.url:
+        hint = "" if server else "; give the URL of a running server with --server"
+        with contextlib.closing(ApiClient(server or url, key, hint, proxied=True)) as client:
+            yield client
+        return
+    own_key = secrets.token_urlsafe(32)  # other users of this machine can reach the port, but not know the key
+    try:
+        service = Service(settings.model_copy(update={"api_key": SecretStr(own_key), "api_key_sha256": None}))
+    except DataDirectoryInUse as error:
+        hint = f"; but {error}: give its URL with --server"
+        with contextlib.closing(ApiClient(url, key, hint)) as client:
+            yield client
+        return
+    with _private_server(service) as private_url, contextlib.closing(ApiClient(private_url, own_key)) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _private_server(service: Service) -> Iterator[str]:
+    """Run a service and a server of it on a free loopback port; on leaving, both end and the log is drained."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = _Server(_uvicorn_config(service.app(), "127.0.0.1", 0, service.settings))
+        thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)
+        try:
+            service.start()
+            thread.start()
+            yield url
+        finally:
+            server.should_exit = True
+            if thread.is_alive():
+                thread.join()
+            service.stop(drain_seconds=service.settings.server.shutdown_seconds)
+    if service.workers.failure:
+        raise service.workers.failure
+
+
 def _serve(service: Service) -> None:
     server_settings = service.settings.server
     server = _Server(_uvicorn_config(service.app(), server_settings.host, server_settings.port, service.settings))
@@ -193,7 +269,10 @@ def _serve(service: Service) -> None:
     if server_settings.telemetry_port is not None:
         telemetry = _Server(
             _uvicorn_config(
-                service.telemetry_app(), server_settings.telemetry_host, server_settings.telemetry_port, service.settings
+                service.telemetry_app(),
+                server_settings.telemetry_host,
+                server_settings.telemetry_port,
+                service.settings,
             )
         )
         threading.Thread(target=telemetry.run, name="telemetry", daemon=True).start()
@@ -262,7 +341,7 @@ def _configure_logging(settings: Settings) -> None:
 def main() -> None:
     """Run the command line; errors of ours are one line on stderr."""
     try:
-        app()
+        app(prog_name="meterport")
     except ConfigurationError as error:
         print(f"meterport: {error}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_CONFIG) from None

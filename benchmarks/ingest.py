@@ -28,11 +28,12 @@ def run(events: int) -> list[str]:
 
 
 def _straight(store: Store, made: list[bytes]) -> float:
+    now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() + 1))  # past every meter's visible_from
     lines = []
     for at, value in enumerate(made):
         event = json.loads(value)
         data = value[value.index(b'"data":') + 7 : -1].decode()
-        event |= {"data": data, "time": event["time"][:-1].replace("T", " "), "log_offset": at}
+        event |= {"data": data, "time": event["time"][:-1].replace("T", " "), "log_offset": at, "stored_at": now}
         del event["specversion"]
         lines.append(json.dumps(event).encode())
     blocks = [b"\n".join(lines[start : start + BLOCK]) for start in range(0, len(lines), BLOCK)]

@@ -9,7 +9,7 @@ Source: CloudEvents 1.0 JSON format; docs/contract.md "Events".
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -22,11 +22,12 @@ from engine.settings import IngestSettings
 
 ATTRIBUTE_BYTES = 2048
 NESTING = 500
+_SURELY_SHORT = ATTRIBUTE_BYTES // 4  # characters: four bytes each at most
+_VERSIONS = frozenset({"1.0", "0.3"})
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are computed for
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EXTENSION = re.compile(r"[a-z0-9]+\Z")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,10 +82,16 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
     Raises: InvalidEvent: the reason, and the attribute at fault.
     """
     envelope, extensions = _envelope(value)
-    if envelope.specversion not in {"1.0", "0.3"}:
+    if envelope.specversion not in _VERSIONS:
         raise InvalidEvent(f"specversion must be 1.0, not {envelope.specversion!r}", "specversion")
-    for name in ("id", "source", "type", "subject"):
-        _check_attribute(name, getattr(envelope, name))
+    for name, text in (
+        ("id", envelope.id),
+        ("source", envelope.source),
+        ("type", envelope.type),
+        ("subject", envelope.subject),
+    ):
+        if not 0 < len(text) <= _SURELY_SHORT or not text.isprintable():
+            _check_attribute(name, text)
     if envelope.datacontenttype is not None and not _is_json(envelope.datacontenttype):
         raise InvalidEvent("datacontenttype must be application/json", "datacontenttype")
     time_ms = arrived_ms if envelope.time is None else _time(envelope.time)
@@ -108,18 +115,13 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
 
 
 def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidEvent(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    """Return the core attributes and the extensions; what it does not look into (`data`) is checked by `_data`."""
     try:
         envelope = _closed_decoder.decode(value)
         if envelope.datacontenttype is None and envelope.dataschema is None:
             return envelope, b""
-    except (msgspec.ValidationError, RecursionError):
-        pass  # extensions or a real fault: the open decoder tells them apart
-    except msgspec.DecodeError as error:
-        raise InvalidEvent(f"not JSON: {error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        _check_utf8(value)  # extensions, or a fault: the open decoder says which
     try:
         return _open_decoder.decode(value), _extensions(value)
     except msgspec.ValidationError as error:
@@ -128,6 +130,13 @@ def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
         raise InvalidEvent(f"not JSON: {error}") from None
     except RecursionError:
         raise InvalidEvent(f"nested deeper than {NESTING} levels") from None
+
+
+def _check_utf8(value: bytes) -> None:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _extensions(value: bytes) -> bytes:
@@ -151,9 +160,9 @@ def _extensions(value: bytes) -> bytes:
 def _check_attribute(name: str, text: str) -> None:
     if not text:
         raise InvalidEvent(f"{name} must not be empty", name)
-    if len(text) > ATTRIBUTE_BYTES // 4 and len(text.encode("utf-8", "replace")) > ATTRIBUTE_BYTES:
+    if len(text.encode("utf-8", "replace")) > ATTRIBUTE_BYTES:
         raise InvalidEvent(f"{name} is longer than {ATTRIBUTE_BYTES} bytes", name)
-    if not text.isprintable() and _CONTROL.search(text):
+    if _CONTROL.search(text):
         raise InvalidEvent(f"{name} holds a control character", name)
 
 
@@ -162,14 +171,15 @@ def _is_json(content_type: str) -> bool:
 
 
 def _time(text: str) -> int:
+    """Return Unix milliseconds; finer digits are cut."""
     if not _RFC3339.match(text):
         raise InvalidEvent("time must be an RFC 3339 timestamp with an offset", "time")
     try:
-        at = datetime.fromisoformat(text.upper())
-        delta = at - _EPOCH
+        at = datetime.fromisoformat(text if text[-1] != "z" else text.upper())
+        seconds = at.timestamp() // 1  # exact: a double holds these seconds with all six decimals
     except (ValueError, OverflowError) as error:
         raise InvalidEvent(f"time is no instant: {error}", "time") from None
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+    return int(seconds) * 1000 + at.microsecond // 1000
 
 
 def _data(data: bytes) -> bytes:
@@ -179,7 +189,7 @@ def _data(data: bytes) -> bytes:
         raise InvalidEvent("data must be a JSON object or null", "data")
     if data.count(b"{") + data.count(b"[") > NESTING and _depth(data) > NESTING:
         raise InvalidEvent(f"data is nested deeper than {NESTING} levels", "data")
-    _loads(data, "data")
+    _loads(data, "data")  # refuses what the engine's parser would read nothing of
     return data
 
 

@@ -4,8 +4,8 @@ Owns: `Event`, the 128-bit key of (source, id), the Arrow schema of a block of e
 Source: docs/design.md R7, R10; CloudEvents 1.0.
 """
 
-import hashlib
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -36,8 +36,8 @@ def event_key(source: str, id_: str) -> bytes:
     Joining them with a separator would let `a-b` + `c` meet `a` + `b-c`. Keyed hashes are not needed, but one that
     nobody can aim is: a producer that could make two keys meet could make another's event look like a duplicate.
     """
-    source_bytes, id_bytes = source.encode(), id_.encode()
-    return hashlib.blake2b(b"%d:%b%b" % (len(source_bytes), source_bytes, id_bytes), digest_size=16).digest()
+    source_bytes = source.encode()
+    return blake2b(b"%d:%b%b" % (len(source_bytes), source_bytes, id_.encode()), digest_size=16).digest()
 
 
 _MILLISECOND = pa.timestamp("ms", "UTC")

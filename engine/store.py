@@ -40,7 +40,7 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "deduplicate_insert_select": "enable_even_for_bad_queries",
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "materialized_views_ignore_errors": 0,
-    "parallel_view_processing": 0,
+    "parallel_view_processing": 1,  # views beside each other; within one, a block stays a block (see below)
     # One insert is one block in every table of the chain: never split, never squashed with another.
     "max_insert_block_size": 100_000_000,
     "max_block_size": 100_000_000,
@@ -49,8 +49,10 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "min_insert_block_size_bytes": 0,
     "min_insert_block_size_rows_for_materialized_views": 100_000_000,
     "min_insert_block_size_bytes_for_materialized_views": 0,
+    "group_by_two_level_threshold": 0,
+    "group_by_two_level_threshold_bytes": 0,
     "max_insert_threads": 1,
-    "max_threads": 1,
+    "max_threads": 2,
     "max_partitions_per_insert_block": 0,
     # The text of a value must not depend on the server's profile.
     "function_json_value_return_type_allow_nullable": 0,

@@ -1,7 +1,8 @@
 """Log records to ClickHouse blocks, exactly once.
 
 Owns: the loop read → decode → plan → insert → acknowledge. A plan is durable before its insert starts, and an insert
-carries a token made from its offsets, so whoever runs the plan again changes nothing twice:
+carries a token made from its offsets, so whoever runs the plan again changes nothing twice. While a batch is
+inserted the next is read and decoded, in a second thread; it is planned only when its turn has come.
 
 | the process dies                       | what the next one does                                 |
 |----------------------------------------|--------------------------------------------------------|
@@ -19,6 +20,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,6 +83,8 @@ class Consumer:
         self._span = TimeSpan.of(settings)
         self._duplicates = Duplicates(store, timedelta(days=settings.duplicate_window_days))
         self._cap = DeadLetterCap(settings.max_dead_letter_run)
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
+        self._ahead: Future[_Batch] | None = None  # the next batch, read and decoded while this one is inserted
 
     def start(self) -> None:
         """Fill the duplicate filter, then finish what a dead process planned. Raises: Stopped."""
@@ -102,28 +106,36 @@ class Consumer:
                     self._stop.wait(max(0, self._settings.interval_seconds - (time.monotonic() - began)))
         except Stopped:
             _log.info("consumer_stopped_while_retrying")
+        finally:
+            self._reader.shutdown(cancel_futures=True)
 
     def step(self, wait_seconds: float = _IDLE_SECONDS) -> bool:
-        """Store one batch, if the log has one. Returns whether it had."""
-        with _phase("poll"):
-            records = self._persist(
-                lambda: self._log.read(self._settings.batch_rows, self._settings.batch_bytes, wait_seconds)
-            )
-        if not records:
+        """Store one batch, if the log has one, while the next one is read and decoded. Returns whether it had."""
+        batch = self._ahead.result() if self._ahead else self._fetch(wait_seconds)
+        self._ahead = None
+        if not batch.records:
             return False
-        with _phase("decode"):
-            batch = self._decode(records, self._settings.batch_months)
         faults.passing("ingest.before-plan")
         with _phase("plan"):
             plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
         faults.passing("ingest.after-plan")
+        if self._behind():
+            self._ahead = self._reader.submit(self._fetch, 0)
         self._execute(plan, batch)
-        if not self._behind():
+        if self._ahead is None:
             with _phase("acknowledge"):
                 self._persist(lambda: self._log.acknowledge(plan))
             faults.passing("ingest.after-acknowledge")
         self._measure(batch)
         return True
+
+    def _fetch(self, wait_seconds: float) -> _Batch:
+        with _phase("poll"):
+            records = self._persist(
+                lambda: self._log.read(self._settings.batch_rows, self._settings.batch_bytes, wait_seconds)
+            )
+        with _phase("decode"):
+            return self._decode(records, self._settings.batch_months)
 
     def _stamp(self) -> int:
         return max(milliseconds(self._clock()), self._earliest_ms())

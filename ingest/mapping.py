@@ -8,10 +8,9 @@ written, up to 15 significant digits, and a string of all its digits beyond.
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping as Dict, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Literal
 from zoneinfo import ZoneInfo
 
 import orjson
@@ -29,10 +28,13 @@ Cells = Sequence[str | None]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a file. `literal` turns a cell's text into JSON, or None where the key is to be left out."""
+    """A column of a file.
+
+    literal: turns a cell's text into JSON, or None where the key is to be left out; None: it holds what JSON cannot.
+    """
 
     name: str
-    literal: Literals
+    literal: Literals | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Mapping:
     """How rows become events. Each of the texts is a constant, or `column:NAME`.
 
     id: `column:A,B`, joined; None: from the file's hash and the row's number. time_zone: of times without an offset.
-    data: the columns that become the event's data; None: all that are used for nothing else.
+    data: the columns that become the event's data; None: all that are used for nothing else. nulls: texts that mean
+    an empty cell of a CSV file.
     """
 
     type: str | None = None
@@ -50,11 +53,12 @@ class Mapping:
     time: str | None = None
     time_zone: str = "UTC"
     data: tuple[str, ...] | None = None
+    nulls: tuple[str, ...] = ()
 
     @property
     def given(self) -> bool:
         """Whether anything was said about the columns."""
-        return self != Mapping(time_zone=self.time_zone)
+        return self != Mapping(time_zone=self.time_zone, nulls=self.nulls)
 
     @property
     def digest(self) -> str:
@@ -87,7 +91,7 @@ class RowEncoder:
     def encode(self, row: int, cells: Cells) -> bytes:
         """Return the JSON of the event of row number `row`. Raises: InvalidEvent: why there is none."""
         attributes = ",".join([part for write in self._parts if (part := write(row, cells))])
-        return f'{{"specversion":"1.0",{attributes},"data":{self._data(cells)}}}'.encode("utf-8", "surrogatepass")
+        return f'{{"specversion":"1.0",{attributes},"data":{self._data(cells)}}}'.encode()
 
     # attributes
 
@@ -159,7 +163,7 @@ class RowEncoder:
         chosen = [at for at in range(len(self._columns)) if at not in used]
         if names is not None:
             chosen = [self._position(name) for name in names]
-        writers = [(at, f"{json_string(self._columns[at].name)}:", self._columns[at].literal) for at in chosen]
+        writers = [(at, f"{json_string(self._columns[at].name)}:", self._literal(at)) for at in chosen]
 
         def write(cells: Cells) -> str:
             members = []
@@ -171,6 +175,12 @@ class RowEncoder:
             return f"{{{','.join(members)}}}"
 
         return write
+
+    def _literal(self, at: int) -> Literals:
+        column = self._columns[at]
+        if column.literal is None:
+            raise InvalidRequest(f"column {column.name!r} holds what JSON cannot; choose the others with --data")
+        return column.literal
 
     def _json_data(self, at: int | None) -> Callable[[Cells], str]:
         def write(cells: Cells) -> str:
@@ -216,7 +226,7 @@ def _exact(text: str) -> bool:
 
 def number_literal(text: str) -> str | None:
     """Return a number of a typed column as JSON; not a number: None. Raises: InvalidEvent: it is infinite."""
-    if text == "nan":
+    if text.endswith("nan"):
         return None
     if text.endswith("inf"):
         raise InvalidEvent("a number is infinite", "data")
@@ -240,12 +250,9 @@ def _constant(name: str, text: str) -> Callable[[int, Cells], str]:
     return lambda _, __: part
 
 
-_ESCAPES: Dict[int, str] = str.maketrans({"%": "%25", "/": "%2F"})
+_ESCAPES = str.maketrans({"%": "%25", "/": "%2F"})
 
 
 def _escaped(text: str) -> str:
     """Escape what joins the parts of an id, so that a/b + c never meets a + b/c."""
     return text.translate(_ESCAPES)
-
-
-Format = Literal["ndjson", "csv", "tsv", "parquet"]

@@ -1,0 +1,224 @@
+"""A client of this API, for the command line: the same routes, key and problems as anyone's.
+
+    ClientError             one line for whoever typed the command
+    ├── Unreachable         nothing answers at the address
+    └── Refusal             a problem the server answered; `status` and its members are kept
+
+Owns: how a problem becomes one line, and what is waited out: a busy engine (503) for as long as it says so, an engine
+that does not answer in the middle of an import for a minute.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
+
+from api.events import BATCH
+from engine.errors import MeterportError, TooLarge
+
+_OUTAGE_SECONDS = 60
+_LONGEST_WAIT_SECONDS = 30
+_TIMEOUT = httpx.Timeout(120, connect=5)
+
+
+class ClientError(MeterportError):
+    """A request of the command line came to nothing."""
+
+
+class Unreachable(ClientError):
+    """Nothing answers at the address."""
+
+
+class Refusal(ClientError):
+    """The server answered with a problem."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.status = response.status_code
+        self.members = _members(response)
+        self.retry_seconds = _retry_seconds(response)
+        super().__init__(self._line())
+
+    def _line(self) -> str:
+        text = str(self.members.get("detail") or self.members.get("title") or f"status {self.status}")
+        if self.status == 401:
+            return f"{text}; the key comes from the setting api_key (METERPORT_API_KEY)"
+        return f"{text} ({self.members['instance']})" if self.status >= 500 and "instance" in self.members else text
+
+    @property
+    def refused_events(self) -> dict[int, str]:
+        """Why events of a batch were refused, by index; empty if it was for another reason."""
+        errors = self.members.get("extensions", {}).get("validationErrors", [])
+        return {int(error["index"]): str(error["message"]) for error in errors}
+
+
+class ApiClient:
+    """Calls one server.
+
+    Args: key: the management key, or None. hint: what to add when nothing answers. proxied: whether HTTP_PROXY and
+    its like apply.
+    """
+
+    def __init__(self, url: str, key: str | None, hint: str = "", proxied: bool = False) -> None:
+        self.url = url.rstrip("/")
+        self._hint = hint
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT, trust_env=proxied)
+        except (httpx.InvalidURL, UnicodeEncodeError) as error:
+            raise ClientError(f"{url}: {error}") from None
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    # meters and usage
+
+    def meters(self) -> list[dict[str, Any]]:
+        """Return every meter, by slug."""
+        return list(self.request("GET", "/api/v1/meters").json())
+
+    def create_meter(self, definition: Mapping[str, object]) -> dict[str, Any]:
+        """Create a meter; returns it as stored."""
+        return dict(self.request("POST", "/api/v1/meters", json=definition).json())
+
+    def delete_meter(self, slug: str) -> None:
+        """Delete a meter and its usage; its events stay."""
+        self.request("DELETE", f"/api/v1/meters/{quote(slug, safe='')}")
+
+    def query(self, slug: str, query: Mapping[str, object], accept: str = "application/json") -> httpx.Response:
+        """Ask for usage; `query` is the body of `POST /api/v1/meters/{slug}/query`."""
+        path = f"/api/v1/meters/{quote(slug, safe='')}/query"
+        return self.request("POST", path, json=query, headers={"Accept": accept})
+
+    # portal tokens
+
+    def create_token(self, body: Mapping[str, object]) -> dict[str, Any]:
+        """Make a portal token; the answer is the only sight of it."""
+        return dict(self.request("POST", "/api/v1/portal/tokens", json=body).json())
+
+    def tokens(self, subject: str | None, limit: int) -> list[dict[str, Any]]:
+        """Return tokens, newest first, without their text."""
+        parameters = {"limit": str(limit)} | ({"subject": subject} if subject else {})
+        return list(self.request("GET", "/api/v1/portal/tokens", params=parameters).json())
+
+    def invalidate_tokens(self, body: Mapping[str, object]) -> None:
+        """Invalidate a token by `id`, or all of a `subject`."""
+        self.request("POST", "/api/v1/portal/tokens/invalidate", json=body)
+
+    # events
+
+    def send_events(self, events: Sequence[bytes]) -> dict[int, str]:
+        """Make events durable, all or none of them; a busy engine is waited out.
+
+        Returns: why each refused event is refused, by index; empty: all are durable.
+        Raises: TooLarge: they are too long for one request. Refusal, Unreachable.
+        """
+        body = b"[" + b",".join(events) + b"]"
+        try:
+            self._patiently(
+                lambda: self.request("POST", "/api/v1/events", content=body, headers={"Content-Type": BATCH})
+            )
+        except Refusal as refusal:
+            if refusal.status == 413:
+                raise TooLarge(str(refusal)) from None
+            if refusal.status != 400 or not refusal.refused_events:
+                raise
+            return refusal.refused_events
+        return {}
+
+    def wait_until_stored(self, on_wait: Callable[[int], None] = lambda _: None) -> None:
+        """Return once everything accepted so far is usage, whatever others send meanwhile.
+
+        Args: on_wait: told how many records are still to be stored.
+        Raises: Refusal: the server is not able to store anything, and says why.
+        """
+        waiting = self._ingest().waiting
+        start = self._ingest()  # read after `waiting`: what is stored from here on counts down what waited there
+        left = waiting if start.waiting else 0
+        while left > 0:
+            on_wait(left)
+            time.sleep(0.05)
+            self._patiently(lambda: self.request("GET", "/readyz"))
+            now = self._ingest()
+            if now.done < start.done:  # the server was started again, and counts from 0
+                waiting, start = now.waiting, now
+            left = min(now.waiting, waiting - (now.done - start.done))
+
+    def _ingest(self) -> "_Ingest":
+        text = self._patiently(lambda: self.request("GET", "/metrics")).text
+        totals = [
+            _metric(text, f"meterport_{name}_total") for name in ("events_stored", "events_duplicate", "dead_letters")
+        ]
+        return _Ingest(waiting=_metric(text, "meterport_log_records"), done=sum(totals))
+
+    # requests
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send one request. Raises: Refusal: the answer is a problem. Unreachable."""
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(f"no answer from {self.url}: {reason}{self._hint}") from None
+        if not response.is_success:
+            raise Refusal(response)
+        return response
+
+    def _patiently(self, attempt: Callable[[], httpx.Response]) -> httpx.Response:
+        """Repeat a request that is safe to repeat while the engine is busy, or gone for less than a minute."""
+        retrying = Retrying(retry=retry_if_exception(_passing), wait=_pause, stop=_gone, reraise=True)
+        return retrying(attempt)
+
+
+class _Ingest(NamedTuple):
+    """Records in the log that are not usage yet, and how many this server has made usage (or dropped) since it runs."""
+
+    waiting: int
+    done: int
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, Unreachable) or (
+        isinstance(error, Refusal) and error.status == 503 and error.members.get("code") != "not-ready"
+    )
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _pause(state: RetryCallState) -> float:
+    error = _error(state)
+    if isinstance(error, Refusal) and error.retry_seconds is not None:
+        return error.retry_seconds
+    return float(wait_exponential(multiplier=0.1, max=5)(state))
+
+
+def _gone(state: RetryCallState) -> bool:
+    return isinstance(_error(state), Unreachable) and (state.seconds_since_start or 0) > _OUTAGE_SECONDS
+
+
+def _members(response: httpx.Response) -> dict[str, Any]:
+    try:
+        members = response.json()
+    except ValueError:
+        members = None
+    if isinstance(members, dict):
+        return members
+    return {"detail": f"{response.request.url} answers {response.status_code} {response.reason_phrase}"}
+
+
+def _retry_seconds(response: httpx.Response) -> float | None:
+    seconds = response.headers.get("Retry-After", "")
+    return min(float(seconds), _LONGEST_WAIT_SECONDS) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
+
+
+def _metric(text: str, name: str) -> int:
+    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+    if not found:
+        raise ClientError(f"/metrics shows no {name}")
+    return int(float(found[1]))

@@ -1,0 +1,98 @@
+"""The command `import`.
+
+Owns: its options, and what it says at the end. How it reaches an engine is the composition root's: it puts what opens
+a sink into the context.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.options import Config, DataDir, Server
+from engine.settings import load_settings
+from ingest.files import EventFile, Format
+from ingest.importing import EventSink, Importer, Position, PositionFile
+from ingest.mapping import Mapping
+from ingest.progress import ImportProgress
+
+Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[EventSink]]
+
+
+def import_command(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="The file. NDJSON and CSV may be gzipped (.gz).", metavar="FILE")],
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="How to read it. Default: by .ndjson or .jsonl, .csv, .tsv, .parquet."),
+    ] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Event type: a constant, or column:NAME.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Event source: a constant, or column:NAME. Default: import.")
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="Event subject: a constant, or column:NAME.")] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="Event id: column:A, or column:A,B joined. Default: file hash and row.")
+    ] = None,
+    time_: Annotated[str | None, typer.Option("--time", help="Event time: column:NAME, or a constant.")] = None,
+    time_zone: Annotated[str, typer.Option(help="IANA zone of times that carry no offset.")] = "UTC",
+    data: Annotated[
+        str | None, typer.Option(help="Columns that become data, A,B,C. Default: all that are used for nothing else.")
+    ] = None,
+    null: Annotated[
+        list[str] | None, typer.Option(help="Text that means an empty CSV cell, as NA; repeat it for more.")
+    ] = None,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Leave out and report rows that cannot become an event.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, not where an earlier run of this file got to.")
+    ] = False,
+    config: Config = None,
+    data_dir: DataDir = None,
+    server: Server = None,
+) -> None:
+    """Import a file of events: NDJSON of CloudEvents, or CSV and Parquet.
+
+    CSV and Parquet files with the columns id, source, type and subject (and time; data as JSON) hold events. The rows
+    of others are mapped: --type, --subject and --time are needed. Empty cells and NaN are left out of data.
+
+    Example: meterport import flights.csv --type flight --subject column:carrier --time column:time_hour
+
+    A second run goes on where the first one ended; nothing is counted twice. An invalid row ends the import at once,
+    or is left out with --skip-invalid; then the exit status is 1 only if not one row was good.
+    """
+    overrides = {} if data_dir is None else {"data_dir": data_dir}
+    settings = load_settings(config, overrides=overrides)
+    columns = tuple(data.split(",")) if data is not None else None
+    mapping = Mapping(type_, source, subject, id_, time_, time_zone, columns, tuple(sorted(null or ())))
+    file = EventFile(path, format_, mapping)
+    positions = PositionFile(settings.data_dir, file, mapping, server or "")
+    connect: Connect = context.obj
+    began = time.monotonic()
+    with connect(config, data_dir, server) as sink:
+        before = Position() if restart else positions.load()
+        done = import_file(sink, file, positions, skip_invalid, restart)
+    typer.echo(_summary(before, done, time.monotonic() - began))
+    if done.skipped and not done.accepted:
+        raise typer.Exit(1)
+
+
+def import_file(
+    sink: EventSink, file: EventFile, positions: PositionFile, skip_invalid: bool = False, restart: bool = False
+) -> Position:
+    """Import a file, showing how far it is; returns once all of it is usage. Raises: MeterportError: why not."""
+    with ImportProgress(file.path.name, file.rows) as progress:
+        on_skip = progress.skipped if skip_invalid else None
+        done = Importer(sink, positions, progress.reached, on_skip).run(file, restart)
+        sink.wait_until_stored(progress.storing)
+    return done
+
+
+def _summary(before: Position, done: Position, seconds: float) -> str:
+    read, accepted, skipped = done.read - before.read, done.accepted - before.accepted, done.skipped - before.skipped
+    earlier = f" ({before.read:,} rows were read by an earlier run)" if before.read else ""
+    return f"read {read:,} rows, accepted {accepted:,}, skipped {skipped:,}, all stored, in {seconds:.1f} s{earlier}"

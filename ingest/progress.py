@@ -1,0 +1,67 @@
+"""How far an import is: a bar on a terminal, a line every few seconds anywhere else. Both on stderr."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ingest.importing import Position
+
+_LINE_SECONDS = 5
+
+
+class ImportProgress:
+    """A context in which an import tells how far it is. `rows`: how many there are, or None if that is unknown."""
+
+    def __init__(self, name: str, rows: int | None) -> None:
+        self._console = Console(stderr=True)
+        self._name = name
+        self._rows = rows
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._first: Position | None = None
+        self._began = self._spoke = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"))
+            rate = TextColumn("{task.fields[rate]} rows/s")
+            self._bar = Progress(*columns, rate, TimeRemainingColumn(), console=self._console)
+            self._task = self._bar.add_task(self._name, total=self._rows, rate="–")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def reached(self, position: Position) -> None:
+        """Show a position."""
+        self._first = self._first or position
+        rate = f"{(position.row - self._first.row) / max(time.monotonic() - self._began, 0.001):,.0f}"
+        if self._bar:
+            self._bar.update(self._task, completed=position.row, rate=rate)
+        else:
+            total = "" if self._rows is None else f" of {self._rows:,}"
+            self._line(f"{self._name}: {position.row:,}{total} rows, {rate} rows/s")
+
+    def storing(self, records: int) -> None:
+        """Show how many accepted events are not usage yet."""
+        if self._bar:
+            self._bar.update(self._task, description=f"storing, {records:,} to go")
+        else:
+            self._line(f"{self._name}: {records:,} events still to be stored")
+
+    def skipped(self, number: int, reason: str) -> None:
+        """Show a row that is left out."""
+        self._console.print(Text(f"{self._name}: row {number} left out: {reason}"), soft_wrap=True)
+
+    def _line(self, text: str) -> None:
+        if time.monotonic() - self._spoke >= _LINE_SECONDS:
+            self._spoke = time.monotonic()
+            self._console.print(Text(text), soft_wrap=True)
