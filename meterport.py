@@ -25,6 +25,7 @@ from api import console
 from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
 from engine import __version__, faults, metrics
+from engine.embedded import DirectoryLock
 from engine.errors import ConfigurationError, DataDirectoryInUse, Fatal, MeterportError
 from engine.fill import Filler
 from engine.meters import MeterState, parse_definition
@@ -52,6 +53,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         faults.arm(settings.fault)
         self.settings = settings
+        self._lock = DirectoryLock(settings.data_dir)
         self.store = open_store(settings)
         for name in migrate(self.store, settings):
             _log.info("migration_completed name=%s", name)
@@ -84,6 +86,7 @@ class Service:
         self.workers.join(timeout_seconds=30)
         self.log.close()
         self.store.close()
+        self._lock.release()
 
     def app(self) -> Starlette:
         """Return the HTTP application."""

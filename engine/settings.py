@@ -96,7 +96,7 @@ class PortalSettings(_Group):
         description="Signing keys: the first signs, all verify. None: one is made and kept in the data directory.",
     )
     token_seconds: int = Field(default=86_400, ge=1, description="Life of a token that names no expiry.")
-    max_token_seconds: int = Field(default=365 * 86_400, ge=1, description="Life of any token at most.")
+    max_token_seconds: int = Field(default=365 * 86_400, ge=1, le=3650 * 86_400, description="Life of any token at most.")
 
     @field_validator("token_keys")
     @classmethod
@@ -219,8 +219,15 @@ def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
 def _check_together(settings: Settings) -> None:
     if settings.api_key and settings.api_key_sha256:
         raise ConfigurationError("api_key, api_key_sha256: give one of them")
+    if _needs_shared_keys(settings):
+        raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
     if settings.api_key_digest is None and settings.server.host not in {"127.0.0.1", "localhost", "::1"}:
         raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
+
+
+def _needs_shared_keys(settings: Settings) -> bool:
+    """Whether other processes verify this one's tokens, so that a key made in its data directory would not do."""
+    return settings.store.url is not None and not settings.portal.token_keys
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:

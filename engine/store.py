@@ -26,7 +26,7 @@ from clickhouse_connect.driver.exceptions import (
 )
 
 from engine import sql
-from engine.embedded import DirectoryLock, mend_deduplication_logs
+from engine.embedded import mend_deduplication_logs
 from engine.errors import ConfigurationError, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.settings import Settings
 
@@ -219,7 +219,8 @@ def _our_errors() -> Iterator[None]:
 def open_store(settings: Settings) -> Store:
     """Open the store the settings name, create its database, and check what exactly-once needs of it.
 
-    Raises: ConfigurationError, DataDirectoryInUse, StoreUnavailable, StoreMisconfigured.
+    The caller holds the data directory (`engine.embedded.DirectoryLock`): what a crash left there is mended first.
+    Raises: ConfigurationError, StoreUnavailable, StoreMisconfigured.
     """
     store = _open_server(settings) if settings.store.url else _open_embedded(settings)
     try:
@@ -232,25 +233,16 @@ def open_store(settings: Settings) -> Store:
 
 def _open_embedded(settings: Settings) -> Store:
     path = (settings.data_dir / "store").resolve()
-    lock = DirectoryLock(settings.data_dir)
-    try:
-        mend_deduplication_logs(path)
-        first = _connect_embedded(path)
-        first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
-    except BaseException:
-        lock.release()
-        raise
+    mend_deduplication_logs(path)
+    first = _connect_embedded(path)
+    first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
 
     def connect() -> Client:
         client = _connect_embedded(path)
         client.database = settings.store.database
         return client
 
-    def close() -> None:
-        first.close()
-        lock.release()
-
-    return Store(connect, settings.store.handles, close)
+    return Store(connect, settings.store.handles, first.close)
 
 
 def _connect_embedded(path: Path) -> Client:

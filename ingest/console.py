@@ -27,7 +27,7 @@ def import_command(
     path: Annotated[Path, typer.Argument(help="The file. NDJSON and CSV may be gzipped (.gz).", metavar="FILE")],
     format_: Annotated[
         Format | None,
-        typer.Option("--format", help="How to read it. Default: by .ndjson or .jsonl, .csv, .tsv, .parquet."),
+        typer.Option("--format", help="How to read it. Default: by the ending of its name."),
     ] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Event type: a constant, or column:NAME.")] = None,
     source: Annotated[

@@ -91,8 +91,7 @@ def test_an_insert_that_fails_between_two_tables_is_completed_by_its_retry(
     log: SqliteLog, store: Store, meter: Meter
 ) -> None:
     failures = metrics.INGEST_FAILURES._value.get()
-    quarter = meter.table("quarter")
-    store.command(f"RENAME TABLE {quarter} TO hidden")
+    store.command(f"ALTER TABLE {meter.table('day')} ADD CONSTRAINT poison CHECK subject != 'u'")
     log.append([_event(number) for number in range(100)], NOW).result()
     stop = threading.Event()
     consumer = Consumer(log, store, IngestSettings(), stop)
@@ -100,14 +99,14 @@ def test_an_insert_that_fails_between_two_tables_is_completed_by_its_retry(
     runner = threading.Thread(target=consumer.run)
     runner.start()
     _wait_for(lambda: metrics.INGEST_FAILURES._value.get() > failures)
-    half = [store.rows(f"SELECT count() FROM {table}")[0][0] for table in ("events", "hidden", meter.table("day"))]
+    half = _stored(store, meter)
 
-    store.command(f"RENAME TABLE hidden TO {quarter}")
+    store.command(f"ALTER TABLE {meter.table('day')} DROP CONSTRAINT poison")
     _wait_for(lambda: log.lag().records == 0)
     stop.set()
     runner.join()
 
-    assert half == [100, 0, 0]
+    assert (half["events"], half["day"]) == (100, 0)  # what lies between varies: views run beside each other
     assert _stored(store, meter) == _everywhere(100)
 
 
