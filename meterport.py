@@ -152,20 +152,23 @@ app = typer.Typer(
 config_app = typer.Typer(help="Settings.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(console.meters, name="meters")
 app.add_typer(console.token, name="token")
-app.command()(console.query)
-app.command("import")(import_command)
 app.add_typer(config_app, name="config")
 
 
-@app.callback()
-def _root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    context.obj = _connect
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"meterport {__version__}")
         raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+]
+
+
+@app.callback()
+def _root(context: typer.Context, version: Version = False) -> None:  # noqa: ARG001 - its callback has printed it
+    context.obj = _connect
 
 
 def _overrides(**flags: Any) -> dict[str, Any]:
@@ -202,11 +205,17 @@ def serve(
     _log.info("stopped")
 
 
+app.command()(console.query)
+app.command("import")(import_command)
+
+
 @config_app.command("show")
 def show_config(config: Config = None, data_dir: DataDir = None) -> None:
     """Print the settings in force as YAML: defaults too, secrets masked, each with where it came from.
 
-    Example: METERPORT_LOG_LEVEL=debug meterport config show --config meterport.yaml
+    \b
+    Example:
+      METERPORT_LOG_LEVEL=debug meterport config show --config meterport.yaml
     """
     flags = _overrides(data_dir=data_dir)
     typer.echo(settings_yaml(load_settings(config, overrides=flags), flags, config), nl=False)

@@ -65,7 +65,9 @@ def list_meters(
 ) -> None:  # fmt: skip
     """List the meters, by slug.
 
-    Example: meterport meters list --format json
+    \b
+    Example:
+      meterport meters list --format json
     """
     with _connected(context, config, data_dir, server) as api:
         _print_meters(api.meters(), format_)
@@ -93,8 +95,10 @@ def create_meter(
 ) -> None:  # fmt: skip
     """Create a meter. It counts events stored before it, too.
 
-    Example: meterport meters create tokens --event-type prompt --aggregation SUM --value-property '$.tokens'
-    --group-by model
+    \b
+    Example:
+      meterport meters create tokens --event-type prompt --aggregation SUM \\
+        --value-property '$.tokens' --group-by model
     """
     definition = {
         "slug": slug,
@@ -119,7 +123,9 @@ def delete_meter(
 ) -> None:  # fmt: skip
     """Delete a meter and its usage. Its events stay, so creating it again brings the usage back.
 
-    Example: meterport meters delete tokens
+    \b
+    Example:
+      meterport meters delete tokens
     """
     with _connected(context, config, data_dir, server) as api:
         api.delete_meter(slug)
@@ -144,7 +150,9 @@ def create_token(
 ) -> None:  # fmt: skip
     """Make a portal token and print it: there is no other sight of it.
 
-    Example: TOKEN=$(meterport token create acme --meter tokens --expires 7d)
+    \b
+    Example:
+      TOKEN=$(meterport token create acme --meter tokens --expires 7d)
     """
     body: dict[str, object] = {"subject": subject}
     if meter:
@@ -170,7 +178,9 @@ def list_tokens(
 ) -> None:  # fmt: skip
     """List portal tokens, newest first; never their text.
 
-    Example: meterport token list --subject acme
+    \b
+    Example:
+      meterport token list --subject acme
     """
     with _connected(context, config, data_dir, server) as api:
         tokens = api.tokens(subject, limit)
@@ -190,7 +200,9 @@ def invalidate_token(
 ) -> None:  # fmt: skip
     """Invalidate one token by its id, or all tokens of a subject; at once. Doing it twice changes nothing.
 
-    Example: meterport token invalidate --subject acme
+    \b
+    Example:
+      meterport token invalidate --subject acme
     """
     wanted = {name: text for name, text in (("id", id_), ("subject", subject)) if text is not None}
     if not wanted:
@@ -230,7 +242,10 @@ def query(
 ) -> None:  # fmt: skip
     """Print usage of a meter. Values are exact; a row is a window [start, end) of a group.
 
-    Example: meterport query tokens --from 2026-03-01 --window-size DAY --time-zone Europe/Berlin --group-by model
+    \b
+    Example:
+      meterport query tokens --from 2026-03-01 --window-size DAY \\
+        --time-zone Europe/Berlin --group-by model
     """
     zone = read_zone(time_zone)
     wanted = {

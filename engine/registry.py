@@ -81,7 +81,7 @@ class MeterRegistry:
                 raise Conflict("meter with the same slug already exists")
             self._check_paths(definition)
             now = self._clock()
-            visible_from = self._next_visible_from()
+            visible_from = self._next_visible_from(self._lead)
             meter = Meter(
                 id=new_ulid(),
                 version=1,
@@ -95,7 +95,7 @@ class MeterRegistry:
             )
             self._write(meter)
             faults.passing("meter.after-registered")
-            return self._build(meter)
+            return self._build(meter, self._lead)
 
     def update(self, slug_or_id: str, definition: MeterDefinition) -> Meter:
         """Replace a live meter's definition; another group-by gets a new rollup, filled from the events.
@@ -111,7 +111,7 @@ class MeterRegistry:
             now = self._clock()
             if definition.counted == meter.definition.counted:
                 return self._write(dataclasses.replace(meter, definition=definition, updated_at=now))
-            return self._rebuild(dataclasses.replace(meter, definition=definition, updated_at=now))
+            return self._rebuild(dataclasses.replace(meter, definition=definition, updated_at=now), self._lead)
 
     def delete(self, slug_or_id: str) -> None:
         """Delete a meter and its rollup; its events stay. Deleting by id again does nothing. Raises: NotFound."""
@@ -133,7 +133,7 @@ class MeterRegistry:
                     self.refresh()
                     if self._meters.get(meter.id) == meter:
                         _log.info("meter_creation_resumed slug=%s", meter.slug)
-                        self._rebuild(meter)
+                        self._rebuild(meter, self._lead)
 
     def drop_orphans(self) -> None:
         """Drop rollups no meter answers from: left by a process that died. Run it at start."""
@@ -166,9 +166,9 @@ class MeterRegistry:
                 return None
             return self._write(dataclasses.replace(current, state=state, filled_to=filled_to))
 
-    def _rebuild(self, meter: Meter) -> Meter:
+    def _rebuild(self, meter: Meter, lead: timedelta) -> Meter:
         old = meter.rollup
-        visible_from = self._next_visible_from()
+        visible_from = self._next_visible_from(lead)
         renewed = self._write(
             dataclasses.replace(
                 meter,
@@ -179,20 +179,21 @@ class MeterRegistry:
             )
         )
         faults.passing("meter.after-registered")
-        built = self._build(renewed)
+        built = self._build(renewed, lead)
         drop_rollup(self._store, old)
         return built
 
-    def _build(self, meter: Meter) -> Meter:
+    def _build(self, meter: Meter, lead: timedelta) -> Meter:
         create_rollup(self._store, meter)
         faults.passing("meter.after-views")
         if max(self._clock(), self._newest_stamp()) > meter.visible_from - LEAD_MARGIN:
             # The views may have missed an event they should take: their tables are too late, make others.
-            return self._rebuild(meter)
+            # Twice the lead, or a store that takes longer than it to make tables would never be done.
+            return self._rebuild(meter, 2 * lead)
         return self._write(dataclasses.replace(meter, state=MeterState.SETTLING))
 
-    def _next_visible_from(self) -> datetime:
-        return max(self._clock(), self._newest_stamp()) + self._lead
+    def _next_visible_from(self, lead: timedelta) -> datetime:
+        return max(self._clock(), self._newest_stamp()) + lead
 
     def _newest_stamp(self) -> datetime:
         """Return the latest stamp in the store: the clock, unless that was set back."""

@@ -9,7 +9,6 @@ column `time_hour` is the same hour in UTC; for some releases of this data set t
 checked here, not trusted.
 """
 
-import sys
 import tempfile
 import time
 import warnings
@@ -20,6 +19,7 @@ from typing import Any
 
 import orjson
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -49,7 +49,7 @@ DATA = [
 ]  # fmt: skip
 Totals = dict[tuple[str, ...], Decimal]
 
-console = Console(width=None if sys.stdout.isatty() else 140)
+console = Console(width=max(100, Console().width))  # what the table needs: figures are wrapped, never cut
 
 
 def main() -> None:
@@ -174,20 +174,20 @@ def compare(api: ApiClient, flights: pd.DataFrame) -> int:
 
 
 def print_carriers(api: ApiClient) -> None:
-    """Print each carrier's flights, and miles in thousands, by month."""
+    """Print each carrier's flights and, below them, thousands of miles, by month and in all."""
     flights, miles = (usage(api, slug, "subject", window="MONTH") for slug in ("flights", "miles"))
-    in_all = usage(api, "flights", "subject")
-    carriers = sorted(in_all, key=lambda key: -in_all[key])
-    table = Table(title=f"Flights, and thousands of miles, of each carrier by month ({ZONE})")
-    table.add_column("2013")
-    for (carrier,) in carriers:
-        table.add_column(carrier, justify="right")
-    for month in sorted({month for month, _ in flights}):
-        table.add_row(month[5:], *(f"{flights.get((month, carrier), 0):,}" for (carrier,) in carriers))
-        thousands = [miles.get((month, carrier), Decimal(0)) / 1000 for (carrier,) in carriers]
-        table.add_row("", *(f"{value:,.0f}" for value in thousands), style="dim")
-    table.add_section()
-    table.add_row("all", *(f"{in_all[key]:,}" for key in carriers))
+    all_flights, all_miles = usage(api, "flights", "subject"), usage(api, "miles", "subject")
+    months = sorted({month for month, _ in flights})
+    table = Table(title=f"Flights and thousands of miles by month, {ZONE}", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", style="bold")
+    for month in months:
+        table.add_column(month[5:], justify="right")
+    table.add_column("2013", justify="right")
+    for key in sorted(all_flights, key=lambda key: -all_flights[key]):
+        counts = [flights.get((month, *key), 0) for month in months]
+        distances = [miles.get((month, *key), 0) / 1000 for month in months]
+        table.add_row(*key, *(f"{count:,}" for count in (*counts, all_flights[key])))
+        table.add_row("", *(f"{distance:,.0f}" for distance in (*distances, all_miles[key] / 1000)), style="dim")
     console.print(table)
 
 

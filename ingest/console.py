@@ -60,7 +60,10 @@ def import_command(
     CSV and Parquet files with the columns id, source, type and subject (and time; data as JSON) hold events. The rows
     of others are mapped: --type, --subject and --time are needed. Empty cells and NaN are left out of data.
 
-    Example: meterport import flights.csv --type flight --subject column:carrier --time column:time_hour
+    \b
+    Example:
+      meterport import flights.csv --type flight \\
+        --subject column:carrier --time column:time_hour
 
     A second run goes on where the first one ended; nothing is counted twice. An invalid row ends the import at once,
     or is left out with --skip-invalid; then the exit status is 1 only if not one row was good.

@@ -10,7 +10,6 @@ from engine.store import Store, open_store
 
 @pytest.fixture(scope="module")
 def bare_store(data_dir: Path) -> Iterator[Store]:
-    """Modules that use it cannot use `store` as well: a data directory is locked by one."""
     opened = open_store(load_settings(overrides={"data_dir": data_dir, "store": {"database": "bare"}}))
     yield opened
     opened.close()

@@ -1,0 +1,117 @@
+"""The schema: migrations that can be run again, and the tables they make, as a golden dump."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine import sql
+from engine.errors import StoreMisconfigured
+from engine.migrations import _names, _record, _render, migrate
+from engine.settings import Settings
+from engine.store import Store, open_store
+
+GOLDEN = Path(__file__).parents[1] / "schema.sql"
+HEADER = "-- The schema as all migrations leave it. Made by METERPORT_TEST_RENEW=1 pytest tests/engine/test_migrations.py\n"
+ALL = [
+    *("0001_events", "0002_event_keys", "0003_event_keys_view", "0004_dead_letters", "0005_meters"),
+    *("0006_portal_tokens", "0007_subjects"),
+]
+
+
+@pytest.fixture
+def empty(settings: Settings) -> Iterator[Store]:
+    opened = open_store(settings)
+    yield opened
+    opened.command(f"DROP DATABASE {settings.store.database} SYNC")
+    opened.close()
+
+
+def schema(store: Store) -> str:
+    """Return how every table and view was created, by name, without the database's."""
+    ((database,),) = store.rows("SELECT currentDatabase()")
+    names = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name")
+    statements = [store.rows(f"SHOW CREATE TABLE {sql.identifier(name)}")[0][0] for (name,) in names]
+    return "\n".join(f"\n{re.sub(rf'`?{database}`?[.]', '', text)};" for text in statements).lstrip() + "\n"
+
+
+def completed(store: Store) -> list[str]:
+    rows = store.rows("SELECT name FROM schema_migrations FINAL WHERE completed_at IS NOT NULL ORDER BY name")
+    return [name for (name,) in rows]
+
+
+def test_migrations_run_in_order_once(empty: Store, settings: Settings) -> None:
+    first, second = migrate(empty, settings), migrate(empty, settings)
+
+    assert first == ALL
+    assert second == []
+    assert completed(empty) == ALL
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    assert [name.partition("_")[0] for name in _names()] == [f"{at + 1:04d}" for at in range(len(_names()))]
+
+
+def test_every_migration_can_be_run_again(empty: Store, settings: Settings) -> None:
+    migrate(empty, settings)
+    before = schema(empty)
+    empty.command("INSERT INTO meters (id, version) VALUES ('kept', 1)")
+
+    for name in _names():
+        empty.command(_render(name, settings))
+
+    assert schema(empty) == before
+    assert empty.rows("SELECT id FROM meters") == [("kept",)]
+
+
+@pytest.mark.parametrize("had_run", [False, True], ids=["before its statement", "after its statement"])
+@pytest.mark.parametrize("interrupted", ALL)
+def test_a_migration_that_was_interrupted_is_repeated(
+    empty: Store, settings: Settings, interrupted: str, had_run: bool
+) -> None:
+    empty.command(sql.statement("schema_migrations"))
+    before = ALL[: ALL.index(interrupted)]
+    for name in before:
+        empty.command(_render(name, settings))
+        _record(empty, name, _digest(name), completed=False)
+        _record(empty, name, _digest(name), completed=True)
+    _record(empty, interrupted, _digest(interrupted), completed=False)
+    if had_run:
+        empty.command(_render(interrupted, settings))
+
+    ran = migrate(empty, settings)
+
+    assert ran == ALL[len(before) :]
+    assert completed(empty) == ALL
+
+
+def test_a_migration_that_was_edited_since_it_ran_is_refused(empty: Store, settings: Settings) -> None:
+    migrate(empty, settings)
+    empty.command(
+        "INSERT INTO schema_migrations SELECT name, version + 1, 'another hash', started_at, completed_at "
+        "FROM schema_migrations FINAL WHERE name = '0002_event_keys'"
+    )
+
+    with pytest.raises(StoreMisconfigured) as refused:
+        migrate(empty, settings)
+
+    assert str(refused.value) == "migration 0002_event_keys was edited after it ran; add a new one instead"
+
+
+def test_the_schema_is_the_one_written_down(empty: Store, settings: Settings) -> None:
+    migrate(empty, settings)
+    found = HEADER + schema(empty)
+    if os.environ.get("METERPORT_TEST_RENEW") == "1":
+        GOLDEN.write_text(found, encoding="utf-8")
+
+    written = GOLDEN.read_text(encoding="utf-8")
+
+    assert found == written, "the schema changed: if it should, run this test with METERPORT_TEST_RENEW=1 and commit"
+
+
+def _digest(name: str) -> str:
+    import hashlib
+    from importlib import resources
+
+    return hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()

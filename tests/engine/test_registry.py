@@ -1,0 +1,451 @@
+"""The life of a meter: created, changed, deleted, and what a process that died in between leaves to the next."""
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from engine.clock import milliseconds, utc_now
+from engine.errors import Conflict, InvalidMeter, NotFound
+from engine.events import Event, event_block, event_key
+from engine.fill import Filler
+from engine.meters import Meter, MeterState, parse_definition, rollup_name
+from engine.registry import LEAD, MeterRegistry
+from engine.rollups import create_rollup
+from engine.store import Store
+from engine.usage import UsageQuery, ask_json, check_query
+
+from tests.translation import rows
+
+NOON = utc_now().replace(minute=0, second=0, microsecond=0)  # the store forgets stamps that are weeks past
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SUM = {"slug": "tokens", "eventType": "call", "aggregation": "SUM", "valueProperty": "$.v"}
+
+
+class SetClock:
+    """Stands still until it is set; may be told what to answer next."""
+
+    def __init__(self) -> None:
+        self.at = NOON
+        self.next: list[datetime] = []
+
+    def __call__(self) -> datetime:
+        return self.next.pop(0) if self.next else self.at
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def registry(store: Store, clock: SetClock) -> MeterRegistry:
+    return MeterRegistry(store, clock)
+
+
+def put(store: Store, offset: int, value: int, stored_at: datetime, model: str = "a") -> None:
+    """Store one event at noon as a batch stamped `stored_at` would."""
+    data = f'{{"v":{value},"model":"{model}"}}'.encode()
+    key = event_key("s", str(offset))
+    event = Event(str(offset), "s", "call", "u", milliseconds(NOON), data, b"", milliseconds(NOON), 0, offset, key)
+    store.insert_block("events", event_block([event], milliseconds(stored_at)), f"t{offset}")
+
+
+def make_ready(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
+    clock.at += LEAD + timedelta(seconds=1)
+    filler = Filler(store, registry, lambda _: True, clock)
+    while filler.step():
+        pass
+
+
+def answer(store: Store, meter: Meter, *group_by: str) -> dict[tuple[str, ...], Decimal]:
+    asked = check_query(UsageQuery(group_by=group_by), meter)
+    found = rows(ask_json(store, meter, asked).rows)
+    return {tuple(text for _, text in row.group_by): row.value for row in found}
+
+
+def rollups(store: Store) -> set[str]:
+    """The rollups any table or view of which is there."""
+    names = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'meter%'")
+    return {name.removesuffix("_view").rpartition("_")[0] for (name,) in names} - {""}
+
+
+# --- creation ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_is_created_with_its_tables_and_views(store: Store, registry: MeterRegistry) -> None:
+    meter = registry.create(parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
+
+    assert (meter.slug, meter.state, meter.created_at, meter.filled_to) == ("tokens", MeterState.SETTLING, NOON, EPOCH)
+    assert meter.visible_from == NOON + timedelta(seconds=2)
+    found = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'meter%'")
+    assert {name for (name,) in found} - {"meters"} == {
+        f"{meter.rollup}_{grain}{view}" for grain in ("minute", "quarter", "day") for view in ("", "_view")
+    }
+
+
+def test_a_slug_is_used_once(registry: MeterRegistry) -> None:
+    registry.create(parse_definition(SUM))
+
+    with pytest.raises(Conflict, match="meter with the same slug already exists"):
+        registry.create(parse_definition(SUM | {"aggregation": "MAX"}))
+
+    assert [meter.definition.aggregation for meter in registry.all()] == ["SUM"]
+
+
+ACCEPTED = [
+    *("$", "$.a", "$.a.b", "$['a']", '$["a"]', '$."a b"', "$.a_b", "$.1a", "$.$a", "$.a.0", "$.a[0]", "$.a[*]", "$[*]"),
+    *("$.a[0 to 1]", "$['it\\'s']", "$['{x:String}']", "$['%s']"),
+]
+REFUSED = ["$.", "$a", "$.a.", "$.a-b", "$.a b", "$..a", "$.*", "$.@type", "$.a[?(@.b)]", "$.ä", "$'; DROP TABLE x; --"]
+
+
+def test_every_json_path_the_contract_names_makes_a_meter(store: Store, registry: MeterRegistry) -> None:
+    for number, path in enumerate(ACCEPTED):
+        body = SUM | {"slug": f"m{number}", "valueProperty": path, "groupBy": {"k": "$.k"}}
+        registry.create(parse_definition(body))
+    put(store, 1, 1, NOON + timedelta(days=1))
+
+    assert len(registry.all()) == len(ACCEPTED)
+    assert store.rows("SELECT count() FROM events") == [(1,)]  # no view throws
+
+
+@pytest.mark.parametrize("where", ["valueProperty", "groupBy"])
+def test_a_path_the_engine_does_not_take_is_refused_and_leaves_nothing(
+    store: Store, registry: MeterRegistry, where: str
+) -> None:
+    for path in REFUSED:
+        body = SUM | ({"valueProperty": path} if where == "valueProperty" else {"groupBy": {"k": path}})
+
+        with pytest.raises(InvalidMeter) as refused:
+            registry.create(parse_definition(body))
+
+        assert str(refused.value) == f"invalid JSONPath: {path}"
+    assert (registry.all(), rollups(store)) == ([], set())
+
+
+@pytest.mark.parametrize("path", ["", "abc", "a.b"])
+def test_a_path_that_does_not_start_with_the_root_is_no_definition(path: str) -> None:
+    with pytest.raises(InvalidMeter):
+        parse_definition(SUM | {"valueProperty": path})
+
+
+def test_views_that_stand_too_late_are_made_anew(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
+    late = NOON + timedelta(milliseconds=1501)
+    clock.next = [NOON, NOON, late, late]  # the views stand 499 ms before they should take events: they may miss one
+    clock.at = late
+
+    meter = registry.create(parse_definition(SUM))
+
+    assert (meter.state, meter.created_at) == (MeterState.SETTLING, NOON)
+    assert meter.visible_from > late + LEAD
+    assert rollups(store) == {meter.rollup}
+
+
+def test_views_that_stand_just_in_time_are_kept(registry: MeterRegistry, clock: SetClock) -> None:
+    clock.next = [NOON, NOON, NOON + timedelta(milliseconds=1500)]
+
+    meter = registry.create(parse_definition(SUM))
+
+    assert meter.visible_from == NOON + LEAD
+
+
+def test_views_are_too_late_as_well_for_a_stamp_ahead_of_the_clock(
+    store: Store, registry: MeterRegistry, clock: SetClock
+) -> None:
+    """Another process, whose clock is ahead, stores a batch while the views are being made."""
+    ahead = NOON + timedelta(minutes=5)
+
+    class Overtaken(MeterRegistry):
+        stored = False
+
+        def _build(self, meter: Meter, lead: timedelta) -> Meter:
+            if not self.stored:
+                self.stored = True
+                put(store, 1, 5, ahead)
+            return super()._build(meter, lead)
+
+    registry = Overtaken(store, clock)
+
+    meter = registry.create(parse_definition(SUM))
+
+    assert meter.visible_from > ahead + LEAD
+    clock.at = ahead + LEAD
+    make_ready(store, registry, clock)
+    assert answer(store, registry.find("tokens")) == {(): Decimal(5)}
+
+
+def test_views_that_are_always_late_stand_in_the_end(store: Store, clock: SetClock) -> None:
+    """A store on which creating six tables takes longer than the lead."""
+
+    class Slow(SetClock):
+        def __call__(self) -> datetime:
+            self.at += timedelta(seconds=5)
+            return self.at
+
+    registry = MeterRegistry(store, Slow())
+
+    meter = registry.create(parse_definition(SUM))
+
+    assert meter.state is MeterState.SETTLING
+    assert rollups(store) == {meter.rollup}
+
+
+def test_a_meter_is_visible_after_the_newest_stamp_if_the_clock_was_set_back(
+    store: Store, registry: MeterRegistry, clock: SetClock
+) -> None:
+    ahead = NOON + timedelta(hours=3)
+    put(store, 1, 5, ahead)
+
+    meter = registry.create(parse_definition(SUM))
+
+    assert meter.visible_from == ahead + LEAD
+    put(store, 2, 7, ahead + LEAD)  # what the views take
+    clock.at = ahead
+    make_ready(store, registry, clock)
+    assert answer(store, registry.find("tokens")) == {(): Decimal(12)}
+
+
+# --- change and deletion ----------------------------------------------------------------------------------------------
+
+
+def test_a_change_of_display_keeps_the_rollup(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
+    put(store, 1, 5, NOON)
+    created = registry.create(parse_definition(SUM))
+    make_ready(store, registry, clock)
+    clock.at += timedelta(hours=1)
+
+    changed = registry.update("tokens", parse_definition(SUM | {"name": "Tokens", "description": "All of them"}))
+
+    assert (changed.id, changed.rollup, changed.state) == (created.id, created.rollup, MeterState.READY)
+    assert (changed.definition.name, changed.definition.description) == ("Tokens", "All of them")
+    assert (changed.created_at, changed.updated_at) == (NOON, clock.at)
+    assert answer(store, changed) == {(): Decimal(5)}
+
+
+def test_a_change_of_group_by_is_a_new_rollup_that_answers_right_at_once_and_when_filled(
+    store: Store, registry: MeterRegistry, clock: SetClock
+) -> None:
+    put(store, 1, 5, NOON, model="a")
+    put(store, 2, 7, NOON, model="b")
+    created = registry.create(parse_definition(SUM))
+    make_ready(store, registry, clock)
+    put(store, 3, 11, clock.at, model="b")  # through the views of the first rollup
+
+    changed = registry.update(created.id, parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
+
+    by_model = {("a",): Decimal(5), ("b",): Decimal(18)}
+    assert (changed.id, changed.state) == (created.id, MeterState.SETTLING)
+    assert answer(store, changed, "model") == by_model
+    assert rollups(store) == {changed.rollup} != {created.rollup}
+    make_ready(store, registry, clock)
+    ready = registry.find("tokens")
+    assert (ready.state, ready.rollup) == (MeterState.READY, changed.rollup)
+    assert answer(store, ready, "model") == by_model
+
+
+def test_a_change_is_refused_like_a_creation(registry: MeterRegistry) -> None:
+    created = registry.create(parse_definition(SUM))
+
+    with pytest.raises(InvalidMeter):
+        registry.update("tokens", parse_definition(SUM | {"groupBy": {"k": "$..k"}}))
+    with pytest.raises(NotFound):
+        registry.update("nothing", parse_definition(SUM))
+
+    assert registry.find("tokens") == created
+
+
+def test_a_deleted_meter_loses_its_tables_keeps_its_events_and_frees_its_slug(
+    store: Store, registry: MeterRegistry, clock: SetClock
+) -> None:
+    put(store, 1, 5, NOON)
+    first = registry.create(parse_definition(SUM))
+    make_ready(store, registry, clock)
+
+    registry.delete("tokens")
+
+    assert rollups(store) == set()
+    assert store.rows("SELECT count() FROM events") == [(1,)]
+    assert registry.find(first.id).deleted_at == clock.at
+    with pytest.raises(NotFound, match="meter not found: tokens"):
+        registry.find("tokens")
+    second = registry.create(parse_definition(SUM))
+    make_ready(store, registry, clock)
+    assert second.id != first.id
+    assert answer(store, registry.find("tokens")) == {(): Decimal(5)}
+
+
+def test_deleting_again_works_by_id_and_not_by_slug(registry: MeterRegistry) -> None:
+    meter = registry.create(parse_definition(SUM))
+    registry.delete(meter.id)
+    deleted = registry.find(meter.id)
+
+    registry.delete(meter.id)
+
+    assert registry.find(meter.id) == deleted
+    with pytest.raises(NotFound):
+        registry.delete("tokens")
+    with pytest.raises(NotFound):
+        registry.update(meter.id, parse_definition(SUM))
+
+
+def test_a_meter_is_found_by_slug_and_by_id_in_any_case(registry: MeterRegistry) -> None:
+    meter = registry.create(parse_definition(SUM))
+
+    assert registry.find("tokens") == meter
+    assert registry.find(meter.id) == meter
+    assert registry.find(meter.id.lower()) == meter
+    for name in ("TOKENS", "token", "", meter.id[:-1]):
+        with pytest.raises(NotFound, match=f"meter not found: {name}"):
+            registry.find(name)
+
+
+def test_meters_are_listed_oldest_first_deleted_ones_when_asked(registry: MeterRegistry, clock: SetClock) -> None:
+    for slug in ("b", "a", "c"):
+        registry.create(parse_definition(SUM | {"slug": slug}))
+        clock.at += timedelta(seconds=1)
+    registry.delete("a")
+
+    assert [meter.slug for meter in registry.all()] == ["b", "c"]
+    assert [meter.slug for meter in registry.all(include_deleted=True)] == ["b", "a", "c"]
+    assert [meter.slug for meter in registry.of_type("call")] == ["b", "c"]
+    assert registry.of_type("other") == []
+
+
+# --- what a dead process leaves ---------------------------------------------------------------------------------------
+
+
+def half_created(store: Store, registry: MeterRegistry, slug: str = "tokens") -> Meter:
+    """Register a meter as `create` does before it makes tables; then the process dies."""
+    definition = parse_definition(SUM | {"slug": slug})
+    visible_from = NOON + LEAD
+    meter = Meter(
+        f"01JNJ0000000000000000000{len(slug):02}", 1, definition, MeterState.CREATING,
+        rollup_name(definition, visible_from), visible_from, EPOCH, NOON, NOON,
+    )  # fmt: skip
+    return registry._write(meter)
+
+
+@pytest.mark.parametrize("tables_stand", [False, True])
+def test_a_creation_that_was_cut_short_is_done_anew(store: Store, clock: SetClock, tables_stand: bool) -> None:
+    put(store, 1, 5, NOON)
+    left = half_created(store, MeterRegistry(store, clock))
+    if tables_stand:
+        create_rollup(store, left)
+    registry = MeterRegistry(store, clock)  # the next process
+    put(store, 2, 7, NOON + LEAD + timedelta(seconds=1))
+    clock.at = NOON + timedelta(minutes=1)
+
+    registry.resume_creation()
+
+    resumed = registry.find("tokens")
+    assert (resumed.id, resumed.state, resumed.visible_from) == (left.id, MeterState.SETTLING, clock.at + LEAD)
+    assert rollups(store) == {resumed.rollup} != {left.rollup}
+    assert answer(store, resumed) == {(): Decimal(12)}
+    make_ready(store, registry, clock)
+    assert answer(store, registry.find("tokens")) == {(): Decimal(12)}
+
+
+def test_a_creation_that_may_still_be_under_way_is_left_alone(store: Store, clock: SetClock) -> None:
+    registry = MeterRegistry(store, clock)
+    left = half_created(store, registry)
+    clock.at = left.visible_from + timedelta(seconds=1)
+
+    registry.resume_creation()
+
+    assert registry.find("tokens") == left
+
+
+def test_a_meter_half_created_answers_from_the_events(store: Store, registry: MeterRegistry) -> None:
+    put(store, 1, 5, NOON)
+
+    left = half_created(store, registry)
+
+    assert answer(store, left) == {(): Decimal(5)}
+
+
+def test_rollups_no_meter_answers_from_are_dropped_at_start(store: Store, clock: SetClock) -> None:
+    registry = MeterRegistry(store, clock)
+    kept = registry.create(parse_definition(SUM))
+    deleted = registry.create(parse_definition(SUM | {"slug": "gone"}))
+    registry._write(dataclasses.replace(deleted, state=MeterState.DELETED))  # died before it dropped the tables
+    create_rollup(store, dataclasses.replace(kept, rollup="meter_tokens_0123abcd"))  # died after the tables of a change
+    store.command("DROP TABLE meter_tokens_0123abcd_quarter")
+    store.command("CREATE TABLE meter_reports (n Int64) ENGINE = MergeTree ORDER BY n")  # somebody else's
+
+    MeterRegistry(store, clock).drop_orphans()
+
+    assert rollups(store) == {kept.rollup, "meter"}
+    assert store.rows("SELECT count() FROM meter_reports") == [(0,)]
+    put(store, 1, 5, NOON + LEAD)
+    assert store.rows(f"SELECT sum(total) FROM {kept.table('day')}") == [(Decimal(5),)]
+
+
+# --- stamps and several processes -------------------------------------------------------------------------------------
+
+
+def test_no_batch_is_stamped_before_a_meter_whose_fill_has_begun(registry: MeterRegistry) -> None:
+    early = registry.create(parse_definition(SUM))
+    assert registry.earliest_ms() == 0
+
+    filling = registry.advance(early, MeterState.FILLING, EPOCH)
+
+    assert filling is not None
+    assert registry.earliest_ms() == milliseconds(NOON + LEAD)
+    registry.advance(filling, MeterState.READY, EPOCH)
+    assert registry.earliest_ms() == milliseconds(NOON + LEAD)
+    registry.delete("tokens")
+    assert registry.earliest_ms() == 0
+
+
+def test_how_far_a_fill_came_is_not_recorded_for_a_meter_that_changed_or_went(
+    store: Store, registry: MeterRegistry
+) -> None:
+    before = registry.create(parse_definition(SUM))
+    changed = registry.update("tokens", parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
+
+    assert registry.advance(before, MeterState.READY, NOON) is None
+    assert registry.find("tokens") == changed
+    registry.delete("tokens")
+    assert registry.advance(changed, MeterState.READY, NOON) is None
+    assert registry.find(changed.id).state is MeterState.DELETED
+
+
+def test_two_processes_see_each_others_meters(store: Store, clock: SetClock) -> None:
+    one, other = MeterRegistry(store, clock), MeterRegistry(store, clock)
+    created = one.create(parse_definition(SUM))
+
+    with pytest.raises(NotFound):
+        other.find("tokens")
+    with pytest.raises(Conflict):  # a writer looks before it writes
+        other.create(parse_definition(SUM))
+    changed = other.update("tokens", parse_definition(SUM | {"name": "Tokens"}))
+    assert (changed.version, one.find("tokens").version) == (created.version + 1, created.version)
+    one.refresh()
+    assert one.find("tokens") == changed
+    other.delete("tokens")
+    one.refresh()
+    assert one.all() == []
+
+
+def test_a_meter_comes_back_from_the_store_as_it_was(store: Store, clock: SetClock) -> None:
+    body = SUM | {
+        "name": "Tokens „ü“",
+        "description": "it's \\ 'quoted'\n",
+        "eventFrom": "2025-01-01T00:00:00.123456+05:45",
+        "groupBy": {"b": "$['it\\'s']", "a": "$.a"},
+        "metadata": {"plan": "gold", "ü": ""},
+    }
+    created = MeterRegistry(store, clock).create(parse_definition(body))
+
+    assert MeterRegistry(store, clock).find("tokens") == created
+
+
+@pytest.fixture(autouse=True)
+def _no_rollup_is_left_behind(store: Store) -> Iterator[None]:
+    """Every live meter has its tables, and every table its meter."""
+    yield
+    registry = MeterRegistry(store)
+    built = {meter.rollup for meter in registry.all() if meter.state is not MeterState.CREATING}
+    assert rollups(store) - {"meter"} == built

@@ -1,0 +1,245 @@
+"""Where settings come from, which win, and the one line that says what is wrong with them."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from engine.errors import ConfigurationError
+from engine.settings import Settings, load_settings, setting_names, variable_name
+from engine.settings_listing import settings_yaml
+
+KEY = "a-management-key-nobody-guesses"
+TOKEN_KEY = "0123456789abcdef-signing"
+PASSWORD = "sesame-open"
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in setting_names():
+        monkeypatch.delenv(variable_name(setting), raising=False)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(config: Path | None = None, secrets_dir: Path | None = None, **overrides: object) -> str:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(config, secrets_dir, overrides)
+    return str(refused.value)
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+SOURCES = ["default", "file", "secret", "variable", "flag"]
+LEVELS = {"default": "info", "file": "debug", "secret": "warning", "variable": "error", "flag": "debug"}
+
+
+@pytest.mark.parametrize("highest", SOURCES)
+def test_a_flag_wins_over_a_variable_over_a_secret_over_the_file_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, highest: str
+) -> None:
+    given = SOURCES[: SOURCES.index(highest) + 1]
+    config = write(tmp_path / "meterport.yaml", f"log_level: {LEVELS['file']}\n") if "file" in given else None
+    secrets_dir = tmp_path / "secrets"
+    secrets_dir.mkdir()
+    if "secret" in given:
+        write(secrets_dir / "meterport_log_level", LEVELS["secret"])
+    if "variable" in given:
+        monkeypatch.setenv("METERPORT_LOG_LEVEL", LEVELS["variable"])
+    overrides = {"log_level": LEVELS["flag"]} if "flag" in given else {}
+
+    assert load_settings(config, secrets_dir, overrides).log_level == LEVELS[highest]
+
+
+def test_sources_are_merged_within_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write(tmp_path / "meterport.yaml", "server:\n  port: 1000\n  shutdown_seconds: 7\n  body_limit_bytes: 2048\n")
+    monkeypatch.setenv("METERPORT_SERVER__PORT", "2000")
+    monkeypatch.setenv("METERPORT_SERVER__SHUTDOWN_SECONDS", "8")
+
+    server = load_settings(config, overrides={"server": {"port": 3000}}).server
+
+    assert (server.port, server.shutdown_seconds, server.body_limit_bytes) == (3000, 8, 2048)
+    assert server.host == "127.0.0.1"
+
+
+def test_a_whole_group_may_be_one_variable_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERPORT_INGEST", '{"batch_rows": 5, "interval_seconds": 0.5}')
+    monkeypatch.setenv("METERPORT_PORTAL__TOKEN_KEYS", f'["{TOKEN_KEY}"]')
+
+    loaded = load_settings()
+
+    assert (loaded.ingest.batch_rows, loaded.ingest.interval_seconds) == (5, 0.5)
+    assert [key.get_secret_value() for key in loaded.portal.token_keys] == [TOKEN_KEY]
+
+
+def test_a_key_may_lie_in_a_secret_file(tmp_path: Path) -> None:
+    write(tmp_path / "meterport_api_key", f"{KEY}\n")
+
+    loaded = load_settings(secrets_dir=tmp_path)
+
+    assert loaded.api_key is not None
+    assert loaded.api_key.get_secret_value() == KEY
+
+
+def test_meters_are_listed_in_the_file(tmp_path: Path) -> None:
+    config = write(tmp_path / "m.yaml", "meters:\n  - {slug: calls, eventType: call, aggregation: COUNT}\n")
+
+    assert load_settings(config).meters == [{"slug": "calls", "eventType": "call", "aggregation": "COUNT"}]
+
+
+def test_an_empty_file_is_no_setting(tmp_path: Path) -> None:
+    assert load_settings(write(tmp_path / "m.yaml", "# nothing\n")) == load_settings()
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+FILES = {
+    "an unknown setting": ("prot: 1\n", "prot: unknown setting (in the configuration file)"),
+    "an unknown setting of a group": ("server:\n  prot: 1\n", "server.prot: unknown setting (in the configuration file)"),
+    "a wrong type": ("server:\n  port: many\n", "server.port: Input should be a valid integer, unable to parse string as an integer (in the configuration file)"),
+    "a number too large": ("server:\n  port: 70000\n", "server.port: Input should be less than or equal to 65535 (in the configuration file)"),
+    "a word that is none of them": ("log_level: loud\n", "log_level: String should match pattern '^(debug|info|warning|error)$' (in the configuration file)"),
+    "a database that is no name": ("store: {database: 'a; DROP'}\n", "store.database: String should match pattern '^[A-Za-z_][A-Za-z0-9_]*$' (in the configuration file)"),
+    "a signing key too short": ("portal: {token_keys: [short]}\n", "portal.token_keys: a key has fewer than 16 characters (in the configuration file)"),
+    "an earliest time that is none": ("ingest: {earliest_time: yesterday}\n", "ingest.earliest_time: must be an RFC 3339 timestamp with an offset, from 1970 on (in the configuration file)"),
+    "an earliest time without an offset": ("ingest: {earliest_time: '2020-01-01T00:00:00'}\n", "ingest.earliest_time: must be an RFC 3339 timestamp with an offset, from 1970 on (in the configuration file)"),
+    "an earliest time before all windows": ("ingest: {earliest_time: '1969-12-31T23:59:59Z'}\n", "ingest.earliest_time: must be an RFC 3339 timestamp with an offset, from 1970 on (in the configuration file)"),
+    "an empty key": ("api_key: ''\n", "api_key: must not be empty (in the configuration file)"),
+    "a list": ("- 1\n", "{path} must hold settings by name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "message"), FILES.values(), ids=FILES)
+def test_a_file_that_is_wrong_is_refused_with_one_line_that_names_the_setting(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    config = write(tmp_path / "m.yaml", text)
+
+    assert refusal(config) == message.format(path=config)
+
+
+def test_a_file_that_is_no_yaml_or_not_there_is_refused_with_one_line(tmp_path: Path) -> None:
+    broken = write(tmp_path / "m.yaml", "server: [\n")
+
+    assert refusal(broken).startswith(f"{broken} is not YAML: ")
+    assert "\n" not in refusal(broken)
+    assert refusal(tmp_path / "gone.yaml") == f"cannot read {tmp_path}/gone.yaml: No such file or directory"
+
+
+VARIABLES = {
+    "an unknown one": ("METERPORT_PROT", "1", "METERPORT_PROT: no such setting"),
+    "an unknown one of a group": ("METERPORT_SERVER__PROT", "1", "METERPORT_SERVER__PROT: no such setting"),
+    "a group with one underscore": ("METERPORT_SERVER_PORT", "1", "METERPORT_SERVER_PORT: no such setting"),
+    "a setting in lower case that is none": ("meterport_prot", "1", "meterport_prot: no such setting"),
+    "a wrong type": ("METERPORT_SERVER__PORT", "many", "server.port: Input should be a valid integer, unable to parse string as an integer"),
+    "an unknown setting in JSON": ("METERPORT_SERVER", '{"prot": 1}', "server.prot: unknown setting"),
+    "an empty key": ("METERPORT_API_KEY", "", "api_key: must not be empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "message"), VARIABLES.values(), ids=VARIABLES)
+def test_a_variable_that_is_wrong_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    assert refusal() == message
+
+
+def test_a_variable_that_is_not_the_json_it_should_be_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERPORT_METERS", "[{")
+
+    assert '"meters"' in refusal()
+    assert "\n" not in refusal()
+
+
+def test_a_flag_that_is_wrong_is_refused_by_name() -> None:
+    assert refusal(server={"port": -1}) == "server.port: Input should be greater than or equal to 0"
+    assert refusal(prot=1) == "prot: unknown setting"
+
+
+def test_variables_of_the_test_suite_are_nobodys_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERPORT_TEST_ANYTHING", "1")
+
+    assert load_settings().server.port == 8888
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.com", ""])  # noqa: S104 - refused
+def test_without_a_key_only_loopback_is_served(host: str) -> None:
+    assert refusal(server={"host": host}) == f"server.host: {host} is not loopback and no api_key is set"
+
+
+@pytest.mark.parametrize("key", [{"api_key": KEY}, {"api_key_sha256": "0f" * 32}], ids=["the key", "its digest"])
+def test_with_a_key_any_address_is_served(key: dict[str, str]) -> None:
+    assert load_settings(overrides={"server": {"host": "0.0.0.0"}, **key}).api_key_digest is not None  # noqa: S104
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_loopback_needs_no_key(host: str) -> None:
+    assert load_settings(overrides={"server": {"host": host}}).api_key_digest is None
+
+
+def test_a_key_and_a_digest_are_too_much() -> None:
+    assert refusal(api_key=KEY, api_key_sha256="0f" * 32) == "api_key, api_key_sha256: give one of them"
+
+
+def test_a_key_is_compared_by_its_digest() -> None:
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of abc
+
+    assert load_settings(overrides={"api_key": "abc"}).api_key_digest == bytes.fromhex(digest)
+    assert load_settings(overrides={"api_key_sha256": digest}).api_key_digest == bytes.fromhex(digest)
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def _secretive() -> Settings:
+    return load_settings(
+        overrides={
+            "api_key": KEY,
+            "portal": {"token_keys": [TOKEN_KEY]},
+            "store": {"url": f"https://meterport:{PASSWORD}@clickhouse:8443"},
+        }
+    )
+
+
+def test_secrets_are_masked_wherever_settings_are_printed() -> None:
+    loaded = _secretive()
+
+    printed = [repr(loaded), str(loaded), loaded.model_dump_json(), settings_yaml(loaded, {}, None)]
+
+    for text in printed:
+        assert "**********" in text
+        assert not [secret for secret in (KEY, TOKEN_KEY, PASSWORD) if secret in text]
+
+
+def test_a_refused_secret_is_not_repeated() -> None:
+    refused = refusal(portal={"token_keys": ["too-short"]}) + refusal(api_key_sha256="not-a-digest")
+
+    assert "too-short" not in refused
+    assert "not-a-digest" not in refused
+
+
+def test_settings_cannot_be_changed_once_built() -> None:
+    loaded = load_settings()
+
+    with pytest.raises(ValueError):
+        loaded.log_level = "debug"
+    with pytest.raises(ValueError):
+        loaded.server.port = 1
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [name for name, field in setting_names().items() if not field.description] == []
+
+
+def test_the_settings_in_force_are_settings_again(tmp_path: Path) -> None:
+    first = load_settings(overrides={"server": {"port": 1234}, "meters": [{"slug": "a"}]})
+    listed = settings_yaml(first, {}, None)
+
+    again = yaml.safe_load(listed)
+
+    again = {name: value for name, value in again.items() if value is not None}
+    assert load_settings(write(tmp_path / "m.yaml", yaml.safe_dump(again))) == first

@@ -1,0 +1,239 @@
+"""The store: what every insert is sent with, values that reach SQL only as parameters, and whose fault an error is."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine import sql, store as stores
+from engine.embedded import DirectoryLock
+from engine.errors import DataDirectoryInUse, StoreError, StoreMisconfigured, StoreUnavailable
+from engine.events import Event, event_block, event_key
+from engine.meters import Meter, parse_definition
+from engine.registry import MeterRegistry
+from engine.settings import load_settings
+from engine.store import INSERT_SETTINGS, Store, open_store
+from engine.usage import UsageQuery, ask_csv, ask_json, check_query
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.translation import rows
+
+NOON_MS = 1_767_268_800_000
+HOSTILE = [
+    *("", " ", "'", "''", '"', "\\", "\\'", "\\\\", "\\0", "\\n", "\\N", "\0", "a\0b", "\n", "\r\n", "\t", "\b", "\x1b"),
+    *("\x7f", "\x80", "\ufeff", "\u2028", "ü客😀", "\U0010ffff", "NULL", "null", "[]", "['a']", "]", ",", "a,b", "()"),
+    *("%s", "%(x)s", "%%", "{x:String}", "{x:", "}", "$1", "${x}", "`", "--", "/*", "*/", ";", "'; DROP TABLE events; --"),
+]
+
+
+# --- what exactly-once needs ------------------------------------------------------------------------------------------
+
+
+def test_every_setting_of_an_insert_is_in_force_when_it_is_sent(store: Store) -> None:
+    sent = store.fill_settings("a token")
+
+    effective = store.rows(f"SELECT name, value FROM system.settings WHERE changed SETTINGS {sent}")
+
+    wanted = {name: str(value) for name, value in INSERT_SETTINGS.items()} | {"insert_deduplication_token": "a token"}
+    assert {name: value for name, value in effective if name in wanted} == wanted
+
+
+WRONG: dict[str, tuple[str, int | str, str]] = {
+    "a number the engine replaces": ("max_threads", 0, r"max_threads = auto\(\d+\), but it must be 0"),
+    "a word it writes otherwise": ("deduplicate_insert", "ENABLE", "deduplicate_insert = enable, but it must be ENABLE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "message"), WRONG.values(), ids=WRONG)
+def test_a_setting_that_does_not_read_back_as_sent_stops_the_start(
+    store: Store, monkeypatch: pytest.MonkeyPatch, name: str, value: int | str, message: str
+) -> None:
+    monkeypatch.setitem(INSERT_SETTINGS, name, value)
+
+    with pytest.raises(StoreMisconfigured, match=f"ClickHouse applies {message}"):
+        store.check()
+
+
+def test_a_setting_of_a_younger_release_is_left_out_where_it_is_not_known(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(INSERT_SETTINGS, "deduplicate_in_the_future", 1)
+    monkeypatch.setattr(stores, "_OPTIONAL", stores._OPTIONAL | {"deduplicate_in_the_future"})
+
+    store.check()
+
+    assert "deduplicate_in_the_future" not in store.fill_settings("t")
+    assert "insert_deduplicate = 1" in store.fill_settings("t")
+
+
+def test_any_other_setting_that_is_not_known_stops_the_start(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(INSERT_SETTINGS, "deduplicate_in_the_future", 1)
+
+    with pytest.raises(StoreError, match="deduplicate_in_the_future"):
+        store.check()
+
+
+def test_a_block_sent_twice_under_one_token_is_there_once_under_two_twice(store: Store) -> None:
+    block = event_block([_event(1, "u")], NOON_MS)
+
+    for token in ("one", "one", "two"):
+        store.insert_block("events", block, token)
+
+    assert store.rows("SELECT count() FROM events") == [(2,)]
+    assert store.rows("SELECT count() FROM event_keys") == [(2,)]
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_hostile_values_come_back_as_they_were_bound(store: Store) -> None:
+    (answer,) = store.rows("SELECT {all:Array(String)}, {none:Array(String)}", all=HOSTILE, none=[])
+    singly = [store.rows("SELECT {x:String}, {n:Nullable(String)}", x=text, n=text)[0] for text in HOSTILE]
+
+    assert answer == (HOSTILE, [])
+    assert singly == [(text, text) for text in HOSTILE]
+    assert store.rows("SELECT {n:Nullable(String)}", n=None) == [(None,)]
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=100))
+def test_any_values_come_back_as_they_were_bound(store: Store, texts: list[str]) -> None:
+    joined = "\n".join(texts)
+
+    assert store.rows("SELECT {texts:Array(String)}, {joined:String}", texts=texts, joined=joined) == [(texts, joined)]
+
+
+def test_nothing_is_put_into_a_statement_that_names_no_parameter(store: Store) -> None:
+    texts = ["%s", "%(x)s", "100%", "%%", "{x}"]
+    statement = f"SELECT {', '.join(map(sql.literal, texts))}"
+
+    assert store.rows(statement) == [tuple(texts)]
+    assert store.rows(statement, x="put in", y=1) == [tuple(texts)]
+    assert store.text(statement, "TSV", {"x": "put in"}) == b"%s\t%(x)s\t100%\t%%\t{x}\n"
+    assert store.arrow(statement, x="put in").num_rows == 1
+    assert store.rows(f"{statement}, {{x:String}}", x="bound") == [(*texts, "bound")]
+
+
+def test_a_parameter_that_is_not_given_is_an_error_not_a_guess(store: Store) -> None:
+    with pytest.raises(StoreError):
+        store.rows("SELECT {x:String}")
+
+
+def _event(offset: int, subject: str) -> Event:
+    data = b'{"v":%d}' % offset
+    return Event(str(offset), "s", "call", subject, NOON_MS, data, b"", NOON_MS, 0, offset, event_key("s", str(offset)))
+
+
+def _ask(store: Store, meter: Meter, subject: str) -> list[tuple[str | None, int]]:
+    query = check_query(UsageQuery(subjects=(subject,)), meter)
+    return [(row.subject, int(row.value)) for row in rows(ask_json(store, meter, query).rows)]
+
+
+def test_a_portal_subject_is_compared_never_run(store: Store) -> None:
+    registry = MeterRegistry(store)
+    definition = {"slug": "m", "eventType": "call", "aggregation": "SUM", "valueProperty": "$.v"}
+    meter = registry.create(parse_definition(definition))
+    subjects = [text for text in HOSTILE if text]
+    events = [_event(number, subject) for number, subject in enumerate(subjects)]
+    store.insert_block("events", event_block(events, NOON_MS), "t")
+
+    answers = [_ask(store, meter, subject) for subject in subjects]
+
+    assert answers == [[(subject, number)] for number, subject in enumerate(subjects)]
+    assert _ask(store, meter, "u' OR '1'='1") == []
+    assert _ask(store, meter, "") == []
+    quoted = check_query(UsageQuery(subjects=('"', "a,b")), meter)
+    lines = ask_csv(store, meter, quoted).rows.decode().splitlines()
+    assert [line.split("Z,")[2] for line in lines[1:]] == [
+        f'"""",{subjects.index(chr(34))}',
+        f'"a,b",{subjects.index("a,b")}',
+    ]
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+LATER = {
+    "too slow": "SELECT sleepEachRow(0.2) FROM numbers(50) SETTINGS max_execution_time = 0.1, max_block_size = 1",
+    "too little memory": "SELECT groupArray(number) FROM numbers(10000000) SETTINGS max_memory_usage = 1000000",
+}
+
+
+@pytest.mark.parametrize("statement", LATER.values(), ids=LATER)
+def test_what_may_work_later_is_unavailable(store: Store, statement: str) -> None:
+    with pytest.raises(StoreUnavailable):
+        store.rows(statement)
+    assert store.rows("SELECT 1") == [(1,)]
+
+
+NEVER = {
+    "no SQL": ("SELEC 1", 62),
+    "no such table": ("SELECT 1 FROM nowhere", 60),
+    "no such column": ("SELECT nothing FROM events", 47),
+    "a view that throws": ("SELECT throwIf(1)", 395),
+    "no number": ("SELECT toInt32('x')", 6),
+}
+
+
+@pytest.mark.parametrize(("statement", "code"), NEVER.values(), ids=NEVER)
+def test_what_never_works_carries_the_engines_code(store: Store, statement: str, code: int) -> None:
+    with pytest.raises(StoreError) as caught:
+        store.rows(statement)
+
+    assert caught.value.engine_code == code
+    assert store.rows("SELECT 1") == [(1,)]
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_its_password_stays_out_of_it(tmp_path: Path) -> None:
+    overrides = {
+        "data_dir": tmp_path,
+        "store": {"url": "http://meterport:sesame-open@127.0.0.1:1"},
+        "portal": {"token_keys": ["0123456789abcdef"]},
+    }
+
+    with pytest.raises(StoreUnavailable) as caught:
+        open_store(load_settings(overrides=overrides))
+
+    assert "sesame-open" not in str(caught.value)
+
+
+# --- the data directory -----------------------------------------------------------------------------------------------
+
+SECOND = """
+import sys
+from pathlib import Path
+from engine.embedded import DirectoryLock
+from engine.errors import DataDirectoryInUse
+try:
+    DirectoryLock(Path(sys.argv[1]))
+    print("taken")
+except DataDirectoryInUse as error:
+    print(error)
+"""
+
+
+def _second_process(directory: Path) -> str:
+    command = [sys.executable, "-c", SECOND, str(directory)]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, timeout=20, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_second_process_on_the_same_directory_is_told_which_one_has_it(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+
+    told = _second_process(tmp_path)
+    with pytest.raises(DataDirectoryInUse):
+        DirectoryLock(tmp_path)
+    lock.release()
+
+    assert told == f"{tmp_path} is in use by another meterport process (pid {os.getpid()})"
+    assert _second_process(tmp_path) == "taken"
+
+
+def test_a_directory_that_was_left_by_a_killed_process_is_free(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("99999999999")
+
+    DirectoryLock(tmp_path).release()
+
+    assert (tmp_path / "lock").read_text() == str(os.getpid())

@@ -1,0 +1,398 @@
+"""The command line, as processes of its own: with a server running, and with none."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import typer
+
+import meterport as composition
+from api.client import ApiClient, Refusal
+from tests.server import Server
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY = "a-management-key"
+DAYS = "from,to,subject,model,value"
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def meterport(*arguments: str, variables: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
+    return subprocess.run(
+        [sys.executable, "-m", "meterport", *arguments],
+        cwd=ROOT,
+        env={**environment, **(variables or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("console"), variables={"METERPORT_API_KEY": KEY})
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def served(server: Server) -> Run:
+    """Run a command against the running server."""
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return meterport(*arguments, "--server", str(server.url), variables={"METERPORT_API_KEY": KEY})
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def usage(served: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A meter with three events, and the directory that keeps the import's position."""
+    directory = tmp_path_factory.mktemp("usage")
+    (directory / "usage.csv").write_text(
+        "customer,at,model,tokens\n"
+        "acme,2026-03-01 01:00,gpt,0.1\n"
+        "acme,2026-03-02 01:00,gpt,0.2\n"
+        "[bold]bob,2026-03-01 01:00,ada,12345678901234567890.5\n"
+    )
+    created = served(
+        "meters", "create", "tokens", "--event-type", "use", "--aggregation", "sum",
+        "--value-property", "$.tokens", "--group-by", "model", "--group-by", "kind=$.llm.kind", "--name", "Tokens",
+    )  # fmt: skip
+    assert created.returncode == 0, created.stderr
+    imported = served(
+        "import", str(directory / "usage.csv"), "--type", "use", "--subject", "column:customer",
+        "--time", "column:at", "--time-zone", "Europe/Berlin", "--data-dir", str(directory),
+    )  # fmt: skip
+    assert imported.stdout.startswith("read 3 rows, accepted 3, skipped 0, all stored, in "), imported.stderr
+    return directory
+
+
+def cells(table: str) -> list[list[str]]:
+    """Return the cells of a printed table, without its rule."""
+    return [line.split() for line in table.splitlines() if line.strip() and "──" not in line]
+
+
+# usage
+
+
+@pytest.mark.usefixtures("usage")
+def test_usage_as_a_table(served: Run) -> None:
+    answer = served(
+        "query", "tokens", "--from", "2026-03-01", "--to", "2026-03-03", "--window-size", "day",
+        "--time-zone", "Europe/Berlin", "--group-by", "subject", "--group-by", "model",
+    )  # fmt: skip
+
+    assert answer.returncode == 0, answer.stderr
+    first, second, third = "2026-03-01T00:00:00+01:00", "2026-03-02T00:00:00+01:00", "2026-03-03T00:00:00+01:00"
+    assert cells(answer.stdout) == [
+        ["from", "to", "subject", "model", "value"],
+        [first, second, "[bold]bob", "ada", "12345678901234567890.5"],
+        [first, second, "acme", "gpt", "0.1"],
+        [second, third, "acme", "gpt", "0.2"],
+    ]
+
+
+@pytest.mark.usefixtures("usage")
+def test_usage_as_the_apis_json(served: Run) -> None:
+    answer = served(
+        "query", "tokens", "--subject", "acme", "--subject", "[bold]bob", "--filter", "model=gpt", "--format", "json"
+    )
+
+    assert '"value":0.3,' in answer.stdout
+    assert [row["subject"] for row in orjson.loads(answer.stdout)["data"]] == ["acme"]
+
+
+@pytest.mark.usefixtures("usage")
+def test_usage_as_csv(served: Run) -> None:
+    answer = served(
+        "query", "tokens", "--group-by", "model", "--filter", "model=gpt", "--filter", "model=ada", "--format", "csv"
+    )
+
+    assert answer.stdout == (
+        "window_start,window_end,model,value\n"
+        "2026-03-01T00:00:00Z,2026-03-01T00:01:00Z,ada,12345678901234567890.5\n"
+        "2026-03-01T00:00:00Z,2026-03-02T00:01:00Z,gpt,0.3\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("query", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
+        (("query", "tokens", "--group-by", "x"), 1, "meterport: validation error: invalid group by: x\n"),
+        (("query", "tokens", "--from", "May"), 1, "meterport: 'May' is no time: wanted as 2026-03-01T12:30:00 or"),
+        (("query", "tokens", "--time-zone", "Mars"), 1, "meterport: unknown time zone 'Mars'"),
+        (("query", "tokens", "--filter", "model"), 2, "--filter must be KEY=VALUE, not model"),
+        (("token", "create", "a", "--expires", "99999999d"), 1, "from now is past the year 9999"),
+        (("token", "create", "a", "--meter", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
+        (("token", "invalidate"), 2, "give --id or --subject"),
+        (("import", "nope.csv"), 1, "meterport: nope.csv: No such file or directory\n"),
+        (("import", "Makefile"), 1, "meterport: Makefile: the name tells no format"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("usage")
+def test_what_goes_wrong_is_one_clear_line(served: Run, arguments: tuple[str, ...], status: int, message: str) -> None:
+    answer = served(*arguments)
+
+    assert (answer.returncode, answer.stdout) == (status, "")
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_a_second_import_sends_nothing(served: Run, usage: Path) -> None:
+    again = served(
+        "import", str(usage / "usage.csv"), "--type", "use", "--subject", "column:customer",
+        "--time", "column:at", "--time-zone", "Europe/Berlin", "--data-dir", str(usage),
+    )  # fmt: skip
+
+    assert again.stdout.startswith("read 0 rows, accepted 0, skipped 0, all stored, in ")
+    assert again.stdout.endswith(" s (3 rows were read by an earlier run)\n")
+
+
+def test_invalid_rows_are_told_and_counted(served: Run, tmp_path: Path) -> None:
+    path, position = tmp_path / "bad.csv", ("--data-dir", str(tmp_path))
+    path.write_text("at\n2026-01-01\nyesterday\n")
+    mapped = ("import", str(path), "--type", "odd", "--subject", "s", "--time", "column:at", *position)
+
+    stopped = served(*mapped)
+    skipping = served(*mapped, "--restart", "--skip-invalid")
+    path.write_text("at\nyesterday\n")
+    nothing = served(*mapped, "--skip-invalid")
+
+    assert (stopped.returncode, stopped.stderr) == (
+        1,
+        f"meterport: {path}: row 2: time 'yesterday' is no time: wanted as 2026-03-01T12:30:00 or 2026-03-01, "
+        "or with an offset\n",
+    )
+    assert (skipping.returncode, skipping.stdout[:41]) == (0, "read 2 rows, accepted 1, skipped 1, all s")
+    assert skipping.stderr.startswith("bad.csv: row 2 left out: time 'yesterday' is no time")
+    assert nothing.returncode == 1
+
+
+# tokens and meters
+
+
+def test_a_token_from_its_making_to_its_end(served: Run, server: Server, usage: Path) -> None:  # noqa: ARG001
+    made = served("token", "create", "acme", "--meter", "tokens", "--expires", "2h")
+    token = made.stdout.strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    seen = httpx.get(f"{server.url}/api/v1/portal/meters/tokens/query", headers=headers)
+    listed = served("token", "list", "--subject", "acme")
+    (member,) = orjson.loads(served("token", "list", "--format", "json").stdout)
+    ended = served("token", "invalidate", "--id", member["id"])
+    refused = httpx.get(f"{server.url}/api/v1/portal/meters/tokens/query", headers=headers)
+
+    assert token.startswith("om_portal_")
+    assert token not in made.stderr
+    assert seen.json()["data"][0]["value"] == 0.3
+    assert cells(listed.stdout)[1][1:3] == ["acme", "tokens"]
+    assert cells(listed.stdout)[1][-1] == "valid"
+    assert ended.returncode == 0
+    assert refused.status_code == 401
+    assert cells(served("token", "list").stdout)[1][-1] == "revoked"
+
+
+@pytest.mark.usefixtures("usage")
+def test_meters_are_listed(served: Run) -> None:
+    assert cells(served("meters", "list").stdout) == [
+        ["slug", "aggregation", "event", "type", "value", "group", "by"],
+        ["tokens", "SUM", "use", "$.tokens", "model,", "kind"],
+    ]
+    (meter,) = orjson.loads(served("meters", "list", "--format", "json").stdout)
+    assert (meter["name"], meter["groupBy"]) == ("Tokens", {"model": "$.model", "kind": "$.llm.kind"})
+
+
+# which engine
+
+
+def test_without_a_server_the_command_runs_one_itself(tmp_path: Path) -> None:
+    directory = ("--data-dir", str(tmp_path / "data"))
+    config = tmp_path / "meterport.yaml"
+    config.write_text(f"api_key_sha256: {'f' * 64}\n")  # nobody has this key, and nobody needs it here
+
+    made = meterport("meters", "create", "calls", "--event-type=call", "--aggregation=COUNT", *directory)
+    listed = meterport("meters", "list", *directory, "--config", str(config))
+    deleted = meterport("meters", "delete", "calls", *directory)
+    gone = meterport("meters", "list", "--format=json", *directory)
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert cells(listed.stdout)[1] == ["calls", "COUNT", "call"]
+    assert (deleted.returncode, deleted.stderr) == (0, "deleted meter calls\n")
+    assert orjson.loads(gone.stdout) == []
+
+
+def test_a_command_finds_the_process_that_has_the_directory(server: Server) -> None:
+    port = str(httpx.URL(str(server.url)).port)
+    directory = ("--data-dir", str(server.directory / "data"))
+
+    found = meterport(
+        "meters", "list", *directory, variables={"METERPORT_API_KEY": KEY, "METERPORT_SERVER__PORT": port}
+    )
+    no_key = meterport("meters", "list", *directory, variables={"METERPORT_SERVER__PORT": port})
+    elsewhere = meterport("meters", "list", *directory, variables={"METERPORT_SERVER__PORT": "1"})
+
+    assert found.returncode == 0, found.stderr
+    assert (no_key.returncode, no_key.stderr) == (
+        1,
+        "meterport: missing authorization header; the key comes from the setting api_key (METERPORT_API_KEY)\n",
+    )
+    assert elsewhere.returncode == 1
+    assert elsewhere.stderr.startswith("meterport: no answer from http://127.0.0.1:1: ")
+    assert "is in use by another meterport process" in elsewhere.stderr
+    assert elsewhere.stderr.endswith(": give its URL with --server\n")
+
+
+def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(502)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}"
+        answer = meterport("meters", "list", "--server", url, "--data-dir", str(tmp_path))
+        other.shutdown()
+
+    assert (answer.returncode, answer.stderr) == (1, f"meterport: {url}/api/v1/meters answers 502 Bad Gateway\n")
+
+
+def test_a_busy_engine_is_waited_out() -> None:
+    answers = [(503, {"Retry-After": "0"}), (503, {"Retry-After": "0"}), (204, {})]
+    bodies: list[bytes] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            status, headers = answers.pop(0)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": "0"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as busy:
+        threading.Thread(target=busy.serve_forever, daemon=True).start()
+        client = ApiClient(f"http://127.0.0.1:{busy.server_port}", None)
+        refused = client.send_events([b'{"id":1}', b'{"id":2}'])
+        with pytest.raises(Refusal):
+            answers.append((400, {}))
+            client.send_events([b"{}"])
+        client.close()
+        busy.shutdown()
+
+    assert refused == {}
+    assert bodies == [b'[{"id":1},{"id":2}]'] * 3 + [b"[{}]"]
+
+
+# settings
+
+
+def test_config_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
+    config = tmp_path / "meterport.yaml"
+    config.write_text(
+        "api_key: top-secret-key\n"
+        "portal: {token_keys: [the-newest-signing-key, the-older-signing-key]}\n"
+        "store: {url: 'http://user:password@db:8123'}\n"
+        "server: {port: 9999}\n"
+        "meters: [{slug: calls, eventType: call, aggregation: COUNT}]\n"
+    )
+
+    shown = meterport(
+        "config", "show", "--config", str(config), "--data-dir", "elsewhere",
+        variables={"METERPORT_LOG_LEVEL": "debug", "METERPORT_INGEST": '{"batch_rows": 5}'},
+    )  # fmt: skip
+
+    assert shown.returncode == 0, shown.stderr
+    for secret in ("top-secret", "signing-key", "password", "db:8123"):
+        assert secret not in shown.stdout
+    lines = shown.stdout.splitlines()
+    assert f"api_key: '**********'  # from {config}" in lines
+    assert f"  port: 9999  # from {config}" in lines
+    assert "data_dir: elsewhere  # from the command line" in lines
+    assert "log_level: debug  # from METERPORT_LOG_LEVEL" in lines
+    assert "  batch_rows: 5  # from METERPORT_INGEST" in lines
+    assert "  host: 127.0.0.1" in lines
+    assert "- slug: calls" in lines
+
+
+@pytest.mark.parametrize(
+    ("yaml", "variables", "line"),
+    [
+        ("colour: red\n", {}, "meterport: colour: unknown setting (in the configuration file)\n"),
+        ("server: {port: -1}\n", {}, "meterport: server.port: Input should be greater than or equal to 0"),
+        ("- 1\n", {}, "must hold settings by name\n"),
+        ("a: [\n", {}, "is not YAML: "),
+        ("", {"METERPORT_COLOUR": "red"}, "meterport: METERPORT_COLOUR: no such setting\n"),
+        ("", {"METERPORT_LOG__MAX_BYTES": "lots"}, "meterport: log.max_bytes: "),
+    ],
+    ids=["unknown", "out of range", "no mapping", "no YAML", "unknown variable", "no number"],
+)
+def test_bad_settings_end_with_78_and_one_line(tmp_path: Path, yaml: str, variables: dict[str, str], line: str) -> None:
+    config = tmp_path / "meterport.yaml"
+    config.write_text(yaml)
+
+    for command in (("config", "show"), ("meters", "list")):
+        answer = meterport(*command, "--config", str(config), variables=variables)
+        assert (answer.returncode, answer.stdout) == (78, "")
+        assert line in answer.stderr
+        assert answer.stderr.count("\n") == 1
+
+
+# help
+
+
+def test_every_option_of_every_command_is_explained() -> None:
+    commands = list(walk(typer.main.get_command(composition.app), "meterport"))
+
+    assert {path for path, _ in commands} == {
+        "meterport serve", "meterport query", "meterport import", "meterport config show",
+        "meterport meters list", "meterport meters create", "meterport meters delete",
+        "meterport token create", "meterport token list", "meterport token invalidate",
+    }  # fmt: skip
+    for path, command in commands:
+        text = command.get_help(command.make_context(path, [], resilient_parsing=True))
+        assert command.help, path
+        assert path == "meterport serve" or "Example:" in text, path
+        for parameter in command.params:
+            assert parameter.help, f"{path} {parameter.name}"
+            assert parameter.name == "path" or any(option in text for option in parameter.opts), (
+                f"{path} {parameter.name}"
+            )
+
+
+def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, inner in command.commands.items():
+        yield from walk(inner, f"{path} {name}")
+
+
+def test_version_and_the_programs_name() -> None:
+    assert meterport("--version").stdout.startswith("meterport ")
+    assert meterport("query").stderr.startswith("Usage: meterport query ")
+
+
+def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.start()
+
+    assert server.terminate() == 0
+    assert "stopping reason=" + signal.SIGTERM.name in server.tail()

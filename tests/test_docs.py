@@ -1,0 +1,366 @@
+"""The documents name what there is, and nothing that is not: settings, options, metrics, routes, error codes.
+
+Owns: the reading of tables out of docs/*.md, and their comparison with the running code, both ways. A document that
+lags behind, or promises more than the code keeps, is a failing test here.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import anyio
+import orjson
+import pytest
+import typer.main
+import yaml
+from anyio.from_thread import start_blocking_portal
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Route
+
+import meterport
+from api.app import create_app
+from api.problems import from_meterport_error
+from engine import errors, metrics
+from engine.meters import MeterState, parse_definition
+from engine.settings import ENV_PREFIX, HARNESS_PREFIX, Settings, load_settings, setting_names, variable_name
+from engine.store import Store
+from tests.api.client import ApiClient
+from tests.api.conftest import KEY, MemoryLog, build
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTRACT, SETTINGS, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("contract", "settings", "operations"))
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+SOURCES = [
+    *(path for folder in ("api", "engine", "ingest", "sql", "tests") for path in sorted((ROOT / folder).rglob("*.*"))),
+    ROOT / "meterport.py",
+]
+PROMPTED = {f"{ENV_PREFIX}SERVER__PROT"}  # the misspelling docs/settings.md shows on purpose
+FILES = {"log.sqlite"}  # looks like a setting of the group `log`
+HTTP_ONLY = {
+    "internal-error": 500,
+    "not-ready": 503,
+    "method-not-allowed": 405,
+}  # answered without an error of the tree
+
+
+def rows(page: Path, *header: str) -> list[list[str]]:
+    """Return the cells of the table under a header, line by line; backticks stay."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    start = next((at for at, line in enumerate(lines) if _cells(line) == [*header]), None)
+    assert start is not None, f"{page.name} has no table {header}"
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append(_cells(line))
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+
+
+def plain(cell: str) -> str:
+    """Return a cell's text without the backticks around it."""
+    return cell.removeprefix("`").removesuffix("`")
+
+
+def mentioned(pattern: str) -> Iterator[tuple[str, str]]:
+    """Yield page and text of every match of a pattern in any page."""
+    for page in PAGES:
+        for match in re.finditer(pattern, page.read_text(encoding="utf-8")):
+            yield page.name, match[0]
+
+
+# settings
+
+
+def test_every_setting_stands_with_its_variable_and_default() -> None:
+    documented = {plain(row[0]): (plain(row[1]), row[2]) for row in _settings_table()}
+
+    assert documented == {name: (variable_name(name), _shown_default(field)) for name, field in setting_names().items()}
+    assert all(row[3] for row in _settings_table())
+
+
+def test_no_page_names_a_setting_that_does_not_exist() -> None:
+    groups = {name.split(".")[0] for name in setting_names() if "." in name}
+    named = set(mentioned(rf"(?<=`)(?:{'|'.join(groups)})\.[a-z_0-9]+(?=[`=])"))
+
+    assert [(page, name) for page, name in sorted(named) if name not in setting_names() and name not in FILES] == []
+
+
+def test_no_page_names_a_variable_that_does_not_exist() -> None:
+    known = {variable_name(name) for name in setting_names()} | {variable_name(name) for name in Settings.model_fields}
+    named = set(mentioned(rf"\b{ENV_PREFIX}[A-Z0-9_]*[A-Z0-9]"))
+
+    assert [
+        (page, name)
+        for page, name in sorted(named)
+        if name not in known | PROMPTED and not name.startswith(HARNESS_PREFIX)
+    ] == []
+
+
+def test_the_example_of_settings_is_taken(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", SETTINGS.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "meterport.yaml").write_text(example)
+
+    settings = load_settings(tmp_path / "meterport.yaml", overrides={"api_key": "a-key"})
+
+    assert settings.server.telemetry_port == yaml.safe_load(example)["server"]["telemetry_port"]
+    assert [parse_definition(body).slug for body in settings.meters] == ["tokens_total", "prompts"]
+
+
+def _settings_table() -> list[list[str]]:
+    return rows(SETTINGS, "setting", "variable", "default", "meaning")
+
+
+def _shown_default(field: FieldInfo) -> str:
+    """Return a default as the page writes it: texts as they are, the rest as JSON, nothing as none."""
+    match field.get_default(call_default_factory=True):
+        case None | "":
+            return "none"
+        case str() | Path() as text:
+            return f"`{text}`"
+        case value:
+            return f"`{orjson.dumps(value).decode()}`"
+
+
+# command line
+
+
+def test_every_command_stands_with_its_options() -> None:
+    documented = {plain(row[0]): re.findall(r"`(-[^`]+)`", row[1]) for row in rows(SETTINGS, "command", "options")}
+
+    assert {name: sorted(options) for name, options in documented.items()} == {
+        name: sorted(options)
+        for name, options in _commands("meterport", typer.main.get_command(meterport.app))
+        if options
+    }
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, list[str]]]:
+    options = [
+        text
+        for option in command.params
+        if option.param_type_name == "option" and option.name != "help"
+        for text in (*option.opts, *option.secondary_opts)
+    ]
+    yield name, options
+    for child, below in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {child}", below)
+
+
+# metrics
+
+
+def test_every_metric_stands_with_its_type_and_labels() -> None:
+    documented = {plain(row[0]): (row[1], sorted(re.findall(r"`(\w+)`", row[2]))) for row in _metrics_table()}
+
+    assert documented == {_sample_name(metric): (_kind(metric), sorted(metric._labelnames)) for metric in _metrics()}
+
+
+def test_every_metric_of_the_registry_is_one_of_the_module() -> None:
+    """What the two tests beside this one compare is all there is."""
+    assert {family.name for family in metrics.REGISTRY.collect()} == {_describe(metric)[0] for metric in _metrics()}
+
+
+def test_no_page_names_a_metric_that_does_not_exist() -> None:
+    known = {_sample_name(metric) for metric in _metrics()}
+    known |= {f"{name}_{part}" for name in known for part in ("bucket", "count", "sum")}
+
+    named = mentioned(r"\bmeterport_[a-z_]+")
+
+    assert [(page, name) for page, name in named if name not in known] == []
+
+
+def test_every_value_of_a_fixed_label_stands_with_its_metric() -> None:
+    told = {plain(row[0]): set(re.findall(r"`(\w+)`", row[3])) for row in _metrics_table()}
+
+    assert told["meterport_ingest_phase_seconds_total"] == {*get_args(metrics.Phase)}
+    assert told["meterport_meters"] == {state.value for state in MeterState}
+
+
+def _metrics_table() -> list[list[str]]:
+    return rows(OPERATIONS, "metric", "type", "labels", "tells", "alert on")
+
+
+def _metrics() -> list[MetricWrapperBase]:
+    return [value for value in vars(metrics).values() if isinstance(value, MetricWrapperBase)]
+
+
+def _describe(metric: MetricWrapperBase) -> tuple[str, str]:
+    (described,) = metric.describe()
+    return described.name, described.type
+
+
+def _kind(metric: MetricWrapperBase) -> str:
+    return _describe(metric)[1]
+
+
+def _sample_name(metric: MetricWrapperBase) -> str:
+    name, kind = _describe(metric)
+    return f"{name}_total" if kind == "counter" else name
+
+
+# log messages
+
+
+def test_every_log_message_stands_with_its_level() -> None:
+    documented = {(plain(row[0]), row[1]) for row in rows(OPERATIONS, "message", "level", "means")}
+    levels = {"exception": "error"}
+    logged = {
+        (name, levels.get(level, level))
+        for path in SOURCES
+        if path.suffix == ".py" and path.parent.name != "tests"
+        for level, name in re.findall(r'\b_log\.(\w+)\(\s*"([a-z_]+)', path.read_text(encoding="utf-8"))
+    }
+
+    assert documented == logged
+
+
+# routes
+
+
+@pytest.fixture
+def app(store: Store, settings: Settings) -> Starlette:
+    """The application with an API key, over an empty store."""
+    keyed = settings.model_copy(update={"api_key": SecretStr(KEY)})
+    return create_app(build(store, keyed, MemoryLog(store, keyed)))
+
+
+def test_every_route_stands_in_the_table(app: Starlette) -> None:
+    documented = [(row[0], plain(row[1])) for row in _route_table()]
+
+    assert sorted(documented) == sorted(
+        (method, _path(route)) for route in _routes(app) for method in route.methods or () if method != "HEAD"
+    )
+
+
+def test_every_route_is_guarded_and_answers_as_the_table_says(app: Starlette) -> None:
+    """Nothing exists in the store and no body is sent, so each answers 200 or refuses in one of its ways."""
+    with start_blocking_portal() as portal:
+        clients = {guard: ApiClient(portal, app, headers) for guard, headers in _CREDENTIALS.items()}
+        for method, path, guard, answers, _ in _route_table():
+            url = re.sub(r"{\w+}", "nope", plain(path))
+            found = {name: client.request(method, url).status_code for name, client in clients.items()}
+
+            assert (found["nobody"] == 401) is (guard != "open"), (method, path)
+            assert (found["key"] == 401) is (guard == "token"), (method, path)
+            if guard != "token":
+                assert str(found["key"]) in answers.split(", "), (method, path, found)
+
+
+def test_no_page_names_a_route_that_does_not_exist(app: Starlette) -> None:
+    named = set(
+        mentioned(r"(?<![\w.}])/(?:api/v\d[\w/{}.-]*|livez|readyz|metrics|version|openapi\.json)\b[^\s`?\"\\]*")
+    )
+    routes = _routes(app)
+
+    unknown = [
+        (page, path)
+        for page, path in sorted(named)
+        if not any(route.path_regex.match(path) or _path(route) == path for route in routes)
+    ]
+
+    assert unknown == []
+
+
+_CREDENTIALS: dict[str, dict[str, str]] = {"nobody": {}, "key": {"Authorization": f"Bearer {KEY}"}}
+
+
+def _route_table() -> list[list[str]]:
+    return rows(CONTRACT, "method", "path", "guard", "answers", "what it does")
+
+
+def _routes(app: Starlette) -> list[Route]:
+    return [route for route in app.routes if isinstance(route, Route)]
+
+
+def _path(route: Route) -> str:
+    """Return a route's path without the kinds of its parameters: {subject:path} is {subject} to a reader."""
+    return re.sub(r":\w+}", "}", route.path)
+
+
+# errors
+
+
+def test_every_error_code_stands_with_its_status_or_as_an_exit() -> None:
+    answered = {plain(row[0]): int(row[1]) for row in rows(CONTRACT, "code", "status", "detail begins", "what to do")}
+    exits = {plain(row[1]): int(row[0]) for row in rows(OPERATIONS, "status", "code", "means", "do") if row[1] != "–"}
+    leaves = list(_leaves(errors.MeterportError))
+
+    assert answered == HTTP_ONLY | {leaf.code: _status(leaf) for leaf in leaves if not issubclass(leaf, errors.Fatal)}
+    assert exits == {
+        leaf.code: meterport.EX_CONFIG if leaf is errors.ConfigurationError else meterport.EX_SOFTWARE
+        for leaf in leaves
+        if issubclass(leaf, errors.Fatal)
+    }
+
+
+def _leaves(error: type[errors.MeterportError]) -> Iterator[type[errors.MeterportError]]:
+    """Yield the leaves of the tree as engine/errors.py draws it; classes of other modules keep their code."""
+    below = [child for child in error.__subclasses__() if child.__module__ == errors.__name__]
+    if not below:
+        yield error
+    for child in below:
+        yield from _leaves(child)
+
+
+def _status(error: type[errors.MeterportError]) -> int:
+    request = Request({"type": "http", "headers": [], "state": {"request_id": "1"}})
+    return anyio.run(from_meterport_error, request, error("wrong")).status_code
+
+
+def test_codes_the_api_gives_by_itself_are_given_by_it() -> None:
+    written = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "api").glob("*.py")))
+
+    assert '"internal-error"' in written
+    assert '"not-ready"' in written
+
+
+# references between code and pages
+
+
+@pytest.mark.parametrize(
+    ("pattern", "section"),
+    [
+        (r"\bD\.(\d+)\b", lambda number: f"| D.{number} |"),
+        (r"\b[Cc]ontract(?:\.md)?,? (\d(?:\.\d)?)\b", lambda number: f" {number}{'' if '.' in number else '.'} "),
+        (r"contract\.md,?(?: [D.\d]+,?| and)* \"([A-Z][a-z A-Z]+)\"", lambda name: f" {name}\n"),
+    ],
+    ids=["decisions", "sections by number", "sections by name"],
+)
+def test_sections_that_code_and_tests_name_exist(pattern: str, section: Callable[[str], str]) -> None:
+    contract = CONTRACT.read_text(encoding="utf-8")
+    named = {
+        (str(path.relative_to(ROOT)), name)
+        for path in SOURCES
+        if path.suffix in {".py", ".sql"} and path != Path(__file__)
+        for name in re.findall(pattern, path.read_text(encoding="utf-8"))
+    }
+    headings = "".join(f"{line}\n" for line in contract.splitlines() if line.startswith(("#", "| D.")))
+
+    assert named
+    assert [(path, name) for path, name in sorted(named) if section(name) not in headings] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    broken = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]*#?[^):]*)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            other = page.parent / path if path else page
+            if not other.is_file() or (anchor and anchor not in _anchors(other)):
+                broken.append((page.name, target))
+
+    assert broken == []
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
