@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +64,7 @@ class Service:
         self.tokens = PortalTokens(self.store, load_token_keys(settings), settings.portal)
         self.subjects = Subjects(self.store)
         self.workers = Workers(on_failure=self._failed)
+        self.stopping = False
         self.when_failed: Callable[[], None] = lambda: None
         self._consumer = Consumer(self.log, self.store, settings.ingest, self.workers.stop, self.registry.earliest_ms)
         self._filler = Filler(self.store, self.registry, self.log.settled_before)
@@ -100,7 +102,7 @@ class Service:
         """Say why the process should get no traffic; None if it should."""
         if self.workers.failure:
             return str(self.workers.failure)
-        return "stopping" if self.workers.stop.is_set() else None
+        return "stopping" if self.stopping or self.workers.stop.is_set() else None
 
     def _services(self) -> Services:
         return Services(
@@ -285,21 +287,32 @@ def _serve(service: Service) -> None:
                 server_settings.telemetry_host,
                 server_settings.telemetry_port,
                 service.settings,
-            )
+            ),
+            purpose="telemetry",
         )
         threading.Thread(target=telemetry.run, name="telemetry", daemon=True).start()
     if service.settings.api_key_digest is None:
         _log.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
+
+    def end(number: int, _: object) -> None:
+        service.stopping = True  # the telemetry port says so while requests are finished
+        server.end(signal.Signals(number).name)
+
     for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, lambda number, _: server.end(signal.Signals(number).name))
+        signal.signal(ending, end)
     server.run()
 
 
 class _Server(uvicorn.Server):
     """A server that says where it listens and ends when told, by a signal's handler or another thread.
 
+    `purpose` is said with it.
     uvicorn's own handlers raise the signal again once it has stopped; ours leave the end to `serve`, which drains.
     """
+
+    def __init__(self, config: uvicorn.Config, purpose: str = "api") -> None:
+        super().__init__(config)
+        self._purpose = purpose
 
     def end(self, reason: str = "failure") -> None:
         _log.info("stopping reason=%s", reason)
@@ -312,7 +325,7 @@ class _Server(uvicorn.Server):
     def _log_started_message(self, listeners: Any) -> None:
         for listener in listeners:
             host, port = listener.getsockname()[:2]
-            _log.info("listening url=http://%s:%d", host, port)
+            _log.info("listening url=http://%s:%d for=%s", host, port, self._purpose)
 
 
 def _uvicorn_config(application: Starlette, host: str, port: int, settings: Settings) -> uvicorn.Config:
@@ -331,7 +344,7 @@ def _uvicorn_config(application: Starlette, host: str, port: int, settings: Sett
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         entry = {
-            "time": self.formatTime(record),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

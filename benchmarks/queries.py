@@ -12,12 +12,15 @@ from engine.usage import UsageQuery, ask_json, check_query
 from engine.windows import WindowSize
 
 TRIES = 15
-MONTH = {"from_": parse_instant("2025-12-01T00:00:00-05:00"), "to": parse_instant("2025-12-30T00:00:00-05:00")}
+MONTH = UsageQuery(
+    from_=parse_instant("2025-12-01T00:00:00-05:00"),
+    to=parse_instant("2025-12-30T00:00:00-05:00"),
+    window_size=WindowSize.DAY,
+    zone="America/New_York",
+)
 QUESTIONS = {
-    "a month of days in New York": UsageQuery(**MONTH, window_size=WindowSize.DAY, zone="America/New_York"),
-    "the same by model": UsageQuery(
-        **MONTH, window_size=WindowSize.DAY, zone="America/New_York", group_by=("model",)
-    ),
+    "a month of days in New York": MONTH,
+    "the same by model": dataclasses.replace(MONTH, group_by=("model",)),
     "a total at odd bounds": UsageQuery(
         from_=parse_instant("2025-12-03T04:05:06.789Z"), to=parse_instant("2025-12-27T18:17:16.151Z")
     ),

@@ -37,9 +37,10 @@ def values(count: int, subjects: int = 100) -> list[bytes]:
     for at in range(count):
         seconds, ms = divmod(START_MS + at * step, 1000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{ms:03d}Z"
+        data = f'{{"tokens":{at % 997},"ms":{at % 1009}.25,"model":"m{at % 5}","kind":"k{at % 2}"}}'
         made.append(
             f'{{"specversion":"1.0","id":"{at}","source":"bench","type":"prompt","subject":"customer-{at % subjects}",'
-            f'"time":"{stamp}","data":{{"tokens":{at % 997},"ms":{at % 1009}.25,"model":"m{at % 5}","kind":"k{at % 2}"}}}}'.encode()
+            f'"time":"{stamp}","data":{data}}}'.encode()
         )
     return made
 

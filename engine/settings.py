@@ -5,25 +5,28 @@ separates group and setting: METERPORT_SERVER__PORT. An unknown setting or METER
 """
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
-    SecretsSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
 
 from engine.errors import ConfigurationError
+from engine.instants import parse_instant
 
 ENV_PREFIX = "METERPORT_"
 HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
+SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
 
 class _Group(BaseModel):
@@ -87,6 +90,17 @@ class IngestSettings(_Group):
     earliest_time: str = Field(default="1970-01-01T00:00:00Z", description="Events before it are refused.")
     future_seconds: int = Field(default=86_400, ge=0, description="Events later than now plus this are refused.")
 
+    @field_validator("earliest_time")
+    @classmethod
+    def _instant(cls, text: str) -> str:
+        try:
+            earliest = parse_instant(text)
+        except ValueError:
+            earliest = None
+        if earliest is None or earliest.nanos < 0:
+            raise ValueError("must be an RFC 3339 timestamp with an offset, from 1970 on")
+        return earliest.text
+
 
 class PortalSettings(_Group):
     """Portal tokens."""
@@ -96,7 +110,9 @@ class PortalSettings(_Group):
         description="Signing keys: the first signs, all verify. None: one is made and kept in the data directory.",
     )
     token_seconds: int = Field(default=86_400, ge=1, description="Life of a token that names no expiry.")
-    max_token_seconds: int = Field(default=365 * 86_400, ge=1, le=3650 * 86_400, description="Life of any token at most.")
+    max_token_seconds: int = Field(
+        default=365 * 86_400, ge=1, le=3650 * 86_400, description="Life of any token at most."
+    )
 
     @field_validator("token_keys")
     @classmethod
@@ -149,6 +165,13 @@ class Settings(BaseSettings):
         default_factory=list, description="Meters created at start; one that exists must be equal."
     )
 
+    @field_validator("api_key")
+    @classmethod
+    def _not_empty(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not key.get_secret_value():
+            raise ValueError("must not be empty")
+        return key
+
     @property
     def api_key_digest(self) -> bytes | None:
         """SHA-256 of the management key, or None when there is none."""
@@ -157,15 +180,16 @@ class Settings(BaseSettings):
         return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
 
 
-def load_settings(
-    config: Path | None = None, secrets_dir: Path | None = None, overrides: Mapping[str, Any] | None = None
-) -> Settings:
+def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
     """Build the settings of this process.
 
     Args: overrides: from flags, nested as in YAML; they win over everything.
     Raises: ConfigurationError: one line that names the setting.
     """
-    _refuse_unknown_variables()
+    secrets_dir = _secrets_dir()
+    _refuse_unknown(os.environ, "no such setting")
+    if secrets_dir:
+        _refuse_unknown([entry.name for entry in secrets_dir.iterdir()], f"no such setting (in {secrets_dir})")
     yaml_values = _read_yaml(config) if config else {}
 
     class Sources(Settings):
@@ -176,11 +200,11 @@ def load_settings(
             init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             sources = [init_settings, env_settings]
             if secrets_dir:
-                sources.append(SecretsSettingsSource(settings_cls, secrets_dir=secrets_dir))
+                sources.append(NestedSecretsSettingsSource(file_secret_settings, secrets_dir=secrets_dir))
             if config:
                 sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=config))
             return tuple(sources)
@@ -190,7 +214,7 @@ def load_settings(
     except ValidationError as error:
         raise ConfigurationError(_first_line(error, yaml_values)) from None
     except ValueError as error:  # pydantic-settings: a variable that is not the JSON it should be
-        raise ConfigurationError(str(error).splitlines()[0]) from None
+        raise ConfigurationError(_not_json(error)) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
     _check_together(settings)
     return settings
@@ -214,6 +238,18 @@ def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
     message = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
     source = " (in the configuration file)" if first["loc"] and first["loc"][0] in yaml_values else ""
     return f"{name}: {message}{source}"
+
+
+def _not_json(error: ValueError) -> str:
+    """Name the variable: the library names the group it belongs to."""
+    for name, field in setting_names().items():
+        text = os.environ.get(variable_name(name))
+        if text is not None and get_origin(field.annotation) is list:
+            try:
+                json.loads(text)
+            except ValueError:
+                return f'{variable_name(name)}: must be a JSON list, as ["a", "b"]'
+    return str(error).splitlines()[0]
 
 
 def _check_together(settings: Settings) -> None:
@@ -247,10 +283,19 @@ def variable_name(setting: str) -> str:
     return ENV_PREFIX + setting.upper().replace(".", "__")
 
 
-def _refuse_unknown_variables() -> None:
+def _secrets_dir() -> Path | None:
+    named = os.environ.get(SECRETS_VARIABLE)
+    if named is None:
+        return None
+    if not Path(named).is_dir():
+        raise ConfigurationError(f"{SECRETS_VARIABLE}: {named} is not a directory")
+    return Path(named)
+
+
+def _refuse_unknown(variables: Iterable[str], problem: str) -> None:
     groups = {variable_name(name.split(".")[0]) for name in setting_names()}
-    known = {variable_name(name) for name in setting_names()} | groups
-    for variable in sorted(os.environ):
+    known = {variable_name(name) for name in setting_names()} | groups | {SECRETS_VARIABLE}
+    for variable in sorted(variables):
         name = variable.upper()
         if name.startswith(ENV_PREFIX) and not name.startswith(HARNESS_PREFIX) and name not in known:
-            raise ConfigurationError(f"{variable}: no such setting")
+            raise ConfigurationError(f"{variable}: {problem}")

@@ -48,7 +48,7 @@ _IDLE_SECONDS = 0.5  # how long one read waits for a record, and so how soon the
 _LONGEST_PAUSE_SECONDS = 5
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the process was asked to stop while an insert was being retried
+class Stopped(Exception):
     """Raised out of a retry when the process is asked to stop; the batch stays planned."""
 
 

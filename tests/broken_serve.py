@@ -4,6 +4,7 @@ First argument: token (every insert gets a fresh one), plan (plans are not kept)
 answered 204 before it is in the log).
 """
 
+import sqlite3
 import sys
 import uuid
 from collections.abc import Sequence
@@ -21,9 +22,12 @@ def without_token() -> None:
 def without_plan() -> None:
     plan = SqliteLog.plan
 
+    def forget(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM plans")
+
     def forgetful(self: SqliteLog, ranges: tuple[Range, ...], stored_ms: int) -> Plan:
         planned = plan(self, ranges, stored_ms)
-        self._submit(lambda db: db.execute("DELETE FROM plans") and None).result()
+        self._submit(forget).result()
         return planned
 
     SqliteLog.plan = forgetful  # type: ignore[method-assign]

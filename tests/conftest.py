@@ -9,6 +9,7 @@ from pathlib import Path
 
 import clickhouse_connect
 import pytest
+
 from engine.migrations import migrate
 from engine.settings import Settings, StoreSettings, load_settings
 from engine.store import Store, open_store

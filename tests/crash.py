@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from engine.faults import POINTS
 
+from engine.faults import POINTS
 from tests import oracle
 from tests.server import SERVE, Server
 from tests.translation import cloudevent, definition_body, rows
@@ -69,7 +69,7 @@ class Producer:
                     time.sleep(self.pause_seconds)
                     if self.stop.is_set() and at // 5 >= len(METERS):
                         return
-        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+        except BaseException as error:
             self.error = error
 
     def _send(self, client: httpx.Client, path: str, kind: str, body: bytes, wanted: set[int]) -> None:
@@ -146,9 +146,9 @@ def check(url: str, accepted: list[oracle.Event]) -> None:
         _wait_until_all_is_stored(client)
         for meter in METERS:
             for query in _questions(meter):
-                parameters: list[tuple[str, str]] = [("groupBy", key) for key in query.group_by]
+                parameters: dict[str, str | list[str]] = {"groupBy": list(query.group_by)}
                 if query.window_size:
-                    parameters += [("windowSize", query.window_size), ("windowTimeZone", query.zone)]
+                    parameters |= {"windowSize": query.window_size, "windowTimeZone": query.zone}
                 answer = client.get(f"/api/v1/meters/{meter.slug}/query", params=parameters)
                 assert answer.status_code == 200, answer.text
                 assert "raw" not in answer.headers["x-meterport-grains"]

@@ -41,7 +41,7 @@ class Server:
             )
         deadline = time.monotonic() + START_SECONDS
         while self.running and time.monotonic() < deadline:
-            found = re.search(rb"listening url=(\S+)", self.log.read_bytes()[start:])
+            found = re.search(rb"listening url=(\S+) for=api", self.log.read_bytes()[start:])
             if found:
                 self.url = found[1].decode()
                 return

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine.faults import POINTS
 
+from engine.faults import POINTS
 from tests import crash
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"

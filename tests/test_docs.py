@@ -27,7 +27,15 @@ from api.app import create_app
 from api.problems import from_meterport_error
 from engine import errors, metrics
 from engine.meters import MeterState, parse_definition
-from engine.settings import ENV_PREFIX, HARNESS_PREFIX, Settings, load_settings, setting_names, variable_name
+from engine.settings import (
+    ENV_PREFIX,
+    HARNESS_PREFIX,
+    SECRETS_VARIABLE,
+    Settings,
+    load_settings,
+    setting_names,
+    variable_name,
+)
 from engine.store import Store
 from tests.api.client import ApiClient
 from tests.api.conftest import KEY, MemoryLog, build
@@ -96,6 +104,7 @@ def test_no_page_names_a_setting_that_does_not_exist() -> None:
 
 def test_no_page_names_a_variable_that_does_not_exist() -> None:
     known = {variable_name(name) for name in setting_names()} | {variable_name(name) for name in Settings.model_fields}
+    known.add(SECRETS_VARIABLE)
     named = set(mentioned(rf"\b{ENV_PREFIX}[A-Z0-9_]*[A-Z0-9]"))
 
     assert [

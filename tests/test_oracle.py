@@ -510,7 +510,9 @@ def test_windows_tile_time(data: st.DataObject, size: str) -> None:
 @pytest.mark.long
 @QUICK
 @given(case=strategies.cases(), size=SIZES, aggregation=st.sampled_from(["SUM", "COUNT"]))
-def test_a_total_is_the_sum_of_its_windows(case: tuple[list[Event], Meter, list[Query]], size: str, aggregation: str) -> None:
+def test_a_total_is_the_sum_of_its_windows(
+    case: tuple[list[Event], Meter, list[Query]], size: str, aggregation: str
+) -> None:
     log, some, (query, *_) = case
     counted = replace(some, aggregation=aggregation, value_property="$.v")
 

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
 from engine.meters import Meter, MeterState
 from engine.rollups import GRAINS, create_rollup, drop_rollup
 from engine.settings import IngestSettings
 from engine.store import Store
 from engine.usage import ask_json, check_query
-from hypothesis import HealthCheck, Phase, given, settings
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
-
 from tests import oracle, strategies
 from tests.translation import cloudevent, definition, rows, usage_query
 

@@ -8,7 +8,6 @@ from engine.instants import parse_instant
 from engine.meters import MeterDefinition, parse_definition
 from engine.usage import UsageQuery
 from engine.windows import WindowSize
-
 from tests import oracle
 
 

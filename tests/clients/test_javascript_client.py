@@ -25,7 +25,12 @@ def seen(server: Server) -> dict[str, Any]:
         pytest.skip("no npm on this machine")
     subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True, capture_output=True, timeout=120)
     walk = subprocess.run(
-        ["node", "portal.mjs", str(server.url), API_KEY], cwd=HERE, capture_output=True, text=True, timeout=60
+        ["node", "portal.mjs", str(server.url), API_KEY],
+        cwd=HERE,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
     )
     assert walk.returncode == 0, walk.stderr
     result: dict[str, Any] = json.loads(walk.stdout)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from engine.settings import load_settings
 from engine.store import Store, open_store
 

@@ -5,20 +5,21 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from engine.cloudevents import TimeSpan, decode_event, split_batch
 from engine.errors import InvalidEvent
 from engine.events import Event, event_block
 from engine.settings import IngestSettings
 from engine.store import Store
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 ARRIVED = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SPAN = TimeSpan.of(IngestSettings())
 DAY_MS = 86_400_000
 
 
-def envelope(data: bytes = b"", **attributes: object) -> bytes:
+def envelope(data: bytes = b"", /, **attributes: object) -> bytes:
     """Return an event; an attribute that is None is left out, `data` is put in as it is."""
     values: dict[str, object] = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "subject": "u"}
     kept = {name: value for name, value in (values | attributes).items() if value is not None}
@@ -97,7 +98,9 @@ def test_a_control_character_is_refused(name: str, character: str) -> None:
     assert refusal(envelope(**{name: f"a{character}b"})) == (f"{name} holds a control character", name)
 
 
-@pytest.mark.parametrize("text", [" ", "a b", "\xa0", "\u2028", "\ufeff", "\u200b", "'", '"', "\\", "%s", "客户", "😀"], ids=ascii)
+@pytest.mark.parametrize(
+    "text", [" ", "a b", "\xa0", "\u2028", "\ufeff", "\u200b", "'", '"', "\\", "%s", "客户", "😀"], ids=ascii
+)
 def test_any_other_character_is_kept(text: str) -> None:
     assert decoded(envelope(subject=text)).subject == text
 
@@ -164,14 +167,26 @@ def test_extensions_and_what_describes_data_are_kept_beside_the_event() -> None:
 
 
 EXTENSIONS: dict[str, tuple[bytes, str, str]] = {
-    "an upper-case name": (b'"traceParent":1', "attribute name 'traceParent' must be lower-case letters and digits", "traceParent"),
-    "binary data": (b'"data_base64":"eyJ2IjoxfQ=="', "attribute name 'data_base64' must be lower-case letters and digits", "data_base64"),
+    "an upper-case name": (
+        b'"traceParent":1',
+        "attribute name 'traceParent' must be lower-case letters and digits",
+        "traceParent",
+    ),
+    "binary data": (
+        b'"data_base64":"eyJ2IjoxfQ=="',
+        "attribute name 'data_base64' must be lower-case letters and digits",
+        "data_base64",
+    ),
     "an empty name": (b'"":1', "attribute name '' must be lower-case letters and digits", ""),
-    "a name with a newline behind it": (b'"a\\n":1', "attribute name 'a\\n' must be lower-case letters and digits", "a\n"),
+    "a name with a newline behind it": (
+        b'"a\\n":1',
+        "attribute name 'a\\n' must be lower-case letters and digits",
+        "a\n",
+    ),
     "an object": (b'"ext":{"a":1}', "ext must be a string, a number, a boolean or null", "ext"),
     "an array": (b'"ext":[]', "ext must be a string, a number, a boolean or null", "ext"),
     "too long": (b'"ext":"' + b"x" * 2047 + b'"', "ext is longer than 2048 bytes", "ext"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("member", "message", "field"), EXTENSIONS.values(), ids=EXTENSIONS)
@@ -403,7 +418,19 @@ def test_an_empty_batch_holds_nothing() -> None:
     assert split_batch(b"[]") == []
 
 
-NO_BATCHES = [b"", b"{}", b"null", b'"[]"', b"[", b"[1,]", b"[1] 2", b"\xef\xbb\xbf[]", b"[" * 100_000, b'["\xff', b"\xff"]
+NO_BATCHES = [
+    b"",
+    b"{}",
+    b"null",
+    b'"[]"',
+    b"[",
+    b"[1,]",
+    b"[1] 2",
+    b"\xef\xbb\xbf[]",
+    b"[" * 100_000,
+    b'["\xff',
+    b"\xff",
+]
 
 
 @pytest.mark.parametrize("body", NO_BATCHES, ids=lambda body: repr(body[:8]))
@@ -415,9 +442,28 @@ def test_what_is_no_json_array_is_no_batch(body: bytes) -> None:
 # --- any bytes --------------------------------------------------------------------------------------------------------
 
 _TOKENS = st.sampled_from(
-    [b"{", b"}", b"[", b"]", b":", b",", b'"', b"\\", b" ", b"\n", b"null", b"true", b"1", b"-0", b"1e400", b"NaN"]
-    + [b'"id"', b'"source"', b'"type"', b'"subject"', b'"time"', b'"data"', b'"specversion"', b'"1.0"', b'"ext"']
-    + [b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xc3", b"\\u", b"\\ud800", b'"\\udc00"', b"\0", b"\x7f", b"{}", b"[]"]
+    [
+        *(
+            b"{",
+            b"}",
+            b"[",
+            b"]",
+            b":",
+            b",",
+            b'"',
+            b"\\",
+            b" ",
+            b"\n",
+            b"null",
+            b"true",
+            b"1",
+            b"-0",
+            b"1e400",
+            b"NaN",
+        ),
+        *(b'"id"', b'"source"', b'"type"', b'"subject"', b'"time"', b'"data"', b'"specversion"', b'"1.0"', b'"ext"'),
+        *(b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\xc3", b"\\u", b"\\ud800", b'"\\udc00"', b"\0", b"\x7f", b"{}"),
+    ]
 )
 _BROKEN = st.builds(
     lambda value, at, width, junk: value[: at % len(value)] + junk + value[at % len(value) + width :],
@@ -444,22 +490,28 @@ def test_any_bytes_are_an_event_or_an_invalid_one(value: bytes) -> None:
 
 _TEXTS = st.text(max_size=6).map(lambda text: json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 _SCALARS = st.one_of(
-    st.sampled_from([b"0", b"-0", b"-0.0", b"1e400", b"-1e309", b"1e308", b"1e-400", b"1e+05", b"01", b"1.", b".5", b"--1"])
+    st.sampled_from(
+        [b"0", b"-0", b"-0.0", b"1e400", b"-1e309", b"1e308", b"1e-400", b"1e+05", b"01", b"1.", b".5", b"--1"]
+    )
     | st.sampled_from([b"null", b"nul", b"true", b"NaN", b"Infinity", b'"\\u0000"', b'"\\ud83d\\ude00"', b'"\\ud83d"'])
-    | st.sampled_from([b'"\\udc00"', b'"\\x"', b'"\x01"', b'"\x7f"', b'"\xff"', b'"\xf4\x90\x80\x80"', b"", b"'a'", b"\xc2\xa01"]),
+    | st.sampled_from(
+        [b'"\\udc00"', b'"\\x"', b'"\x01"', b'"\x7f"', b'"\xff"', b'"\xf4\x90\x80\x80"', b"", b"'a'", b"\xc2\xa01"]
+    ),
     st.integers(0, 420).map(lambda digits: b"9" * digits + b"1"),
     st.integers(0, 420).map(lambda digits: b"0." + b"0" * digits + b"1"),
     st.integers(0, 340).map(lambda digits: b"9" * digits + b".5e-300"),
     st.floats().map(lambda number: json.dumps(number).encode()),
     _TEXTS,
-)  # fmt: skip
+)
 _VALUES = st.recursive(
     _SCALARS,
-    lambda inner: st.lists(inner, max_size=3).map(lambda items: b"[" + b",".join(items) + b"]")
-    | st.lists(st.tuples(_TEXTS, inner), max_size=3).map(
-        lambda pairs: b"{" + b" , ".join(key + b":" + value for key, value in pairs) + b"}"
-    )
-    | st.tuples(st.integers(1, 520), inner).map(lambda deep: b"[" * deep[0] + deep[1] + b"]" * deep[0]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: b"[" + b",".join(items) + b"]")
+        | st.lists(st.tuples(_TEXTS, inner), max_size=3).map(
+            lambda pairs: b"{" + b" , ".join(key + b":" + value for key, value in pairs) + b"}"
+        )
+        | st.tuples(st.integers(1, 520), inner).map(lambda deep: b"[" * deep[0] + deep[1] + b"]" * deep[0])
+    ),
     max_leaves=6,
 )
 _SPACE = st.sampled_from([b"", b" ", b"\t", b"\r\n", b"\x0b", b"\x0c", b"\xc2\xa0", b"\xef\xbb\xbf", b"\0"])

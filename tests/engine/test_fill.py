@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from engine.clock import milliseconds, utc_now
 from engine.errors import StoreError
 from engine.fill import Filler
@@ -24,7 +25,6 @@ from engine.usage import ask_json, check_query
 from ingest.consumer import Consumer
 from ingest.log import Plan, Range
 from ingest.sqlite_log import SqliteLog
-
 from tests import oracle
 from tests.translation import cloudevent, definition, rows, usage_query
 

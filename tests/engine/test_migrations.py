@@ -1,11 +1,14 @@
 """The schema: migrations that can be run again, and the tables they make, as a golden dump."""
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
+
 from engine import sql
 from engine.errors import StoreMisconfigured
 from engine.migrations import _names, _record, _render, migrate
@@ -13,7 +16,9 @@ from engine.settings import Settings
 from engine.store import Store, open_store
 
 GOLDEN = Path(__file__).parents[1] / "schema.sql"
-HEADER = "-- The schema as all migrations leave it. Made by METERPORT_TEST_RENEW=1 pytest tests/engine/test_migrations.py\n"
+HEADER = (
+    "-- The schema as all migrations leave it. Made by METERPORT_TEST_RENEW=1 pytest tests/engine/test_migrations.py\n"
+)
 ALL = [
     *("0001_events", "0002_event_keys", "0003_event_keys_view", "0004_dead_letters", "0005_meters"),
     *("0006_portal_tokens", "0007_subjects"),
@@ -111,7 +116,4 @@ def test_the_schema_is_the_one_written_down(empty: Store, settings: Settings) ->
 
 
 def _digest(name: str) -> str:
-    import hashlib
-    from importlib import resources
-
     return hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
-from engine import sql
-from engine.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import sql
+from engine.store import Store
 from tests import oracle
 
 NINES = "9" * 38 + "." + "9" * 19

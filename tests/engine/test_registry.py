@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+
 from engine.clock import milliseconds, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound
 from engine.events import Event, event_block, event_key
@@ -15,7 +16,6 @@ from engine.registry import LEAD, MeterRegistry
 from engine.rollups import create_rollup
 from engine.store import Store
 from engine.usage import UsageQuery, ask_json, check_query
-
 from tests.translation import rows
 
 NOON = utc_now().replace(minute=0, second=0, microsecond=0)  # the store forgets stamps that are weeks past
@@ -176,7 +176,7 @@ def test_views_are_too_late_as_well_for_a_stamp_ahead_of_the_clock(
     assert answer(store, registry.find("tokens")) == {(): Decimal(5)}
 
 
-def test_views_that_are_always_late_stand_in_the_end(store: Store, clock: SetClock) -> None:
+def test_views_that_are_always_late_stand_in_the_end(store: Store) -> None:
     """A store on which creating six tables takes longer than the lead."""
 
     class Slow(SetClock):
@@ -399,9 +399,7 @@ def test_no_batch_is_stamped_before_a_meter_whose_fill_has_begun(registry: Meter
     assert registry.earliest_ms() == 0
 
 
-def test_how_far_a_fill_came_is_not_recorded_for_a_meter_that_changed_or_went(
-    store: Store, registry: MeterRegistry
-) -> None:
+def test_how_far_a_fill_came_is_not_recorded_for_a_meter_that_changed_or_went(registry: MeterRegistry) -> None:
     before = registry.create(parse_definition(SUM))
     changed = registry.update("tokens", parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
 

@@ -5,10 +5,11 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from engine import sql
-from engine.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from engine import sql
+from engine.store import Store
 
 ROOT = Path(str(resources.files("sql")))
 FILES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.sql"))
@@ -79,7 +80,10 @@ def test_any_text_comes_back_from_the_engine_as_it_went_in(bare_store: Store, te
 
 
 def test_a_settings_list_quotes_texts_and_leaves_numbers() -> None:
-    assert sql.settings({"max_threads": 2, "mode": "it's", "token": "a"}) == r"max_threads = 2, mode = 'it\'s', token = 'a'"
+    assert (
+        sql.settings({"max_threads": 2, "mode": "it's", "token": "a"})
+        == r"max_threads = 2, mode = 'it\'s', token = 'a'"
+    )
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -4,18 +4,29 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 from zoneinfo import _zoneinfo  # type: ignore[attr-defined] # the pure-Python one, which shows its transitions
 
 import pytest
-from engine.errors import InvalidRequest
-from engine.store import Store
-from engine.timeline import Timeline
-from engine.windows import BEGINNING, DAY_SECONDS, END, WindowSize, _zone_names, boundaries, finest_step
-from engine.windows import hour_phases, offsets, zone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.errors import InvalidRequest
+from engine.store import Store
+from engine.timeline import Timeline
+from engine.windows import (
+    BEGINNING,
+    DAY_SECONDS,
+    END,
+    WindowSize,
+    _zone_names,
+    boundaries,
+    finest_step,
+    hour_phases,
+    offsets,
+    zone,
+)
 from tests import oracle
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
@@ -42,7 +53,12 @@ def asked(size: WindowSize, name: str, first: str, last: str) -> list[str]:
 # --- days and months --------------------------------------------------------------------------------------------------
 
 DAYS = {
-    "one UTC day": ("UTC", "2025-01-01T00:00:00Z", "2025-01-01T23:59:59Z", ["2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"]),
+    "one UTC day": (
+        "UTC",
+        "2025-01-01T00:00:00Z",
+        "2025-01-01T23:59:59Z",
+        ["2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"],
+    ),
     "the bound itself opens the next day": (
         *("UTC", "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"),
         ["2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z", "2025-01-03T00:00:00Z"],
@@ -95,7 +111,12 @@ DAYS = {
         *("Africa/Monrovia", "1972-01-05T12:00:00Z", "1972-01-07T12:00:00Z"),
         ["1972-01-05T00:44:30Z", "1972-01-06T00:44:30Z", "1972-01-07T00:44:30Z", "1972-01-08T00:00:00Z"],
     ),
-    "the first instant": ("UTC", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", ["1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z"]),
+    "the first instant": (
+        "UTC",
+        "1970-01-01T00:00:00Z",
+        "1970-01-01T00:00:00Z",
+        ["1970-01-01T00:00:00Z", "1970-01-02T00:00:00Z"],
+    ),
     "the first instant in New York": (
         *("America/New_York", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
         ["1969-12-31T05:00:00Z", "1970-01-01T05:00:00Z"],
@@ -104,7 +125,12 @@ DAYS = {
         *("Europe/London", "1970-01-01T00:00:00Z", "1970-01-01T23:00:00Z"),
         ["1969-12-31T23:00:00Z", "1970-01-01T23:00:00Z", "1970-01-02T23:00:00Z"],
     ),
-    "the last second": ("UTC", "2099-12-31T23:59:59Z", "2099-12-31T23:59:59Z", ["2099-12-31T00:00:00Z", "2100-01-01T00:00:00Z"]),
+    "the last second": (
+        "UTC",
+        "2099-12-31T23:59:59Z",
+        "2099-12-31T23:59:59Z",
+        ["2099-12-31T00:00:00Z", "2100-01-01T00:00:00Z"],
+    ),
     "the last second in Auckland is in the next century": (
         *("Pacific/Auckland", "2099-12-31T23:59:59Z", "2099-12-31T23:59:59Z"),
         ["2099-12-31T11:00:00Z", "2100-01-01T11:00:00Z"],
@@ -113,7 +139,7 @@ DAYS = {
         *("America/New_York", "2099-03-08T12:00:00Z", "2099-03-08T12:00:00Z"),
         ["2099-03-08T05:00:00Z", "2099-03-09T04:00:00Z"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "first", "last", "expected"), DAYS.values(), ids=DAYS)
@@ -124,13 +150,24 @@ def test_days(name: str, first: str, last: str, expected: list[str]) -> None:
 MONTHS = {
     "Budapest over a winter and a spring": (
         *("Europe/Budapest", "2025-01-15T00:00:00Z", "2025-04-15T00:00:00Z"),
-        ["2024-12-31T23:00:00Z", "2025-01-31T23:00:00Z", "2025-02-28T23:00:00Z", "2025-03-31T22:00:00Z", "2025-04-30T22:00:00Z"],
+        [
+            "2024-12-31T23:00:00Z",
+            "2025-01-31T23:00:00Z",
+            "2025-02-28T23:00:00Z",
+            "2025-03-31T22:00:00Z",
+            "2025-04-30T22:00:00Z",
+        ],
     ),
     "Budapest over an autumn": (
         *("Europe/Budapest", "2025-10-31T22:59:59Z", "2025-10-31T23:00:00Z"),
         ["2025-09-30T22:00:00Z", "2025-10-31T23:00:00Z", "2025-11-30T23:00:00Z"],
     ),
-    "a leap February": ("UTC", "2024-02-29T23:59:59Z", "2024-02-29T23:59:59Z", ["2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z"]),
+    "a leap February": (
+        "UTC",
+        "2024-02-29T23:59:59Z",
+        "2024-02-29T23:59:59Z",
+        ["2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z"],
+    ),
     "a December that lost a day": (
         *("Pacific/Apia", "2011-12-31T00:00:00Z", "2011-12-31T00:00:00Z"),
         ["2011-12-01T10:00:00Z", "2011-12-31T10:00:00Z"],
@@ -147,8 +184,13 @@ MONTHS = {
         *("America/New_York", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
         ["1969-12-01T05:00:00Z", "1970-01-01T05:00:00Z"],
     ),
-    "the last month": ("UTC", "2099-12-31T23:59:59Z", "2099-12-31T23:59:59Z", ["2099-12-01T00:00:00Z", "2100-01-01T00:00:00Z"]),
-}  # fmt: skip
+    "the last month": (
+        "UTC",
+        "2099-12-31T23:59:59Z",
+        "2099-12-31T23:59:59Z",
+        ["2099-12-01T00:00:00Z", "2100-01-01T00:00:00Z"],
+    ),
+}
 
 
 @pytest.mark.parametrize(("name", "first", "last", "expected"), MONTHS.values(), ids=MONTHS)
@@ -177,7 +219,7 @@ def test_windows_tile_time_and_do_not_depend_on_what_else_is_asked(
     assert marks == sorted(set(marks))
     assert marks[0] <= first < marks[1]
     assert marks[-2] <= last < marks[-1]
-    for start, end in zip(marks, marks[1:], strict=False):
+    for start, end in pairwise(marks):
         assert boundaries(size, name, start, end - 1) == [start, end]
         assert oracle.window_bounds(start * 1000, size, name) == (start, end)
 
@@ -306,17 +348,35 @@ STEPS = {
     "hours": (WindowSize.HOUR, "America/New_York", "2025-01-01T00:00:00Z", "2025-12-01T00:00:00Z", 900),
     "hours at half past": (WindowSize.HOUR, "Asia/Kolkata", "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", 900),
     "hours at odd seconds": (WindowSize.HOUR, "Africa/Monrovia", "1971-01-01T00:00:00Z", "1971-02-01T00:00:00Z", 1),
-    "hours after odd seconds": (WindowSize.HOUR, "Africa/Monrovia", "1973-01-01T00:00:00Z", "1973-02-01T00:00:00Z", 900),
+    "hours after odd seconds": (
+        WindowSize.HOUR,
+        "Africa/Monrovia",
+        "1973-01-01T00:00:00Z",
+        "1973-02-01T00:00:00Z",
+        900,
+    ),
     "half hours": (WindowSize.HOUR, "Australia/Lord_Howe", "2025-04-05T00:00:00Z", "2025-04-07T00:00:00Z", 900),
     "days of UTC": (WindowSize.DAY, "UTC", "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", 86_400),
     "months of UTC": (WindowSize.MONTH, "UTC", "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", 86_400),
-    "days of a London winter": (WindowSize.DAY, "Europe/London", "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", 86_400),
+    "days of a London winter": (
+        WindowSize.DAY,
+        "Europe/London",
+        "2025-01-01T00:00:00Z",
+        "2025-02-01T00:00:00Z",
+        86_400,
+    ),
     "days of a London summer": (WindowSize.DAY, "Europe/London", "2025-06-01T00:00:00Z", "2025-07-01T00:00:00Z", 900),
     "days of New York": (WindowSize.DAY, "America/New_York", "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", 900),
     "months of Kathmandu": (WindowSize.MONTH, "Asia/Kathmandu", "2025-01-01T00:00:00Z", "2025-02-01T00:00:00Z", 900),
     "days at odd seconds": (WindowSize.DAY, "Africa/Monrovia", "1971-01-01T00:00:00Z", "1971-01-03T00:00:00Z", 1),
-    "a day changed at a minute past": (WindowSize.DAY, "America/St_Johns", "2010-11-06T12:00:00Z", "2010-11-08T00:00:00Z", 900),
-}  # fmt: skip
+    "a day changed at a minute past": (
+        WindowSize.DAY,
+        "America/St_Johns",
+        "2010-11-06T12:00:00Z",
+        "2010-11-08T00:00:00Z",
+        900,
+    ),
+}
 
 
 @pytest.mark.parametrize(("size", "name", "first", "last", "step"), STEPS.values(), ids=STEPS)
@@ -343,7 +403,18 @@ def test_the_step_divides_every_boundary(name: str, size: WindowSize, first: int
 
 # --- zones ------------------------------------------------------------------------------------------------------------
 
-UNKNOWN = ["Mars/Phobos", "", "america/new_york", "Europe", "../../etc/passwd", "UTC\0", "UTC ", "zones", "Europe/", "+01"]
+UNKNOWN = [
+    "Mars/Phobos",
+    "",
+    "america/new_york",
+    "Europe",
+    "../../etc/passwd",
+    "UTC\0",
+    "UTC ",
+    "zones",
+    "Europe/",
+    "+01",
+]
 
 
 @pytest.mark.parametrize("name", UNKNOWN)

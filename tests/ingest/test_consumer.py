@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from engine import metrics, sql
 from engine.embedded import mend_deduplication_logs
 from engine.errors import StoreError, TooManyDeadLetters
@@ -167,9 +168,7 @@ def test_a_run_of_dead_letters_stops_ingest_before_anything_of_the_batch_is_stor
     assert log.lag().records == 4
 
 
-def test_a_burst_of_old_events_is_split_by_months_and_counted_whole(
-    log: SqliteLog, store: Store, meter: Meter
-) -> None:
+def test_a_burst_of_old_events_is_split_by_months_and_counted_whole(log: SqliteLog, store: Store, meter: Meter) -> None:
     times = [f"{1975 + at // 12}-{at % 12 + 1:02d}-15T00:00:00Z" for at in range(200)]
     log.append([_event(at, time=time) for at, time in enumerate(times)], NOW).result()
     consumer = _consumer(log, store, batch_months=24)
@@ -183,7 +182,7 @@ def test_a_burst_of_old_events_is_split_by_months_and_counted_whole(
 
 
 @pytest.mark.parametrize(("records", "subjects", "padding"), [(100_000, 100_000, 0), (30_000, 50, 2000)])
-def test_one_insert_is_one_part_in_every_table(  # noqa: PLR0917
+def test_one_insert_is_one_part_in_every_table(
     log: SqliteLog, store: Store, meter: Meter, records: int, subjects: int, padding: int
 ) -> None:
     data = f'{{"v":2,"p":"{"x" * padding}"}}'

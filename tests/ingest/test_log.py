@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from engine.errors import LogFull
 from ingest.log import EventLog, Plan, Range, ranges_of
 from ingest.sqlite_log import SqliteLog
