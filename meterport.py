@@ -12,23 +12,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
-import uvicorn
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from api import console
 from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
+from api.server import HttpServer, local_url, uvicorn_config
 from engine import __version__, faults, metrics
 from engine.embedded import DirectoryLock
 from engine.errors import ConfigurationError, DataDirectoryInUse, Fatal, MeterportError
 from engine.fill import Filler
+from engine.logs import configure_logging
 from engine.meters import MeterState, parse_definition
 from engine.migrations import migrate
 from engine.options import Config, DataDir
@@ -89,6 +88,10 @@ class Service:
         self.log.close()
         self.store.close()
         self._lock.release()
+
+    def announce(self, url: str) -> None:
+        """Let commands that find the data directory in use know where to ask."""
+        self._lock.announce(url)
 
     def app(self) -> Starlette:
         """Return the HTTP application."""
@@ -195,7 +198,7 @@ def serve(
 ) -> None:
     """Serve the API and meter what it takes, in this one process."""
     settings = load_settings(config, overrides=_overrides(data_dir=data_dir, server__host=host, server__port=port))
-    _configure_logging(settings)
+    configure_logging(settings)
     service = Service(settings)
     try:
         service.start()
@@ -235,10 +238,9 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
 
     With a ClickHouse server configured there is no third way: whoever serves from it may be anywhere.
     """
-    _configure_logging(settings.model_copy(update={"log_level": "warning"}))
+    configure_logging(settings.model_copy(update={"log_level": "warning"}))
     key = settings.api_key.get_secret_value() if settings.api_key else None
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server.host, settings.server.host)  # noqa: S104
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    url = local_url(settings.server.host, settings.server.port)
     if server or settings.store.url:
         hint = "" if server else "; give the URL of a running server with --server"
         with contextlib.closing(ApiClient(server or url, key, hint, proxied=True)) as client:
@@ -249,7 +251,7 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
         service = Service(settings.model_copy(update={"api_key": SecretStr(own_key), "api_key_sha256": None}))
     except DataDirectoryInUse as error:
         hint = f"; but {error}: give its URL with --server"
-        with contextlib.closing(ApiClient(url, key, hint)) as client:
+        with contextlib.closing(ApiClient(error.url or url, key, hint)) as client:
             yield client
         return
     with _private_server(service) as private_url, contextlib.closing(ApiClient(private_url, own_key)) as client:
@@ -261,7 +263,7 @@ def _private_server(service: Service) -> Iterator[str]:
     """Run a service and a server of it on a free loopback port; on leaving, both end and the log is drained."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = _Server(_uvicorn_config(service.app(), "127.0.0.1", 0, service.settings))
+        server = HttpServer(uvicorn_config(service.app(), "127.0.0.1", 0, service.settings))
         thread = threading.Thread(target=server.run, args=([listener],), name="server", daemon=True)
         try:
             service.start()
@@ -278,11 +280,14 @@ def _private_server(service: Service) -> Iterator[str]:
 
 def _serve(service: Service) -> None:
     server_settings = service.settings.server
-    server = _Server(_uvicorn_config(service.app(), server_settings.host, server_settings.port, service.settings))
+    server = HttpServer(
+        uvicorn_config(service.app(), server_settings.host, server_settings.port, service.settings),
+        when_listening=lambda port: service.announce(local_url(server_settings.host, port)),
+    )
     service.when_failed = server.end
     if server_settings.telemetry_port is not None:
-        telemetry = _Server(
-            _uvicorn_config(
+        telemetry = HttpServer(
+            uvicorn_config(
                 service.telemetry_app(),
                 server_settings.telemetry_host,
                 server_settings.telemetry_port,
@@ -301,66 +306,6 @@ def _serve(service: Service) -> None:
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, end)
     server.run()
-
-
-class _Server(uvicorn.Server):
-    """A server that says where it listens and ends when told, by a signal's handler or another thread.
-
-    `purpose` is said with it.
-    uvicorn's own handlers raise the signal again once it has stopped; ours leave the end to `serve`, which drains.
-    """
-
-    def __init__(self, config: uvicorn.Config, purpose: str = "api") -> None:
-        super().__init__(config)
-        self._purpose = purpose
-
-    def end(self, reason: str = "failure") -> None:
-        _log.info("stopping reason=%s", reason)
-        self.should_exit = True
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def _log_started_message(self, listeners: Any) -> None:
-        for listener in listeners:
-            host, port = listener.getsockname()[:2]
-            _log.info("listening url=http://%s:%d for=%s", host, port, self._purpose)
-
-
-def _uvicorn_config(application: Starlette, host: str, port: int, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=settings.server.shutdown_seconds,
-    )
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(entry).decode()
-
-
-def _configure_logging(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else text)
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for noisy in ("uvicorn.error", "httpx", "httpcore"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def main() -> None:

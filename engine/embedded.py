@@ -35,11 +35,20 @@ class DirectoryLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
+            pid, _, url = self._file.read().partition(" ")
             self._file.close()
-            raise DataDirectoryInUse(f"{directory} is in use by another meterport process (pid {holder})") from None
+            raise DataDirectoryInUse(
+                f"{directory} is in use by another meterport process (pid {pid or 'unknown'})", url.strip() or None
+            ) from None
+        self._say(str(os.getpid()))
+
+    def announce(self, url: str) -> None:
+        """Tell whoever finds the directory in use where its process can be asked."""
+        self._say(f"{os.getpid()} {url}")
+
+    def _say(self, text: str) -> None:
         self._file.truncate(0)
-        self._file.write(str(os.getpid()))
+        self._file.write(text)
         self._file.flush()
 
     def release(self) -> None:

@@ -128,9 +128,13 @@ class ConfigurationError(Fatal):
 
 
 class DataDirectoryInUse(Fatal):
-    """Another process works on this data directory."""
+    """Another process works on this data directory. `url`: where it takes requests, if it said so."""
 
     code = "data-directory-in-use"
+
+    def __init__(self, message: str, url: str | None = None) -> None:
+        super().__init__(message)
+        self.url = url
 
 
 class StoreMisconfigured(Fatal):

@@ -253,12 +253,17 @@ def _not_json(error: ValueError) -> str:
 
 
 def _check_together(settings: Settings) -> None:
-    if settings.api_key and settings.api_key_sha256:
-        raise ConfigurationError("api_key, api_key_sha256: give one of them")
+    if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
+        raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
     if _needs_shared_keys(settings):
         raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
     if settings.api_key_digest is None and settings.server.host not in {"127.0.0.1", "localhost", "::1"}:
         raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
+
+
+def _digest_matches(settings: Settings) -> bool:
+    digest = settings.api_key_digest
+    return digest is not None and digest.hex() == settings.api_key_sha256
 
 
 def _needs_shared_keys(settings: Settings) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from engine.settings import Settings, setting_names, variable_name
+from engine.settings import SECRETS_VARIABLE, Settings, setting_names, variable_name
 
 MASK = "**********"
 _SECRET = frozenset({"api_key_sha256"})  # a short key can be guessed from it
@@ -20,7 +20,10 @@ def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | Non
     Args: flags: what was given on the command line, nested as in YAML. file: the YAML file that was read.
     """
     in_file = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file else {}
-    variables = {variable.upper() for variable in os.environ}
+    variables = {variable.upper(): variable for variable in os.environ}
+    secrets = os.environ.get(SECRETS_VARIABLE)
+    for secret in Path(secrets).iterdir() if secrets else ():
+        variables.setdefault(secret.name.upper(), str(secret))
     lines: list[str] = []
     group = ""
     for name in setting_names():
@@ -58,13 +61,15 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _source(path: list[str], flags: Mapping[str, Any], variables: set[str], in_file: Any, file: Path | None) -> str:
+def _source(
+    path: list[str], flags: Mapping[str, Any], variables: Mapping[str, str], in_file: Any, file: Path | None
+) -> str:
     if _has(flags, path):
         return "from the command line"
     for length in range(len(path), 0, -1):  # a whole group may be one variable that holds JSON
         variable = variable_name(".".join(path[:length]))
         if variable in variables:
-            return f"from {variable}"
+            return f"from {variables[variable]}"
     return f"from {file}" if _has(in_file, path) else ""
 
 

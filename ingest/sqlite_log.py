@@ -3,11 +3,14 @@
 Owns: the file, its one writer thread, group commit. Appends, plans and acknowledgements go through one queue; the
 writer takes all that wait and commits them at once with synchronous=FULL, so a hundred concurrent requests cost one
 fsync. The size is bounded: an append past `max_bytes` is refused before it is queued.
-One partition, 0. One reader. Source: docs/design.md R3, R6; SQLite "WAL" and "PRAGMA synchronous".
+One partition, numbered at random when the file is made: a new file beside an old store starts at offset 1 again, and
+neither its tokens nor its positions may be taken for those of the old one. One reader.
+Source: docs/design.md R3, R6; SQLite "WAL" and "PRAGMA synchronous".
 """
 
 import contextlib
 import queue
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +21,7 @@ from engine import faults, sql
 from engine.errors import LogFull, LogUnavailable
 from ingest.log import Lag, Plan, Range, Record
 
-_PARTITION = 0
+_LARGEST_PARTITION = 2**31 - 1
 _Write = tuple[Callable[[sqlite3.Connection], None], "Future[None]"]
 
 
@@ -30,6 +33,10 @@ class SqliteLog:
         self._max_bytes = max_bytes
         self._reading = self._connect()
         self._reading.executescript(sql.statement("log/schema"))
+        self._reading.execute(
+            "INSERT OR IGNORE INTO identity VALUES (0, ?)", (1 + secrets.randbelow(_LARGEST_PARTITION),)
+        )
+        self.partition = int(self._reading.execute("SELECT partition FROM identity").fetchone()[0])
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._state = threading.Condition()
         self._records, self._bytes = self._reading.execute(sql.statement("log/size")).fetchone()
@@ -78,7 +85,7 @@ class SqliteLog:
                 size += len(row[2])
                 if records and size > max_bytes:
                     break
-                records.append(Record(_PARTITION, *row))
+                records.append(Record(self.partition, *row))
         return records
 
     def reread(self, plan: Plan) -> list[Record]:
@@ -86,7 +93,7 @@ class SqliteLog:
         ((_, start, end),) = plan.ranges
         with self._errors():
             rows = self._reading.execute(sql.statement("log/read"), (start - 1, end - start)).fetchall()
-        return [Record(_PARTITION, *row) for row in rows if row[0] < end]
+        return [Record(self.partition, *row) for row in rows if row[0] < end]
 
     def pending(self) -> list[Plan]:
         """See `EventLog.pending`."""
@@ -172,7 +179,7 @@ class SqliteLog:
 
     def _read_plans(self) -> list[Plan]:
         rows = self._reading.execute("SELECT first, last, stored_ms FROM plans").fetchall()
-        return [Plan((Range(_PARTITION, first, last + 1),), stored_ms) for first, last, stored_ms in rows]
+        return [Plan((Range(self.partition, first, last + 1),), stored_ms) for first, last, stored_ms in rows]
 
     # the writer
 

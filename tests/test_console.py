@@ -17,6 +17,7 @@ import typer
 
 import meterport as composition
 from api.client import ApiClient, Refusal
+from engine.embedded import DirectoryLock
 from tests.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -234,24 +235,30 @@ def test_without_a_server_the_command_runs_one_itself(tmp_path: Path) -> None:
 
 
 def test_a_command_finds_the_process_that_has_the_directory(server: Server) -> None:
-    port = str(httpx.URL(str(server.url)).port)
+    """On whichever port that is: it took a free one."""
     directory = ("--data-dir", str(server.directory / "data"))
 
-    found = meterport(
-        "meters", "list", *directory, variables={"METERPORT_API_KEY": KEY, "METERPORT_SERVER__PORT": port}
-    )
-    no_key = meterport("meters", "list", *directory, variables={"METERPORT_SERVER__PORT": port})
-    elsewhere = meterport("meters", "list", *directory, variables={"METERPORT_SERVER__PORT": "1"})
+    found = meterport("meters", "list", *directory, variables={"METERPORT_API_KEY": KEY})
+    no_key = meterport("meters", "list", *directory)
 
     assert found.returncode == 0, found.stderr
     assert (no_key.returncode, no_key.stderr) == (
         1,
         "meterport: missing authorization header; the key comes from the setting api_key (METERPORT_API_KEY)\n",
     )
-    assert elsewhere.returncode == 1
-    assert elsewhere.stderr.startswith("meterport: no answer from http://127.0.0.1:1: ")
-    assert "is in use by another meterport process" in elsewhere.stderr
-    assert elsewhere.stderr.endswith(": give its URL with --server\n")
+
+
+def test_a_process_that_has_the_directory_but_does_not_answer(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path)
+    lock.announce("http://127.0.0.1:1")
+
+    answer = meterport("meters", "list", "--data-dir", str(tmp_path))
+
+    lock.release()
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("meterport: no answer from http://127.0.0.1:1: ")
+    assert "is in use by another meterport process" in answer.stderr
+    assert answer.stderr.endswith(": give its URL with --server\n")
 
 
 def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from engine import sql
@@ -81,8 +80,7 @@ NEARLY = st.text("0123456789+-.eE \n", max_size=12)
 ANYTHING = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 
-@pytest.mark.long
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # lists shrink slowly
 @given(texts=st.lists(NUMBERLIKE | NEARLY | ANYTHING, min_size=50, max_size=300, unique=True))
 def test_the_engine_reads_every_text_as_exact_decimals_do(bare_store: Store, texts: list[str]) -> None:
     found = numbers(bare_store, texts)

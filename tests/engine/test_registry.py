@@ -316,7 +316,7 @@ def test_meters_are_listed_oldest_first_deleted_ones_when_asked(registry: MeterR
 # --- what a dead process leaves ---------------------------------------------------------------------------------------
 
 
-def half_created(store: Store, registry: MeterRegistry, slug: str = "tokens") -> Meter:
+def half_created(registry: MeterRegistry, slug: str = "tokens") -> Meter:
     """Register a meter as `create` does before it makes tables; then the process dies."""
     definition = parse_definition(SUM | {"slug": slug})
     visible_from = NOON + LEAD
@@ -330,7 +330,7 @@ def half_created(store: Store, registry: MeterRegistry, slug: str = "tokens") ->
 @pytest.mark.parametrize("tables_stand", [False, True])
 def test_a_creation_that_was_cut_short_is_done_anew(store: Store, clock: SetClock, tables_stand: bool) -> None:
     put(store, 1, 5, NOON)
-    left = half_created(store, MeterRegistry(store, clock))
+    left = half_created(MeterRegistry(store, clock))
     if tables_stand:
         create_rollup(store, left)
     registry = MeterRegistry(store, clock)  # the next process
@@ -349,7 +349,7 @@ def test_a_creation_that_was_cut_short_is_done_anew(store: Store, clock: SetCloc
 
 def test_a_creation_that_may_still_be_under_way_is_left_alone(store: Store, clock: SetClock) -> None:
     registry = MeterRegistry(store, clock)
-    left = half_created(store, registry)
+    left = half_created(registry)
     clock.at = left.visible_from + timedelta(seconds=1)
 
     registry.resume_creation()
@@ -360,7 +360,7 @@ def test_a_creation_that_may_still_be_under_way_is_left_alone(store: Store, cloc
 def test_a_meter_half_created_answers_from_the_events(store: Store, registry: MeterRegistry) -> None:
     put(store, 1, 5, NOON)
 
-    left = half_created(store, registry)
+    left = half_created(registry)
 
     assert answer(store, left) == {(): Decimal(5)}
 

@@ -79,7 +79,7 @@ def test_a_plan_left_by_a_dead_process_is_run_once_more_and_changes_nothing_twic
     consumer.step()
     log.append([_event(number) for number in range(100, 150)], NOW).result()
     records = log.read(1000, 1 << 20, 0)
-    plan = log.plan((Range(0, 101, 151),), NOW)  # planned, inserted, not acknowledged
+    plan = log.plan((Range(log.partition, 101, 151),), NOW)  # planned, inserted, not acknowledged
     consumer._execute(plan, consumer._decode(records, None))
 
     _consumer(log, store)  # the next process
@@ -117,7 +117,7 @@ def test_without_the_token_the_same_retry_would_count_twice(log: SqliteLog, stor
     consumer = _consumer(log, store)
     batch = consumer._decode(log.read(10, 1000, 0), None)
     for start in (1, 2):
-        consumer._execute(Plan((Range(0, start, 9),), NOW), batch)
+        consumer._execute(Plan((Range(log.partition, start, 9),), NOW), batch)
 
     assert _stored(store, meter) == _everywhere(2)
 
@@ -134,6 +134,20 @@ def test_a_duplicate_is_dropped_within_a_batch_across_batches_and_after_a_restar
     _consumer(log, store).step()
 
     assert _stored(store, meter) == _everywhere(4)
+
+
+def test_a_new_log_beside_an_old_store_is_not_taken_for_the_old_one(
+    log: SqliteLog, store: Store, meter: Meter, tmp_path: Path
+) -> None:
+    log.append([_event(1), _event(2)], NOW).result()
+    _consumer(log, store).step()
+    other = SqliteLog(tmp_path / "other.sqlite", max_bytes=1 << 30)
+
+    other.append([_event(2), _event(3)], NOW).result()  # the offsets of the old log, an old event and a new one
+    _consumer(other, store).step()
+    other.close()
+
+    assert _stored(store, meter) == _everywhere(3)
 
 
 def test_ids_and_sources_that_only_join_alike_are_not_duplicates(log: SqliteLog, store: Store) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from engine.errors import LogFull
-from ingest.log import EventLog, Plan, Range, ranges_of
+from ingest.log import Plan, Range, ranges_of
 from ingest.sqlite_log import SqliteLog
 
-OpenLog = Callable[[], EventLog]
+OpenLog = Callable[[], SqliteLog]
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def open_log(tmp_path: Path) -> Iterator[OpenLog]:
     """Open the same log again, as a process that starts after another died: nothing is closed in between."""
     opened: list[SqliteLog] = []
 
-    def open_() -> EventLog:
+    def open_() -> SqliteLog:
         opened.append(SqliteLog(tmp_path / "log.sqlite", max_bytes=1000))
         return opened[-1]
 
@@ -63,11 +63,11 @@ def test_appended_events_are_there_for_the_next_process(open_log: OpenLog) -> No
 def test_a_plan_is_pending_until_acknowledged_also_for_the_next_process(open_log: OpenLog) -> None:
     log = open_log()
     log.append([b"a", b"b", b"c"], 0).result()
-    plan = log.plan((Range(0, 1, 3),), 5000)
+    plan = log.plan((Range(log.partition, 1, 3),), 5000)
 
     restarted = open_log()
 
-    assert restarted.pending() == [plan] == [Plan((Range(0, 1, 3),), 5000)]
+    assert restarted.pending() == [plan] == [Plan((Range(log.partition, 1, 3),), 5000)]
     assert [record.value for record in restarted.reread(plan)] == [b"a", b"b"]
     assert [record.value for record in restarted.read(10, 1000, 0)] == [b"c"]
 
@@ -75,7 +75,7 @@ def test_a_plan_is_pending_until_acknowledged_also_for_the_next_process(open_log
 def test_an_acknowledged_plan_is_forgotten_and_its_records_are_gone(open_log: OpenLog) -> None:
     log = open_log()
     log.append([b"a", b"b"], 0).result()
-    log.acknowledge(log.plan((Range(0, 1, 2),), 5000))
+    log.acknowledge(log.plan((Range(log.partition, 1, 2),), 5000))
 
     restarted = open_log()
 
@@ -87,8 +87,8 @@ def test_an_acknowledged_plan_is_forgotten_and_its_records_are_gone(open_log: Op
 def test_the_next_plan_acknowledges_the_one_before(open_log: OpenLog) -> None:
     log = open_log()
     log.append([b"a", b"b"], 0).result()
-    log.plan((Range(0, 1, 2),), 5000)
-    second = log.plan((Range(0, 2, 3),), 6000)
+    log.plan((Range(log.partition, 1, 2),), 5000)
+    second = log.plan((Range(log.partition, 2, 3),), 6000)
 
     restarted = open_log()
 
@@ -100,7 +100,7 @@ def test_the_next_plan_acknowledges_the_one_before(open_log: OpenLog) -> None:
 def test_offsets_never_come_again_after_everything_was_acknowledged(open_log: OpenLog) -> None:
     log = open_log()
     log.append([b"a"], 0).result()
-    log.acknowledge(log.plan((Range(0, 1, 2),), 5000))
+    log.acknowledge(log.plan((Range(log.partition, 1, 2),), 5000))
 
     restarted = open_log()
     restarted.append([b"b"], 0).result()
@@ -115,7 +115,7 @@ def test_a_full_log_refuses_and_takes_again_once_drained(open_log: OpenLog) -> N
     with pytest.raises(LogFull):
         log.append([b"y" * 101], 0)
 
-    log.acknowledge(log.plan((Range(0, 1, 2),), 5000))
+    log.acknowledge(log.plan((Range(log.partition, 1, 2),), 5000))
     log.append([b"y" * 101], 0).result()
     assert log.lag().bytes == 101
 
@@ -123,12 +123,12 @@ def test_a_full_log_refuses_and_takes_again_once_drained(open_log: OpenLog) -> N
 def test_nothing_is_stamped_before_an_instant_once_it_is_settled(open_log: OpenLog) -> None:
     log = open_log()
     log.append([b"a", b"b"], 0).result()
-    first = log.plan((Range(0, 1, 2),), 5000)
+    first = log.plan((Range(log.partition, 1, 2),), 5000)
 
     assert not log.settled_before(6000)
     log.acknowledge(first)
     assert log.settled_before(6000)
-    assert log.plan((Range(0, 2, 3),), 5500).stored_ms == 6000
+    assert log.plan((Range(log.partition, 2, 3),), 5500).stored_ms == 6000
 
 
 def test_the_token_tells_ranges_apart_and_nothing_else() -> None:
@@ -143,4 +143,4 @@ def test_ranges_cover_the_records_of_each_partition(open_log: OpenLog) -> None:
     log = open_log()
     log.append([b"a", b"b", b"c"], 0).result()
 
-    assert ranges_of(log.read(10, 1000, 0)) == (Range(0, 1, 4),)
+    assert ranges_of(log.read(10, 1000, 0)) == (Range(log.partition, 1, 4),)

@@ -1,0 +1,63 @@
+"""The HTTP server a process runs: uvicorn, told when to end by us, and saying where it listens."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from engine.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class HttpServer(uvicorn.Server):
+    """A server that says where it listens and ends when told, by a signal's handler or another thread.
+
+    `purpose` is said with it.
+    uvicorn's own handlers raise the signal again once it has stopped; ours leave the end to `serve`, which drains.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, purpose: str = "api", when_listening: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Args: when_listening: told the port."""
+        super().__init__(config)
+        self._purpose = purpose
+        self._when_listening = when_listening
+
+    def end(self, reason: str = "failure") -> None:
+        _log.info("stopping reason=%s", reason)
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def _log_started_message(self, listeners: Any) -> None:
+        for listener in listeners:
+            host, port = listener.getsockname()[:2]
+            self._when_listening(port)
+            _log.info("listening url=http://%s:%d for=%s", host, port, self._purpose)
+
+
+def local_url(host: str, port: int) -> str:
+    """Return the URL at which a server bound to `host` is reached from its own machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def uvicorn_config(application: Starlette, host: str, port: int, settings: Settings) -> uvicorn.Config:
+    """Return how an application is served."""
+    return uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=settings.server.shutdown_seconds,
+    )
