@@ -25,7 +25,7 @@ NESTING = 500
 _SURELY_SHORT = ATTRIBUTE_BYTES // 4  # characters: four bytes each at most
 _VERSIONS = frozenset({"1.0", "0.3"})
 _LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are computed for
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EXTENSION = re.compile(r"[a-z0-9]+\Z")
 
