@@ -28,7 +28,7 @@ def test_no_kill_loses_or_doubles_an_event(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("guard", "fault"),
-    [("token", "ingest.after-insert"), ("plan", "ingest.after-insert"), ("durable-append", "log.before-commit")],
+    [("token", "ingest.after-insert"), ("plan", "ingest.after-insert"), ("durable-append", "ingest.after-plan")],
 )
 def test_the_harness_goes_red_without(guard: str, fault: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="rows differ"):
