@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,11 +55,11 @@ store.close()
 TABLES = ["events", "event_keys", "minute", "quarter", "day"]
 
 
-def _step(directory: Path, *arguments: str) -> dict[str, dict[str, str]]:
+def _step(directory: Path, *arguments: str) -> dict[str, Any]:
     step = subprocess.run(
         [sys.executable, "-c", _STEP, str(directory), *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    result: dict[str, dict[str, str]] = json.loads(step.stdout)
+    result: dict[str, Any] = json.loads(step.stdout)
     return result
 
 
