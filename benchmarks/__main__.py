@@ -5,9 +5,13 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import ingest, queries
+from benchmarks import ingest, latency, queries
 
-BENCHMARKS: dict[str, Callable[[int], list[str]]] = {"ingest": ingest.run, "queries": queries.run}
+BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
+    "ingest": ingest.run,
+    "latency": latency.run,
+    "queries": queries.run,
+}
 
 
 def main(

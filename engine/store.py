@@ -147,9 +147,10 @@ class Store:
             row[0]
             for row in self.rows("SELECT name FROM system.settings WHERE name IN {names:Array(String)}", names=names)
         }
-        self._insert_settings = {
-            name: value for name, value in INSERT_SETTINGS.items() if name in known or name not in _OPTIONAL
-        }
+        missing = sorted(INSERT_SETTINGS.keys() - known - _OPTIONAL)
+        if missing:
+            raise StoreMisconfigured(f"ClickHouse does not know the setting {missing[0]}: it is too old")
+        self._insert_settings = {name: value for name, value in INSERT_SETTINGS.items() if name in known}
         effective = dict(
             self.rows(
                 f"SELECT name, value FROM system.settings WHERE name IN {{names:Array(String)}} SETTINGS "
