@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install run demo test lint bench lock clean
+.PHONY: help install run demo kafka test lint bench lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ run: install  ## Serve on 127.0.0.1:8888, everything in one process, data in ./d
 
 demo: install  ## Meter 336,776 flights and print each carrier's usage per month
 	$(BIN)/python examples/flights.py
+
+kafka: install  ## Run one Kafka broker on loopback until Ctrl-C, data in a temporary directory
+	$(BIN)/python -m tests.broker
 
 test: install  ## Run the tests
 	$(BIN)/python -m pytest

@@ -13,6 +13,9 @@ import pytest
 from engine.migrations import migrate
 from engine.settings import Settings, StoreSettings, load_settings
 from engine.store import Store, open_store
+from tests.broker import broker
+
+__all__ = ["broker"]  # a fixture of another file, for every test that asks for it
 
 _numbers = itertools.count()
 

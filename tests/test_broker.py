@@ -1,0 +1,158 @@
+"""The tests' Kafka is a real one: it keeps records and committed metadata through kill -9, and hangs when stopped.
+
+Needs Java and Maven: where there are none the tests of a broker of our own are skipped, except in CI, which must have
+them.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tests.broker import Broker, Kafka, Unavailable, choose_broker, create_topic
+
+METADATA = "m" * 4_000
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    try:
+        broker = Broker(tmp_path_factory.mktemp("broker"))
+    except Unavailable as reason:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(reason))
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+def test_records_and_committed_metadata_outlive_kill_minus_nine(own: Broker) -> None:
+    create_topic(own.bootstrap, "kept", 3)
+    produce(own.bootstrap, "kept", 100)
+    assert consume(own.bootstrap, "kept", 100) == [f"record {number}" for number in range(100)]
+    commit(own.bootstrap, "kept", offset=34)
+    assert committed(own.bootstrap, "kept") == (34, METADATA)
+    address = own.bootstrap
+
+    own.kill()
+    own.start()
+
+    assert own.bootstrap == address
+    assert consume(own.bootstrap, "kept", 100) == [f"record {number}" for number in range(100)]
+    assert committed(own.bootstrap, "kept") == (34, METADATA)
+
+
+def test_a_stopped_broker_answers_when_it_continues(own: Broker) -> None:
+    admin = AdminClient({"bootstrap.servers": own.bootstrap, "log_level": 0})
+    admin.list_topics(timeout=10)
+
+    own.stop_signal()
+    with pytest.raises(KafkaException):
+        admin.list_topics(timeout=0.5)
+    own.continue_()
+
+    assert admin.list_topics(timeout=10).brokers
+
+
+def test_a_topic_is_not_created_by_asking_for_it(own: Broker) -> None:
+    admin = AdminClient({"bootstrap.servers": own.bootstrap, "log_level": 0})
+
+    assert admin.list_topics("unheard-of", timeout=10).topics["unheard-of"].error is not None
+    assert "unheard-of" not in admin.list_topics(timeout=10).topics
+
+
+def test_a_broker_that_cannot_start_says_why(tmp_path: Path, own: Broker) -> None:
+    broker = Broker(tmp_path)
+    config = tmp_path / "server.properties"
+    config.write_text(config.read_text().replace(broker.bootstrap, own.bootstrap))
+
+    with pytest.raises(AssertionError, match=r"(?s)Kafka died at start.*Address already in use"):
+        broker.start()
+
+    assert not broker.running
+
+
+def test_the_chosen_broker_keeps_committed_metadata(broker: Kafka) -> None:
+    partitions = broker.create_topic("chosen", 3)
+    produce(broker.bootstrap, "chosen", 10)
+
+    commit(broker.bootstrap, "chosen", offset=4)
+
+    assert partitions == (4 if broker.kind == "mock" else 3)
+    assert consume(broker.bootstrap, "chosen", 10) == [f"record {number}" for number in range(10)]
+    assert committed(broker.bootstrap, "chosen") == (4, METADATA)
+
+
+def test_without_docker_and_maven_there_is_a_mock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("METERPORT_TEST_KAFKA", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with choose_broker(tmp_path) as kafka:
+        partitions = kafka.create_topic("mocked", 3)
+        produce(kafka.bootstrap, "mocked", 10)
+
+        assert (kafka.kind, partitions) == ("mock", 4)
+        assert "no docker engine answers; no java on this machine" in kafka.label
+        assert consume(kafka.bootstrap, "mocked", 10) == [f"record {number}" for number in range(10)]
+
+
+def test_a_broker_that_is_given_is_taken(own: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERPORT_TEST_KAFKA", own.bootstrap)
+
+    with choose_broker(tmp_path) as kafka:
+        assert (kafka.kind, kafka.bootstrap) == ("given", own.bootstrap)
+
+
+def produce(bootstrap: str, topic: str, records: int) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0, "enable.idempotence": True})
+    for number in range(records):
+        producer.produce(topic, f"record {number}", partition=number % 3)
+    assert producer.flush(30) == 0
+
+
+def consume(bootstrap: str, topic: str, records: int) -> list[str]:
+    """Return the topic's records from its beginning, in the order of their numbers."""
+    with Consumer(
+        {"bootstrap.servers": bootstrap, "log_level": 0, "group.id": "reader", "enable.auto.commit": False}
+    ) as consumer:
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(3)])
+        read: list[str] = []
+        deadline = time.monotonic() + 30
+        while len(read) < records and time.monotonic() < deadline:
+            for message in consumer.consume(records, timeout=1):
+                assert message.error() is None
+                read.append((message.value() or b"").decode())
+    return sorted(read, key=lambda value: int(value.split()[1]))
+
+
+def commit(bootstrap: str, topic: str, offset: int) -> None:
+    """Commit `offset` with METADATA as a member of the group, which took partition 0 by subscribing."""
+    with Consumer(_member(bootstrap)) as consumer:
+        consumer.subscribe([topic])
+        deadline = time.monotonic() + 30
+        while not consumer.assignment() and time.monotonic() < deadline:
+            consumer.poll(0.1)
+        assert 0 in {assigned.partition for assigned in consumer.assignment()}
+        consumer.commit(offsets=[TopicPartition(topic, 0, offset, METADATA)], asynchronous=False)
+
+
+def committed(bootstrap: str, topic: str) -> tuple[int, str | None]:
+    with Consumer(_member(bootstrap)) as consumer:
+        [found] = consumer.committed([TopicPartition(topic, 0)], timeout=30)
+        return found.offset, found.metadata
+
+
+def _member(bootstrap: str) -> dict[str, str | int | bool]:
+    return {
+        "bootstrap.servers": bootstrap,
+        "log_level": 0,
+        "group.id": "indexers",
+        "session.timeout.ms": 1_000,
+        "heartbeat.interval.ms": 300,
+        "enable.auto.commit": False,
+    }
