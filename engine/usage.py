@@ -6,7 +6,7 @@ generated columns are d0, d1, …, so that no group-by key can be taken for a co
 Source: docs/design.md R17–R21; docs/contract.md "Answers".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from engine import sql
@@ -116,6 +116,13 @@ def _csv_field(column: str) -> str:
     return f"""if(match({column}, '[",\\\\r\\\\n]|^\\\\s'), {quoted}, {column})"""
 
 
+def _any_of(column: str, instant: str, ranges: Sequence[tuple[int, int]]) -> str:
+    """Return the condition that a column lies in one of some half-open ranges of numbers that `instant` reads."""
+    return " OR ".join(
+        f"({column} >= {instant.format(first)} AND {column} < {instant.format(end)})" for first, end in ranges
+    )
+
+
 class _Statement:
     """One usage statement under construction: the pieces of the range, the parameters they bind."""
 
@@ -149,7 +156,10 @@ class _Statement:
         )
 
     def pieces(self) -> str:
-        return "\nUNION ALL\n".join(self._piece(piece) for piece in self._pieces)
+        """Return one SELECT a grain: both its edges in one, for a statement's time goes into being understood."""
+        return "\nUNION ALL\n".join(
+            self._select(grain, [piece for piece in self._pieces if piece.grain == grain]) for grain in self.grains
+        )
 
     def _range(self) -> tuple[int, int]:
         """Return the range in milliseconds, within the times an event can have."""
@@ -168,7 +178,7 @@ class _Statement:
         rolled_up = self._meter.state is MeterState.READY
         self._timeline = Timeline(None, "UTC", BEGINNING, END)
         whole = Piece("day" if rolled_up else "raw", BEGINNING * 1000, END * 1000)
-        (rows,) = store.rows(sql.statement("usage/span", pieces=self._piece(whole)), **self.parameters)
+        (rows,) = store.rows(sql.statement("usage/span", pieces=self._select(whole.grain, [whole])), **self.parameters)
         narrow_first, narrow_last = max(first, int(rows[0])), min(last, int(rows[1]) + 60)
         return narrow_first, max(narrow_first, narrow_last)
 
@@ -198,32 +208,33 @@ class _Statement:
                 bounds.append(f"{{{name}_text:String}}")
         return bounds[0], bounds[1]
 
-    def _piece(self, piece: Piece) -> str:
+    def _select(self, grain: Grain, pieces: Sequence[Piece]) -> str:
         common = {
             "keys": "".join(f"{key}, " for key in self._keys() if key != "start"),
             "subjects": "subject IN {subjects:Array(String)} AND" if self._query.subjects is not None else "",
             "filters": self._filters(),
         }
         columns = self._meter.spec.columns
-        if piece.grain == "raw":
+        if grain == "raw":
             return sql.statement(
                 "usage/raw_piece",
                 **common,
                 start=self._timeline.start("second"),
                 columns=", ".join(f"{column.from_events} AS {column.name}" for column in columns),
                 extracted=extraction(self._meter),
-                from_ms=str(piece.from_ms),
-                to_ms=str(piece.to_ms),
+                ranges=_any_of(
+                    "time", "fromUnixTimestamp64Milli({}, 'UTC')", [(piece.from_ms, piece.to_ms) for piece in pieces]
+                ),
                 group=", ".join(["start", *(key for key in self._keys() if key != "start")]),
             )
+        seconds = [(piece.from_ms // 1000, piece.to_ms // 1000) for piece in pieces]
         return sql.statement(
             "usage/rollup_piece",
             **common,
             start=self._timeline.start("toInt64(toUnixTimestamp(window))"),
             columns=", ".join(column.name for column in columns),
-            table=sql.identifier(self._meter.table(piece.grain)),
-            from_second=str(piece.from_ms // 1000),
-            to_second=str(piece.to_ms // 1000),
+            table=sql.identifier(self._meter.table(grain)),
+            ranges=_any_of("window", "toDateTime({}, 'UTC')", seconds),
         )
 
     def _filters(self) -> str:

@@ -1,4 +1,4 @@
--- A stretch of a range from the events themselves: what no minute boundary covers, or all of it while a rollup fills.
+-- Stretches of a range from the events themselves: what no minute boundary covers, or all of it while a rollup fills.
 SELECT
     ${start} AS start,
     ${keys}
@@ -12,7 +12,7 @@ FROM (
         ${extracted}
     FROM events
     WHERE ${subjects} type = {event_type:String}
-        AND time >= fromUnixTimestamp64Milli(${from_ms}, 'UTC') AND time < fromUnixTimestamp64Milli(${to_ms}, 'UTC')
+        AND (${ranges})
 )
 WHERE ${filters}
 GROUP BY ${group}

@@ -1,4 +1,4 @@
--- A stretch of a range from one grain of a rollup.
+-- Stretches of a range from one grain of a rollup.
 SELECT
     ${start} AS start,
     ${keys}
@@ -6,4 +6,4 @@ SELECT
     last_minute,
     ${columns}
 FROM ${table}
-WHERE ${subjects} window >= toDateTime(${from_second}, 'UTC') AND window < toDateTime(${to_second}, 'UTC') AND ${filters}
+WHERE ${subjects} (${ranges}) AND ${filters}
