@@ -17,9 +17,11 @@ from engine.planner import Grain, Piece, plan
 from engine.rollups import extraction
 from engine.store import Store
 from engine.timeline import Timeline
-from engine.windows import BEGINNING, END, WindowSize, finest_step, zone
+from engine.windows import BEGINNING, DAY_SECONDS, END, WindowSize, finest_step, zone
 
-_WIDE_SECONDS = 1000 * 86_400  # a range this wide is narrowed to the meter's events before its days are counted out
+_WIDE_MS = (
+    1000 * DAY_SECONDS * 1000
+)  # a range this wide is narrowed to the meter's events before its days are counted out
 _ROWS = frozenset({Aggregation.COUNT, Aggregation.UNIQUE_COUNT})
 
 
@@ -133,8 +135,8 @@ class _Statement:
             self.parameters["subjects"] = list(query.subjects)
         for at, texts in enumerate(query.filters.values()):
             self.parameters[f"filter_{at}"] = list(texts)
-        from_ms, to_ms = self._range()
-        first, last = self._counted_out(store, from_ms // 1000, to_ms // 1000)
+        from_ms, to_ms = self._narrowed(store, *self._range())
+        first, last = from_ms // 1000, to_ms // 1000
         self._timeline = Timeline(query.window_size, query.zone, first, last)
         self.parameters |= self._timeline.parameters
         step = finest_step(query.window_size, query.zone, first, last)
@@ -171,16 +173,20 @@ class _Statement:
         from_ms, to_ms = max(from_ms, BEGINNING * 1000), min(to_ms, END * 1000)
         return from_ms, max(from_ms, to_ms)
 
-    def _counted_out(self, store: Store, first: int, last: int) -> tuple[int, int]:
-        """Return the seconds windows are counted out for: of a wide range only the part that holds events."""
-        if self._query.window_size in {None, WindowSize.MINUTE} or last - first <= _WIDE_SECONDS:
-            return first, last
+    def _narrowed(self, store: Store, from_ms: int, to_ms: int) -> tuple[int, int]:
+        """Return a range whose windows can be counted out: of a wide one the days (UTC) that hold events by now.
+
+        What arrives outside of them after this look is not asked for, or it would be given to the window at their edge.
+        """
+        if self._query.window_size in {None, WindowSize.MINUTE} or to_ms - from_ms <= _WIDE_MS:
+            return from_ms, to_ms
         rolled_up = self._meter.state is MeterState.READY
         self._timeline = Timeline(None, "UTC", BEGINNING, END)
         whole = Piece("day" if rolled_up else "raw", BEGINNING * 1000, END * 1000)
-        (rows,) = store.rows(sql.statement("usage/span", pieces=self._select(whole.grain, [whole])), **self.parameters)
-        narrow_first, narrow_last = max(first, int(rows[0])), min(last, int(rows[1]) + 60)
-        return narrow_first, max(narrow_first, narrow_last)
+        (span,) = store.rows(sql.statement("usage/span", pieces=self._select(whole.grain, [whole])), **self.parameters)
+        first_day, last_day = (int(second) // DAY_SECONDS for second in span)
+        narrow_from = max(from_ms, first_day * DAY_SECONDS * 1000)
+        return narrow_from, max(narrow_from, min(to_ms, (last_day + 1) * DAY_SECONDS * 1000))
 
     def _dimensions(self) -> list[str]:
         return [self._meter.dimension(key) for key in self._query.group_by if key != "subject"]
