@@ -7,7 +7,7 @@ Source: docs/design.md R9, R12, R13.
 
 from datetime import datetime
 
-from engine import sql
+from engine import faults, sql
 from engine.meters import Meter
 from engine.store import DEDUPLICATION_WINDOW, Store
 
@@ -19,6 +19,7 @@ def create_rollup(store: Store, meter: Meter) -> None:
     """Make the tables and views, the coarsest first, so that the chain is whole when the first event enters it."""
     for grain in GRAINS:
         store.command(_table(meter, grain))
+    faults.passing("meter.after-tables")
     for grain, finer in (("day", "quarter"), ("quarter", "minute")):
         store.command(_view(meter, grain, _coarser(meter, grain, finer)))
     store.command(_view(meter, "minute", minute_select(meter, stored=f"stored_at >= {_instant(meter.visible_from)}")))

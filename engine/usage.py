@@ -154,7 +154,7 @@ class _Statement:
             pieces=self.pieces(),
             grouping=f"GROUP BY {', '.join(keys)}" if keys else "",
             having=f"HAVING {spec.present}" if spec.present else "",
-            order=f"ORDER BY {', '.join(self._order())}" if keys else "",
+            order=f"ORDER BY {', '.join(keys)}" if keys else "",
         )
 
     def pieces(self) -> str:
@@ -195,9 +195,6 @@ class _Statement:
         start = ["start"] if self._query.window_size else []
         subject = ["subject"] if "subject" in self._query.group_by else []
         return [*start, *subject, *self._dimensions()]
-
-    def _order(self) -> list[str]:
-        return self._keys()
 
     def _window_texts(self) -> tuple[str, str]:
         if self._query.window_size:

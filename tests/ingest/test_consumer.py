@@ -17,6 +17,7 @@ from engine.rollups import GRAINS, create_rollup
 from engine.settings import IngestSettings
 from engine.store import Store
 from ingest.consumer import Consumer
+from ingest.dead_letters import dead_letter_block
 from ingest.log import Plan, Range
 from ingest.sqlite_log import SqliteLog
 
@@ -167,6 +168,18 @@ def test_a_record_that_is_no_event_becomes_a_dead_letter_and_blocks_nothing(log:
     assert store.rows("SELECT log_offset, reason, hex(value) FROM dead_letters") == [
         (2, "not UTF-8: invalid start byte at byte 8", b"garbage \xff".hex().upper())
     ]
+
+
+def test_a_dead_letter_is_kept_once_however_often_its_batch_is_run(log: SqliteLog, store: Store) -> None:
+    log.append([_event(1), b"garbage"], NOW).result()
+    consumer = _consumer(log, store)
+    batch = consumer._decode(log.read(10, 1000, 0), None)
+    plan = log.plan((Range(log.partition, 1, 3),), NOW)
+    store.insert_block("dead_letters", dead_letter_block(batch.letters, plan.stored_ms), f"dead-{plan.token}")
+
+    _consumer(log, store)  # the process died after the dead letters, before the events
+
+    assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(1, 1)]
 
 
 def test_a_run_of_dead_letters_stops_ingest_before_anything_of_the_batch_is_stored(

@@ -1,0 +1,22 @@
+"""Fault points: each that can be armed is passed somewhere, or a crash test would kill at random and not know."""
+
+import re
+
+import pytest
+
+from engine import faults
+from engine.errors import ConfigurationError
+from tests.server import ROOT
+
+
+def test_every_point_that_can_be_armed_is_passed() -> None:
+    sources = [path.read_text() for folder in ("engine", "ingest", "api") for path in (ROOT / folder).glob("*.py")]
+
+    passed = {point for source in sources for point in re.findall(r'faults\.passing\("([a-z.-]+)"\)', source)}
+
+    assert passed == set(faults.POINTS)
+
+
+def test_a_point_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"fault: 'ingest\.nowhere:1' is not one of"):
+        faults.arm("ingest.nowhere:1")
