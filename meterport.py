@@ -19,7 +19,7 @@ import typer
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from api import console
+from api import console, dead_letters_console
 from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
 from api.server import HttpServer, local_url, uvicorn_config
@@ -31,14 +31,20 @@ from engine.logs import configure_logging
 from engine.meters import MeterState, parse_definition
 from engine.migrations import migrate
 from engine.options import Config, DataDir
+from engine.ports import EventAppender
 from engine.registry import MeterRegistry
-from engine.settings import Settings, load_settings
+from engine.settings import KafkaSettings, Settings, load_settings
 from engine.settings_listing import settings_yaml
 from engine.store import open_store
 from engine.subjects import Subjects
 from engine.tokens import PortalTokens, load_token_keys
 from ingest.console import import_command
 from ingest.consumer import Consumer
+from ingest.dead_letters import DeadLetterSink
+from ingest.kafka.log import KafkaLog
+from ingest.kafka.producer import KafkaProducer
+from ingest.log import EventLog
+from ingest.settling import Settling
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
 
@@ -48,50 +54,87 @@ EX_SOFTWARE = 70
 
 
 class Service:
-    """Everything of one process: open from construction on, running between `start` and `stop`."""
+    """Everything of one process: open from construction on, running between `start` and `stop`.
 
-    def __init__(self, settings: Settings) -> None:
+    `ingests`: it moves the log into the store too, as a process alone must.
+    """
+
+    def __init__(self, settings: Settings, ingests: bool = True) -> None:
         faults.arm(settings.fault)
         self.settings = settings
-        self._lock = DirectoryLock(settings.data_dir)
+        self._closing = contextlib.ExitStack()  # what is open, to be closed in reverse
+        self._lock = DirectoryLock(settings.data_dir) if _keeps_data(settings) else None
+        if self._lock:
+            self._closing.callback(self._lock.release)
         self.store = open_store(settings)
+        self._closing.callback(self.store.close)
         for name in migrate(self.store, settings):
             _log.info("migration_completed name=%s", name)
         self.store.check_tables()
-        self.log = SqliteLog(settings.data_dir / "log.sqlite", settings.log.max_bytes)
         self.registry = MeterRegistry(self.store)
         self.tokens = PortalTokens(self.store, load_token_keys(settings), settings.portal)
         self.subjects = Subjects(self.store)
         self.workers = Workers(on_failure=self._failed)
         self.stopping = False
         self.when_failed: Callable[[], None] = lambda: None
-        self._consumer = Consumer(self.log, self.store, settings.ingest, self.workers.stop, self.registry.earliest_ms)
-        self._filler = Filler(self.store, self.registry, self.log.settled_before)
-        metrics.LOG_RECORDS.set_function(lambda: self.log.lag().records)
-        metrics.LOG_BYTES.set_function(lambda: self.log.lag().bytes)
+        self.log: EventLog | None = None
+        self.appender: EventAppender
+        self._dead_letter_sink: DeadLetterSink | None = None
+        if settings.kafka.brokers:
+            self._open_kafka(settings.kafka, ingests)
+        else:
+            sqlite = SqliteLog(settings.data_dir / "log.sqlite", settings.log.max_bytes)
+            self._closing.callback(sqlite.close)
+            self.log = self.appender = sqlite
+
+    def _open_kafka(self, settings: KafkaSettings, ingests: bool) -> None:
+        producer = KafkaProducer(settings)
+        self._closing.callback(producer.close)
+        self.appender = producer
+        self._dead_letter_sink = producer if settings.dead_letter_topic else None
+        if ingests:
+            self.log = kafka_log = KafkaLog(settings)
+            self._closing.callback(kafka_log.close)
 
     def start(self) -> None:
         """Create the configured meters, then start consuming, filling and refreshing."""
         self.registry.drop_orphans()
         self._create_configured_meters()
         self._refresh()
-        self.workers.run("consumer", self._consumer.run)
-        self.workers.repeat("filler", self._fill, 0.2)
+        if self.log:
+            self._start_ingest(self.log)
         self.workers.repeat("refresher", self._refresh, 1.0)
 
+    def _start_ingest(self, log: EventLog) -> None:
+        metrics.LOG_RECORDS.set_function(lambda: log.lag().records)
+        metrics.LOG_BYTES.set_function(lambda: log.lag().bytes)
+        consumer = Consumer(
+            log, self.store, self.settings.ingest, self.workers.stop, dead_letter_sink=self._dead_letter_sink
+        )
+        filler = Filler(self.store, self.registry, Settling(log, consumer.claims))
+
+        def fill() -> None:
+            while log.leads() and not self.workers.stop.is_set() and filler.step():
+                pass
+
+        self.workers.run("consumer", consumer.run)
+        self.workers.repeat("filler", fill, 0.2)
+
     def stop(self, drain_seconds: float = 0) -> None:
-        """Let the consumer empty the log for up to `drain_seconds`, then stop and close everything."""
+        """Let the consumer empty a log of our own for up to `drain_seconds`, then stop and close everything."""
         deadline = time.monotonic() + drain_seconds
-        while self.log.lag().records and time.monotonic() < deadline and not self.workers.stop.is_set():
+        while self._has_own_work() and time.monotonic() < deadline and not self.workers.stop.is_set():
             time.sleep(0.02)
         self.workers.join(timeout_seconds=30)
-        self.log.close()
-        self.store.close()
-        self._lock.release()
+        self._closing.close()
+
+    def _has_own_work(self) -> bool:
+        return isinstance(self.log, SqliteLog) and self.log.lag().records > 0
 
     def announce(self, url: str) -> None:
         """Let commands that find the data directory in use know where to ask."""
-        self._lock.announce(url)
+        if self._lock:
+            self._lock.announce(url)
 
     def app(self) -> Starlette:
         """Return the HTTP application."""
@@ -114,13 +157,9 @@ class Service:
             registry=self.registry,
             tokens=self.tokens,
             subjects=self.subjects,
-            log=self.log,
+            log=self.appender,
             unready=self.unready,
         )
-
-    def _fill(self) -> None:
-        while not self.workers.stop.is_set() and self._filler.step():
-            pass
 
     def _refresh(self) -> None:
         self.registry.refresh()
@@ -157,6 +196,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Settings.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(console.meters, name="meters")
 app.add_typer(console.token, name="token")
+app.add_typer(dead_letters_console.dead_letters, name="dead-letters")
 app.add_typer(config_app, name="config")
 
 
@@ -189,20 +229,82 @@ def _overrides(**flags: Any) -> dict[str, Any]:
     return nested
 
 
+Brokers = Annotated[str | None, typer.Option(help="Kafka brokers, host:port,host:port. Default: none, SQLite.")]
+Topic = Annotated[str | None, typer.Option(help="Topic of events. Default: om_default_events.")]
+Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")]
+Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one. Default: 8888.")]
+Group = Annotated[str | None, typer.Option(help="Consumer group. Default: meterport.")]
+
+
 @app.command()
 def serve(
     config: Config = None,
     data_dir: DataDir = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one. Default: 8888.")] = None,
+    host: Host = None,
+    port: Port = None,
+    kafka_brokers: Brokers = None,
+    kafka_topic: Topic = None,
+    kafka_group: Group = None,
 ) -> None:
-    """Serve the API and meter what it takes, in this one process."""
-    settings = load_settings(config, overrides=_overrides(data_dir=data_dir, server__host=host, server__port=port))
+    """Serve the API and meter what comes in, in this one process.
+
+    \b
+    Events over HTTP go to an event log in the data directory; with --kafka-brokers
+    to a Kafka topic, and whatever producers send there is metered too.
+    """
+    flags = _overrides(
+        data_dir=data_dir,
+        server__host=host,
+        server__port=port,
+        kafka__brokers=kafka_brokers,
+        kafka__topic=kafka_topic,
+        kafka__group=kafka_group,
+    )
+    _run(load_settings(config, overrides=flags), _serve)
+
+
+@app.command()
+def api(
+    config: Config = None,
+    host: Host = None,
+    port: Port = None,
+    kafka_brokers: Brokers = None,
+    kafka_topic: Topic = None,
+) -> None:
+    """Serve the API alone: events go to Kafka, answers come from a ClickHouse server.
+
+    Any number of these processes run beside each other; `meterport ingest` does the metering.
+    """
+    flags = _overrides(server__host=host, server__port=port, kafka__brokers=kafka_brokers, kafka__topic=kafka_topic)
+    _run(_distributed(load_settings(config, overrides=flags), "api"), _serve, ingests=False)
+
+
+@app.command()
+def ingest(
+    config: Config = None, kafka_brokers: Brokers = None, kafka_topic: Topic = None, kafka_group: Group = None
+) -> None:
+    """Meter what is in the Kafka topic: move events into a ClickHouse server, exactly once.
+
+    Any number of these processes share the topic's partitions; one may come or die at any moment.
+    """
+    flags = _overrides(kafka__brokers=kafka_brokers, kafka__topic=kafka_topic, kafka__group=kafka_group)
+    _run(_distributed(load_settings(config, overrides=flags), "ingest"), _ingest)
+
+
+def _distributed(settings: Settings, command: str) -> Settings:
+    """Raises: ConfigurationError: what several processes share is not named."""
+    for name, value in (("store.url", settings.store.url), ("kafka.brokers", settings.kafka.brokers)):
+        if not value:
+            raise ConfigurationError(f"{name}: `meterport {command}` needs it; without, `meterport serve` does all")
+    return settings
+
+
+def _run(settings: Settings, work: Callable[[Service], None], ingests: bool = True) -> None:
     configure_logging(settings)
-    service = Service(settings)
+    service = Service(settings, ingests)
     try:
         service.start()
-        _serve(service)
+        work(service)
     finally:
         service.stop(drain_seconds=settings.server.shutdown_seconds)
     if service.workers.failure:
@@ -279,33 +381,56 @@ def _private_server(service: Service) -> Iterator[str]:
 
 
 def _serve(service: Service) -> None:
-    server_settings = service.settings.server
+    """Answer requests until a signal, or until a worker fails."""
+    settings = service.settings.server
     server = HttpServer(
-        uvicorn_config(service.app(), server_settings.host, server_settings.port, service.settings),
-        when_listening=lambda port: service.announce(local_url(server_settings.host, port)),
+        uvicorn_config(service.app(), settings.host, settings.port, service.settings),
+        when_listening=lambda port: service.announce(local_url(settings.host, port)),
     )
     service.when_failed = server.end
-    if server_settings.telemetry_port is not None:
-        telemetry = HttpServer(
-            uvicorn_config(
-                service.telemetry_app(),
-                server_settings.telemetry_host,
-                server_settings.telemetry_port,
-                service.settings,
-            ),
-            purpose="telemetry",
-        )
-        threading.Thread(target=telemetry.run, name="telemetry", daemon=True).start()
+    _serve_telemetry(service)
     if service.settings.api_key_digest is None:
         _log.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
+    _on_signal(service, server.end)
+    server.run()
 
-    def end(number: int, _: object) -> None:
+
+def _ingest(service: Service) -> None:
+    """Wait until a signal, or until a worker fails: the workers do the work."""
+    _serve_telemetry(service)
+
+    def end(reason: str) -> None:
+        _log.info("stopping reason=%s", reason)
+        service.workers.stop.set()
+
+    _on_signal(service, end)
+    _log.info("ingesting topic=%s group=%s", service.settings.kafka.topic, service.settings.kafka.group)
+    while not service.workers.stop.wait(1):
+        pass
+
+
+def _serve_telemetry(service: Service) -> None:
+    settings = service.settings.server
+    if settings.telemetry_port is not None:
+        config = uvicorn_config(
+            service.telemetry_app(), settings.telemetry_host, settings.telemetry_port, service.settings
+        )
+        telemetry = HttpServer(config, purpose="telemetry")
+        threading.Thread(target=telemetry.run, name="telemetry", daemon=True).start()
+
+
+def _on_signal(service: Service, end: Callable[[str], None]) -> None:
+    def handle(number: int, _: object) -> None:
         service.stopping = True  # the telemetry port says so while requests are finished
-        server.end(signal.Signals(number).name)
+        end(signal.Signals(number).name)
 
     for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, end)
-    server.run()
+        signal.signal(ending, handle)
+
+
+def _keeps_data(settings: Settings) -> bool:
+    """Whether anything is kept in the data directory, which one process has then for itself."""
+    return not (settings.store.url and settings.kafka.brokers)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api import auth, events, meters, operations, portal, subjects, usage, values
+from api import auth, dead_letters, events, meters, operations, portal, subjects, usage, values
 from api.cors import PortalCors
 from api.problems import HANDLERS
 from api.routing import resource
@@ -61,7 +61,8 @@ def _managed(services: Services) -> list[Route]:
     return [
         resource("/metrics", GET=managed(operations.metrics)),
         resource("/api/v1/events", GET=managed(events.listed), POST=managed(events.ingest)),
-        resource("/api/v1/dead-letters", GET=managed(events.dead_letters)),
+        resource("/api/v1/dead-letters", GET=managed(dead_letters.listed)),
+        resource("/api/v1/dead-letters/replay", POST=managed(dead_letters.replayed)),
         resource("/api/v1/meters", GET=managed(meters.listed), POST=managed(meters.create)),
         resource(meter, GET=managed(meters.show), PUT=managed(meters.change), DELETE=managed(meters.delete)),
         resource(f"{meter}/query", GET=managed(usage.query_get), POST=managed(usage.query_post)),

@@ -130,6 +130,25 @@ class ApiClient:
             return refusal.refused_events
         return {}
 
+    # dead letters
+
+    def dead_letters(self, limit: int, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return dead letters, newest first; `filters` are parameters of `GET /api/v1/dead-letters`."""
+        found: list[dict[str, Any]] = []
+        page = min(limit, 100)
+        answer = self.request("GET", "/api/v1/dead-letters", params={**filters, "limit": str(page)})
+        found += answer.json()
+        while "next" in answer.links and len(found) < limit:
+            answer = self.request("GET", answer.links["next"]["url"])
+            found += answer.json()
+        return found[:limit]
+
+    def replay_dead_letters(self, body: Mapping[str, object]) -> dict[str, Any]:
+        """Replay dead letters; `body` is that of `POST /api/v1/dead-letters/replay`. A busy engine is waited out."""
+        return dict(self._patiently(lambda: self.request("POST", "/api/v1/dead-letters/replay", json=body)).json())
+
+    # waiting
+
     def wait_until_stored(self, on_wait: Callable[[int], None] = lambda _: None) -> None:
         """Return once everything accepted so far is usage, whatever others send meanwhile.
 

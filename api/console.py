@@ -1,26 +1,18 @@
 """Commands that ask the API: meters, portal tokens, usage.
 
-Owns: their options, and how answers look on a terminal. How a command reaches an engine is the composition root's: it
-puts a `Connect` into the context. Answers go to stdout, everything else to stderr.
+Owns: their options, and what is printed of each answer.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from api.client import ApiClient
+from api.terminal import Format, Shape, connected, print_json, print_table, say
 from engine.clock import utc_now
 from engine.errors import InvalidRequest
 from engine.local_times import read_zone, timestamp
@@ -28,18 +20,8 @@ from engine.meters import Aggregation
 from engine.options import Config, DataDir, Server
 from engine.windows import WindowSize
 
-Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[ApiClient]]
-
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
-_WIDE = 10_000  # columns of output that is no terminal: nothing is ever cut off
-
-
-class Shape(StrEnum):
-    """How a listing is printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 class UsageShape(StrEnum):
@@ -49,8 +31,6 @@ class UsageShape(StrEnum):
     JSON = "json"
     CSV = "csv"
 
-
-Format = Annotated[Shape, typer.Option("--format", help="How to print it: a table, or the API's JSON.")]
 
 meters = typer.Typer(help="Meters: what is counted.", no_args_is_help=True, rich_markup_mode=None)
 token = typer.Typer(
@@ -69,7 +49,7 @@ def list_meters(
     Example:
       meterport meters list --format json
     """
-    with _connected(context, config, data_dir, server) as api:
+    with connected(context, config, data_dir, server) as api:
         _print_meters(api.meters(), format_)
 
 
@@ -110,7 +90,7 @@ def create_meter(
         "description": description,
         "eventFrom": timestamp(event_from, read_zone("UTC")) if event_from else None,
     }
-    with _connected(context, config, data_dir, server) as api:
+    with connected(context, config, data_dir, server) as api:
         made = api.create_meter({member: value for member, value in definition.items() if value is not None})
         _print_meters([made], format_)
 
@@ -127,9 +107,9 @@ def delete_meter(
     Example:
       meterport meters delete tokens
     """
-    with _connected(context, config, data_dir, server) as api:
+    with connected(context, config, data_dir, server) as api:
         api.delete_meter(slug)
-    _say(f"deleted meter {slug}")
+    say(f"deleted meter {slug}")
 
 
 @token.command("create")
@@ -159,14 +139,14 @@ def create_token(
         body["allowedMeterSlugs"] = meter
     if expires is not None:
         body["expiresAt"] = _end(expires)
-    with _connected(context, config, data_dir, server) as api:
+    with connected(context, config, data_dir, server) as api:
         made = api.create_token(body)
     if format_ is Shape.JSON:
-        _print_json(made)
+        print_json(made)
     else:
         typer.echo(made["token"])
         allowed = ", ".join(made["allowedMeterSlugs"]) or "every meter"
-        _say(f"token {made['id']} of {made['subject']} for {allowed} until {made['expiresAt']}")
+        say(f"token {made['id']} of {made['subject']} for {allowed} until {made['expiresAt']}")
 
 
 @token.command("list")
@@ -182,13 +162,13 @@ def list_tokens(
     Example:
       meterport token list --subject acme
     """
-    with _connected(context, config, data_dir, server) as api:
+    with connected(context, config, data_dir, server) as api:
         tokens = api.tokens(subject, limit)
     if format_ is Shape.JSON:
-        _print_json(tokens)
+        print_json(tokens)
         return
     header = ["id", "subject", "meters", "created", "expires", "state"]
-    _print_table(header, [_token_cells(one) for one in tokens])
+    print_table(header, [_token_cells(one) for one in tokens])
 
 
 @token.command("invalidate")
@@ -207,9 +187,9 @@ def invalidate_token(
     wanted = {name: text for name, text in (("id", id_), ("subject", subject)) if text is not None}
     if not wanted:
         raise typer.BadParameter("give --id or --subject")
-    with _connected(context, config, data_dir, server) as api:
+    with connected(context, config, data_dir, server) as api:
         api.invalidate_tokens(wanted)
-    _say("invalidated")
+    say("invalidated")
 
 
 def query(
@@ -258,7 +238,7 @@ def query(
         "subject": subject,
     }
     accept = "text/csv" if format_ is UsageShape.CSV else "application/json"
-    with _connected(context, config, data_dir, server) as api:
+    with connected(context, config, data_dir, server) as api:
         answer = api.query(slug, {name: value for name, value in wanted.items() if value}, accept)
     if format_ is UsageShape.TABLE:
         print_usage(answer.json(parse_float=Decimal)["data"], group_by or [], subject)
@@ -276,17 +256,10 @@ def print_usage(rows: Sequence[dict[str, Any]], group_by: Sequence[str], subject
         + [format(row["value"], "f") if isinstance(row["value"], Decimal) else str(row["value"])]
         for row in rows
     ]
-    _print_table(["from", "to", *by_subject, *keys, "value"], cells)
+    print_table(["from", "to", *by_subject, *keys, "value"], cells)
 
 
 # how options are read
-
-
-def _connected(
-    context: typer.Context, config: Path | None, data_dir: Path | None, server: str | None
-) -> AbstractContextManager[ApiClient]:
-    connect: Connect = context.obj
-    return connect(config, data_dir, server)
 
 
 def _dimension(text: str) -> tuple[str, str]:
@@ -319,10 +292,10 @@ def _end(text: str) -> str:
 
 def _print_meters(listed: Sequence[dict[str, Any]], format_: Shape) -> None:
     if format_ is Shape.JSON:
-        _print_json(listed)
+        print_json(listed)
         return
     header = ["slug", "aggregation", "event type", "value", "group by"]
-    _print_table(header, [_meter_cells(meter) for meter in listed])
+    print_table(header, [_meter_cells(meter) for meter in listed])
 
 
 def _meter_cells(meter: dict[str, Any]) -> list[str]:
@@ -334,21 +307,3 @@ def _token_cells(one: dict[str, Any]) -> list[str]:
     state = "revoked" if one.get("revoked") else "expired" if one.get("expired") else "valid"
     meters_ = ", ".join(one["allowedMeterSlugs"]) or "all"
     return [one["id"], one["subject"], meters_, one["createdAt"], one["expiresAt"], state]
-
-
-def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, justify="right" if name == "value" and header[-1] == name else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a subject are no markup
-    console = Console()
-    Console(width=None if console.is_terminal else _WIDE).print(table)
-
-
-def _print_json(value: object) -> None:
-    typer.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2))
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)

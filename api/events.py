@@ -1,8 +1,7 @@
-"""Events in, events out, and the records that could not become one.
+"""Events in, events out.
 
-    POST /api/v1/events         durable in the event log, then 204; a batch with one bad event is refused whole
-    GET  /api/v1/events         newest first
-    GET  /api/v1/dead-letters   newest first
+    POST /api/v1/events   durable in the event log, then 204; a batch with one bad event is refused whole
+    GET  /api/v1/events   newest first
 
 Owns: the three media types of the CloudEvents HTTP binding, and the list of what is wrong with a batch.
 Decoding is CPU work and goes to a thread of its own kind, so that slow queries never hold up ingest.
@@ -19,13 +18,12 @@ from starlette.responses import Response
 from api.bodies import JSON, media_type, read_body
 from api.parameters import Parameters
 from api.problems import InvalidEvents, InvalidParameter
-from api.responses import json_response, no_content, raw_json
+from api.responses import no_content, raw_json
 from api.services import Services, in_thread
 from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan, decode_event, split_batch
 from engine.errors import InvalidEvent
-from engine.instants import parse_instant
-from engine.listings import EventFilter, Position, list_dead_letters, list_events, parse_cursor, to_json
+from engine.listings import EventFilter, list_events, to_json
 from engine.metrics import EVENTS_ACCEPTED
 
 SINGLE = "application/cloudevents+json"
@@ -132,18 +130,3 @@ async def listed(services: Services, request: Request) -> Response:
         return b"[" + b",".join(to_json(event) for event in found) + b"]"
 
     return raw_json(await in_thread(request, ask))
-
-
-async def dead_letters(services: Services, request: Request) -> Response:
-    """List records that could not become an event, newest first; a full page links to the next."""
-    query = Parameters(request, scalars=("limit", "before"))
-    limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
-    before = None if cursor is None else parse_cursor(cursor)
-    found = await in_thread(request, lambda: list_dead_letters(services.store, limit, before))
-    return json_response(found, headers=_next_page(request, found[-1], limit) if len(found) == limit else None)
-
-
-def _next_page(request: Request, last: dict[str, object], limit: int) -> dict[str, str]:
-    arrived_ms = parse_instant(str(last["arrivedAt"])).nanos // 1_000_000
-    end = Position(arrived_ms, int(str(last["partition"])), int(str(last["offset"])))
-    return {"Link": f'<{request.url.path}?limit={limit}&before={end.cursor}>; rel="next"'}

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import ingest, latency, queries
+from benchmarks import ingest, kafka, latency, live, queries
 
 BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
     "ingest": ingest.run,
+    "kafka": kafka.run,
     "latency": latency.run,
+    "live": live.run,
     "queries": queries.run,
 }
 

@@ -20,14 +20,15 @@ def run(events: int) -> list[str]:
         ours = world.consume(store, directory, made)
     with world.store() as (store, _):
         world.ready_meters(store)
-        straight = _straight(store, made)
+        theirs = straight(store, made)
     return [
-        f"{straight / ours:.2f} of the straight insert's speed ({events} events, 5 meters with 2 group-bys)",
-        f"{events / ours:,.0f} events/s from the log; {events / straight:,.0f} events/s straight",
+        f"{theirs / ours:.2f} of the straight insert's speed ({events} events, 5 meters with 2 group-bys)",
+        f"{events / ours:,.0f} events/s from the log; {events / theirs:,.0f} events/s straight",
     ]
 
 
-def _straight(store: Store, made: list[bytes]) -> float:
+def straight(store: Store, made: list[bytes]) -> float:
+    """Insert events with no log before the tables; returns the seconds inserting took."""
     now = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(time.time() + 1))  # past every meter's visible_from
     lines = []
     for at, value in enumerate(made):

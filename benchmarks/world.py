@@ -46,13 +46,20 @@ def values(count: int, subjects: int = 100) -> list[bytes]:
 
 
 @contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Yield an empty directory that goes with the benchmark."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@contextlib.contextmanager
 def store() -> Iterator[tuple[Store, Path]]:
     """Yield an empty, migrated store and its directory."""
-    with tempfile.TemporaryDirectory() as directory:
-        settings = load_settings(overrides={"data_dir": Path(directory)})
+    with scratch() as directory:
+        settings = load_settings(overrides={"data_dir": directory})
         opened = open_store(settings)
         migrate(opened, settings)
-        yield opened, Path(directory)
+        yield opened, directory
         opened.close()
 
 

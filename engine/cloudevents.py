@@ -24,7 +24,7 @@ ATTRIBUTE_BYTES = 2048
 NESTING = 500
 _SURELY_SHORT = ATTRIBUTE_BYTES // 4  # characters: four bytes each at most
 _VERSIONS = frozenset({"1.0", "0.3"})
-_LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are computed for
+LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are computed for
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EXTENSION = re.compile(r"[a-z0-9]+\Z")
@@ -92,12 +92,12 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
     ):
         if not 0 < len(text) <= _SURELY_SHORT or not text.isprintable():
             _check_attribute(name, text)
-    if envelope.datacontenttype is not None and not _is_json(envelope.datacontenttype):
-        raise InvalidEvent("datacontenttype must be application/json", "datacontenttype")
+    if envelope.datacontenttype is not None:
+        check_content_type(envelope.datacontenttype)
     time_ms = arrived_ms if envelope.time is None else _time(envelope.time)
     if time_ms < span.earliest_ms:
         raise InvalidEvent("time is before the earliest time taken", "time")
-    if time_ms > arrived_ms + span.future_ms or time_ms >= _LATEST_MS:
+    if time_ms > arrived_ms + span.future_ms or time_ms >= LATEST_MS:
         raise InvalidEvent("time is too far in the future", "time")
     return Event(
         envelope.id,
@@ -123,7 +123,7 @@ def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         _check_utf8(value)  # extensions, or a fault: the open decoder says which
     try:
-        return _open_decoder.decode(value), _extensions(value)
+        return _open_decoder.decode(value), decode_extensions(value)
     except msgspec.ValidationError as error:
         raise InvalidEvent(_plain(str(error)), _field(str(error))) from None
     except msgspec.DecodeError as error:
@@ -139,12 +139,12 @@ def _check_utf8(value: bytes) -> None:
         raise InvalidEvent(f"not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def _extensions(value: bytes) -> bytes:
+def decode_extensions(value: bytes) -> bytes:
+    """Return what `Event.extensions` holds of an event. Raises: InvalidEvent, and the errors of msgspec."""
     attributes = _attributes_decoder.decode(value)
     kept: dict[str, Any] = {}
-    for name, raw in attributes.items():
-        if name in _CORE:
-            continue
+    for name in [name for name in attributes if name not in _CORE]:
+        raw = attributes[name]
         if not _EXTENSION.match(name):
             raise InvalidEvent(f"attribute name {name!r} must be lower-case letters and digits", name)
         if len(raw) > ATTRIBUTE_BYTES:
@@ -162,11 +162,23 @@ def _check_attribute(name: str, text: str) -> None:
         raise InvalidEvent(f"{name} must not be empty", name)
     if len(text.encode("utf-8", "replace")) > ATTRIBUTE_BYTES:
         raise InvalidEvent(f"{name} is longer than {ATTRIBUTE_BYTES} bytes", name)
-    if _CONTROL.search(text):
+    if has_control(text):
         raise InvalidEvent(f"{name} holds a control character", name)
 
 
-def _is_json(content_type: str) -> bool:
+def has_control(text: str) -> bool:
+    """Whether text holds a control character or half a surrogate pair."""
+    return _CONTROL.search(text) is not None
+
+
+def check_content_type(content_type: str) -> None:
+    """Check that data is said to be JSON. Raises: InvalidEvent."""
+    if not is_json(content_type):
+        raise InvalidEvent("datacontenttype must be application/json", "datacontenttype")
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a media type, parameters aside, is that of JSON."""
     return content_type.split(";", maxsplit=1)[0].strip().lower() == "application/json"
 
 

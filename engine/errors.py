@@ -18,6 +18,7 @@
         ├── ConfigurationError  exit status 78
         ├── DataDirectoryInUse
         ├── StoreMisconfigured
+        ├── LogFailed           the event log will not serve this process again
         └── TooManyDeadLetters
 
 Each leaf has a public kebab-case `code`. HTTP status codes are in api/problems.py, nowhere else.
@@ -141,6 +142,12 @@ class StoreMisconfigured(Fatal):
     """ClickHouse does not keep to what exactly-once ingest needs of it."""
 
     code = "store-misconfigured"
+
+
+class LogFailed(Fatal):
+    """The event log will not serve this process again; another start may do."""
+
+    code = "log-failed"
 
 
 class TooManyDeadLetters(Fatal):

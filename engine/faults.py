@@ -5,7 +5,9 @@ power cut would do it: nothing is flushed, no handler runs. Unarmed, a point cos
 """
 
 import os
+import random
 import signal
+import threading
 from typing import Literal, get_args
 
 from engine.errors import ConfigurationError
@@ -15,7 +17,9 @@ Point = Literal[
     "log.after-commit",
     "ingest.before-plan",
     "ingest.after-plan",
+    "ingest.after-claim",
     "ingest.after-dead-letters",
+    "ingest.in-insert",
     "ingest.after-insert",
     "ingest.after-acknowledge",
     "meter.after-registered",
@@ -44,7 +48,19 @@ def arm(fault: str) -> None:
 
 def passing(point: Point) -> None:
     """Say that the process is at `point`; does not return if it is armed and its time has come."""
-    if point == _Armed.point:
-        _Armed.left -= 1
-        if _Armed.left <= 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    if _is_due(point):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def entering(point: Point, within_seconds: float) -> None:
+    """Say that the process begins what `point` names; if it is armed the kill comes at random in the given time."""
+    if _is_due(point):
+        delay = random.uniform(0, within_seconds)  # noqa: S311 - not a secret
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+def _is_due(point: Point) -> bool:
+    if point != _Armed.point:
+        return False
+    _Armed.left -= 1
+    return _Armed.left <= 0

@@ -1,9 +1,10 @@
 """Puts events stored before a meter's views existed into its rollup, while ingest goes on.
 
 Owns: the steps from SETTLING to READY. The views take events stamped `visible_from` or later; the fill takes those
-stamped earlier, once no batch stamped earlier can reach the store any more (`settled`). From then on they are a
-fixed set, so the fill goes through it in pieces of event time that come out the same on every attempt: each is one
-block under its own token, and how far it came is in the registry. A piece that a crash cut short is completed.
+stamped earlier, once no batch stamped earlier can reach the store any more (`settled`, whatever clocks say). From
+then on they are a fixed set, so the fill goes through it in pieces of event time that come out the same on every
+attempt: each is one block under its own token, and how far it came is in the registry. A piece that a crash cut
+short is completed.
 Source: docs/design.md R16.
 """
 
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from engine import faults, sql
 from engine.clock import Clock, milliseconds, utc_now
+from engine.errors import StoreError
 from engine.meters import Meter, MeterState
 from engine.registry import MeterRegistry
 from engine.rollups import dimension_columns, minute_select
@@ -26,7 +28,7 @@ _HOUR = timedelta(hours=1)
 class Filler:
     """Fills the rollups of a registry. One process a store runs it.
 
-    `settled(ms)`: whether every batch stamped before that instant is in the store, for good (EventLog.settled_before).
+    `settled(ms)`: whether every batch stamped before that instant is in the store, for good (ingest/settling.py).
     """
 
     def __init__(
@@ -44,10 +46,22 @@ class Filler:
         self._piece_events = piece_events
 
     def step(self) -> bool:
-        """Take every meter that can be filled one piece further. Returns whether any was."""
+        """Take every meter that can be filled one piece further. Returns whether any was.
+
+        Raises: StoreError: one of them failed; the others were taken further all the same.
+        """
         self._registry.resume_creation()
         steps = {MeterState.SETTLING: self._settle, MeterState.FILLING: self._fill}
-        return max([steps[meter.state](meter) for meter in self._registry.all() if meter.state in steps], default=False)
+        further, failed = False, None
+        for meter in self._registry.all():
+            if meter.state in steps:
+                try:
+                    further |= steps[meter.state](meter)
+                except StoreError as error:
+                    failed = failed or error
+        if failed:
+            raise failed
+        return further
 
     def _settle(self, meter: Meter) -> bool:
         if self._clock() < meter.visible_from or not self._settled(milliseconds(meter.visible_from)):

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from engine import faults, sql
-from engine.clock import Clock, milliseconds, utc_now
+from engine.clock import Clock, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError
 from engine.ids import new_ulid
 from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
@@ -31,6 +31,7 @@ _COLUMNS = (
 )  # fmt: skip
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEAD = timedelta(seconds=2)  # from the decision to create to the first event the views take
+_ASKED = 2  # the weight of what a user asked for: a step of a meter's life taken meanwhile does not undo it
 LEAD_MARGIN = timedelta(milliseconds=500)  # the views must stand this long before that
 GRACE = timedelta(seconds=1)  # a creation not finished by then was given up by a process that died
 
@@ -110,8 +111,8 @@ class MeterRegistry:
             self._check_paths(definition)
             now = self._clock()
             if definition.counted == meter.definition.counted:
-                return self._write(dataclasses.replace(meter, definition=definition, updated_at=now))
-            return self._rebuild(dataclasses.replace(meter, definition=definition, updated_at=now), self._lead)
+                return self._write(dataclasses.replace(meter, definition=definition, updated_at=now), _ASKED)
+            return self._rebuild(dataclasses.replace(meter, definition=definition, updated_at=now), self._lead, _ASKED)
 
     def delete(self, slug_or_id: str) -> None:
         """Delete a meter and its rollup; its events stay. Deleting by id again does nothing. Raises: NotFound."""
@@ -121,7 +122,8 @@ class MeterRegistry:
             if meter.state is MeterState.DELETED:
                 return
             now = self._clock()
-            self._write(dataclasses.replace(meter, state=MeterState.DELETED, updated_at=now, deleted_at=now))
+            gone = dataclasses.replace(meter, state=MeterState.DELETED, updated_at=now, deleted_at=now)
+            self._write(gone, _ASKED)
             faults.passing("meter.after-delete")
             drop_rollup(self._store, meter.rollup)
 
@@ -147,16 +149,6 @@ class MeterRegistry:
                     _log.info("orphan_rollup_dropped rollup=%s", name)
                     drop_rollup(self._store, name)
 
-    def earliest_ms(self) -> int:
-        """Return the stamp no batch may be stored before, also after a clock was set back.
-
-        From a meter's `visible_from` on its views take everything, and its fill nothing. It counts once the fill has
-        begun, which is after that instant; sooner would stamp batches ahead of the clock, past the views of a meter
-        that is just being created.
-        """
-        begun = (meter for meter in self.all() if meter.state in {MeterState.FILLING, MeterState.READY})
-        return max((milliseconds(meter.visible_from) for meter in begun), default=0)
-
     def advance(self, meter: Meter, state: MeterState, filled_to: datetime) -> Meter | None:
         """Record how far a rollup is filled; None if the meter was changed or deleted meanwhile."""
         with self._writing:
@@ -164,9 +156,11 @@ class MeterRegistry:
             current = self._meters.get(meter.id)
             if current is None or current.rollup != meter.rollup or current.state is MeterState.DELETED:
                 return None
+            if current.state is MeterState.READY or current.filled_to > filled_to:
+                return None  # another process was quicker
             return self._write(dataclasses.replace(current, state=state, filled_to=filled_to))
 
-    def _rebuild(self, meter: Meter, lead: timedelta) -> Meter:
+    def _rebuild(self, meter: Meter, lead: timedelta, weight: int = 1) -> Meter:
         old = meter.rollup
         visible_from = self._next_visible_from(lead)
         renewed = self._write(
@@ -176,16 +170,25 @@ class MeterRegistry:
                 rollup=rollup_name(meter.definition, visible_from),
                 visible_from=visible_from,
                 filled_to=_EPOCH,
-            )
+            ),
+            weight,
         )
         faults.passing("meter.after-registered")
         built = self._build(renewed, lead)
-        drop_rollup(self._store, old)
+        if built.rollup != old:
+            drop_rollup(self._store, old)
         return built
 
     def _build(self, meter: Meter, lead: timedelta) -> Meter:
+        """Make the tables and views of a meter in CREATING; returns what it is by then: maybe another process's work."""
         create_rollup(self._store, meter)
         faults.passing("meter.after-views")
+        self.refresh()
+        current = self._meters[meter.id]
+        if current.rollup != meter.rollup or current.state is MeterState.DELETED:
+            drop_rollup(self._store, meter.rollup)  # meanwhile it was deleted, or is made anew elsewhere
+            return current
+        meter = current
         if max(self._clock(), self._newest_stamp()) > meter.visible_from - LEAD_MARGIN:
             # The views may have missed an event they should take: their tables are too late, make others.
             # Twice the lead, or a store that takes longer than it to make tables would never be done.
@@ -199,15 +202,13 @@ class MeterRegistry:
         """Return the latest stamp in the store: the clock, unless that was set back."""
         return _aware(self._store.rows(sql.statement("meters/newest_stamp"))[0][0])
 
-    def _write(self, meter: Meter) -> Meter:
-        written = dataclasses.replace(meter, version=self._next_version(meter))
+    def _write(self, meter: Meter, weight: int = 1) -> Meter:
+        """Write the next version. `weight`: of two processes that write at the same moment the greater one wins."""
+        current = self._meters.get(meter.id)
+        written = dataclasses.replace(meter, version=(current.version if current else 0) + weight)
         self._store.insert_rows("meters", _COLUMNS, [_row(written)])
         self._meters = {**self._meters, written.id: written}
         return written
-
-    def _next_version(self, meter: Meter) -> int:
-        current = self._meters.get(meter.id)
-        return current.version + 1 if current else 1
 
     def _check_paths(self, definition: MeterDefinition) -> None:
         for path in definition.paths:

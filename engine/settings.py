@@ -9,10 +9,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, Self, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -25,6 +25,7 @@ from engine.errors import ConfigurationError
 from engine.instants import parse_instant
 
 ENV_PREFIX = "METERPORT_"
+_JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
 HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
 SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
@@ -70,6 +71,83 @@ class LogSettings(_Group):
     """The event log in front of the store."""
 
     max_bytes: int = Field(default=4 << 30, ge=1 << 20, description="Unread events at most; more are refused with 503.")
+
+
+class KafkaSettings(_Group):
+    """The event log in production: a topic of an Apache Kafka cluster, or of anything that speaks its protocol."""
+
+    brokers: str | None = Field(
+        default=None, description="host:port,host:port of brokers to ask first; none: the log is SQLite, in data_dir."
+    )
+    topic: str = Field(
+        default="om_default_events",
+        pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        description="Topic of events, created if missing.",
+    )
+    partitions: int = Field(default=12, ge=1, le=4096, description="Partitions of a topic that is created.")
+    replication_factor: int = Field(
+        default=-1, ge=-1, le=32, description="Replicas of a topic that is created; -1: as the brokers say."
+    )
+    group: str = Field(default="meterport", min_length=1, max_length=249, description="Consumer group of ingest.")
+    group_protocol: str = Field(
+        default="auto",
+        pattern=r"^(auto|consumer|classic)$",
+        description="consumer (KIP-848), classic, or auto: consumer where the brokers offer it.",
+    )
+    dead_letter_topic: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        description="Topic that is sent every dead letter too, created if missing; none: they are in the store alone.",
+    )
+    security_protocol: str = Field(
+        default="PLAINTEXT",
+        pattern=r"^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$",
+        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+    )
+    sasl_mechanism: str | None = Field(
+        default=None,
+        pattern=r"^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|OAUTHBEARER|GSSAPI)$",
+        description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI.",
+    )
+    sasl_username: str | None = Field(default=None, description="User name for SASL.")
+    sasl_password: SecretStr | None = Field(default=None, description="Password for SASL.")
+    ssl_ca_location: str | None = Field(default=None, description="File of CA certificates; none: the system's.")
+    ssl_certificate_location: str | None = Field(default=None, description="File of the client's certificate.")
+    ssl_key_location: str | None = Field(default=None, description="File of the client's private key.")
+    ssl_key_password: SecretStr | None = Field(default=None, description="Password of the client's private key.")
+    produce_seconds: float = Field(
+        default=15, ge=1, le=300, description="How long a batch over HTTP waits for the brokers before it gets 503."
+    )
+    options: dict[str, SecretStr] = Field(
+        default_factory=dict, description="Further options of librdkafka, by their names there; they win."
+    )
+
+    @field_validator("options")
+    @classmethod
+    def _keeps_exactly_once(cls, options: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name in sorted(options):
+            if name in OWN_KAFKA_OPTIONS:
+                raise ValueError(f"{name} is set by Meterport: usage is not exact with another value")
+        return options
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.dead_letter_topic == self.topic:
+            raise ValueError("dead_letter_topic must be another topic than that of events")
+        mechanism = self.sasl_mechanism or self.options.keys() & {"sasl.mechanism", "sasl.mechanisms"}
+        if self.security_protocol.startswith("SASL") != bool(mechanism):
+            raise ValueError("sasl_mechanism and a security_protocol of SASL_SSL or SASL_PLAINTEXT need each other")
+        return self
+
+
+OWN_KAFKA_OPTIONS = frozenset(
+    {
+        "bootstrap.servers", "metadata.broker.list", "group.id", "group.protocol", "enable.auto.commit",
+        "auto.commit.enable", "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
+        "enable.partition.eof", "partition.assignment.strategy", "acks", "request.required.acks",
+        "enable.idempotence", "enable.gapless.guarantee", "transactional.id", "partitioner",
+    }
+)  # fmt: skip
 
 
 class IngestSettings(_Group):
@@ -158,6 +236,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    kafka: KafkaSettings = KafkaSettings()
     ingest: IngestSettings = IngestSettings()
     portal: PortalSettings = PortalSettings()
     query: QuerySettings = QuerySettings()
@@ -244,11 +323,11 @@ def _not_json(error: ValueError) -> str:
     """Name the variable: the library names the group it belongs to."""
     for name, field in setting_names().items():
         text = os.environ.get(variable_name(name))
-        if text is not None and get_origin(field.annotation) is list:
+        if text is not None and get_origin(field.annotation) in _JSON:
             try:
                 json.loads(text)
             except ValueError:
-                return f'{variable_name(name)}: must be a JSON list, as ["a", "b"]'
+                return f"{variable_name(name)}: must be a JSON {_JSON[get_origin(field.annotation)]}"
     return str(error).splitlines()[0]
 
 

@@ -57,6 +57,8 @@ def _plain(value: Any) -> Any:
             return str(value)
         case list() | tuple():
             return [_plain(item) for item in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
         case _:
             return value
 

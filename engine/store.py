@@ -9,6 +9,7 @@ Source: docs/design.md R1, R5, R7.
 
 import contextlib
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from clickhouse_connect.driver.exceptions import (
     OperationalError,
     ProgrammingError,
 )
+from clickhouse_connect.driver.httputil import get_pool_manager
 
 from engine import sql
 from engine.embedded import mend_deduplication_logs
@@ -62,6 +64,7 @@ INSERT_SETTINGS: dict[str, str | int] = {
 # Settings that younger releases brought; an older server knows the ones beside them.
 _OPTIONAL = frozenset({"deduplicate_insert", "deduplicate_insert_select"})
 
+_LIST_BYTES = 65_536  # of a bound list: a server takes twice as many in a field (http_max_field_value_size), escaped
 UNKNOWN_TABLE = 60
 _RETRYABLE = frozenset({159, 160, 164, 201, 202, 203, 209, 210, 225, 236, 241, 242, 252, 319, 394, 425, 473, 999})
 
@@ -70,8 +73,9 @@ class Store:
     """A pool of connections to one ClickHouse database. Thread-safe."""
 
     def __init__(
-        self, connect: Callable[[], Client], handles: int, on_close: Callable[[], None] = lambda: None
+        self, connect: Callable[[], Client], handles: int, shared: bool, on_close: Callable[[], None] = lambda: None
     ) -> None:
+        self.shared = shared  # whether other processes may store into it too
         self._connect = connect
         self._on_close = on_close
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
@@ -83,17 +87,17 @@ class Store:
     def rows(self, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT; `parameters` are bound by the server as {name:Type}."""
         with self._handle() as client:
-            return list(client.query(statement, parameters=_bound(statement, parameters)).result_rows)
+            return list(client.query(*_bound(statement, parameters)).result_rows)
 
     def text(self, statement: str, format_: str, parameters: Mapping[str, object]) -> bytes:
         """Return the rows of a SELECT in a ClickHouse output format."""
         with self._handle() as client:
-            return bytes(client.raw_query(statement, parameters=_bound(statement, parameters), fmt=format_))
+            return bytes(client.raw_query(*_bound(statement, parameters), fmt=format_))
 
     def arrow(self, statement: str, **parameters: object) -> pa.Table:
         """Return the rows of a SELECT as an Arrow table, all at once."""
         with self._handle() as client:
-            return client.query_arrow(statement, parameters=_bound(statement, parameters))
+            return client.query_arrow(*_bound(statement, parameters))
 
     # writing
 
@@ -196,12 +200,31 @@ class Store:
                 self._idle.put(client)
 
 
-def _bound(statement: str, parameters: Mapping[str, object]) -> dict[str, object] | None:
-    """Return the parameters the statement binds, None if it binds none.
+def _bound(statement: str, parameters: Mapping[str, object]) -> tuple[str, dict[str, object] | None]:
+    """Return a statement and the parameters it binds, None if it binds none; a long list is bound in pieces.
 
     clickhouse-connect puts values into the text itself, by Python's %, where it finds no {name:Type}: never let it.
     """
-    return {name: value for name, value in parameters.items() if f"{{{name}:" in statement} or None
+    bound: dict[str, object] = {}
+    for name, value in parameters.items():
+        if f"{{{name}:" not in statement:
+            continue
+        pieces = _pieces(value)
+        if len(pieces) > 1:
+            terms = ", ".join(f"{{{name}_{at}:\\1}}" for at in range(len(pieces)))
+            statement = re.sub(rf"{{{name}:([^}}]+)}}", f"arrayConcat({terms})", statement)
+            bound |= {f"{name}_{at}": piece for at, piece in enumerate(pieces)}
+        else:
+            bound[name] = value
+    return statement, bound or None
+
+
+def _pieces(value: object) -> list[object]:
+    """Return a value, a list cut until each piece fits into one field of a request."""
+    if not isinstance(value, list) or len(value) < 2 or len(str(value).encode()) <= _LIST_BYTES:
+        return [value]
+    middle = len(value) // 2
+    return [*_pieces(value[:middle]), *_pieces(value[middle:])]
 
 
 @contextlib.contextmanager
@@ -243,7 +266,7 @@ def _open_embedded(settings: Settings) -> Store:
         client.database = settings.store.database
         return client
 
-    return Store(connect, settings.store.handles, first.close)
+    return Store(connect, settings.store.handles, shared=False, on_close=first.close)
 
 
 def _connect_embedded(path: Path) -> Client:
@@ -256,8 +279,10 @@ def _connect_embedded(path: Path) -> Client:
 def _open_server(settings: Settings) -> Store:
     assert settings.store.url is not None  # noqa: S101 - the caller looked
     dsn = settings.store.url.get_secret_value()
+    pool = get_pool_manager(maxsize=settings.store.handles)
     options: dict[str, Any] = {
         "dsn": dsn,
+        "pool_mgr": pool,
         "autogenerate_session_id": False,
         "form_encode_query_params": True,
         "send_receive_timeout": settings.store.timeout_seconds,
@@ -265,4 +290,6 @@ def _open_server(settings: Settings) -> Store:
     with _our_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
         client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
     options["database"] = settings.store.database
-    return Store(lambda: clickhouse_connect.get_client(**options), settings.store.handles)
+    return Store(
+        lambda: clickhouse_connect.get_client(**options), settings.store.handles, shared=True, on_close=pool.clear
+    )

@@ -1,7 +1,7 @@
 """Log records to ClickHouse blocks, exactly once.
 
-Owns: the loop read → decode → plan → insert → acknowledge. A plan is durable before its insert starts, and an insert
-carries a token made from its offsets, so whoever runs the plan again changes nothing twice. While a batch is
+Owns: the loop read → decode → plan → claim → insert → acknowledge. A plan is durable before its insert starts, and an
+insert carries a token made from its offsets, so whoever runs the plan again changes nothing twice. While a batch is
 inserted the next is read and decoded, in a second thread; it is planned only when its turn has come.
 
 | the process dies                       | what the next one does                                 |
@@ -10,10 +10,12 @@ inserted the next is read and decoded, in a second thread; it is planned only wh
 | after the plan, before the insert      | inserts: the first time everywhere                     |
 | in the middle of the insert            | inserts again: completes the tables that miss it       |
 | after the insert, before the next plan | inserts again: skipped everywhere                      |
+| nowhere: it was only paused            | its plans are refused; what it inserts late is skipped |
 
-An insert that fails is tried again for ever under the same token. One thread runs the loop.
+An insert that fails is tried again for ever under the same token, as long as the plan is this process's to run.
+One thread runs the loop.
 Limits: a block is at most `batch_rows` rows, `batch_bytes` bytes, `batch_months` calendar months.
-Source: docs/design.md R6–R8.
+Source: docs/design.md R6–R8, R11.
 """
 
 import logging
@@ -22,9 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import timedelta
 from typing import TypeVar
 
 import pyarrow as pa
@@ -33,37 +33,34 @@ from tenacity.nap import sleep_using_event
 
 from engine import faults, metrics
 from engine.clock import Clock, milliseconds, utc_now
-from engine.cloudevents import TimeSpan, decode_event
-from engine.errors import InvalidEvent, StoreError, Unavailable
-from engine.events import Event, event_block
+from engine.cloudevents import TimeSpan
+from engine.errors import StoreError, Unavailable
 from engine.settings import IngestSettings
 from engine.store import Store
-from ingest.dead_letters import DeadLetter, DeadLetterCap, dead_letter_block
-from ingest.duplicates import Duplicates
+from ingest.claims import Claims
+from ingest.dead_letters import DeadLetter, DeadLetterCap, DeadLetterSink, dead_letter_block, new_letters
+from ingest.decoding import Batch, decode_records
+from ingest.duplicates import Duplicates, Voided
 from ingest.log import EventLog, Plan, Record, ranges_of
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it shall stop
 _LONGEST_PAUSE_SECONDS = 5
+_INSERT_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
+_FENCE_SECONDS = 20  # an insert that starts so long after its plan was last seen to stand asks the log again first
 
 
 class Stopped(Exception):
     """Raised out of a retry when the process is asked to stop; the batch stays planned."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    records: Sequence[Record]
-    events: Sequence[Event]
-    letters: Sequence[DeadLetter]
+class _Superseded(Exception):
+    """Another process has taken the plan over and finished it."""
 
 
 class Consumer:
-    """Moves one log into one store until it is told to stop.
-
-    `earliest_ms`: the stamp no batch may be stored before (meters count on it, engine/fill.py).
-    """
+    """Moves one log into one store until it is told to stop. `dead_letter_sink` is given each dead letter too."""
 
     def __init__(
         self,
@@ -71,30 +68,30 @@ class Consumer:
         store: Store,
         settings: IngestSettings,
         stop: threading.Event,
-        earliest_ms: Callable[[], int] = lambda: 0,
         clock: Clock = utc_now,
+        dead_letter_sink: DeadLetterSink | None = None,
     ) -> None:
+        self.claims = Claims(store, log.name)
         self._log = log
         self._store = store
         self._settings = settings
         self._stop = stop
-        self._earliest_ms = earliest_ms
         self._clock = clock
+        self._sink = dead_letter_sink
         self._span = TimeSpan.of(settings)
-        self._duplicates = Duplicates(store, timedelta(days=settings.duplicate_window_days))
+        window = timedelta(days=settings.duplicate_window_days)
+        self._duplicates = Duplicates(store, self.claims, log.planned, window, clock)
         self._cap = DeadLetterCap(settings.max_dead_letter_run)
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
-        self._ahead: Future[_Batch] | None = None  # the next batch, read and decoded while this one is inserted
+        self._ahead: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
+        self._unacknowledged: Plan | None = None  # stored
+        self._stands_until = 0.0  # monotonic seconds
 
     def start(self) -> None:
         """Fill the duplicate filter, then finish what a dead process planned. Raises: Stopped."""
-        keys = self._persist(lambda: self._duplicates.load(milliseconds(self._clock())))
+        keys = self._persist(self._duplicates.load)
         _log.info("duplicate_filter_loaded keys=%d", keys)
-        for plan in self._log.pending():
-            _log.info("plan_resumed ranges=%s", plan.ranges)
-            records = self._persist(lambda plan=plan: self._log.reread(plan))  # type: ignore[misc]
-            self._execute(plan, self._decode(records, most_months=None))
-            self._persist(lambda plan=plan: self._log.acknowledge(plan))  # type: ignore[misc]
+        self._finish_pending()
 
     def run(self) -> None:
         """Start, then consume until `stop` is set. Raises: Fatal: going on would lose or double usage."""
@@ -104,6 +101,7 @@ class Consumer:
                 began = time.monotonic()
                 if self.step() and not self._behind():
                     self._stop.wait(max(0, self._settings.interval_seconds - (time.monotonic() - began)))
+            self._acknowledge()  # or the next process would run the last plan again
         except Stopped:
             _log.info("consumer_stopped_while_retrying")
         finally:
@@ -111,25 +109,63 @@ class Consumer:
 
     def step(self, wait_seconds: float = _IDLE_SECONDS) -> bool:
         """Store one batch, if the log has one, while the next one is read and decoded. Returns whether it had."""
+        self._finish_pending()
         batch = self._ahead.result() if self._ahead else self._fetch(wait_seconds)
         self._ahead = None
         if not batch.records:
+            self._acknowledge()
             return False
         faults.passing("ingest.before-plan")
         with _phase("plan"):
             plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
+        if plan is None:
+            _log.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
+            return True
         faults.passing("ingest.after-plan")
+        self._unacknowledged = None  # the plan has acknowledged it
         if self._behind():
             self._ahead = self._reader.submit(self._fetch, 0)
-        self._execute(plan, batch)
+        self._run_plan(plan, batch)
         if self._ahead is None:
-            with _phase("acknowledge"):
-                self._persist(lambda: self._log.acknowledge(plan))
-            faults.passing("ingest.after-acknowledge")
+            self._acknowledge()
         self._measure(batch)
         return True
 
-    def _fetch(self, wait_seconds: float) -> _Batch:
+    def _finish_pending(self) -> None:
+        """Run the plans that came with partitions this process was given."""
+        for plan in self._persist(self._log.pending):
+            self._acknowledge()  # the batch before it: nothing else would, if no other came
+            _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
+            records = self._persist(lambda plan=plan: self._log.reread(plan))  # type: ignore[misc]
+            self._run_plan(plan, self._decode(records, most_months=None))
+            self._acknowledge()
+
+    def _run_plan(self, plan: Plan, batch: Batch) -> None:
+        """Insert a planned batch; it is then to be acknowledged, or was given up and will be read again."""
+        self._stands_until = time.monotonic() + _FENCE_SECONDS
+        try:
+            self._execute(plan, batch)
+        except (Voided, _Superseded) as reason:
+            _log.info("plan_discarded token=%s reason=%s", plan.token, type(reason).__name__.strip("_").lower())
+            self._drop_ahead()
+            self._persist(lambda: self._log.discard(plan))
+        else:
+            self._unacknowledged = plan
+
+    def _drop_ahead(self) -> None:
+        """Forget the batch read ahead: the records before it are read again first."""
+        if self._ahead:
+            self._ahead.result()
+            self._ahead = None
+
+    def _acknowledge(self) -> None:
+        plan, self._unacknowledged = self._unacknowledged, None
+        if plan:
+            with _phase("acknowledge"):
+                self._persist(lambda: self._log.acknowledge(plan))
+            faults.passing("ingest.after-acknowledge")
+
+    def _fetch(self, wait_seconds: float) -> Batch:
         with _phase("poll"):
             records = self._persist(
                 lambda: self._log.read(self._settings.batch_rows, self._settings.batch_bytes, wait_seconds)
@@ -138,52 +174,61 @@ class Consumer:
             return self._decode(records, self._settings.batch_months)
 
     def _stamp(self) -> int:
-        return max(milliseconds(self._clock()), self._earliest_ms())
+        return max(milliseconds(self._clock()), self.claims.floor_ms)
 
     def _behind(self) -> bool:
         """Whether records wait behind the batch under way, so that the next plan will acknowledge it."""
         return self._log.waiting() > 0
 
-    def _decode(self, records: Sequence[Record], most_months: int | None) -> _Batch:
-        """Decode records, up to the first that would make the block span more than `most_months`."""
-        events: list[Event] = []
-        letters: list[DeadLetter] = []
-        months: set[int] = set()
-        for at, record in enumerate(records):
-            try:
-                event = decode_event(record.value, record.arrived_ms, record.partition, record.offset, self._span)
-            except InvalidEvent as error:
-                letters.append(DeadLetter(record, str(error)))
-                self._cap.bad(letters[-1])
-                continue
-            month = _month(event.time_ms // 86_400_000)
-            if month not in months and len(months) == most_months:
-                return _Batch(records[:at], events, letters)
-            months.add(month)
-            events.append(event)
-            self._cap.good()
-        return _Batch(records, events, letters)
+    def _decode(self, records: Sequence[Record], most_months: int | None) -> Batch:
+        return decode_records(records, self._span, most_months, self._cap)
 
-    def _execute(self, plan: Plan, batch: _Batch) -> None:
-        """Insert a planned batch: the same rows in the same order under the same tokens, however often."""
-        if batch.letters:
-            block = dead_letter_block(batch.letters, plan.stored_ms)
-            self._insert("dead_letters", block, f"dead-{plan.token}")
-            faults.passing("ingest.after-dead-letters")
+    def _execute(self, plan: Plan, batch: Batch) -> None:
+        """Insert a planned batch: the same rows in the same order under the same tokens, however often.
+
+        Raises: Voided, _Superseded: nothing, or nothing more, may be inserted.
+        """
         with _phase("deduplicate"):
-            kept = self._persist(lambda: self._duplicates.drop(batch.events, plan.stored_ms))
-        if kept:
-            self._insert("events", event_block(kept, plan.stored_ms), plan.token)
+            kept = self._persist(lambda: self._duplicates.drop(batch.events, plan))
+        faults.passing("ingest.after-claim")
+        letters = self._store_letters(plan, batch.letters) if batch.letters else []
+        if len(kept):
+            self._insert(plan, "events", kept.block(plan.stored_ms), plan.token)
             self._duplicates.remember(kept)
         faults.passing("ingest.after-insert")
         metrics.EVENTS_STORED.inc(len(kept))
         metrics.EVENTS_DUPLICATE.inc(len(batch.events) - len(kept))
-        metrics.DEAD_LETTERS.inc(len(batch.letters))
+        metrics.DEAD_LETTERS.inc(len(letters))
 
-    def _insert(self, table: str, block: pa.Table, token: str) -> None:
+    def _store_letters(self, plan: Plan, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        new = self._persist(lambda: new_letters(self._store, letters, plan.stored_ms))
+        if new:
+            self._insert(plan, "dead_letters", dead_letter_block(new, plan.stored_ms), f"dead-{plan.token}")
+            if self._sink:
+                self._persist(lambda: self._sink.send(new))  # type: ignore[union-attr]
+        faults.passing("ingest.after-dead-letters")
+        return new
+
+    def _insert(self, plan: Plan, table: str, block: pa.Table, token: str) -> None:
+        def attempt() -> None:
+            self._check_fence(plan)
+            faults.entering("ingest.in-insert", _INSERT_SECONDS)
+            self._store.insert_block(table, block, token)
+
         with _phase("insert"):
-            self._persist(lambda: self._store.insert_block(table, block, token))
+            self._persist(attempt)
         metrics.BLOCKS.inc()
+
+    def _check_fence(self, plan: Plan) -> None:
+        """Ask the log again if the plan was last seen to stand long ago: the process was paused, or the store away.
+
+        Tables remember the tokens of a bounded number of blocks; an insert that comes back after all of them is new.
+        """
+        if time.monotonic() < self._stands_until:
+            return
+        if not self._log.holds(plan):
+            raise _Superseded
+        self._stands_until = time.monotonic() + _FENCE_SECONDS
 
     def _persist(self, attempt: Callable[[], _T]) -> _T:
         """Run `attempt` until it succeeds. Raises: Stopped: the process is to stop first."""
@@ -197,15 +242,8 @@ class Consumer:
         )
         return retrying(attempt)
 
-    def _measure(self, batch: _Batch) -> None:
+    def _measure(self, batch: Batch) -> None:
         metrics.DELAY.observe(max(0, milliseconds(self._clock()) - batch.records[0].arrived_ms) / 1000)
-
-
-@lru_cache(maxsize=100_000)
-def _month(day: int) -> int:
-    """Return the calendar month (UTC) of a day since 1970-01-01, counted from year 0."""
-    date = datetime.fromtimestamp(day * 86_400, UTC)
-    return date.year * 12 + date.month
 
 
 def _count_failure(state: RetryCallState) -> None:

@@ -1,15 +1,19 @@
 """Records that could not become an event: kept with their reason, and counted, lest a bad deploy drain the log away.
 
-Owns: `DeadLetter`, its block, and the cap on how many may come in a row. Source: docs/design.md R8.
+Owns: `DeadLetter`, its block, which of them are kept already, and the cap on how many may come in a row.
+Source: docs/design.md R8.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import orjson
 import pyarrow as pa
 
+from engine import sql
 from engine.errors import TooManyDeadLetters
-from ingest.log import Record
+from engine.store import Store
+from ingest.log import Headers, Record
 
 _MILLISECOND = pa.timestamp("ms", "UTC")
 
@@ -19,6 +23,14 @@ class DeadLetter(NamedTuple):
 
     record: Record
     reason: str
+
+
+class DeadLetterSink(Protocol):
+    """Where dead letters are sent besides the store: at least once each."""
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Make letters durable there. Raises: LogUnavailable."""
+        ...
 
 
 class DeadLetterCap:
@@ -42,6 +54,18 @@ class DeadLetterCap:
             )
 
 
+def new_letters(store: Store, letters: Sequence[DeadLetter], stored_ms: int) -> list[DeadLetter]:
+    """Return the letters that another plan has not kept already: a topic may be read from its beginning again."""
+    arrived = sorted({letter.record.arrived_ms for letter in letters})
+    rows = store.rows(sql.statement("ingest/known_dead_letters"), arrived_ms=arrived)
+    known = {(partition, offset, arrived_ms) for partition, offset, arrived_ms, kept_ms in rows if kept_ms != stored_ms}
+    return [letter for letter in letters if _position(letter.record) not in known]
+
+
+def _position(record: Record) -> tuple[int, int, int]:
+    return record.partition, record.offset, record.arrived_ms
+
+
 def dead_letter_block(letters: Sequence[DeadLetter], stored_ms: int) -> pa.Table:
     """Return dead letters as one block of the table `dead_letters`."""
     records = [letter.record for letter in letters]
@@ -52,6 +76,14 @@ def dead_letter_block(letters: Sequence[DeadLetter], stored_ms: int) -> pa.Table
             "log_partition": pa.array([record.partition for record in records], pa.int32()),
             "log_offset": pa.array([record.offset for record in records], pa.int64()),
             "reason": pa.array([letter.reason for letter in letters], pa.string()),
-            "value": pa.array([record.value for record in records], pa.binary()),
+            "value": pa.array([record.value or b"" for record in records], pa.binary()),
+            "headers": pa.array([headers_text(record.headers) for record in records], pa.string()),
         }
     )
+
+
+def headers_text(headers: Headers | None) -> str:
+    """Return headers as a JSON list of [name, value], "" if there are none; bytes that are not UTF-8 are replaced."""
+    if not headers:
+        return ""
+    return orjson.dumps([[name, (value or b"").decode("utf-8", "replace")] for name, value in headers]).decode()

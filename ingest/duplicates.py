@@ -1,74 +1,137 @@
-"""Which events of a batch are stored already, or come twice within it.
+"""Which events of a batch are stored already, are being stored by another process, or come twice within it.
 
-Owns: the answer to "is this (source, id) known under another log position?". The durable rows decide: the memory
-filter only spares look-ups of keys nobody has seen. A batch's own rows, left by an attempt that died, are at the
-batch's own positions and therefore no duplicates of themselves; so a retry drops exactly what the first try dropped.
+Owns: the answer to "is this (source, id) known elsewhere?". The durable rows decide, and for batches under way the
+order of claims (ingest/claims.py); the memory filter only spares look-ups of keys nobody has seen. A batch's own rows,
+left by an attempt that died, bear the batch's own positions and stamp and are no duplicates of themselves; so a retry
+drops exactly what the first try dropped.
 Source: docs/design.md R10, R11.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from engine import sql
-from engine.events import Event
+from engine.clock import Clock, milliseconds, utc_now
+from engine.events import EventBatch, Keys
 from engine.store import Store
+from ingest.claims import Claim, Claims
+from ingest.log import Plan
 from ingest.seen import SeenKeys, as_keys
 
 _LOOK_UP_KEYS = 10_000  # keys a statement carries at most
+_KEY_BYTES = 16
 _RANGES = [(f"{first:x}0" + "00" * 15, f"{first:x}f" + "ff" * 15) for first in range(16)]
+
+
+class Voided(Exception):
+    """The plan must not be stored under its stamp: discard it and plan its records anew."""
 
 
 class Duplicates:
     """Finds duplicates against one store. Not thread-safe: one consumer owns it."""
 
-    def __init__(self, store: Store, window: timedelta) -> None:
+    def __init__(
+        self,
+        store: Store,
+        claims: Claims,
+        planned: Callable[[], Iterable[Plan]],
+        window: timedelta,
+        clock: Clock = utc_now,
+    ) -> None:
+        """Args: planned: every plan that somebody may be at (`EventLog.planned`)."""
         self._store = store
+        self._claims = claims
+        self._planned = planned
         self._window_ms = round(window.total_seconds() * 1000)
+        self._clock = clock
         self._seen = SeenKeys()
 
-    def load(self, now_ms: int) -> int:
-        """Fill the filter with the keys stored within the window. Returns their number."""
+    def load(self) -> int:
+        """Fill the filter with the keys stored within the window, or about to be. Returns their number."""
         self._seen = SeenKeys()
+        self._see(self._claims.load())
+        since_ms = milliseconds(self._clock()) - self._window_ms
         for first, last in _RANGES:
-            table = self._store.arrow(
-                sql.statement("ingest/keys_in_range"), first=first, last=last, since_ms=now_ms - self._window_ms
-            )
+            table = self._store.arrow(sql.statement("ingest/keys_in_range"), first=first, last=last, since_ms=since_ms)
             columns = [table.column(name).to_numpy() for name in ("high", "low")]
             self._seen.add(np.stack(columns, axis=1).astype(np.uint64, copy=False))
         return self._seen.count
 
-    def drop(self, events: Sequence[Event], stored_ms: int) -> list[Event]:
-        """Return the events to store, in their order: the first of each key that is not stored elsewhere.
+    def drop(self, events: EventBatch, plan: Plan) -> EventBatch:
+        """Claim the events of a plan and return those to store, in their order: the first of each key that is new.
 
-        Args: stored_ms: the batch's stamp; keys stored longer before it than the window are forgotten.
+        Keys stored longer before the plan's stamp than the window are forgotten. Safe to repeat: the same come out.
+        Raises: Voided.
         """
-        if not events:
-            return []
-        firsts: dict[bytes, Event] = {}
-        for event in events:
-            firsts.setdefault(event.key, event)
-        unique = list(firsts.values())
-        perhaps = self._seen.contains(as_keys(list(firsts)))
-        suspects = {
-            event.key: (event.partition, event.offset) for event, seen in zip(unique, perhaps, strict=True) if seen
-        }
-        known = self._known(suspects, stored_ms - self._window_ms)
-        return [event for event in unique if event.key not in known]
+        if not len(events):
+            return events
+        keys = events.keys
+        kept = _firsts(keys)
+        standing = self._claims.claim(plan, keys[kept])
+        if standing.void:
+            raise Voided
+        if standing.missed:
+            self.load()
+        self._see(standing.news)
+        suspects = np.flatnonzero(kept & self._seen.contains(keys))
+        if len(suspects):
+            kept[suspects] = ~self._known(events.at(suspects), standing.rivals, plan)
+        return events.where(kept)
 
-    def remember(self, events: Sequence[Event]) -> None:
+    def remember(self, events: EventBatch) -> None:
         """Put the keys of stored events into the filter."""
-        if events:
-            self._seen.add(as_keys([event.key for event in events]))
+        self._seen.add(events.keys)
 
-    def _known(self, suspects: dict[bytes, tuple[int, int]], since_ms: int) -> set[bytes]:
-        """Return the suspects that are stored under a position other than theirs."""
+    def _see(self, blobs: Iterable[bytes]) -> None:
+        for keys in blobs:
+            self._seen.add(as_keys([keys]))
+
+    def _known(self, suspects: EventBatch, rivals: Sequence[Claim], plan: Plan) -> npt.NDArray[np.bool_]:
+        """Return which suspects are stored from another position, by another plan, or will be by one claimed first."""
+        places = {key: (partition, offset, plan.stored_ms) for key, partition, offset in suspects.places()}
+        since_ms = plan.stored_ms - self._window_ms
+        known = self._stored(places, since_ms)
+        claimed = _claimed(places.keys() - known, rivals)
+        if claimed:
+            # A rival may have been stored since we looked; or nobody has its plan any more: offsets were reset by hand.
+            standing = {planned.token for planned in self._planned()}
+            known |= {key for key, them in claimed.items() if any(self._may_come(rival, standing) for rival in them)}
+            known |= self._stored({key: places[key] for key in claimed.keys() - known}, since_ms)
+        return np.array([key in known for key in places], np.bool_)
+
+    def _stored(self, suspects: dict[bytes, tuple[int, int, int]], since_ms: int) -> set[bytes]:
+        """Return the suspects that are stored from another position than theirs, or by another plan."""
         keys = list(suspects)
         known = set()
         for start in range(0, len(keys), _LOOK_UP_KEYS):
             chunk = [key.hex() for key in keys[start : start + _LOOK_UP_KEYS]]
             table = self._store.arrow(sql.statement("ingest/known_keys"), keys=chunk, since_ms=since_ms)
-            columns = (table.column(name).to_pylist() for name in ("key", "log_partition", "log_offset"))
-            known |= {key for key, *position in zip(*columns, strict=True) if tuple(position) != suspects[key]}
+            columns = (table.column(name).to_pylist() for name in ("key", "log_partition", "log_offset", "stored_ms"))
+            known |= {key for key, *found in zip(*columns, strict=True) if tuple(found) != suspects[key]}
         return known
+
+    def _may_come(self, rival: Claim, planned: Set[str]) -> bool:
+        """Whether a rival's batch may still be stored; of another log than ours we do not know the plans."""
+        return rival.token in planned or rival.log != self._claims.log
+
+
+def _claimed(suspects: Set[bytes], rivals: Sequence[Claim]) -> dict[bytes, list[Claim]]:
+    """Return the suspects that batches which come first hold, and which these are."""
+    found: dict[bytes, list[Claim]] = {}
+    for rival in rivals if suspects else ():
+        theirs = {rival.keys[at : at + _KEY_BYTES] for at in range(0, len(rival.keys), _KEY_BYTES)}
+        for key in suspects & theirs:
+            found.setdefault(key, []).append(rival)
+    return found
+
+
+def _firsts(keys: Keys) -> npt.NDArray[np.bool_]:
+    """Return which keys come for the first time."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: of equal keys the first comes first
+    again = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    firsts = np.ones(len(keys), np.bool_)
+    firsts[order[1:][again]] = False
+    return firsts

@@ -2,11 +2,11 @@
 
 Owns: `Record`, `Range`, `Plan`, the `EventLog` port. Contract, the same for every implementation:
 
-- `append` (engine/ports.py) makes events durable, all or none, before its future is done.
-- `read` returns records after the last planned one, in order of (partition, offset); reading commits nothing.
+- `read` returns records after the last planned ones, in order of (partition, offset); reading commits nothing.
 - `plan` makes a batch durable before it is inserted, and acknowledges every batch planned before it.
-- `acknowledge` says that a batch is in the store; a plan not acknowledged is `pending` for whoever opens the log next.
+- `acknowledge` says that a batch is in the store; a plan not acknowledged is `pending` for whoever reads next.
 - `reread` returns exactly the records of a plan's ranges, as often as asked until it is acknowledged.
+- A log may be shared: what one process reads another may be given at any moment, except where a plan is being made.
 
 Source: docs/design.md R3, R6.
 """
@@ -14,18 +14,23 @@ Source: docs/design.md R3, R6.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
-from engine.ports import EventAppender
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 
 class Record(NamedTuple):
-    """One record of the log. `arrived_ms`: Unix milliseconds at which the log took it. `value`: the event's JSON."""
+    """One record of the log. `arrived_ms`: Unix milliseconds at which the log took it. `value`: the event's JSON.
+
+    `lost`: why there is nothing to decode: the log itself no longer has what it held from here on.
+    """
 
     partition: int
     offset: int
     arrived_ms: int
-    value: bytes
+    value: bytes | None
+    headers: Headers | None = None
+    lost: str = ""
 
 
 class Range(NamedTuple):
@@ -45,9 +50,12 @@ class Plan:
 
     @property
     def token(self) -> str:
-        """The deduplication token: a hash of exactly these ranges, whoever runs the plan."""
-        text = ";".join(f"{partition}:{start}-{end}" for partition, start, end in sorted(self.ranges))
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        """The deduplication token: a hash of exactly these ranges and this stamp, whoever runs the plan.
+
+        The stamp tells a topic that is read from its beginning again, or made anew, from what was read before.
+        """
+        ranges = ";".join(f"{partition}:{start}-{end}" for partition, start, end in sorted(self.ranges))
+        return hashlib.sha256(f"{self.stored_ms};{ranges}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,46 +66,63 @@ class Lag:
     bytes: int
 
 
-class EventLog(EventAppender, Protocol):
-    """A durable log of events with one reader."""
+class EventLog(Protocol):
+    """A durable log of events, as the consumer reads it. Any call may raise LogUnavailable: try again."""
+
+    @property
+    def name(self) -> str:
+        """What tells this log from others that feed the same store."""
+        ...
 
     def read(self, max_records: int, max_bytes: int, timeout_seconds: float) -> list[Record]:
         """Return the next records; waits for the first one up to `timeout_seconds`, then for none.
 
-        At least one record is returned however large it is. Raises: LogUnavailable.
+        At least one record is returned however large it is.
         """
         ...
 
-    def plan(self, ranges: tuple[Range, ...], stored_ms: int) -> Plan:
+    def plan(self, ranges: tuple[Range, ...], stored_ms: int) -> Plan | None:
         """Make a plan of these ranges durable; `read` goes on behind it.
 
-        It is stamped `stored_ms`, or later where `settled_before` has promised that nothing is stored so early.
-        Raises: LogUnavailable: it may or may not be durable.
+        Returns None if some of them were given to another process since they were read: read again.
+        After LogUnavailable it may or may not be durable; planning the same ranges again settles it.
         """
         ...
 
     def acknowledge(self, plan: Plan) -> None:
-        """Say that a planned batch is in the store. Raises: LogUnavailable: it is pending still."""
+        """Say that a planned batch is in the store. After LogUnavailable it is pending still."""
+        ...
+
+    def discard(self, plan: Plan) -> None:
+        """Give up a plan of which nothing will be inserted; its records are read again and planned anew."""
+        ...
+
+    def holds(self, plan: Plan) -> bool:
+        """Whether the plan is still to be inserted: False once another process has taken it over and finished it."""
         ...
 
     def pending(self) -> list[Plan]:
-        """Return plans not acknowledged: the first thing a new reader runs."""
+        """Return plans that other processes, or this one in an earlier life, left unfinished: run them first."""
         ...
 
     def reread(self, plan: Plan) -> list[Record]:
         """Return the records of a pending plan."""
         ...
 
-    def settled_before(self, stored_ms: int) -> bool:
-        """Whether every batch stamped earlier is in the store. If so, no plan is stamped earlier from now on."""
+    def planned(self) -> list[Plan]:
+        """Return every plan not acknowledged, whichever process is at it."""
+        ...
+
+    def leads(self) -> bool:
+        """Whether this process does what only one of those that share the log shall do."""
         ...
 
     def waiting(self) -> int:
-        """Return how many records are not planned yet."""
+        """Return how many records are known to wait unplanned."""
         ...
 
     def lag(self) -> Lag:
-        """Return how much is not acknowledged."""
+        """Return how much of this process's share of the log is not acknowledged."""
         ...
 
 

@@ -22,11 +22,14 @@ from engine.errors import LogFull, LogUnavailable
 from ingest.log import Lag, Plan, Range, Record
 
 _LARGEST_PARTITION = 2**31 - 1
-_Write = tuple[Callable[[sqlite3.Connection], None], "Future[None]"]
+_Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
 
 
 class SqliteLog:
-    """An `EventLog` in one SQLite file. Thread-safe; the file belongs to one process (engine/embedded.py locks it)."""
+    """An `EventLog` and an `EventAppender` in one SQLite file. Thread-safe.
+
+    The file belongs to one process (engine/embedded.py locks it).
+    """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path = path
@@ -44,9 +47,14 @@ class SqliteLog:
         self._position = int(planned or 0)  # the last position planned
         self._newest = int(self._reading.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0])
         self._planned: Plan | None = next(iter(self._read_plans()), None)
-        self._earliest_ms = 0  # no plan is stamped earlier
+        self._left = self._planned  # by the process before
         self._writer = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
         self._writer.start()
+
+    @property
+    def name(self) -> str:
+        """See `EventLog.name`."""
+        return f"sqlite-{self.partition}"
 
     # appending
 
@@ -97,7 +105,12 @@ class SqliteLog:
 
     def pending(self) -> list[Plan]:
         """See `EventLog.pending`."""
-        return [self._planned] if self._planned else []
+        return [self._left] if self._left else []
+
+    def planned(self) -> list[Plan]:
+        """See `EventLog.planned`."""
+        with self._state:
+            return [self._planned] if self._planned else []
 
     # planning
 
@@ -106,7 +119,7 @@ class SqliteLog:
         ((_, start, end),) = ranges
         with self._state:
             previous = self._planned
-            self._planned = plan = Plan(ranges, max(stored_ms, self._earliest_ms))
+            self._planned = plan = Plan(ranges, stored_ms)
 
         def write(db: sqlite3.Connection) -> None:
             if previous:
@@ -137,15 +150,22 @@ class SqliteLog:
         self._submit(write).result()
         with self._state:
             self._forget(freed)
-            self._planned = None
+            self._planned = self._left = None
 
-    def settled_before(self, stored_ms: int) -> bool:
-        """See `EventLog.settled_before`."""
+    def discard(self, plan: Plan) -> None:
+        """See `EventLog.discard`."""
+        self._submit(lambda db: db.execute("DELETE FROM plans")).result()
         with self._state:
-            if self._planned is not None and self._planned.stored_ms < stored_ms:
-                return False
-            self._earliest_ms = max(self._earliest_ms, stored_ms)
-            return True
+            self._planned = self._left = None
+            self._position = plan.ranges[0].start - 1
+
+    def holds(self, plan: Plan) -> bool:  # noqa: ARG002 - the file is this process's alone
+        """See `EventLog.holds`."""
+        return True
+
+    def leads(self) -> bool:
+        """See `EventLog.leads`."""
+        return True
 
     def waiting(self) -> int:
         """See `EventLog.waiting`."""
@@ -183,7 +203,7 @@ class SqliteLog:
 
     # the writer
 
-    def _submit(self, write: Callable[[sqlite3.Connection], None]) -> "Future[None]":
+    def _submit(self, write: Callable[[sqlite3.Connection], object]) -> "Future[None]":
         future: Future[None] = Future()
         self._queue.put((write, future))
         return future

@@ -11,15 +11,13 @@ Source: kafka.apache.org/documentation "KRaft", "Broker configs"; librdkafka CON
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +28,8 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
+
+from tests.services import Unavailable, free_ports, need_docker
 
 ROOT = Path(__file__).resolve().parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
@@ -59,16 +59,17 @@ CONFIG = {
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "6000",  # 45,000 by default: how long a process that died keeps its partitions
+    "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "500",  # 5,000 by default: how soon a member hears what it shall give up
+    "group.consumer.assignment.interval.ms": "0",
     "broker.session.timeout.ms": "2000",  # 9000 by default: how long after a kill the next process waits to be let in
     "broker.heartbeat.interval.ms": "500",
     "log.retention.ms": "-1",
     "log.retention.bytes": "-1",
     "log.cleaner.dedupe.buffer.size": "4194304",  # 128 MiB by default, touched at start
 }
-
-
-class Unavailable(Exception):
-    """This kind of broker cannot be had on this machine; says why."""
 
 
 class Kind(StrEnum):
@@ -120,19 +121,20 @@ def _admin(bootstrap: str) -> AdminClient:
 class Broker:
     """One data directory and one address, served by one process after another."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, str] | None = None) -> None:
         """Make ready to start; `directory` is this broker's alone, and holds its data, its configuration and its log.
 
+        Args: config: what this broker has besides CONFIG.
         Raises: Unavailable: no java, no mvn, or the jars cannot be fetched.
         """
         self._jars = fetch_jars()
         self._process: subprocess.Popen[bytes] | None = None
-        self._port, controller_port = _free_ports(2)
+        self._port, controller_port = free_ports(2)
         self._config = directory / "server.properties"
         self.directory = directory
         self.log = directory / "kafka.log"
         directory.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(_properties(directory / "data", self._port, controller_port))
+        self._config.write_text(_properties(directory / "data", self._port, controller_port, config or {}))
 
     @property
     def bootstrap(self) -> str:
@@ -207,33 +209,14 @@ class Broker:
         return [*JAVA, QUIET, "-cp", os.pathsep.join(map(str, self._jars)), *command]
 
 
-def _properties(data: Path, port: int, controller_port: int) -> str:
+def _properties(data: Path, port: int, controller_port: int, further: Mapping[str, str]) -> str:
     own = {
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
         "log.dirs": str(data),
     }
-    return "".join(f"{name}={value}\n" for name, value in {**CONFIG, **own}.items())
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return free loopback ports below the range the kernel hands out.
-
-    A port of that range could be taken by anyone while the broker is down for a restart; even by a client of ours
-    that tries to reconnect to it, for on loopback a socket can be connected to itself.
-    """
-    with ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = 20_000 + secrets.randbelow(12_000)
-            probe = held.enter_context(socket.socket())
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-        return ports
+    return "".join(f"{name}={value}\n" for name, value in {**CONFIG, **own, **further}.items())
 
 
 def _wait_until_ready(bootstrap: str, alive: Callable[[], bool], tail: Callable[[], str]) -> None:
@@ -315,12 +298,7 @@ def _given(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001 - the fou
 
 
 def _docker(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
-    # Asked by the command: the library leaves a socket open where no engine answers, which is an error in our tests.
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "version"], capture_output=True, check=False).returncode
-    ):
-        raise Unavailable("no docker engine answers")
+    need_docker()
     try:
         from docker.errors import DockerException  # noqa: PLC0415 - optional, and slow to import
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415
@@ -329,7 +307,7 @@ def _docker(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
     image = f"apache/kafka:{_pom_version()}"
     try:
         container = DockerContainer(image)
-        bootstrap = f"{container.get_docker_client().host()}:{_free_ports(1)[0]}"
+        bootstrap = f"{container.get_docker_client().host()}:{free_ports(1)[0]}"
         container.with_envs(**_variables(bootstrap)).with_bind_ports(9092, int(bootstrap.rpartition(":")[2]))
         ends.callback(container.stop)
         container.start()

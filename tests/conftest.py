@@ -1,9 +1,11 @@
 """Fixtures every test shares: one engine for the session, a fresh migrated database for each test.
 
 chDB takes one path per process, so the engine is opened once and kept open by an anchor; a database costs about 30 ms.
+METERPORT_TEST_TRANSPORT=http runs every test of a store against a ClickHouse server instead (tests/clickhouse.py).
 """
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +13,12 @@ import clickhouse_connect
 import pytest
 
 from engine.migrations import migrate
-from engine.settings import Settings, StoreSettings, load_settings
+from engine.settings import Settings, load_settings
 from engine.store import Store, open_store
 from tests.broker import broker
+from tests.clickhouse import ClickHouseServer, clickhouse_server, server_settings
 
-__all__ = ["broker"]  # a fixture of another file, for every test that asks for it
+__all__ = ["broker", "clickhouse_server"]  # fixtures of other files, for every test that asks for them
 
 _numbers = itertools.count()
 
@@ -29,9 +32,18 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def settings(data_dir: Path) -> Settings:
-    database = f"test_{next(_numbers)}"
-    return load_settings(overrides={"data_dir": data_dir, "store": StoreSettings(database=database).model_dump()})
+def transport() -> str:
+    """How the store is reached: `chdb` in this process, `http` on a server. A module may have it both ways."""
+    return os.environ.get("METERPORT_TEST_TRANSPORT", "chdb")
+
+
+@pytest.fixture
+def settings(data_dir: Path, transport: str, request: pytest.FixtureRequest) -> Settings:
+    database = f"test_{os.getpid()}_{next(_numbers)}"
+    if transport == "chdb":
+        return load_settings(overrides={"data_dir": data_dir, "store": {"database": database}})
+    server: ClickHouseServer = request.getfixturevalue("clickhouse_server")
+    return server_settings(server.url, data_dir, database=database)
 
 
 @pytest.fixture

@@ -1,4 +1,15 @@
 -- The schema as all migrations leave it. Made by METERPORT_TEST_RENEW=1 pytest tests/engine/test_migrations.py
+CREATE TABLE dead_letter_replays
+(
+    `arrived_at` DateTime64(3, 'UTC'),
+    `log_partition` Int32,
+    `log_offset` Int64,
+    `replayed_at` DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (arrived_at, log_partition, log_offset)
+SETTINGS index_granularity = 8192;
+
 CREATE TABLE dead_letters
 (
     `arrived_at` DateTime64(3, 'UTC'),
@@ -6,11 +17,27 @@ CREATE TABLE dead_letters
     `log_partition` Int32,
     `log_offset` Int64,
     `reason` String,
-    `value` String CODEC(ZSTD(1))
+    `value` String CODEC(ZSTD(1)),
+    `headers` String CODEC(ZSTD(1))
 )
 ENGINE = MergeTree
 ORDER BY (arrived_at, log_partition, log_offset)
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
+CREATE TABLE event_claims
+(
+    `token` String,
+    `owner` LowCardinality(String),
+    `stored_at` DateTime64(3, 'UTC'),
+    `events` UInt32,
+    `keys` String TTL toDateTime(claimed_at) + toIntervalHour(3),
+    `claimed_at` DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = MergeTree
+PARTITION BY toDate(claimed_at)
+ORDER BY claimed_at
+TTL toDateTime(claimed_at) + toIntervalDay(30)
+SETTINGS enable_block_number_column = 1, merge_with_ttl_timeout = 3600, index_granularity = 8192;
 
 CREATE TABLE event_keys
 (

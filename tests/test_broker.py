@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.broker import Broker, Kafka, Unavailable, choose_broker, create_topic
+from tests.broker import Broker, Kafka, choose_broker, create_topic
+from tests.services import Unavailable
 
 METADATA = "m" * 4_000
 

@@ -319,15 +319,20 @@ def test_config_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
         "store: {url: 'http://user:password@db:8123'}\n"
         "server: {port: 9999}\n"
         "meters: [{slug: calls, eventType: call, aggregation: COUNT}]\n"
+        "kafka: {sasl_password: abracadabra, options: {ssl.key.pem: abracadabra}, security_protocol: SASL_SSL}\n"
     )
 
     shown = meterport(
         "config", "show", "--config", str(config), "--data-dir", "elsewhere",
-        variables={"METERPORT_LOG_LEVEL": "debug", "METERPORT_INGEST": '{"batch_rows": 5}'},
+        variables={
+            "METERPORT_LOG_LEVEL": "debug",
+            "METERPORT_INGEST": '{"batch_rows": 5}',
+            "METERPORT_KAFKA__SASL_MECHANISM": "PLAIN",
+        },
     )  # fmt: skip
 
     assert shown.returncode == 0, shown.stderr
-    for secret in ("top-secret", "signing-key", "password", "db:8123"):
+    for secret in ("top-secret", "signing-key", "user:", "db:8123", "abracadabra"):
         assert secret not in shown.stdout
     lines = shown.stdout.splitlines()
     assert f"api_key: '**********'  # from {config}" in lines
@@ -337,6 +342,9 @@ def test_config_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
     assert "  batch_rows: 5  # from METERPORT_INGEST" in lines
     assert "  host: 127.0.0.1" in lines
     assert "- slug: calls" in lines
+    assert f"  sasl_password: '**********'  # from {config}" in lines
+    assert "  sasl_mechanism: PLAIN  # from METERPORT_KAFKA__SASL_MECHANISM" in lines
+    assert "    ssl.key.pem: '**********'" in lines
 
 
 @pytest.mark.parametrize(
@@ -362,21 +370,43 @@ def test_bad_settings_end_with_78_and_one_line(tmp_path: Path, yaml: str, variab
         assert answer.stderr.count("\n") == 1
 
 
+KAFKA, STORE = "METERPORT_KAFKA__BROKERS", "METERPORT_STORE__URL"
+
+
+@pytest.mark.parametrize("command", ["api", "ingest"])
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [({}, "store.url"), ({KAFKA: "127.0.0.1:1"}, "store.url"), ({STORE: "http://127.0.0.1:1"}, "kafka.brokers")],
+    ids=["neither", "no store", "no brokers"],
+)
+def test_a_part_of_meterport_says_which_setting_it_lacks(command: str, variables: dict[str, str], missing: str) -> None:
+    keys = {"METERPORT_PORTAL__TOKEN_KEYS": '["a-signing-key-of-tests"]'}
+
+    answer = meterport(command, variables={**keys, **variables})
+
+    assert (answer.returncode, answer.stdout) == (78, "")
+    assert answer.stderr == (
+        f"meterport: {missing}: `meterport {command}` needs it; without, `meterport serve` does all\n"
+    )
+
+
 # help
 
 
 def test_every_option_of_every_command_is_explained() -> None:
     commands = list(walk(typer.main.get_command(composition.app), "meterport"))
 
-    assert {path for path, _ in commands} == {
-        "meterport serve", "meterport query", "meterport import", "meterport config show",
+    processes = {"meterport serve", "meterport api", "meterport ingest"}
+    assert {path for path, _ in commands} == processes | {
+        "meterport query", "meterport import", "meterport config show",
         "meterport meters list", "meterport meters create", "meterport meters delete",
         "meterport token create", "meterport token list", "meterport token invalidate",
+        "meterport dead-letters list", "meterport dead-letters replay",
     }  # fmt: skip
     for path, command in commands:
         text = command.get_help(command.make_context(path, [], resilient_parsing=True))
         assert command.help, path
-        assert path == "meterport serve" or "Example:" in text, path
+        assert path in processes or "Example:" in text, path
         for parameter in command.params:
             assert parameter.help, f"{path} {parameter.name}"
             assert parameter.name == "path" or any(option in text for option in parameter.opts), (

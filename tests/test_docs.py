@@ -124,6 +124,18 @@ def test_the_example_of_settings_is_taken(tmp_path: Path) -> None:
     assert [parse_definition(body).slug for body in settings.meters] == ["tokens_total", "prompts"]
 
 
+def test_the_example_of_tls_and_sasl_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    [example] = re.findall(r"```sh\n(METERPORT_KAFKA.*?)```", SETTINGS.read_text(encoding="utf-8"), re.DOTALL)
+    given = dict(re.findall(r"^(\w+)=(\S+)", example, re.MULTILINE))
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    kafka = load_settings().kafka
+
+    assert (kafka.security_protocol, kafka.sasl_mechanism) == ("SASL_SSL", "SCRAM-SHA-512")
+    assert len(given) == len(kafka.model_dump(exclude_defaults=True)) == 6
+
+
 def _settings_table() -> list[list[str]]:
     return rows(SETTINGS, "setting", "variable", "default", "meaning")
 

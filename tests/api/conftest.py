@@ -136,7 +136,8 @@ def still_services(data_dir: Path) -> Iterator[Services]:
     creator = connect("default")
     creator.command("CREATE DATABASE still")
     creator.close()
-    store = Store(connect, settings.store.handles)  # beside the store of each test, which holds the directory's lock
+    # Beside the store of each test, which holds the directory's lock.
+    store = Store(connect, settings.store.handles, shared=False)
     migrate(store, settings)
     services = build(store, settings, MemoryLog(store, settings))
     services.registry.create(parse_definition(TOKENS_TOTAL))

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -306,37 +306,6 @@ def test_events_too_old_to_list_are_refused(still: ApiClient) -> None:
 
     assert answer.status_code == 400
     assert "from" in answer.json()["detail"]
-
-
-def test_dead_letters_are_a_plain_array(client: ApiClient, services: Services) -> None:
-    """D.13, D.22."""
-    assert client.get("/api/v1/dead-letters").json() == []
-
-    services.store.insert_rows(
-        "dead_letters",
-        ["arrived_at", "stored_at", "log_partition", "log_offset", "reason", "value"],
-        [[datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC), 0, at, "no id", "{}"] for at in (1, 2)],
-    )
-
-    found = client.get("/api/v1/dead-letters").json()
-    assert [letter["reason"] for letter in found] == ["no id", "no id"]
-    assert "link" not in client.get("/api/v1/dead-letters").headers
-
-
-def test_a_page_of_dead_letters_links_to_the_next(client: ApiClient, services: Services) -> None:
-    at = datetime(2025, 1, 1, tzinfo=UTC)
-    services.store.insert_rows(
-        "dead_letters",
-        ["arrived_at", "stored_at", "log_partition", "log_offset", "reason", "value"],
-        [[at, at, 0, offset, f"reason {offset}", "{}"] for offset in (1, 2)],
-    )
-
-    first = client.get("/api/v1/dead-letters?limit=1")
-    second = client.get(first.links["next"]["url"])
-
-    assert [letter["reason"] for letter in (*first.json(), *second.json())] == ["reason 2", "reason 1"]
-    assert client.get(second.links["next"]["url"]).json() == []
-    assert client.get("/api/v1/dead-letters?before=nonsense").status_code == 400
 
 
 def test_a_failing_log_is_not_logged_with_its_events(

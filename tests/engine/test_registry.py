@@ -12,7 +12,7 @@ from engine.errors import Conflict, InvalidMeter, NotFound
 from engine.events import Event, event_block, event_key
 from engine.fill import Filler
 from engine.meters import Meter, MeterState, parse_definition, rollup_name
-from engine.registry import LEAD, MeterRegistry
+from engine.registry import GRACE, LEAD, MeterRegistry
 from engine.rollups import create_rollup
 from engine.store import Store
 from engine.usage import UsageQuery, ask_json, check_query
@@ -385,20 +385,6 @@ def test_rollups_no_meter_answers_from_are_dropped_at_start(store: Store, clock:
 # --- stamps and several processes -------------------------------------------------------------------------------------
 
 
-def test_no_batch_is_stamped_before_a_meter_whose_fill_has_begun(registry: MeterRegistry) -> None:
-    early = registry.create(parse_definition(SUM))
-    assert registry.earliest_ms() == 0
-
-    filling = registry.advance(early, MeterState.FILLING, EPOCH)
-
-    assert filling is not None
-    assert registry.earliest_ms() == milliseconds(NOON + LEAD)
-    registry.advance(filling, MeterState.READY, EPOCH)
-    assert registry.earliest_ms() == milliseconds(NOON + LEAD)
-    registry.delete("tokens")
-    assert registry.earliest_ms() == 0
-
-
 def test_how_far_a_fill_came_is_not_recorded_for_a_meter_that_changed_or_went(registry: MeterRegistry) -> None:
     before = registry.create(parse_definition(SUM))
     changed = registry.update("tokens", parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
@@ -419,12 +405,64 @@ def test_two_processes_see_each_others_meters(store: Store, clock: SetClock) -> 
     with pytest.raises(Conflict):  # a writer looks before it writes
         other.create(parse_definition(SUM))
     changed = other.update("tokens", parse_definition(SUM | {"name": "Tokens"}))
-    assert (changed.version, one.find("tokens").version) == (created.version + 1, created.version)
+    assert changed.version > one.find("tokens").version == created.version
     one.refresh()
     assert one.find("tokens") == changed
     other.delete("tokens")
     one.refresh()
     assert one.all() == []
+
+
+def test_a_meter_deleted_while_another_process_makes_its_tables_stays_deleted(
+    store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = MeterRegistry(store, clock), MeterRegistry(store, clock)
+
+    def make_and_be_overtaken(store: Store, meter: Meter) -> None:
+        create_rollup(store, meter)
+        monkeypatch.undo()
+        other.refresh()
+        other.delete("tokens")
+
+    monkeypatch.setattr("engine.registry.create_rollup", make_and_be_overtaken)
+    created = one.create(parse_definition(SUM))
+
+    assert created.state is MeterState.DELETED
+    assert MeterRegistry(store, clock).all() == []
+    assert rollups(store) <= {"meter"}
+
+
+def test_a_meter_made_anew_by_another_process_meanwhile_has_the_other_ones_tables(
+    store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = MeterRegistry(store, clock), MeterRegistry(store, clock)
+
+    def make_and_be_overtaken(store: Store, meter: Meter) -> None:
+        create_rollup(store, meter)
+        monkeypatch.undo()
+        clock.at += LEAD + GRACE + timedelta(seconds=1)
+        other.refresh()
+        other.resume_creation()
+
+    monkeypatch.setattr("engine.registry.create_rollup", make_and_be_overtaken)
+    created = one.create(parse_definition(SUM))
+
+    assert created == other.find("tokens")
+    assert created.state is MeterState.SETTLING
+    assert rollups(store) >= {created.rollup}
+
+
+def test_what_a_user_asked_for_outlasts_a_step_another_process_takes_at_the_same_moment(
+    store: Store, clock: SetClock
+) -> None:
+    one, other = MeterRegistry(store, clock), MeterRegistry(store, clock)
+    created = one.create(parse_definition(SUM))
+    other.refresh()
+    one.delete("tokens")
+
+    other._write(dataclasses.replace(created, state=MeterState.FILLING))  # it looked before the deletion was written
+
+    assert MeterRegistry(store, clock).all() == []
 
 
 def test_a_meter_comes_back_from_the_store_as_it_was(store: Store, clock: SetClock) -> None:

@@ -6,12 +6,21 @@ import pytest
 import yaml
 
 from engine.errors import ConfigurationError
-from engine.settings import SECRETS_VARIABLE, Settings, load_settings, setting_names, variable_name
+from engine.settings import (
+    OWN_KAFKA_OPTIONS,
+    SECRETS_VARIABLE,
+    Settings,
+    load_settings,
+    setting_names,
+    variable_name,
+)
 from engine.settings_listing import settings_yaml
 
 KEY = "a-management-key-nobody-guesses"
 TOKEN_KEY = "0123456789abcdef-signing"  # noqa: S105 - a sample
 PASSWORD = "sesame-open"  # noqa: S105
+BROKER_PASSWORD = "abracadabra"  # noqa: S105
+OPTIONS = {"sasl.oauthbearer.client.secret": "hocus-pocus"}
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +239,81 @@ def test_a_key_is_compared_by_its_digest() -> None:
     assert load_settings(overrides={"api_key_sha256": digest}).api_key_digest == bytes.fromhex(digest)
 
 
+# --- Kafka ------------------------------------------------------------------------------------------------------------
+
+
+def test_options_of_librdkafka_are_one_variable_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERPORT_KAFKA__BROKERS", "one:9092,two:9092")
+    monkeypatch.setenv("METERPORT_KAFKA__OPTIONS", '{"client.rack": "eu-1a", "ssl.key.pem": "a key"}')
+
+    kafka = load_settings().kafka
+
+    assert (kafka.brokers, kafka.topic, kafka.group, kafka.partitions) == (
+        "one:9092,two:9092", "om_default_events", "meterport", 12,
+    )  # fmt: skip
+    assert {name: value.get_secret_value() for name, value in kafka.options.items()} == {
+        "client.rack": "eu-1a",
+        "ssl.key.pem": "a key",
+    }
+
+
+def test_without_brokers_there_is_no_kafka() -> None:
+    assert load_settings().kafka.brokers is None
+
+
+@pytest.mark.parametrize("name", sorted(OWN_KAFKA_OPTIONS))
+def test_an_option_that_would_break_exactly_once_is_refused(name: str) -> None:
+    refused = refusal(kafka={"options": {"client.rack": "eu-1a", name: PASSWORD}})
+
+    assert refused == f"kafka.options: {name} is set by Meterport: usage is not exact with another value"
+
+
+KAFKA = {
+    "options that are no object": (
+        {"options": ["acks"]},
+        "kafka.options: Input should be a valid dictionary",
+    ),
+    "dead letters among the events": (
+        {"topic": "usage", "dead_letter_topic": "usage"},
+        "kafka: dead_letter_topic must be another topic than that of events",
+    ),
+    "SASL without a mechanism": (
+        {"security_protocol": "SASL_SSL", "sasl_username": "meterport"},
+        "kafka: sasl_mechanism and a security_protocol of SASL_SSL or SASL_PLAINTEXT need each other",
+    ),
+    "a mechanism that would not be used": (
+        {"sasl_mechanism": "PLAIN", "sasl_password": PASSWORD},
+        "kafka: sasl_mechanism and a security_protocol of SASL_SSL or SASL_PLAINTEXT need each other",
+    ),
+    "a topic that is no name": (
+        {"topic": "a topic"},
+        "kafka.topic: String should match pattern '^[A-Za-z0-9._-]{1,249}$'",
+    ),
+    "a group protocol that is none": (
+        {"group_protocol": "newest"},
+        "kafka.group_protocol: String should match pattern '^(auto|consumer|classic)$'",
+    ),
+    "an unknown setting": ({"broker": "one:9092"}, "kafka.broker: unknown setting"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), KAFKA.values(), ids=KAFKA)
+def test_wrong_settings_of_kafka_are_refused_by_name(given: dict[str, object], message: str) -> None:
+    assert refusal(kafka={"brokers": "one:9092", **given}) == message
+
+
+def test_a_mechanism_may_be_given_as_an_option() -> None:
+    options = {"sasl.mechanism": "PLAIN"}
+
+    assert load_settings(overrides={"kafka": {"security_protocol": "SASL_SSL", "options": options}}).kafka.options
+
+
+def test_options_that_are_no_json_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERPORT_KAFKA__OPTIONS", "client.rack=eu-1a")
+
+    assert refusal() == 'METERPORT_KAFKA__OPTIONS: must be a JSON object, as {"a": "b"}'
+
+
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 
@@ -239,6 +323,8 @@ def _secretive() -> Settings:
             "api_key": KEY,
             "portal": {"token_keys": [TOKEN_KEY]},
             "store": {"url": f"https://meterport:{PASSWORD}@clickhouse:8443"},
+            "kafka": {"sasl_password": BROKER_PASSWORD, "ssl_key_password": BROKER_PASSWORD, "options": OPTIONS}
+            | {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN"},
         }
     )
 
@@ -250,7 +336,8 @@ def test_secrets_are_masked_wherever_settings_are_printed() -> None:
 
     for text in printed:
         assert "**********" in text
-        assert not [secret for secret in (KEY, TOKEN_KEY, PASSWORD) if secret in text]
+        secrets = (KEY, TOKEN_KEY, PASSWORD, BROKER_PASSWORD, *OPTIONS.values())
+        assert not [secret for secret in secrets if secret in text]
 
 
 def test_a_refused_secret_is_not_repeated() -> None:

@@ -22,6 +22,12 @@ from engine.store import INSERT_SETTINGS, Store, open_store
 from engine.usage import UsageQuery, ask_csv, ask_json, check_query
 from tests.translation import rows
 
+
+@pytest.fixture(params=["chdb", "http"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 NOW_MS = milliseconds(utc_now())  # the store forgets keys that are weeks old
 HOSTILE = [
     *(
@@ -132,6 +138,18 @@ def test_any_values_come_back_as_they_were_bound(store: Store, texts: list[str])
     joined = "\n".join(texts)
 
     assert store.rows("SELECT {texts:Array(String)}, {joined:String}", texts=texts, joined=joined) == [(texts, joined)]
+
+
+def test_a_list_may_be_longer_than_what_a_server_takes_in_one_parameter(store: Store) -> None:
+    numbers = list(range(10_000, 40_000))  # 210 kB of text; a server takes 128 KiB
+    texts = [f"ü'{number}\\" for number in numbers]
+
+    assert store.rows("SELECT {n:Array(UInt32)}, {n:Array(UInt32)}[-1]", n=numbers) == [(numbers, numbers[-1])]
+    assert store.rows("SELECT {t:Array(String)}", t=texts) == [(texts,)]
+    found = "SELECT count() FROM numbers(100000) WHERE (number, toString(number)) IN {p:Array(Tuple(UInt32, String))}"
+    pairs = [(number, str(number)) for number in numbers]
+    assert store.text(found, "TSV", {"p": pairs}) == b"30000\n"
+    assert store.arrow("SELECT length({n:Array(UInt32)}) AS n", n=numbers).to_pylist() == [{"n": 30_000}]
 
 
 def test_nothing_is_put_into_a_statement_that_names_no_parameter(store: Store) -> None:

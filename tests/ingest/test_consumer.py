@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,6 +54,10 @@ def _consumer(log: SqliteLog, store: Store, **settings: object) -> Consumer:
     return consumer
 
 
+def _next_process(directory: Path) -> "closing[SqliteLog]":
+    return closing(SqliteLog(directory / "log.sqlite", max_bytes=1 << 30))
+
+
 def _stored(store: Store, meter: Meter) -> dict[str, int]:
     counts = {"events": "SELECT count() FROM events", "event_keys": "SELECT count() FROM event_keys"}
     counts |= {grain: f"SELECT toInt64(sum(total) / 2) FROM {meter.table(grain)}" for grain in GRAINS}
@@ -73,7 +78,7 @@ def test_a_batch_reaches_every_table_of_the_chain(log: SqliteLog, store: Store, 
 
 
 def test_a_plan_left_by_a_dead_process_is_run_once_more_and_changes_nothing_twice(
-    log: SqliteLog, store: Store, meter: Meter
+    log: SqliteLog, store: Store, meter: Meter, tmp_path: Path
 ) -> None:
     log.append([_event(number) for number in range(100)], NOW).result()
     consumer = _consumer(log, store)
@@ -83,10 +88,11 @@ def test_a_plan_left_by_a_dead_process_is_run_once_more_and_changes_nothing_twic
     plan = log.plan((Range(log.partition, 101, 151),), NOW)  # planned, inserted, not acknowledged
     consumer._execute(plan, consumer._decode(records, None))
 
-    _consumer(log, store)  # the next process
+    with _next_process(tmp_path) as next_log:
+        _consumer(next_log, store)
+        assert next_log.pending() == next_log.planned() == []
 
     assert _stored(store, meter) == _everywhere(150)
-    assert log.pending() == []
 
 
 def test_an_insert_that_fails_between_two_tables_is_completed_by_its_retry(
@@ -170,14 +176,17 @@ def test_a_record_that_is_no_event_becomes_a_dead_letter_and_blocks_nothing(log:
     ]
 
 
-def test_a_dead_letter_is_kept_once_however_often_its_batch_is_run(log: SqliteLog, store: Store) -> None:
+def test_a_dead_letter_is_kept_once_however_often_its_batch_is_run(
+    log: SqliteLog, store: Store, tmp_path: Path
+) -> None:
     log.append([_event(1), b"garbage"], NOW).result()
     consumer = _consumer(log, store)
     batch = consumer._decode(log.read(10, 1000, 0), None)
     plan = log.plan((Range(log.partition, 1, 3),), NOW)
     store.insert_block("dead_letters", dead_letter_block(batch.letters, plan.stored_ms), f"dead-{plan.token}")
 
-    _consumer(log, store)  # the process died after the dead letters, before the events
+    with _next_process(tmp_path) as next_log:  # this one died after the dead letters, before the events
+        _consumer(next_log, store)
 
     assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(1, 1)]
 

@@ -1,115 +1,289 @@
-"""The contract of an event log, on every implementation of it."""
+"""The contract of an event log, on every implementation of it: a SQLite file, and a topic on a real broker."""
 
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from engine.errors import LogFull
-from ingest.log import Plan, Range, ranges_of
+from ingest.kafka.log import KafkaLog
+from ingest.log import EventLog, Lag, Plan, Range, ranges_of
 from ingest.sqlite_log import SqliteLog
+from tests.broker import Kafka
+from tests.topics import Topic, owned, read, real, values, wait_for
 
-OpenLog = Callable[[], SqliteLog]
+
+class Opened(EventLog, Protocol):
+    """A log of ours that can be closed."""
+
+    def close(self) -> None: ...
 
 
-@pytest.fixture
-def open_log(tmp_path: Path) -> Iterator[OpenLog]:
-    """Open the same log again, as a process that starts after another died: nothing is closed in between."""
-    opened: list[SqliteLog] = []
+@dataclass
+class Place:
+    """Where a log is. `put` is a producer; `open` is a process that starts there after the one before has died."""
 
-    def open_() -> SqliteLog:
-        opened.append(SqliteLog(tmp_path / "log.sqlite", max_bytes=1000))
-        return opened[-1]
+    put: Callable[..., None]
+    open: Callable[[], Opened]
 
-    yield open_
+
+@pytest.fixture(params=["sqlite", "kafka"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    opened: list[Opened] = []
+    if request.param == "sqlite":
+        yield _file(tmp_path / "log.sqlite", opened)
+    else:
+        yield _topic(real(request.getfixturevalue("broker")), opened)
     for log in opened:
         log.close()
 
 
-def test_reads_what_was_appended_in_order(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a", b"b"], 1000).result()
-    log.append([b"c"], 2000).result()
+def _file(path: Path, opened: list[Opened]) -> Place:
+    """A process that died has not closed its file."""
+    processes: list[SqliteLog] = []
 
-    records = log.read(10, 1000, 0)
+    def open_() -> SqliteLog:
+        processes.append(log := SqliteLog(path, max_bytes=1000))
+        opened.append(log)
+        return log
 
-    assert [record.value for record in records] == [b"a", b"b", b"c"]
+    def put(*events: bytes, at_ms: int = 1) -> None:
+        (processes[-1] if processes else open_()).append(events, at_ms).result()
+
+    return Place(put, open_)
+
+
+def _topic(broker: Kafka, opened: list[Opened]) -> Place:
+    """One partition, or the next process would get some while this one has the others."""
+    topic = Topic(broker.bootstrap, 1)
+    broker.create_topic(topic.name, 1)
+
+    def open_() -> KafkaLog:
+        while opened:
+            opened.pop().close()
+        opened.append(log := KafkaLog(topic.settings()))
+        wait_for(lambda: owned(log) == [0])
+        return log
+
+    return Place(topic.put, open_)
+
+
+def test_reads_what_was_appended_in_order(place: Place) -> None:
+    place.put(b"a", b"", at_ms=1000)
+    place.put(b"c", at_ms=2000)
+
+    records = read(place.open(), 3)
+
+    assert values(records) == [b"a", b"", b"c"]
     assert [record.arrived_ms for record in records] == [1000, 1000, 2000]
-    assert [record.offset for record in records] == [1, 2, 3]
+    assert [record.offset - records[0].offset for record in records] == [0, 1, 2]
+    assert {(record.partition, record.lost) for record in records} == {(records[0].partition, "")}
 
 
-def test_reading_commits_nothing(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a"], 0).result()
+def test_an_empty_log_is_waited_for(place: Place) -> None:
+    log = place.open()
+    log.pending()
 
-    assert log.read(10, 1000, 0) == log.read(10, 1000, 0)
+    began = time.monotonic()
+    assert log.read(10, 1000, 0.3) == []
+
+    assert 0.25 < time.monotonic() - began < 5
+    assert log.pending() == log.planned() == []
+    assert log.lag() == Lag(0, 0)
 
 
-def test_a_read_is_bounded_in_records_and_bytes_but_never_empty(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"x" * 100, b"y" * 100, b"z" * 100], 0).result()
+def test_reading_commits_nothing(place: Place) -> None:
+    place.put(b"a", b"b")
+    log = place.open()
+
+    once, again = read(log, 2), read(log, 2)
+    following = place.open()
+
+    assert once == again == read(following, 2)
+    assert following.planned() == []
+
+
+def test_a_read_is_bounded_in_records_and_bytes_but_never_empty(place: Place) -> None:
+    place.put(b"x" * 100, b"y" * 100, b"z" * 100)
+    log = place.open()
+    read(log, 3)
 
     assert len(log.read(2, 1000, 0)) == 2
     assert len(log.read(10, 250, 0)) == 2
+    assert len(log.read(10, 200, 0)) == 2
     assert len(log.read(10, 1, 0)) == 1
 
 
-def test_appended_events_are_there_for_the_next_process(open_log: OpenLog) -> None:
-    open_log().append([b"a"], 0).result()
+def test_a_planned_batch_outlives_the_process_and_is_read_again_exactly(place: Place) -> None:
+    place.put(b"a", b"b", b"c")
+    log = place.open()
+    records = read(log, 3)
+    plan = log.plan(ranges_of(records[:2]), 5000)
 
-    assert [record.value for record in open_log().read(10, 1000, 0)] == [b"a"]
+    following = place.open()
 
-
-def test_a_plan_is_pending_until_acknowledged_also_for_the_next_process(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a", b"b", b"c"], 0).result()
-    plan = log.plan((Range(log.partition, 1, 3),), 5000)
-
-    restarted = open_log()
-
-    assert restarted.pending() == [plan] == [Plan((Range(log.partition, 1, 3),), 5000)]
-    assert [record.value for record in restarted.reread(plan)] == [b"a", b"b"]
-    assert [record.value for record in restarted.read(10, 1000, 0)] == [b"c"]
+    assert plan is not None
+    assert following.pending() == following.planned() == [plan]
+    assert plan.stored_ms == 5000
+    assert following.reread(plan) == following.reread(plan) == records[:2]
+    assert values(read(following, 1)) == [b"c"]
+    assert following.holds(plan)
 
 
-def test_an_acknowledged_plan_is_forgotten_and_its_records_are_gone(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a", b"b"], 0).result()
-    log.acknowledge(log.plan((Range(log.partition, 1, 2),), 5000))
+def test_reading_goes_on_behind_a_plan(place: Place) -> None:
+    place.put(b"a", b"b", b"c")
+    log = place.open()
+    log.plan(ranges_of(read(log, 3)[:2]), 5000)
 
-    restarted = open_log()
-
-    assert restarted.pending() == []
-    assert [record.value for record in restarted.read(10, 1000, 0)] == [b"b"]
-    assert restarted.lag().records == 1
+    assert values(read(log, 1)) == [b"c"]
 
 
-def test_the_next_plan_acknowledges_the_one_before(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a", b"b"], 0).result()
-    log.plan((Range(log.partition, 1, 2),), 5000)
-    second = log.plan((Range(log.partition, 2, 3),), 6000)
+def test_a_plan_that_another_process_finishes_is_done(place: Place) -> None:
+    place.put(b"a", b"b")
+    log = place.open()
+    log.plan(ranges_of(read(log, 2)), 5000)
+    following = place.open()
 
-    restarted = open_log()
+    following.acknowledge(following.pending()[0])
 
-    assert restarted.pending() == [second]
-    assert [record.value for record in restarted.reread(second)] == [b"b"]
-    assert log.lag().records == restarted.lag().records == 1
-
-
-def test_offsets_never_come_again_after_everything_was_acknowledged(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a"], 0).result()
-    log.acknowledge(log.plan((Range(log.partition, 1, 2),), 5000))
-
-    restarted = open_log()
-    restarted.append([b"b"], 0).result()
-
-    assert [record.offset for record in restarted.read(10, 1000, 0)] == [2]
+    assert following.pending() == following.planned() == []
+    assert following.lag().records == 0
+    assert place.open().pending() == []
 
 
-def test_a_full_log_refuses_and_takes_again_once_drained(open_log: OpenLog) -> None:
-    log = open_log()
+def test_an_acknowledged_plan_is_forgotten_and_its_records_are_not_read_again(place: Place) -> None:
+    place.put(b"a", b"b")
+    log = place.open()
+    log.acknowledge(_planned(log, 1))
+
+    following = place.open()
+
+    assert following.pending() == following.planned() == []
+    assert values(read(following, 1)) == [b"b"]
+    assert following.lag().records == 1
+
+
+def test_the_next_plan_acknowledges_the_one_before(place: Place) -> None:
+    place.put(b"a", b"b")
+    log = place.open()
+    _planned(log, 1)
+    second = log.plan(ranges_of(read(log, 1)), 6000)
+
+    following = place.open()
+
+    assert second is not None
+    assert following.pending() == [second]
+    assert values(following.reread(second)) == [b"b"]
+    assert following.planned() == [second]
+
+
+def test_records_wait_until_they_are_planned_and_lag_until_they_are_acknowledged(place: Place) -> None:
+    place.put(b"a", b"b")
+    log = place.open()
+    records = read(log, 2)
+    assert log.waiting() >= 2
+    assert log.lag().records == 2
+
+    plan = log.plan(ranges_of(records), 5000)
+    assert plan is not None
+    assert log.read(10, 1000, 0.1) == []
+    assert (log.waiting(), log.lag().records) == (0, 2)
+
+    log.acknowledge(plan)
+    assert (log.waiting(), log.lag().records) == (0, 0)
+
+
+def test_offsets_never_come_again_after_everything_was_acknowledged(place: Place) -> None:
+    place.put(b"a")
+    log = place.open()
+    plan = _planned(log, 1)
+    log.acknowledge(plan)
+
+    following = place.open()
+    place.put(b"b")
+
+    assert [record.offset for record in read(following, 1)] == [plan.ranges[0].end]
+
+
+def test_a_discarded_plan_is_nobodys_and_its_records_are_read_again(place: Place) -> None:
+    place.put(b"a", b"b")
+    log = place.open()
+    plan = _planned(log, 1)
+
+    log.discard(plan)
+
+    assert values(read(log, 2)) == [b"a", b"b"]
+    assert log.pending() == []
+    anew = log.plan(ranges_of(read(log, 2)), 6000)
+    assert log.planned() == place.open().pending() == [anew]
+
+
+def test_a_pending_plan_that_is_discarded_is_planned_anew(place: Place) -> None:
+    place.put(b"a", b"b")
+    _planned(place.open(), 1)
+    log = place.open()
+
+    log.discard(log.pending()[0])
+
+    assert log.pending() == []
+    assert values(read(log, 2)) == [b"a", b"b"]
+
+
+def test_a_plan_of_this_process_is_planned_but_not_pending(place: Place) -> None:
+    place.put(b"a")
+    log = place.open()
+
+    plan = _planned(log, 1)
+
+    assert (log.planned(), log.pending()) == ([plan], [])
+    assert log.holds(plan)
+    assert place.open().pending() == [plan]
+
+
+def test_the_one_process_of_a_log_leads(place: Place) -> None:
+    log = place.open()
+    log.pending()
+
+    wait_for(log.leads)
+
+
+def test_ranges_cover_the_records_of_each_partition(place: Place) -> None:
+    place.put(b"a", b"b", b"c")
+
+    records = read(place.open(), 3)
+
+    partition, first = records[0].partition, records[0].offset
+    assert ranges_of(records) == (Range(partition, first, first + 3),)
+
+
+def _planned(log: EventLog, count: int) -> Plan:
+    """Return a plan of the first `count` records, stamped 5000."""
+    wait_for(lambda: bool(log.read(count, 1000, 0.1)))
+    plan = log.plan(ranges_of(log.read(count, 1000, 0.1)), 5000)
+    assert plan is not None
+    return plan
+
+
+# what no log is asked for
+
+
+def test_the_token_tells_ranges_and_stamps_apart() -> None:
+    one = Plan((Range(0, 1, 3), Range(1, 5, 9)), 1000)
+
+    assert one.token == Plan((Range(1, 5, 9), Range(0, 1, 3)), 1000).token
+    assert one.token != Plan((Range(0, 1, 4), Range(1, 5, 9)), 1000).token
+    assert one.token != Plan((Range(0, 1, 3), Range(1, 5, 9)), 1001).token
+    assert len({Plan((Range(0, 1, 23),), 0).token, Plan((Range(0, 12, 3),), 0).token}) == 2
+
+
+# SQLite alone
+
+
+def test_a_full_file_refuses_and_takes_again_once_drained(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.sqlite", max_bytes=1000)
     log.append([b"x" * 900], 0).result()
 
     with pytest.raises(LogFull):
@@ -117,30 +291,17 @@ def test_a_full_log_refuses_and_takes_again_once_drained(open_log: OpenLog) -> N
 
     log.acknowledge(log.plan((Range(log.partition, 1, 2),), 5000))
     log.append([b"y" * 101], 0).result()
-    assert log.lag().bytes == 101
+    assert log.lag() == Lag(1, 101)
+    log.close()
 
 
-def test_nothing_is_stamped_before_an_instant_once_it_is_settled(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a", b"b"], 0).result()
-    first = log.plan((Range(log.partition, 1, 2),), 5000)
+def test_a_file_counts_from_one_in_a_partition_of_its_own(tmp_path: Path) -> None:
+    one, other = (SqliteLog(tmp_path / name, max_bytes=1000) for name in ("one.sqlite", "other.sqlite"))
+    one.append([b"a"], 0).result()
 
-    assert not log.settled_before(6000)
-    log.acknowledge(first)
-    assert log.settled_before(6000)
-    assert log.plan((Range(log.partition, 2, 3),), 5500).stored_ms == 6000
+    [record] = one.read(10, 1000, 0)
 
-
-def test_the_token_tells_ranges_apart_and_nothing_else() -> None:
-    one = Plan((Range(0, 1, 3), Range(1, 5, 9)), 1000)
-
-    assert one.token == Plan((Range(1, 5, 9), Range(0, 1, 3)), 2000).token
-    assert one.token != Plan((Range(0, 1, 4), Range(1, 5, 9)), 1000).token
-    assert len({Plan((Range(0, 1, 23),), 0).token, Plan((Range(0, 12, 3),), 0).token}) == 2
-
-
-def test_ranges_cover_the_records_of_each_partition(open_log: OpenLog) -> None:
-    log = open_log()
-    log.append([b"a", b"b", b"c"], 0).result()
-
-    assert ranges_of(log.read(10, 1000, 0)) == (Range(log.partition, 1, 4),)
+    assert (record.partition, record.offset) == (one.partition, 1)
+    assert one.partition != other.partition
+    one.close()
+    other.close()

@@ -1,0 +1,82 @@
+"""Records of the log to a batch: its events, as columns, and its dead letters.
+
+Owns: `Batch`, where a batch is cut so that its block spans few months, and which records count as bad in a row.
+Source: docs/design.md R4, R7, R8.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.batches import decode_events
+from engine.cloudevents import TimeSpan
+from engine.errors import InvalidEvent
+from engine.events import EventBatch, Numbers
+from engine.kafka_events import structured
+from ingest.dead_letters import DeadLetter, DeadLetterCap
+from ingest.log import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is stored together: records, and what became of them."""
+
+    records: Sequence[Record]
+    events: EventBatch
+    letters: Sequence[DeadLetter]
+
+
+def decode_records(records: Sequence[Record], span: TimeSpan, most_months: int | None, cap: DeadLetterCap) -> Batch:
+    """Decode records, up to the first that would make the block span more than `most_months`; all of them if None.
+
+    Raises: TooManyDeadLetters.
+    """
+    reasons: dict[int, str] = {}
+    rows: list[int] = []
+    values: list[bytes] = []
+    for row, record in enumerate(records):
+        try:
+            values.append(structured(record.value, record.headers))
+            rows.append(row)
+        except InvalidEvent as error:
+            reasons[row] = record.lost or str(error)
+    whole = [records[row] for row in rows] if reasons else records
+    decoded = decode_events(
+        values,
+        [record.arrived_ms for record in whole],
+        [record.partition for record in whole],
+        [record.offset for record in whole],
+        span,
+    )
+    reasons |= {rows[place]: str(error) for place, error in decoded.refused}
+    count = _within_months(decoded.events.times_ms, most_months)
+    event_rows = np.array(rows, np.int64)[decoded.places]
+    end = len(records) if count == len(event_rows) else int(event_rows[count])
+    letters = _letters(records[:end], reasons, event_rows[:count], cap)
+    return Batch(records[:end], decoded.events.first(count), letters)
+
+
+def _within_months(times_ms: Numbers, most: int | None) -> int:
+    """Return how many events come before the first that lies in a calendar month (UTC) too many."""
+    _, firsts = np.unique(times_ms.astype("M8[ms]").astype("M8[M]"), return_index=True)
+    return len(times_ms) if most is None or len(firsts) <= most else int(np.sort(firsts)[most])
+
+
+def _letters(
+    records: Sequence[Record], reasons: Mapping[int, str], event_rows: Numbers, cap: DeadLetterCap
+) -> list[DeadLetter]:
+    """Return the dead letters among records, and count them: what the log has lost is no fault of producers."""
+    letters = []
+    passed = 0
+    for row in sorted(row for row in reasons if row < len(records)):
+        letters.append(DeadLetter(records[row], reasons[row]))
+        events = int(np.searchsorted(event_rows, row))
+        if events > passed:
+            cap.good()
+        if not records[row].lost:
+            cap.bad(letters[-1])
+        passed = events
+    if len(event_rows) > passed:
+        cap.good()
+    return letters

@@ -1,0 +1,1 @@
+"""The event log in production: a topic of Apache Kafka."""

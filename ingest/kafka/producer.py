@@ -1,0 +1,178 @@
+"""Events to the topic: what came over HTTP is durable on the brokers before it is answered.
+
+Owns: one idempotent producer with acks=all, the key of a record (the event's subject), and the wait for every delivery
+report of a batch. Safe to repeat: an event that was sent twice is counted once (docs/design.md R10).
+Source: docs/design.md R3, R4; CloudEvents Kafka protocol binding 1.0.2.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
+from engine.settings import KafkaSettings
+from ingest.dead_letters import DeadLetter
+from ingest.kafka.client import Options, client_options, ensure_topic
+from ingest.log import Headers
+
+_log = logging.getLogger(__name__)
+_POLL_SECONDS = 0.1
+_QUEUE_RECORDS = 1_000_000
+_STRUCTURED: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+_TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+
+
+class _Keyed(msgspec.Struct):
+    subject: str
+
+
+_key_decoder = msgspec.json.Decoder(_Keyed)
+
+
+class _Batch:
+    """Counts the delivery reports of one batch and then settles its future."""
+
+    def __init__(self, size: int) -> None:
+        self.done: Future[None] = Future()
+        self._counting = threading.Lock()
+        self._left = size
+        self._error: MeterportError | None = None
+
+    def reported(self, error: KafkaError | None, _: Message | None) -> None:
+        with self._counting:
+            if error is not None:
+                self._error = self._error or _refusal(error)
+            self._left -= 1
+            if self._left:
+                return
+        if self._error:
+            self.done.set_exception(self._error)
+        else:
+            self.done.set_result(None)
+
+
+class KafkaProducer:
+    """An `EventAppender` and a `DeadLetterSink`. Thread-safe. One thread of its own serves the delivery reports."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._producer = Producer(client_options(settings, _writing(settings)))
+        self._renewing = threading.Lock()
+        self._topics: set[str] = set()  # known to exist
+        self._closing = threading.Event()
+        self._server = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
+        self._server.start()
+
+    def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
+        """See `EventAppender.append`."""
+        if self._settings.topic not in self._topics:
+            return self._append_first(values, arrived_ms)
+        return self._send(
+            self._settings.topic,
+            [(value, _key_decoder.decode(value).subject, _STRUCTURED) for value in values],
+            arrived_ms,
+        )
+
+    def _append_first(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
+        """Look for the topic, in a thread: the caller does not wait."""
+        done: Future[None] = Future()
+
+        def settle(sent: "Future[None]") -> None:
+            error = sent.exception()
+            done.set_exception(error) if error else done.set_result(None)
+
+        def find() -> None:
+            try:
+                self._find(self._settings.topic)
+                self.append(values, arrived_ms).add_done_callback(settle)
+            except MeterportError as error:
+                done.set_exception(error)
+
+        threading.Thread(target=find, name="kafka-topic", daemon=True).start()
+        return done
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """See `DeadLetterSink.send`. A record as it was, with headers that say where it stood and what was wrong."""
+        topic = self._settings.dead_letter_topic
+        assert topic is not None  # noqa: S101 - else nobody calls
+        self._find(topic)
+        records = [(letter.record.value, None, _letter_headers(letter, self._settings.topic)) for letter in letters]
+        self._send(topic, records, 0).result()
+
+    def _find(self, topic: str) -> None:
+        if topic not in self._topics:
+            ensure_topic(self._settings, topic)
+            self._topics.add(topic)
+
+    def _send(
+        self, topic: str, records: Sequence[tuple[bytes | None, str | None, Headers]], timestamp_ms: int
+    ) -> "Future[None]":
+        producer = self._producer
+        if len(producer) + len(records) > _QUEUE_RECORDS:
+            raise LogFull(f"{len(producer)} events wait for the brokers already")
+        batch = _Batch(len(records))
+        for value, key, headers in records:
+            try:
+                producer.produce(
+                    topic, value, key, headers=list(headers), timestamp=timestamp_ms, on_delivery=batch.reported
+                )
+            except BufferError:
+                batch.reported(KafkaError(KafkaError._QUEUE_FULL), None)
+            except KafkaException as exception:
+                batch.reported(exception.args[0], None)
+                if exception.args[0].fatal():
+                    self._renew(producer)
+        return batch.done
+
+    def _renew(self, dead: Producer) -> None:
+        """Replace a producer the brokers will not let go on; what it had not delivered is refused."""
+        with self._renewing:
+            if self._producer is dead:
+                _log.error("producer_renewed undelivered=%d", len(dead))
+                self._producer = Producer(client_options(self._settings, _writing(self._settings)))
+                dead.purge()
+                dead.flush(1)
+
+    def _serve(self) -> None:
+        while not self._closing.is_set() or len(self._producer):
+            self._producer.poll(_POLL_SECONDS)
+
+    def close(self) -> None:
+        """Wait for what was sent, at most as long as it may take, then end."""
+        self._closing.set()
+        self._server.join()
+
+
+def _refusal(error: KafkaError) -> MeterportError:
+    if error.code() in _TOO_LARGE:
+        return TooLarge(f"an event is larger than the brokers take: {error.str()}")
+    if error.code() == KafkaError._QUEUE_FULL:
+        return LogFull("too many bytes wait for the brokers already")
+    return LogUnavailable(f"Kafka: producing: {error.str()} ({error.name()})")
+
+
+def _letter_headers(letter: DeadLetter, topic: str) -> Headers:
+    origin = letter.record
+    position = f"{topic}:{origin.partition}:{origin.offset}"
+    return [
+        *(origin.headers or ()),
+        ("meterport-reason", letter.reason.encode("utf-8", "replace")),
+        ("meterport-position", position.encode()),
+    ]
+
+
+def _writing(settings: KafkaSettings) -> Options:
+    return {
+        "enable.idempotence": True,
+        "acks": "all",
+        "partitioner": "murmur2_random",  # as producers in Java choose, so that a subject has one partition
+        "delivery.timeout.ms": round(settings.produce_seconds * 1000),
+        "linger.ms": 1,  # a batch is sent as it comes: its producer waits
+        "queue.buffering.max.messages": _QUEUE_RECORDS,
+        "queue.buffering.max.kbytes": 256 << 10,
+        "message.max.bytes": 64 << 20,  # the brokers' own limit says what is too large
+    }

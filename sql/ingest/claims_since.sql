@@ -1,0 +1,6 @@
+-- What was claimed after block `last`, oldest first; of our own claims the keys are left out, we know them.
+SELECT _block_number, owner, token, toUnixTimestamp64Milli(stored_at), events,
+    if(owner = {owner:String}, '', base64Encode(keys)), toUnixTimestamp64Milli(claimed_at)
+FROM event_claims
+WHERE claimed_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC') AND _block_number > {last:UInt64}
+ORDER BY _block_number

@@ -1,0 +1,94 @@
+"""What must be true at the end of every scenario, however it went: every event once, everywhere, and nothing left over.
+
+Owns: the questions asked, and the comparison of tables, dead letters and answers with what was delivered. A difference
+is told in numbers: how many events are lost, how many doubled.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+from clickhouse_connect.driver.client import Client
+
+from tests import oracle
+from tests.chaos.fold import Fold
+from tests.translation import rows
+
+ZONE = "America/New_York"
+Letters = Mapping[tuple[int, int], str]  # (partition, offset) -> what the reason must hold
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How far the store is from the truth, in events."""
+
+    lost: int
+    doubled: int
+
+
+def questions(meter: oracle.Meter) -> list[oracle.Query]:
+    """Return questions that reach every grain of a meter, each of its group-bys, and every event it counts."""
+    return [
+        oracle.Query(window_size="MINUTE", group_by=("subject", *meter.group_by)),
+        oracle.Query(window_size="HOUR", group_by=tuple(meter.group_by)),
+        oracle.Query(window_size="DAY", zone=ZONE, group_by=("subject",)),
+        oracle.Query(window_size="MONTH"),
+        oracle.Query(group_by=("subject",)),
+        oracle.Query(),
+    ]
+
+
+def loss(client: Client, expected: int) -> Loss:
+    """Return how many of the different events that were delivered the table of events lacks, and has too often."""
+    count, distinct = client.query("SELECT count(), uniqExact(source, id) FROM events").result_rows[0]
+    return Loss(expected - distinct, count - distinct)
+
+
+def check_tables(client: Client, expected: int) -> None:
+    """Raises: AssertionError: an event is lost or doubled, or the index of keys is not that of the events."""
+    found = loss(client, expected)
+    assert found == Loss(0, 0), f"events: {found.lost} lost, {found.doubled} doubled, of {expected}"
+    keys = [
+        tuple(client.query(f"SELECT count(), uniqExact(key), sum(cityHash64(key)) FROM {table}").result_rows[0])
+        for table in ("events", "event_keys")
+    ]
+    assert keys[0] == keys[1], f"events have (rows, keys, checksum) {keys[0]}, but event_keys {keys[1]}"
+    assert keys[0][1] == expected, f"{keys[0][1]} keys of {expected} events"
+
+
+def check_letters(client: Client, expected: Letters) -> None:
+    """Raises: AssertionError: the dead letters are not the garbage that was sent, each once and for its reason."""
+    found = client.query("SELECT log_partition, log_offset, reason FROM dead_letters").result_rows
+    positions = sorted((partition, offset) for partition, offset, _ in found)
+    assert positions == sorted(expected), f"dead letters at {positions}, garbage at {sorted(expected)}"
+    for partition, offset, reason in found:
+        assert expected[partition, offset] in reason, f"{partition}:{offset} is a dead letter for {reason!r}"
+
+
+def check_meters(url: str, fold: Fold, meters: Sequence[oracle.Meter]) -> int:
+    """Ask every question about every meter; returns how many rows were compared.
+
+    Raises: AssertionError: an answer is not the fold's, or was not given by the rollups.
+    """
+    compared = 0
+    with httpx.Client(base_url=url, timeout=120) as client:
+        for meter in meters:
+            for query in questions(meter):
+                compared += _check_answer(client, fold, meter, query)
+    return compared
+
+
+def _check_answer(client: httpx.Client, fold: Fold, meter: oracle.Meter, query: oracle.Query) -> int:
+    parameters: dict[str, str | list[str]] = {"groupBy": list(query.group_by)}
+    if query.window_size:
+        parameters |= {"windowSize": query.window_size, "windowTimeZone": query.zone}
+    answer = client.get(f"/api/v1/meters/{meter.slug}/query", params=parameters)
+    assert answer.status_code == 200, answer.text
+    assert "raw" not in answer.headers["x-meterport-grains"], f"{meter.slug} {query} was answered from raw events"
+    got = rows(json.dumps(json.loads(answer.text, parse_float=str, parse_int=str)["data"]).encode())
+    expected = fold.usage(meter, query)
+    if got != expected:
+        wrong = sorted(set(got) ^ set(expected), key=lambda row: (row.window_start, row.subject or ""))
+        raise AssertionError(f"{meter.slug} {query}: {len(wrong)} rows differ: {wrong[:4]}")
+    return len(got)

@@ -1,0 +1,322 @@
+"""Everything a scenario runs on: brokers, a store, a topic under load, and the processes that meter it.
+
+Owns: `Ground` (one Kafka broker and one ClickHouse, which scenarios share one after another) and `Cluster` (a topic, a
+group, a database and processes of one scenario), the end of a scenario, and what it has to report.
+Limits: loopback; every wait is bounded.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import clickhouse_connect
+import httpx
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import KafkaException
+
+from tests import oracle
+from tests.broker import Broker
+from tests.chaos import check
+from tests.chaos.fold import Fold
+from tests.chaos.processes import API, INGEST, Fleet, Process
+from tests.chaos.topic import Raw, Topic, Writer
+from tests.clickhouse import ClickHouse
+from tests.crash import METERS
+from tests.translation import definition_body
+
+PARTITIONS = 12
+SESSION_SECONDS = 3  # how long a group waits for a member that died
+DRAIN_SECONDS = 240
+_READY = r"ingesting topic="
+_LISTENING = r"listening url=(\S+) for=api"
+_BROKER = {  # for KIP-848 it is the broker that says how long a silent member lives
+    "group.consumer.session.timeout.ms": SESSION_SECONDS * 1000,
+    "group.consumer.min.session.timeout.ms": 1000,
+    "group.consumer.heartbeat.interval.ms": 500,
+    "group.consumer.min.heartbeat.interval.ms": 100,
+}
+_numbers = count(1)
+
+
+@dataclass(slots=True)
+class Result:
+    """One line of the table. `seconds`: from each fault's end until all that was in the topic then was stored."""
+
+    scenario: str
+    runs: int
+    events: int
+    lost: int = 0
+    doubled: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+
+class Ground:
+    """One broker and one store."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.broker = Broker(directory / "kafka")
+        with (directory / "kafka" / "server.properties").open("a") as properties:
+            properties.writelines(f"{name}={value}\n" for name, value in _BROKER.items())
+        self.store = ClickHouse(directory / "clickhouse")
+
+    def start(self) -> None:
+        self.broker.start()
+        self.store.start()
+
+    def close(self) -> None:
+        self.store.kill()
+        self.broker.kill()
+
+
+class Recovery:
+    """Watches the group's commits: how long after a fault all that was in the topic by then is stored."""
+
+    def __init__(self, topic: Topic) -> None:
+        self.seconds: list[float] = []
+        self._topic = topic
+        self._open: list[tuple[float, dict[int, int]]] = []
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="recovery", daemon=True)
+        self._thread.start()
+
+    def begins(self) -> None:
+        """Say that a fault is over, or that a process was just killed."""
+        self._open.append((time.monotonic(), {}))
+
+    def _watch(self) -> None:
+        while not self._closing.wait(0.1):
+            for entry in list(self._open):
+                began, ends = entry
+                try:
+                    ends.update(ends or self._topic.ends())
+                except KafkaException:
+                    continue
+                if self._topic.reached(ends):
+                    self.seconds.append(time.monotonic() - began)
+                    self._open.remove(entry)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until every fault so far is recovered from. Raises: AssertionError."""
+        wait_until(lambda: not self._open, seconds, "not recovered from a fault")
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+
+
+class Cluster:
+    """A topic, a group, a database, and who works on them."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        name: str,
+        *,
+        partitions: int = PARTITIONS,
+        protocol: str = "classic",
+        meters: Sequence[oracle.Meter] = METERS,
+        command: Sequence[str] | None = None,
+        seed: int = 1,
+        bursts: bool = True,
+        twins: float = 0.02,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.ground = ground
+        unique = f"{name}_{next(_numbers)}"
+        self.database = f"chaos_{unique}"
+        self.directory = ground.directory / unique
+        self.topic = Topic(ground.broker.bootstrap, f"topic_{unique}", f"group_{unique}", partitions)
+        self.writer = Writer(ground.broker.bootstrap, self.topic, seed, bursts, twins)
+        self.fold = Fold(self.writer.numbers)
+        self.letters: dict[tuple[int, int], str] = {}
+        self.meters = list(meters)
+        self.fleet = Fleet()
+        self.recovery = Recovery(self.topic)
+        self.runs = 0
+        self._extras = count()
+        self._command = command or INGEST
+        self._variables = _variables(self, protocol) | dict(variables or {})
+        self._api: Process | None = None
+        self.fleet.when_killed = self.recovery.begins
+        self.fleet.variables_of = self._meter_at_start
+
+    # processes
+
+    def ingest(self, number: int = 1) -> list[Process]:
+        """Start so many more `meterport ingest`; returns them at once."""
+        first = sum(process is not self._api for process in self.fleet.members)
+        names = [f"ingest-{first + at}" for at in range(number)]
+        return [self.fleet.add(Process(name, self.directory, self._command, self._variables, _READY)) for name in names]
+
+    def api(self) -> str:
+        """Return the URL of a `meterport api` that listens."""
+        if self._api is None:
+            self._api = self.fleet.add(Process("api", self.directory, API, self._variables, _LISTENING, False))
+        return self._api.wait_until_ready()[1].decode()
+
+    @property
+    def api_process(self) -> Process:
+        self.api()
+        assert self._api is not None
+        return self._api
+
+    # meters
+
+    def extra_meter(self) -> oracle.Meter:
+        """Return a meter nobody has yet; it is among those compared at the end."""
+        made = oracle.Meter(f"extra_{next(self._extras)}", "call", "SUM", "$.tokens", {"model": "$.model"})
+        self.meters.append(made)
+        return made
+
+    def change_meters(self, most: int = 3) -> None:
+        """Create a meter, and delete the oldest that came so when there are more than `most`."""
+        self.create(self.extra_meter())
+        extras = [meter for meter in self.meters if meter.slug.startswith("extra_")]
+        for meter in extras[:-most]:
+            self.meters.remove(meter)
+            self.delete(meter.slug)
+
+    def _meter_at_start(self, fault: str) -> dict[str, str]:
+        """Have a process pass a step of a meter's creation: it makes one as it starts."""
+        if not fault.startswith("meter."):
+            return {}
+        return {"METERPORT_METERS": json.dumps([definition_body(self.extra_meter())])}
+
+    def create(self, *meters: oracle.Meter) -> None:
+        """Create meters over HTTP; answered 503, or not at all, it is tried again."""
+        for meter in meters:
+            self.call("POST", "/api/v1/meters", {201, 409}, json.dumps(definition_body(meter)).encode())
+
+    def delete(self, slug: str) -> None:
+        self.call("DELETE", f"/api/v1/meters/{slug}", {204, 404})
+
+    def call(self, method: str, path: str, wanted: set[int], body: bytes = b"", kind: str = "application/json") -> None:
+        """Send a request until it is answered as wanted; a process that dies or refuses meanwhile is waited for."""
+
+        def answered() -> bool:
+            try:
+                answer = httpx.request(
+                    method, self.api() + path, content=body, headers={"content-type": kind}, timeout=30
+                )
+            except httpx.TransportError:
+                return False
+            assert answer.status_code in wanted | {503}, answer.text
+            return answer.status_code in wanted
+
+        wait_until(answered, 180, f"{method} {path} was not answered")
+
+    def garbage(self, *records: Raw, reason: str = "not JSON") -> None:
+        """Put records into the topic that must become dead letters."""
+        self.letters |= dict.fromkeys(self.writer.raw(records), reason)
+
+    # the store
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        with clickhouse_connect.get_client(
+            dsn=self.ground.store.url, database=self.database, autogenerate_session_id=False
+        ) as client:
+            yield client
+
+    # the end
+
+    def finish(self, title: str, allowed: Sequence[int] = ()) -> Result:
+        """Stop sending, wait until all is stored and filled, and compare it with what was delivered.
+
+        Args: allowed: exit statuses with which a process may have given up.
+        Raises: AssertionError: something is lost, doubled, wrong or left over.
+        """
+        self.writer.finish()
+        self.create(*self.meters)  # those that are there already are answered 409
+        expected = self.topic.distinct_ids()
+        assert expected == len(self.writer.numbers), f"the topic holds {expected} events of {len(self.writer.numbers)}"
+        try:
+            wait_until(self.topic.is_drained, DRAIN_SECONDS, "not everything was stored")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.state()}") from None
+        self.recovery.wait(10)
+        wait_until(lambda: self._all_ready(), DRAIN_SECONDS, "a meter was not filled")
+        with self.client() as client:
+            loss = check.loss(client, expected)
+            check.check_tables(client, expected)
+            check.check_letters(client, self.letters)
+        check.check_meters(self.api(), self.fold, self.meters)
+        assert not self.topic_moved(), "the group's offsets moved after all was stored"
+        self.check_exits(allowed)
+        return Result(title, self.runs, expected, loss.lost, loss.doubled, list(self.recovery.seconds))
+
+    def topic_moved(self) -> bool:
+        return not self.topic.is_drained()
+
+    def check_exits(self, allowed: Sequence[int]) -> None:
+        """Raises: AssertionError: a process ended by itself with another status."""
+        wrong = [(name, status) for name, status in self.fleet.exits if status not in allowed]
+        assert not wrong, f"ended by themselves: {wrong}\n{self.tails()}"
+
+    def _all_ready(self) -> bool:
+        try:
+            text = httpx.get(self.api() + "/metrics", timeout=30).text
+        except httpx.TransportError:
+            return False
+        found = {
+            line.split('"')[1]: float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith("meterport_meters{")
+        }
+        return found.get("ready", 0) >= len(self.meters) and not any(
+            found.get(state, 0) for state in ("creating", "settling", "filling")
+        )
+
+    def state(self) -> str:
+        """Return what the brokers say, for a failure's message."""
+        return f"ends {self.topic.ends()}\ncommits {self.topic.commits()}\n{self.tails()}"
+
+    def tails(self) -> str:
+        return "\n".join(f"--- {process.name}\n{process.tail()}" for process in self.fleet.members)
+
+    def close(self) -> None:
+        self.fleet.close()
+        self.recovery.close()
+        self.writer.close()
+        self.topic.close()
+
+
+def _variables(cluster: Cluster, protocol: str) -> dict[str, str]:
+    classic = {"session.timeout.ms": str(SESSION_SECONDS * 1000), "heartbeat.interval.ms": "500"}
+    return {
+        "METERPORT_STORE__URL": cluster.ground.store.url,
+        "METERPORT_STORE__DATABASE": cluster.database,
+        "METERPORT_STORE__TIMEOUT_SECONDS": "20",
+        "METERPORT_KAFKA__BROKERS": cluster.ground.broker.bootstrap,
+        "METERPORT_KAFKA__TOPIC": cluster.topic.name,
+        "METERPORT_KAFKA__GROUP": cluster.topic.group,
+        "METERPORT_KAFKA__GROUP_PROTOCOL": protocol,
+        "METERPORT_KAFKA__OPTIONS": json.dumps(classic if protocol == "classic" else {}),
+        "METERPORT_PORTAL__TOKEN_KEYS": '["a key of the chaos suite"]',
+        "METERPORT_INGEST__BATCH_ROWS": "20000",
+    }
+
+
+def wait_until(holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
+    """Raises: AssertionError: `holds` did not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{otherwise} within {seconds} s"
+        time.sleep(0.05)
+
+
+@contextmanager
+def cluster(ground: Ground, name: str, **options: object) -> Iterator[Cluster]:
+    """Yield a cluster whose processes end with the context, its logs kept."""
+    with ExitStack() as ends:
+        made = Cluster(ground, name, **options)  # type: ignore[arg-type]
+        ends.callback(made.close)
+        yield made

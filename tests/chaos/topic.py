@@ -1,0 +1,311 @@
+"""A topic under load: who writes to it, what it holds, and how far a group has come.
+
+Owns: `Writer`, which sends a load at a rate, some events twice (to the same partition later, to another at once), and
+knows that all of it was delivered; `Topic`, which asks the brokers for ends and commits.
+Source: librdkafka CONFIGURATION.md.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from random import Random
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewPartitions
+
+from tests.broker import create_topic
+from tests.chaos.load import SOURCE, Numbers, Sent, events
+
+SECONDS = 60
+_TICK_SECONDS = 0.05
+_STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
+_OURS = f'"source":"{SOURCE}"'.encode()
+_REMEMBERED = 2000  # events one of which may be sent again
+
+
+class Topic:
+    """One topic and one group's commits on it. Thread-safe."""
+
+    def __init__(self, bootstrap: str, name: str, group: str, partitions: int) -> None:
+        self.name = name
+        self.group = group
+        self._bootstrap = bootstrap
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self._asking = threading.Lock()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "log_level": 0,
+                "reconnect.backoff.max.ms": 200,
+                "topic.metadata.refresh.interval.ms": 1000,  # partitions that were added
+            }
+        )
+        self._partitions = range(create_topic(bootstrap, name, partitions))
+        self._wait_for_leaders()
+
+    def _wait_for_leaders(self) -> None:
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                self._consumer.list_topics(self.name, timeout=5)  # what it knows of the topic is renewed
+                self.ends()
+            except KafkaException:
+                assert time.monotonic() < deadline, f"no leaders for {self.name}"
+                time.sleep(0.05)
+            else:
+                return
+
+    def grow(self, partitions: int) -> None:
+        """Give it more partitions."""
+        wanted = [NewPartitions(self.name, partitions)]
+        self._admin.create_partitions(wanted)[self.name].result(SECONDS)
+        self._partitions = range(partitions)
+        self._wait_for_leaders()
+
+    def take_large_records(self, size: int) -> None:
+        """Let it take records of `size` bytes; a megabyte is Kafka's default."""
+        entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=[entry])
+        self._admin.incremental_alter_configs([resource])[resource].result(SECONDS)
+
+    def ends(self) -> dict[int, int]:
+        """Return the end of each partition. Raises: KafkaException: the broker does not answer."""
+        with self._asking:
+            asked = (TopicPartition(self.name, partition) for partition in self._partitions)
+            return {place.partition: self._consumer.get_watermark_offsets(place, timeout=5)[1] for place in asked}
+
+    def commits(self) -> dict[int, tuple[int, str]]:
+        """Return what the group committed: an offset, negative for none, and its metadata. Raises: KafkaException."""
+        with self._asking:
+            asked = [TopicPartition(self.name, partition) for partition in self._partitions]
+            found = self._consumer.committed(asked, timeout=5)
+        for place in found:
+            if place.error is not None:
+                raise KafkaException(place.error)
+        return {place.partition: (place.offset, place.metadata or "") for place in found}
+
+    def reset(self) -> None:
+        """Have the group begin anew; nobody of it may be running."""
+        with self._asking:
+            starts = [TopicPartition(self.name, partition, 0) for partition in self._partitions]
+            self._consumer.commit(offsets=starts, asynchronous=False)
+
+    def is_deserted(self) -> bool:
+        """Whether the group has no member."""
+        found = self._admin.describe_consumer_groups([self.group])[self.group].result(SECONDS)
+        return not found.members
+
+    def reached(self, ends: Mapping[int, int]) -> bool:
+        """Whether everything before `ends` is stored, as far as the brokers say so now."""
+        try:
+            commits = self.commits()
+        except KafkaException:
+            return False
+        return all(commits[partition][0] >= end for partition, end in ends.items() if end)
+
+    def is_drained(self) -> bool:
+        """Whether everything is stored and no plan is left."""
+        try:
+            ends, commits = self.ends(), self.commits()
+        except KafkaException:
+            return False
+        return all(max(0, commits[partition][0]) == end for partition, end in ends.items()) and not any(
+            metadata for _, metadata in commits.values()
+        )
+
+    def distinct_ids(self) -> int:
+        """Return how many different event ids it holds: what was delivered, as the brokers say and not the writer."""
+        consumer = Consumer(
+            {"bootstrap.servers": self._bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
+        )
+        ends = {partition: end for partition, end in self.ends().items() if end}
+        consumer.assign([TopicPartition(self.name, partition, 0) for partition in ends])
+        ids: set[bytes] = set()
+        while ends:
+            for message in consumer.consume(10_000, 1):
+                partition, offset, value = message.partition(), message.offset(), message.value()
+                assert message.error() is None and partition is not None and offset is not None
+                if value is not None and value.find(_OURS, 0, 200) >= 0:
+                    ids.add(value[27 : value.index(b'"', 27)])
+                elif ("ce_source", SOURCE.encode()) in (headers := message.headers() or []):
+                    ids.add(dict(headers)["ce_id"])  # type: ignore[arg-type] # their headers are bytes
+                if offset + 1 >= ends.get(partition, 0):
+                    ends.pop(partition, None)
+        consumer.close()
+        return len(ids)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class Raw(NamedTuple):
+    """A record as it is."""
+
+    partition: int
+    value: bytes | None
+    headers: list[tuple[str, str | bytes | None]] = []  # noqa: RUF012 - of a tuple, and nobody appends to it
+
+
+class Writer:
+    """Sends a load to a topic; what it sent is delivered once `finish` or `send` has returned."""
+
+    def __init__(self, bootstrap: str, topic: Topic, seed: int, bursts: bool = True, twins: float = 0.02) -> None:
+        """Args: twins: the share of events sent to another partition, too, at nearly the same moment."""
+        self.numbers = Numbers()
+        self.records = 0
+        self._topic = topic
+        self._events = events(seed, self.numbers, bursts)
+        self._chance = Random(seed)  # noqa: S311 - reproducible, not secret
+        self._twins = twins
+        self._remembered: list[Sent] = []
+        self._partitions = len(topic.ends())
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self.rate = 0.0
+        self._closing = False
+        self._options = {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "message.timeout.ms": 0,  # for ever: what was generated is delivered
+            "linger.ms": 20,
+            "partitioner": "murmur2_random",
+            "delivery.report.only.error": True,
+            "queue.buffering.max.messages": 2_000_000,
+            "topic.metadata.refresh.interval.ms": 1000,  # partitions that were added
+            "message.max.bytes": 64 << 20,
+            "reconnect.backoff.max.ms": 200,
+            "log_level": 0,
+        }
+        self._producer = Producer(self._options)
+
+    def run(self, rate: float) -> None:
+        """Send `rate` events a second from a thread, until `finish`; the attribute may be changed meanwhile."""
+        self.rate = rate
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def send(self, count: int) -> None:
+        """Send so many events and wait for the brokers to have them."""
+        self._produce(count)
+        self._flush()
+
+    def finish(self) -> None:
+        """Stop sending, and wait until all is delivered."""
+        if self._thread:
+            self._stop.set()
+            self._thread.join()
+            self._thread = None
+        if self._error:
+            raise self._error
+        self._flush()
+
+    def raw(self, records: Sequence[Raw], topic: str | None = None) -> list[tuple[int, int]]:
+        """Send records that are not of the load, each to its partition; returns where each came to stand."""
+        places: dict[int, tuple[int, int]] = {}
+
+        def report(at: int) -> Callable[[object, Message], None]:
+            def reported(error: object, message: Message) -> None:
+                partition, offset = message.partition(), message.offset()
+                assert error is None and partition is not None and offset is not None, error
+                places[at] = partition, offset
+
+            return reported
+
+        producer = Producer({**self._options, "delivery.report.only.error": False})
+        for at, (partition, value, headers) in enumerate(records):
+            producer.produce(
+                topic or self._topic.name, value, partition=partition, headers=headers, on_delivery=report(at)
+            )
+        producer.flush(SECONDS)
+        assert len(places) == len(records), f"{len(records) - len(places)} records were not delivered"
+        return [places[at] for at in range(len(records))]
+
+    def send_padded(self, size: int) -> None:
+        """Send one event whose data is `size` bytes larger than it need be."""
+        [sent] = self.take(1)
+        body = sent.body.replace(b'"data":{', b'"data":{"pad":"' + b"x" * size + b'",', 1)
+        self.raw([Raw(0, body)])
+        self.records += 1
+
+    def spread(self, partitions: int) -> None:
+        """Send twins to so many partitions from now on."""
+        self._partitions = partitions
+
+    def send_in_binary_mode(self, count: int) -> None:
+        """Send events whose attributes are headers, and each of them in structured mode, too, on another partition."""
+        twins = []
+        for at, sent in enumerate(self.take(count)):
+            event = sent.for_oracle()
+            names = ("specversion", "id", "source", "type", "subject", "time")
+            texts = ("1.0", event.id, event.source, event.type, event.subject, event.time)
+            headers = [(f"ce_{name}", text.encode()) for name, text in zip(names, texts, strict=True)]
+            data = event.data.encode() if event.data else None
+            twins.append(Raw(at % self._partitions, data, [*headers, ("content-type", b"application/json")]))
+            twins.append(Raw((at + 1) % self._partitions, sent.body, [("content-type", _STRUCTURED)]))
+        self.raw(twins)
+
+    def take(self, count: int) -> list[Sent]:
+        """Return the next events of the load, for somebody else to deliver."""
+        return list(islice(self._events, count))
+
+    def close(self) -> None:
+        self._closing = True
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        self._producer.purge()
+        self._producer.close()
+
+    def _run(self) -> None:
+        try:
+            began, sent, rate = time.monotonic(), 0, self.rate
+            while not self._stop.wait(_TICK_SECONDS):
+                if rate != self.rate:
+                    began, sent, rate = time.monotonic(), 0, self.rate
+                due = int((time.monotonic() - began) * rate) - sent
+                self._produce(due)
+                sent += due
+        except BaseException as error:
+            self._error = error
+
+    def _produce(self, count: int) -> None:
+        chance = self._chance.random
+        for sent in islice(self._events, count):
+            self._one(sent)
+            if chance() < self._twins:
+                self._one(sent, self._chance.randrange(self._partitions))
+            if chance() < 0.03:
+                self._one(self._chance.choice(self._remembered or [sent]))
+            if chance() < 0.5:
+                self._remembered.append(sent)
+        del self._remembered[:-_REMEMBERED]
+        self._producer.poll(0)
+
+    def _one(self, sent: Sent, partition: int = -1) -> None:
+        while True:
+            try:
+                self._producer.produce(self._topic.name, sent.body, sent.subject, partition, on_delivery=self._refuse)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self.records += 1
+                return
+
+    def _flush(self) -> None:
+        deadline = time.monotonic() + 3 * SECONDS
+        while len(self._producer):
+            assert time.monotonic() < deadline, f"{len(self._producer)} records were not delivered"
+            self._producer.flush(1)
+
+    def _refuse(self, error: object, _: object) -> None:
+        assert self._closing, f"an event was not delivered: {error}"

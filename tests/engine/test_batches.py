@@ -1,0 +1,307 @@
+"""Many events at once are what each of them is alone: the same events, the same refusals in the same words."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.batches import decode_events
+from engine.cloudevents import TimeSpan, decode_event
+from engine.errors import InvalidEvent
+from engine.events import Event, EventBatch
+from engine.settings import IngestSettings
+from tests.engine import test_cloudevents as one
+from tests.engine.test_cloudevents import envelope
+
+ARRIVED = one.ARRIVED
+SPAN = one.SPAN
+LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
+Result = tuple[list[Event], list[tuple[int, str, str | None]]]
+
+
+def events_of(batch: EventBatch) -> list[Event]:
+    columns = batch.columns.to_pydict()
+    columns["time"] = batch.times_ms.tolist()
+    columns["arrived_at"] = [round(at.timestamp() * 1000) for at in columns["arrived_at"]]
+    for name in ("data", "extensions"):
+        columns[name] = [text.encode() for text in columns[name]]
+    return [Event(*row) for row in zip(*columns.values(), strict=True)]
+
+
+def at_once(values: Sequence[bytes], arrived: Sequence[int], span: TimeSpan = SPAN) -> Result:
+    count = len(values)
+    decoded = decode_events(values, arrived, [at % 3 for at in range(count)], range(100, 100 + count), span)
+    events = events_of(decoded.events)
+    assert [event.offset - 100 for event in events] == decoded.places.tolist()
+    return events, [(at, str(error), error.field) for at, error in decoded.refused]
+
+
+def one_by_one(values: Sequence[bytes], arrived: Sequence[int], span: TimeSpan = SPAN) -> Result:
+    events, refused = [], []
+    for at, value in enumerate(values):
+        try:
+            events.append(decode_event(value, arrived[at], at % 3, 100 + at, span))
+        except InvalidEvent as error:
+            refused.append((at, str(error), error.field))
+    return events, refused
+
+
+def check(values: Sequence[bytes], *arrived: int, span: TimeSpan = SPAN) -> Result:
+    """Decode values both ways: each in a batch of its own, and all of them together."""
+    took = arrived or [ARRIVED] * len(values)
+    for value, at_ms in zip(values, took, strict=True):
+        assert at_once([value], [at_ms], span) == one_by_one([value], [at_ms], span)
+    result = at_once(values, took, span)
+    assert result == one_by_one(values, took, span)
+    return result
+
+
+LEDGER = {
+    "data that is kept": [envelope(data) for data in one.KEPT.values()],
+    "data that is refused": [envelope(data) for data in one.REFUSED_DATA.values()],
+    "data that is no object": [
+        envelope(data) for data in (b"1", b"-1", b'"n"', b"true", b"false", b"[]", b"[{}]", b"null")
+    ],
+    "bodies that are no event": list(one.REFUSED_BODIES.values()),
+    "times": [envelope(time=text) for text, _ in one.TIMES.values()],
+    "texts that are no time": [envelope(time=text) for text in one.NO_TIMES],
+    "instants that never were": [envelope(time=text) for text in one.NO_INSTANTS.values()],
+    "extensions that are refused": [envelope()[:-1] + b"," + member + b"}" for member, *_ in one.EXTENSIONS.values()],
+    "attributes of every length": [
+        envelope(**{name: character * length})
+        for name in one.REQUIRED
+        for character in ("x", "ü", "😀")
+        for length in (0, 1, 511, 512, 513, 1024, 1025, 2048, 2049)
+    ],
+    "characters that do not print": [
+        envelope(**{name: f"a{chr(code)}b"})
+        for name in one.REQUIRED
+        for code in (0, 9, 31, 32, 127, 128, 159, 160, 0xAD, 0x2028, 0xFEFF, 0xE000)
+    ],
+    "content types": [
+        envelope(b'{"v":1}', datacontenttype=kind)
+        for kind in ("application/json", " Application/JSON ;charset=x", "application/json\u00a0", "text/json", "")
+    ]
+    + [envelope(datacontenttype="application/json;" + "x" * length) for length in (111, 112, 2029, 2030)],
+    "an escaped content type near the limit of an extension": [
+        envelope(datacontenttype="application/json").replace(b"application/json", b"application/json;" + b"\\u0041" * n)
+        for n in (338, 339)
+    ],
+    "extensions that are kept": [
+        envelope(b'{"v":1}', **attributes)
+        for attributes in (
+            {"traceparent": "00-ab", "n": 7, "b": True, "none": None, "text": "ü"},
+            {"dataschema": "urn:s"},
+            {"dataschema": "urn:s", "datacontenttype": "application/json"},
+            {"datacontenttype": "text/plain", "ext": "1"},
+            {"ext": "1", "time": "2025-12-24T10:00:00Z", "id": "x" * 513},
+            {"ext": "1", "time": "never"},
+            {"ext": "1", "subject": "a\nb"},
+            {"dataschema": 1},
+        )
+    ],
+    "broken UTF-8 in the first of two members": [
+        envelope()[:-1] + members
+        for members in (
+            b',"data":{"v":"\xff"},"data":{}}',
+            b',"data":{"v":"\xff"},"data":{},"ext":1}',
+            b',"data":{"v":"\xff"},"data":{},"dataschema":"urn:s"}',
+            b',"data":{"v":"\xff"},"data":{},"datacontenttype":"application/json"}',
+            b',"ext":"\xff","ext":"ok"}',
+        )
+    ],
+    "versions": [envelope(specversion=version) for version in ("1.0", "0.3", "1.1", "")],
+    "a time and none, in turns": [envelope(time=text) for text in (None, "2025-12-24T10:00:00Z") * 3],
+}
+
+
+@pytest.mark.parametrize("values", LEDGER.values(), ids=LEDGER)
+def test_a_batch_is_what_its_events_are_alone(values: list[bytes]) -> None:
+    check(values)
+
+
+@pytest.mark.parametrize(
+    "text", ["2025-12-24T10:00:00.25Z", "2024-02-29T23:59:59-09:30", "2025-12-24T10:00:00.125456+00:00"]
+)
+def test_no_character_of_a_time_is_taken_for_another(text: str) -> None:
+    others = [chr(code) for code in range(32, 127)] + ["", "٢", "00"]
+    changed = [text[:at] + other + text[at + 1 :] for at in range(len(text)) for other in others]
+    values = [envelope(time=changed_text) for changed_text in changed]
+
+    assert at_once(values, [ARRIVED] * len(values)) == one_by_one(values, [ARRIVED] * len(values))
+
+
+def test_nothing_at_all_is_a_batch_too() -> None:
+    assert check([]) == ([], [])
+
+
+def test_events_that_are_refused_leave_the_others_in_their_order() -> None:
+    values = [envelope(id=str(at)) if at % 3 else envelope(id=str(at), source="") for at in range(10)]
+
+    events, refused = check(values)
+
+    assert [event.id for event in events] == ["1", "2", "4", "5", "7", "8"]
+    assert refused == [(at, "source must not be empty", "source") for at in (0, 3, 6, 9)]
+
+
+BEYOND_A_DOUBLE = [
+    "1e309",
+    "1E+309",
+    "-1.8e0308",
+    "1e999999999999",
+    "9" * 309,
+    "-" + "9" * 400 + ".5",
+    "9" * 200 + "e200",
+]
+WITHIN = ["1e308", "1e-999", "9" * 308, "1e00000000000000000001", "0e999", "0." + "9" * 400, "9" * 149 + "e99"]
+
+
+@pytest.mark.parametrize("text", [*BEYOND_A_DOUBLE, *WITHIN])
+@pytest.mark.parametrize("form", ['{"v":%s}', '{"v": [1, %s ] , "w":2}', '{"e":"0e0","v":%s,"w":"1e9999"}'])
+def test_a_number_beyond_a_double_is_found_wherever_it_stands(text: str, form: str) -> None:
+    ordinary = [envelope(b'{"v":1}', id=str(at)) for at in range(3)]
+
+    events, refused = check([*ordinary, envelope((form % text).encode()), *ordinary])
+
+    assert len(refused) == (text in BEYOND_A_DOUBLE)
+    assert len(events) == 7 - len(refused)
+
+
+def test_what_looks_like_a_number_within_a_text_is_none() -> None:
+    data = json.dumps({"trace": "4e123e0000e+999", "digits": "7" * 1000}).encode()
+
+    assert check([envelope(data)])[0][0].data == data
+
+
+def test_pieces_of_data_do_not_make_one_another_valid() -> None:
+    halves = [b'{"v":"\xc3"}', b'{"v":"\xa9"}', b'{"v":"\xc3\xa9"}', b'{"v":"\xe2\x82"}', b'{"v":"\xac"}']
+
+    events, refused = check([envelope(data) for data in halves])
+
+    assert [event.data for event in events] == [halves[2]]
+    assert [at for at, *_ in refused] == [0, 1, 3, 4]
+
+
+def test_deep_data_is_measured_and_long_data_is_not_taken_for_deep() -> None:
+    deep = [b'{"v":' + b"[" * levels + b"]" * levels + b"}" for levels in (499, 500)]
+    wide = b'{"v":[' + b"{}," * 1000 + b"1]}"
+
+    events, refused = check([envelope(data) for data in (*deep, wide)])
+
+    assert [event.data for event in events] == [deep[0], wide]
+    assert refused == [(1, "data is nested deeper than 500 levels", "data")]
+
+
+def test_each_event_is_measured_from_its_own_arrival() -> None:
+    value = envelope(time="2026-01-02T00:00:00.001Z")
+
+    events, refused = check([value, value, envelope()], ARRIVED, ARRIVED + 1, ARRIVED + 5)
+
+    assert [event.time_ms for event in events] == [ARRIVED + one.DAY_MS + 1, ARRIVED + 5]
+    assert refused == [(0, "time is too far in the future", "time")]
+
+
+@pytest.mark.parametrize("span", [TimeSpan(-(10**15), 10**18), TimeSpan(0, 10**30), TimeSpan(ARRIVED, 0)], ids=str)
+def test_any_span_is_kept(span: TimeSpan) -> None:
+    texts = ["0000-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "1970-01-01T00:00:00Z"]
+    texts += ["2025-12-31T23:59:59.999Z", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.001Z"]
+    texts += [
+        "2099-12-31T23:59:59.999Z",
+        "2100-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999Z",
+        "2100-01-01T00:00:00+00:01",
+    ]
+
+    check([envelope(), *(envelope(time=text) for text in texts)], span=span)
+
+
+# --- any events -------------------------------------------------------------------------------------------------------
+
+_DIGITS = st.sampled_from("0011223344556789")
+_TIMES = st.builds(
+    lambda parts, fraction, zone: "".join(parts) + fraction + zone,
+    st.tuples(
+        st.sampled_from(["0000-", "0001-", "1969-", "1970-", "2024-", "2025-", "2026-", "9999-", "202a-", "٢٠٢٥-"]),
+        st.sampled_from(["00-", "01-", "02-", "06-", "12-", "13-", "1-", "01/"]),
+        st.sampled_from(["00", "01", "28", "29", "30", "31", "32", "1"]),
+        st.sampled_from(["T", "T", "T", "T", "t", " ", ""]),
+        st.sampled_from(["00:00:00", "23:59:59", "24:00:00", "12:60:00", "12:00:60", "1:00:00", "12:00", "12-00:00"]),
+    ),
+    st.just("")
+    | st.lists(_DIGITS, max_size=12).map(lambda digits: "." + "".join(digits))
+    | st.sampled_from([",5", ".x"]),
+    st.sampled_from(
+        ["Z", "Z", "z", "", "+00:00", "-00:00", "+05:45", "-23:59", "+24:00", "+01:60", "+0100", " Z", "Z\n"]
+    ),
+)
+_ORDINARY_TIMES = st.datetimes().map(lambda at: at.isoformat() + "Z") | st.datetimes(timezones=st.timezones()).map(
+    lambda at: at.isoformat()
+)
+_TEXTS = st.sampled_from(["a", "customer-1", "ü", "😀", "a\nb", "\x7f", "\u2028", "", "x" * 600, "ü" * 1025]) | st.text(
+    max_size=4
+)
+_MEDIA = st.sampled_from(["application/json", "APPLICATION/json; charset=utf-8", "text/plain", "x" * 200])
+
+
+def _quoted(texts: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
+    return st.builds(
+        lambda text, ascii_: json.dumps(text, ensure_ascii=ascii_).encode("utf-8", "surrogatepass"),
+        texts,
+        st.booleans(),
+    )
+
+
+def _mostly(usual: st.SearchStrategy[bytes], *seldom: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    return st.integers(0, 4).flatmap(lambda roll: st.one_of(*seldom) if roll == 4 else usual)
+
+
+_ODD = st.sampled_from([b"null", b"1", b"true", b"[]", b'{"a":1}', b'"\\ud800"', b'"\xff"', b"1e400", b""])
+_DATA = _mostly(
+    st.sampled_from([b"{}", b'{"v":1}', b'{"v":"1e999"}', b'{"id":"4e5678"}', b" null ", b'{"v":"\xc3\xbc"}']),
+    one._PROBED,
+    one._VALUES,
+    st.sampled_from([*one.KEPT.values(), *one.REFUSED_DATA.values()]),
+    st.sampled_from([*BEYOND_A_DOUBLE, *WITHIN]).map(lambda text: b'{"v":' + text.encode() + b"}"),
+)
+_MEMBERS = {
+    "specversion": _mostly(st.just(b'"1.0"'), st.sampled_from([b'"0.3"', b'"1.1"', b"1.0"]), _ODD),
+    **{name: _mostly(_quoted(_TEXTS), st.just(b'"1"'), _ODD) for name in one.REQUIRED},
+}
+_OPTIONAL = {
+    "time": _mostly(_quoted(_ORDINARY_TIMES), _quoted(_TIMES), _ODD),
+    "data": _DATA,
+    "datacontenttype": _mostly(_quoted(_MEDIA), _ODD),
+    "dataschema": _mostly(_quoted(_TEXTS), _ODD),
+    "traceparent": _mostly(_quoted(_TEXTS), st.integers().map(lambda number: str(number).encode()), _ODD),
+    "Upper": _ODD,
+}
+
+
+@st.composite
+def _values(draw: st.DrawFn) -> bytes:
+    """One event, most of them valid, its members in any order, now and then one missing, odd, or there twice."""
+    absent = draw(st.sampled_from([(), (), (), (), (), ("id",), ("specversion",), ("subject", "type")]))
+    names = [name for name in _MEMBERS if name not in absent]
+    names += draw(st.lists(st.sampled_from([*_OPTIONAL, "time", "data", "data"]), max_size=4))
+    names += draw(st.sampled_from([[], [], [], ["id"], ["data"]]))
+    members = _MEMBERS | _OPTIONAL
+    pairs = [json.dumps(name).encode() + b":" + draw(members[name]) for name in draw(st.permutations(names))]
+    return draw(st.sampled_from([b"", b"", b" ", b"\xef\xbb\xbf"])) + b"{" + b",".join(pairs) + b"}"
+
+
+_SPANS = st.sampled_from([SPAN, SPAN, TimeSpan(0, 10**15), TimeSpan.of(IngestSettings(future_seconds=0))])
+_ANY = _mostly(_values(), one._BROKEN, st.binary(max_size=40), st.lists(one._TOKENS, max_size=25).map(b"".join))
+
+
+@pytest.mark.long
+@settings(max_examples=10_000 if LONG else 300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    values=st.lists(_ANY, max_size=8), late=st.lists(st.integers(-(10**9), 10**9), min_size=8, max_size=8), span=_SPANS
+)
+def test_any_batch_is_what_its_events_are_alone(values: list[bytes], late: list[int], span: TimeSpan) -> None:
+    arrived = [ARRIVED + by for by in late[: len(values)]]
+
+    assert at_once(values, arrived, span) == one_by_one(values, arrived, span)

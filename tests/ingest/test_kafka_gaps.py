@@ -1,0 +1,270 @@
+"""What a topic no longer holds is told, and nothing else is skipped: by a record, a log line and a metric.
+
+Deleting records before an offset is what retention does. One group protocol: gaps come from the partitions' leaders.
+"""
+
+import logging
+import threading
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
+
+from engine import metrics
+from engine.errors import LogUnavailable
+from ingest.kafka.plans import to_metadata
+from ingest.log import Plan, Range, Record, ranges_of
+from tests.ingest.conftest import OpenLog
+from tests.topics import Topic, read, shared_out, values, wait_for
+
+
+@pytest.fixture
+def protocol() -> str:
+    return "consumer"
+
+
+@pytest.fixture(autouse=True)
+def gaps_before() -> float:
+    return _gaps()
+
+
+def _gaps() -> float:
+    return float(metrics.LOG_GAPS._value.get())
+
+
+def _offsets(records: list[Record]) -> list[int]:
+    return [record.offset for record in records]
+
+
+def _ten() -> list[bytes]:
+    return [b"%d" % number for number in range(10)]
+
+
+def test_what_was_deleted_before_the_group_first_read_is_no_gap(
+    open_log: OpenLog, topic: Topic, gaps_before: float
+) -> None:
+    topic.put(*_ten())
+    topic.delete_before({0: 4})
+
+    assert _offsets(read(open_log(), 6)) == [4, 5, 6, 7, 8, 9]
+    assert _gaps() == gaps_before
+
+
+def test_what_was_deleted_behind_a_commit_is_told(
+    open_log: OpenLog, topic: Topic, gaps_before: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic.put(*_ten())
+    topic.commit({0: (2, "")})
+    topic.delete_before({0: 5})
+
+    lost, *others = read(open_log(), 6)
+
+    assert (lost.partition, lost.offset, lost.value) == (0, 4, None)
+    assert lost.lost == "offsets 2 to 4 were deleted from the topic before they were read"
+    assert _offsets(others) == [5, 6, 7, 8, 9]
+    assert _gaps() == gaps_before + 1
+    assert (f"log_gap topic={topic.name} partition=0: {lost.lost}", logging.ERROR) in [
+        (record.getMessage(), record.levelno) for record in caplog.records
+    ]
+
+
+def test_a_gap_is_planned_and_acknowledged_as_any_record_is(open_log: OpenLog, topic: Topic, gaps_before: float) -> None:
+    topic.put(*_ten())
+    topic.commit({0: (2, "")})
+    topic.delete_before({0: 10})
+    log = open_log()
+
+    [lost] = read(log, 1)
+    plan = log.plan(ranges_of([lost]), 5000)
+
+    assert plan == Plan((Range(0, 9, 10),), 5000)
+    [again] = log.reread(plan)
+    assert (again.partition, again.offset, again.value) == (0, 9, None)
+    assert again.lost == "offsets 9 to 9 were deleted from the topic while a plan held them"
+    log.acknowledge(plan)
+    assert log.read(10, 1000, 0.5) == []
+    assert log.lag().records == 0
+    assert topic.committed() == {0: (10, "")}
+    assert _gaps() == gaps_before + 1
+
+
+def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
+    open_log: OpenLog, topic: Topic, gaps_before: float
+) -> None:
+    topic.put(b"a", b"b")
+    topic.put(b"other", partition=1)
+    log = open_log()
+    read(log, 3)
+    wait_for(lambda: log._paused)  # nothing is fetched while nobody reads
+    topic.put(*_ten()[2:])
+    topic.delete_before({0: 6})
+
+    records = read(log, 8)
+
+    assert _offsets(records) == [0, 1, 5, 6, 7, 8, 9, 0]
+    assert records[2].lost == "offsets 2 to 5 were deleted from the topic before they were read"
+    assert [record.lost for record in records].count("") == 7
+    assert _gaps() == gaps_before + 1
+    assert log.plan(ranges_of(records), 5000) is not None
+
+
+def test_what_is_deleted_under_a_plan_is_told_and_the_rest_is_read(
+    open_log: OpenLog, topic: Topic, gaps_before: float
+) -> None:
+    topic.put(*_ten())
+    topic.put(*_ten(), partition=1)
+    topic.put(*_ten(), partition=2)
+    plan = Plan((Range(0, 2, 6), Range(1, 0, 3), Range(2, 0, 3)), 5000)
+    topic.commit({0: (2, to_metadata(plan)), 1: (0, to_metadata(plan)), 2: (0, to_metadata(plan))})
+    topic.delete_before({0: 4, 1: 5})
+    log = open_log()
+    shared_out(log)
+
+    assert log.pending() == [plan]
+    told = "offsets {} were deleted from the topic while a plan held them"
+    assert log.reread(plan) == [
+        Record(0, 2, 5000, None, None, told.format("2 to 3")),
+        Record(0, 4, 1, b"4"),
+        Record(0, 5, 1, b"5"),
+        Record(1, 0, 5000, None, None, told.format("0 to 2")),
+        Record(2, 0, 1, b"0"),
+        Record(2, 1, 1, b"1"),
+        Record(2, 2, 1, b"2"),
+    ]
+    behind = read(log, 4 + 1 + 5 + 7)
+    assert [(record.partition, record.offset) for record in behind if record.lost] == [(1, 4)]
+    assert _offsets(behind) == [6, 7, 8, 9, 4, 5, 6, 7, 8, 9, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_plan_of_which_everything_was_deleted_can_be_finished(open_log: OpenLog, topic: Topic) -> None:
+    topic.put(*_ten())
+    plan = Plan((Range(0, 2, 10),), 5000)
+    topic.commit({0: (2, to_metadata(plan))})
+    topic.delete_before({0: 10})
+    log = open_log()
+    shared_out(log)
+
+    [lost] = log.reread(plan)
+    assert lost.lost == "offsets 2 to 9 were deleted from the topic while a plan held them"
+    log.acknowledge(plan)
+    assert log.pending() == log.planned() == []
+
+
+def test_a_plan_beyond_the_end_of_its_partition_can_be_finished(open_log: OpenLog, topic: Topic) -> None:
+    """A leader that had not all records was elected, or the topic was made anew under old commits."""
+    topic.put(*_ten())
+    plan = Plan((Range(0, 8, 14), Range(1, 3, 5)), 5000)
+    topic.commit({0: (8, to_metadata(plan)), 1: (3, to_metadata(plan))})
+    log = open_log()
+    shared_out(log)
+
+    assert log.pending() == [plan]
+    eight, nine, lost, all_lost = log.reread(plan)
+    assert values([eight, nine]) == [b"8", b"9"]
+    assert (lost.partition, lost.offset, lost.lost) == (0, 10, "offsets 10 to 13 are no longer in the topic")
+    assert (all_lost.partition, all_lost.offset, all_lost.lost) == (1, 3, "offsets 3 to 4 are no longer in the topic")
+    log.acknowledge(plan)
+    assert log.pending() == []
+
+
+def test_a_commit_beyond_the_end_is_told_and_read_from_the_beginning(
+    open_log: OpenLog, topic: Topic, gaps_before: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic.put(b"a", b"b")
+    topic.commit({0: (7, ""), 1: (3, "")})
+    log = open_log()
+
+    records = read(log, 2)
+
+    assert values(records) == [b"a", b"b"]
+    assert _gaps() == gaps_before + 2
+    assert "offset 7 was reached, but the topic ends at 2: made anew or cut off; read from 0" in caplog.text
+    assert log.lag().records == 2
+    plan = log.plan(ranges_of(records), 5000)
+    assert plan is not None
+    log.acknowledge(plan)
+    assert topic.committed() == {0: (2, ""), 1: (3, "")}
+    topic.put(b"c", partition=1)
+    assert values(read(log, 1)) == [b"c"]
+
+
+def test_a_topic_made_anew_while_nobody_reads_is_read_from_its_beginning(open_log: OpenLog, topic: Topic) -> None:
+    topic.put(*_ten())
+    log = open_log()
+    plan = log.plan(ranges_of(read(log, 10)[:6]), 5000)
+    assert plan is not None
+    log.acknowledge(plan)
+    log.close()
+
+    _make_anew(topic, 3)
+    topic.put(*[b"new"] * 8)
+
+    assert _offsets(read(open_log(), 8)) == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("records", [2, 20], ids=["shorter", "longer"])
+def test_a_topic_made_anew_under_a_reader_is_read_from_its_beginning(
+    open_log: OpenLog, topic: Topic, records: int
+) -> None:
+    topic.put(*_ten())
+    log = open_log(topic_metadata_refresh_interval_ms="500")
+    first = log.plan(ranges_of(read(log, 10)), 5000)
+    assert first is not None
+    log.acknowledge(first)
+
+    _make_anew(topic, 3)
+    topic.put(*[b"new"] * records)
+
+    def all_read() -> bool:
+        try:
+            return len(log.read(100, 1 << 20, 0.1)) == records
+        except LogUnavailable:
+            return False
+
+    wait_for(all_read)
+    batch = read(log, records)
+    assert _offsets(batch) == list(range(records))
+    assert log.lag().records == records
+    plan = log.plan(ranges_of(batch), 6000)
+    assert plan == Plan((Range(0, 0, records),), 6000)
+    log.acknowledge(plan)
+    assert topic.committed() == {0: (records, "")}
+
+
+def test_plans_of_a_topic_that_is_not_there_are_not_known(open_log: OpenLog, topic: Topic) -> None:
+    log = open_log()
+    shared_out(log)
+    admin = AdminClient({"bootstrap.servers": topic.bootstrap})
+    admin.delete_topics([topic.name])[topic.name].result(10)
+
+    def unknown() -> bool:
+        try:
+            return bool(log.planned())
+        except LogUnavailable:
+            return True
+
+    wait_for(unknown)
+
+
+def test_an_empty_topic_has_nothing_and_then_what_comes(open_log: OpenLog, topic: Topic) -> None:
+    log = open_log()
+    shared_out(log)
+
+    assert log.read(10, 1000, 0.5) == []
+    assert (log.waiting(), log.lag().records, log.planned()) == (0, 0, [])
+
+    topic.put(b"a")
+    assert values(read(log, 1)) == [b"a"]
+
+
+def _make_anew(topic: Topic, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": topic.bootstrap})
+
+    def count() -> int:
+        found = admin.list_topics(timeout=10).topics.get(topic.name)
+        return len(found.partitions) if found else 0
+
+    admin.delete_topics([topic.name])[topic.name].result(10)
+    wait_for(lambda: count() == 0)
+    admin.create_topics([NewTopic(topic.name, partitions, 1)])[topic.name].result(10)
+    wait_for(lambda: count() == partitions)

@@ -1,0 +1,382 @@
+"""A topic shared by several processes: plans go with the partitions they are on, and nobody moves another's offsets.
+
+A log stands for a process; a group that is asked to share takes about a second. Both group protocols of Kafka.
+"""
+
+import pytest
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions  # admin only imports it, says mypy
+
+from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
+from ingest.log import Plan, Range, Record, ranges_of
+from tests.broker import Kafka
+from tests.ingest.conftest import OpenLog
+from tests.topics import Topic, owned, read, shared_out, values, wait_for
+
+
+def _put_two_each(topic: Topic) -> None:
+    for partition in range(topic.partitions):
+        topic.put(b"%d-a" % partition, b"%d-b" % partition, partition=partition)
+
+
+def _at(commits: dict[int, tuple[int, str]], partitions: list[int]) -> list[tuple[int, str]]:
+    return [commits[partition] for partition in partitions]
+
+
+def test_each_record_is_read_by_one_of_those_who_share(open_log: OpenLog, topic: Topic) -> None:
+    one, other = open_log(), open_log()
+    shares = shared_out(one, other)
+
+    _put_two_each(topic)
+
+    for log, share in ((one, shares[0]), (other, shares[1])):
+        assert values(read(log, 2 * len(share))) == [b"%d-%c" % (at, end) for at in share for end in b"ab"]
+
+
+def test_only_the_owner_of_the_first_partition_leads(open_log: OpenLog) -> None:
+    one, other = open_log(), open_log()
+
+    shares = shared_out(one, other)
+
+    assert [one.leads(), other.leads()] == [0 in share for share in shares]
+
+
+def test_each_new_owner_of_partitions_that_part_ways_finds_the_plan_and_reads_all_of_it(
+    open_log: OpenLog, topic: Topic
+) -> None:
+    _put_two_each(topic)
+    giver = open_log()
+    records = read(giver, 6)
+    plan = giver.plan(ranges_of(records), 5000)
+    assert plan == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
+
+    takers = [open_log(), open_log()]
+    shared_out(giver, *takers)
+
+    assert [taker.pending() for taker in takers] == [[plan], [plan]]
+    for log in (giver, *takers):
+        assert log.reread(plan) == log.reread(plan) == records
+        assert log.holds(plan)
+        assert log.planned() == [plan]
+    assert topic.committed() == dict.fromkeys(range(3), (0, "v1;5000;0:0+2,1:0+2,2:0+2"))
+
+
+def test_an_acknowledgement_moves_the_partitions_of_its_process_alone(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    giver = open_log()
+    plan = giver.plan(ranges_of(read(giver, 6)), 5000)
+    assert plan is not None
+    planned, stored = (0, to_metadata(plan)), (2, "")
+    one, other = open_log(), open_log()
+    [[kept], [given], [given_too]] = shared_out(giver, one, other)
+
+    one.acknowledge(plan)
+    assert topic.committed() == {given: stored, kept: planned, given_too: planned}
+    assert (one.pending(), other.pending()) == ([], [plan])
+
+    giver.acknowledge(plan)
+    giver.acknowledge(plan)
+    assert topic.committed() == {given: stored, kept: stored, given_too: planned}
+    assert other.holds(plan)
+    assert one.planned() == [plan]
+
+    other.acknowledge(plan)
+    assert topic.committed() == dict.fromkeys(range(3), stored)
+    assert not giver.holds(plan)
+    assert [log.planned() for log in (giver, one, other)] == [[], [], []]
+    assert [log.lag().records for log in (giver, one, other)] == [0, 0, 0]
+
+
+def test_who_gave_a_partition_away_never_moves_it_forwards_or_back(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    giver = open_log()
+    plan = giver.plan(ranges_of(read(giver, 6)), 5000)
+    assert plan is not None
+    taker = open_log()
+    kept, given = shared_out(giver, taker)
+
+    for partition in range(3):
+        topic.put(b"c", partition=partition)
+    second = giver.plan(ranges_of(read(giver, len(kept))), 6000)  # acknowledges the first where it is still its own
+    assert second is not None
+    assert _at(topic.committed(), kept) == [(2, to_metadata(second))] * len(kept)
+    assert _at(topic.committed(), given) == [(0, to_metadata(plan))] * len(given)
+
+    taker.acknowledge(plan)
+    third = taker.plan(ranges_of(read(taker, len(given))), 7000)
+    assert third is not None
+    taker.acknowledge(third)
+    giver.acknowledge(plan)
+    giver.acknowledge(second)
+    assert topic.committed() == dict.fromkeys(range(3), (3, ""))
+
+
+def test_a_batch_one_of_whose_partitions_was_taken_away_is_not_planned(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    giver = open_log()
+    batch = read(giver, 6)
+    taker = open_log()
+    kept, given = shared_out(giver, taker)
+
+    assert giver.plan(ranges_of(batch), 5000) is None
+
+    assert topic.committed() == {}
+    left = [record for record in batch if record.partition in kept]
+    assert read(giver, len(left)) == left
+    plan = giver.plan(ranges_of(left), 6000)
+    assert plan == Plan(tuple(Range(partition, 0, 2) for partition in kept), 6000)
+    assert read(taker, 2 * len(given)) == [record for record in batch if record.partition in given]
+
+
+def test_a_partition_that_comes_back_is_read_where_the_other_process_left_it(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    giver = open_log()
+    plan = giver.plan(ranges_of(read(giver, 6)), 5000)
+    assert plan is not None
+    taker = open_log()
+    _, given = shared_out(giver, taker)
+    for partition in given:
+        topic.put(b"c", b"d", partition=partition)
+    taker.acknowledge(plan)
+    after = read(taker, 2 * len(given))
+    further = taker.plan(ranges_of([record for record in after if record.offset == 2]), 6000)
+    assert further is not None
+    taker.acknowledge(further)
+
+    taker.close()
+    shared_out(giver)
+
+    assert giver.pending() == []
+    assert values(read(giver, len(given))) == [b"d"] * len(given)
+    giver.acknowledge(plan)
+    assert _at(topic.committed(), given) == [(3, "")] * len(given)
+
+
+def test_the_plan_of_a_partition_that_comes_back_is_pending_then(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    log = open_log()
+    plan = log.plan(ranges_of(read(log, 6)), 5000)
+    taker = open_log()
+    shared_out(log, taker)
+    assert log.pending() == []
+
+    taker.close()
+    shared_out(log)
+
+    assert log.pending() == [plan]
+
+
+def test_a_plan_whose_partitions_were_all_taken_away_is_no_longer_pending(open_log: OpenLog, topic: Topic) -> None:
+    plans = [Plan((Range(partition, 0, 2),), 5000) for partition in range(3)]
+    _put_two_each(topic)
+    topic.commit({partition: (0, to_metadata(plan)) for partition, plan in enumerate(plans)})
+    log = open_log()
+    shared_out(log)
+    assert sorted(plan.ranges for plan in log.pending()) == [plan.ranges for plan in plans]
+
+    kept, given = shared_out(log, taker := open_log())
+
+    for owner, share in ((log, kept), (taker, given)):
+        assert sorted(plan.ranges[0].partition for plan in owner.pending()) == share
+
+
+def test_a_plan_of_others_that_reaches_over_partitions_not_given_is_left_to_them(
+    open_log: OpenLog, topic: Topic
+) -> None:
+    """Each partition carries a plan that its neighbour has stored already, and the neighbour's next one so on."""
+    _put_two_each(topic)
+    plans = [Plan(tuple(sorted([Range(at, 1, 2), Range((at + 1) % 3, 0, 1)])), 5000 + at) for at in range(3)]
+    topic.commit({at: (1, to_metadata(plan)) for at, plan in enumerate(plans)})
+    logs = [open_log(), open_log(), open_log()]
+
+    shares = shared_out(*logs)
+
+    assert [log.pending() for log in logs] == [[plans[at]] for [at] in shares]
+    topic.put(b"c", partition=0)
+    [reader] = [log for log, share in zip(logs, shares, strict=True) if share == [0]]
+    assert values(read(reader, 1)) == [b"c"]
+
+
+def test_a_plan_that_was_planned_anew_on_a_neighbour_is_not_run(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    void = to_metadata(Plan((Range(0, 0, 2), Range(1, 0, 2)), 5000))
+    anew = Plan((Range(1, 0, 1),), 6000)
+    topic.commit({0: (0, void), 1: (0, to_metadata(anew))})
+    log = open_log()
+    shared_out(log)
+
+    assert log.pending() == log.planned() == [anew]
+    assert values(read(log, 5)) == [b"0-a", b"0-b", b"1-b", b"2-a", b"2-b"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["", "somebody else's", "v1;5000;0:1+1", "v1;5000;1:0+2", "v1;5000;0:0+1,7:0+1"],
+    ids=["none", "foreign", "of-another-offset", "of-another-partition", "of-a-partition-there-is-not"],
+)
+def test_a_commit_without_a_plan_of_ours_is_where_reading_begins(
+    open_log: OpenLog, topic: Topic, metadata: str
+) -> None:
+    topic.put(b"a", b"b")
+    topic.commit({0: (0, metadata)})
+    log = open_log()
+    shared_out(log)
+
+    assert log.pending() == log.planned() == []
+    assert values(read(log, 2)) == [b"a", b"b"]
+
+
+def test_a_plan_acknowledges_the_one_before_on_every_partition_of_it(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    log = open_log()
+    records = read(log, 6)
+    log.plan(ranges_of([record for record in records if record.partition < 2]), 5000)
+
+    second = log.plan(ranges_of([record for record in records if record.partition == 2]), 6000)
+
+    assert second is not None
+    assert topic.committed() == {0: (2, ""), 1: (2, ""), 2: (0, to_metadata(second))}
+    assert log.planned() == [second]
+
+
+def test_a_new_plan_leaves_a_pending_one_as_it_is(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    pending = Plan((Range(0, 0, 1),), 5000)
+    topic.commit({0: (0, to_metadata(pending))})
+    log = open_log()
+    records = read(log, 5)
+
+    assert log.plan(ranges_of(records), 6000) is None  # behind a plan that may come to nothing
+    plan = log.plan(ranges_of([record for record in records if record.partition == 1]), 6000)
+
+    assert plan is not None
+    assert topic.committed() == {0: (0, to_metadata(pending)), 1: (0, to_metadata(plan))}
+
+
+def test_a_discarded_plan_gives_back_only_partitions_that_carry_it(open_log: OpenLog, topic: Topic) -> None:
+    _put_two_each(topic)
+    log = open_log()
+    void = log.plan(ranges_of(read(log, 6)), 5000)
+    assert void is not None
+    taker = open_log()
+    _, given = shared_out(log, taker)
+    taker.acknowledge(void)
+    taker.close()
+    shared_out(log)
+    for partition in given:
+        topic.put(b"c", partition=partition)
+    wait_for(lambda: len(log.read(100, 1 << 20, 0.1)) == len(given))
+
+    log.discard(void)
+
+    kept = [partition for partition in range(3) if partition not in given]
+    assert [(record.partition, record.offset) for record in read(log, 2 * len(kept) + len(given))] == sorted(
+        [(partition, offset) for partition in kept for offset in (0, 1)] + [(partition, 2) for partition in given]
+    )
+
+
+def test_partitions_that_are_added_are_read_from_their_beginning(open_log: OpenLog, topic: Topic) -> None:
+    log = open_log(topic_metadata_refresh_interval_ms="500")
+    shared_out(log)
+    topic.put(b"a")
+    assert values(read(log, 1)) == [b"a"]
+
+    admin = AdminClient({"bootstrap.servers": topic.bootstrap})
+    admin.create_partitions([NewPartitions(topic.name, 4)])[topic.name].result(10)
+    wait_for(lambda: len(admin.list_topics(topic.name, timeout=10).topics[topic.name].partitions) == 4)
+    topic.put(b"b", b"c", partition=3)
+
+    assert values(read(log, 3)) == [b"a", b"b", b"c"]
+    assert owned(log) == [0, 1, 2, 3]
+
+
+def test_a_batch_is_of_no_more_partitions_than_a_plan_holds(open_log: OpenLog, topic: Topic) -> None:
+    count = PLAN_PARTITIONS + 10
+    admin = AdminClient({"bootstrap.servers": topic.bootstrap})
+    admin.create_partitions([NewPartitions(topic.name, count)])[topic.name].result(10)
+    wait_for(lambda: len(admin.list_topics(topic.name, timeout=10).topics[topic.name].partitions) == count)
+    for partition in range(count):
+        topic.put(b"%d" % partition, partition=partition)
+    log = open_log()
+    shared_out(log, partitions=count)
+    wait_for(lambda: log.read(1000, 1 << 20, 0.1) != [] and log.waiting() == count)
+
+    first = log.read(1000, 1 << 20, 0.1)
+    assert len({record.partition for record in first}) == len(first) == PLAN_PARTITIONS
+    assert log.plan(ranges_of(first), 5000) is not None
+    assert len(read(log, 10)) == 10
+
+
+def test_a_record_is_kept_as_it_was_sent(open_log: OpenLog, topic: Topic) -> None:
+    headers = [("content-type", b"application/json"), ("ce_id", b"1"), ("ce_id", b"\xff"), ("none", None)]
+    topic.put(None, b"", at_ms=1000, headers=headers)
+    topic.put(b"c", at_ms=2000)
+
+    assert read(open_log(), 3) == [
+        Record(0, 0, 1000, None, headers),
+        Record(0, 1, 1000, b"", headers),
+        Record(0, 2, 2000, b"c"),
+    ]
+
+
+def test_a_record_of_ten_megabytes_is_read(open_log: OpenLog, topic: Topic) -> None:
+    topic.configure("max.message.bytes", str(11 << 20))
+    large = b"x" * (10 << 20)
+    topic.put(b"a", large, b"c", **{"message.max.bytes": str(11 << 20)})
+    log = open_log()
+
+    assert values(read(log, 3)) == [b"a", large, b"c"]
+    assert len(log.read(10, 1 << 20, 0)) == 1
+
+
+def test_what_a_transaction_takes_back_is_not_seen_and_not_waited_for(open_log: OpenLog, topic: Topic) -> None:
+    for values_, outcome in (((b"a", b"b"), "commit"), ((b"x",), "abort"), ((b"c",), "commit"), ((b"y",), "abort")):
+        topic.put_in_transaction(values_, outcome)
+    log = open_log()
+
+    records = read(log, 3)
+    assert values(records) == [b"a", b"b", b"c"]
+    plan = log.plan(ranges_of(records), 5000)
+    assert plan == Plan((Range(0, 0, 6),), 5000)
+    assert log.reread(plan) == records
+    log.acknowledge(plan)
+    assert log.read(10, 1000, 0.5) == []
+    assert (log.waiting(), log.lag().records) == (0, 0)
+    assert open_log().planned() == []
+
+
+def test_an_open_transaction_is_waited_for(open_log: OpenLog, topic: Topic) -> None:
+    log = open_log()
+    with topic.transaction((b"a",)) as commit:
+        topic.put(b"b")
+        assert log.read(10, 1000, 1) == []
+        commit()
+
+    assert values(read(log, 2)) == [b"a", b"b"]
+
+
+def test_a_partition_with_a_long_backlog_does_not_starve_the_others(open_log: OpenLog, topic: Topic) -> None:
+    topic.put(*[b"x" * 100] * 300_000, partition=0)
+    topic.put(b"a", partition=1)
+    topic.put(b"b", partition=2)
+    log = open_log()
+
+    seen: list[bytes | None] = []
+    batches = 0
+    while not {b"a", b"b"} <= set(seen):
+        batch = log.read(10_000, 1 << 30, 5)
+        assert [record[:2] for record in batch] == sorted(record[:2] for record in batch)
+        assert log.plan(ranges_of(batch), 5000 + batches) is not None
+        seen += values(batch)
+        batches += 1
+
+    assert batches <= 15  # of 31: what a fetch brings of one partition comes before the next one's turn
+    seen += [value for _ in range(32) for value in values(_planned(log))]
+    assert len(seen) == 300_002
+
+
+def _planned(log: object) -> list[Record]:
+    batch: list[Record] = log.read(10_000, 1 << 30, 1)  # type: ignore[attr-defined]
+    if batch:
+        log.plan(ranges_of(batch), 9000)  # type: ignore[attr-defined]
+    return batch

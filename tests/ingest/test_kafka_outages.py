@@ -1,0 +1,305 @@
+"""Brokers that hang, die, or are too old, and a process that is paused: what was planned is known, nothing is skipped.
+
+The broker is these tests' own: they stop and kill it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from engine.errors import LogUnavailable, MeterportError
+from ingest.kafka.log import KafkaLog
+from ingest.kafka.plans import to_metadata
+from ingest.log import Plan, Range, ranges_of
+from tests.broker import Broker, Kafka, Kind, Unavailable, create_topic
+from tests.ingest.conftest import OpenLog
+from tests.topics import Topic, read, shared_out, values, wait_for
+
+_T = TypeVar("_T")
+IMPATIENT = {"socket_timeout_ms": "1000"}
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    try:
+        made = Broker(tmp_path_factory.mktemp("kafka"))
+    except Unavailable as reason:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(reason))
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def broker(process: Broker) -> Iterator[Kafka]:
+    """The broker of these tests, whatever the test before did to it."""
+    if not process.running:
+        process.start()
+    yield Kafka(Kind.MAVEN, process.bootstrap, "their own")
+    if process.running:
+        process.continue_()
+    else:
+        process.start()
+
+
+@pytest.fixture(autouse=True)
+def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.kafka.log._ANSWER_SECONDS", 1)
+
+
+def _put_two_each(topic: Topic) -> None:
+    for partition in range(topic.partitions):
+        topic.put(b"%d-a" % partition, b"%d-b" % partition, partition=partition)
+
+
+def test_a_commit_that_is_not_answered_is_settled_by_planning_again(
+    open_log: OpenLog, topic: Topic, process: Broker
+) -> None:
+    _put_two_each(topic)
+    log = open_log(**IMPATIENT)
+    batch = read(log, 6)
+
+    process.stop_signal()
+    with pytest.raises(LogUnavailable):
+        log.plan(ranges_of(batch), 5000)
+    process.continue_()
+    plan = _patiently(lambda: log.plan(ranges_of(batch), 9000))
+
+    assert plan == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)  # the stamp others may have seen
+    assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
+    assert (log.planned(), log.pending()) == ([plan], [])
+    assert log.read(10, 1000, 0.2) == []
+
+
+def test_an_acknowledgement_that_is_not_answered_is_made_again(
+    open_log: OpenLog, topic: Topic, process: Broker
+) -> None:
+    _put_two_each(topic)
+    log = open_log(**IMPATIENT)
+    plan = log.plan(ranges_of(read(log, 6)), 5000)
+    assert plan is not None
+
+    process.stop_signal()
+    with pytest.raises(LogUnavailable):
+        log.acknowledge(plan)
+    process.continue_()
+    _patiently(lambda: log.acknowledge(plan))
+
+    assert topic.committed() == dict.fromkeys(range(3), (2, ""))
+    assert log.planned() == []
+
+
+def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settled_by_what_is_committed(
+    open_log: OpenLog, topic: Topic, process: Broker
+) -> None:
+    """Made, it is pending at all who have a part of it; not made, its records are read again. Either way once."""
+    _put_two_each(topic)
+    log = open_log(**IMPATIENT)
+    batch = read(log, 6)
+    process.stop_signal()
+    with pytest.raises(LogUnavailable):
+        log.plan(ranges_of(batch), 5000)
+    process.continue_()
+    taker = open_log()
+    kept, _ = shared_out(log, taker)
+
+    process.stop_signal()
+    with pytest.raises(LogUnavailable):  # nobody says now what became of it
+        log.plan(ranges_of(batch), 9000)
+    process.continue_()
+    assert _patiently(lambda: log.plan(ranges_of(batch), 9000)) is None
+
+    commits = topic.committed()
+    if commits:  # the broker had the commit
+        plan = Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
+        assert commits == dict.fromkeys(range(3), (0, to_metadata(plan)))
+        assert log.pending() == taker.pending() == [plan]
+        assert log.read(10, 1000, 0.5) == taker.read(10, 1000, 0.5) == []
+    else:
+        assert log.pending() == taker.pending() == []
+        assert read(log, 2 * len(kept)) == [record for record in batch if record.partition in kept]
+
+
+def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_back(
+    open_log: OpenLog, topic: Topic, process: Broker
+) -> None:
+    _put_two_each(topic)
+    log = open_log(**IMPATIENT)
+    batch = read(log, 6)
+
+    process.kill()
+    with pytest.raises(LogUnavailable):
+        log.plan(ranges_of(batch), 5000)
+    process.start()
+
+    plan = _patiently(lambda: log.plan(ranges_of(batch), 6000))
+    if plan is None:  # the group began anew
+        assert read(log, 6) == batch
+        plan = _patiently(lambda: log.plan(ranges_of(batch), 7000))
+    assert plan is not None
+    assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
+    assert log.planned() == [plan]
+    log.acknowledge(plan)
+    topic.put(b"c")
+    assert values(read(log, 1)) == [b"c"]
+
+
+def test_a_broker_that_hangs_while_partitions_are_given_is_waited_for(
+    open_log: OpenLog, topic: Topic, process: Broker
+) -> None:
+    _put_two_each(topic)
+    log = open_log(**IMPATIENT)
+    process.stop_signal()
+    time.sleep(2)
+    process.continue_()
+
+    assert len(read(log, 6)) == 6
+
+
+def test_a_gap_that_brokers_do_not_explain_at_once_loses_nothing_read_before_it(
+    open_log: OpenLog, topic: Topic, process: Broker
+) -> None:
+    topic.put(b"a", b"b")
+    topic.put(b"x", partition=1)
+    log = open_log(**IMPATIENT)
+    read(log, 3)
+    with log._lock:
+        topic.put(*[b"%d" % number for number in range(50)], partition=1)
+        time.sleep(0.5)  # fetched
+        topic.put(*[b"%d" % number for number in range(2, 10)])
+        topic.delete_before({0: 6})
+        time.sleep(0.5)  # the fetcher has been told
+        process.stop_signal()
+
+        with pytest.raises(LogUnavailable):
+            log.read(1000, 1 << 20, 0.5)
+
+    process.continue_()
+    records = read(log, 3 + 50 + 5)
+    assert [record.offset for record in records] == [0, 1, 5, 6, 7, 8, 9, *range(51)]
+
+
+@pytest.mark.parametrize("then", ["stays", "leaves"])
+@pytest.mark.parametrize("late", ["acknowledge", "plan"])
+def test_a_process_that_wakes_up_late_moves_nothing(
+    topic: Topic, protocol: str, open_log: OpenLog, late: str, then: str
+) -> None:
+    """It was paused for longer than its session; another has taken its partitions and gone on."""
+    _put_two_each(topic)
+    with _child(topic, protocol, late) as zombie:
+        assert zombie.line() == "planned v1;5000;0:0+2,1:0+2,2:0+2"
+        topic.put(b"c")
+        assert zombie.line() == "read 0:2"
+        zombie.pause()
+        log = open_log()
+        shared_out(log)
+        [plan] = log.pending()
+        log.acknowledge(plan)
+        further = log.plan(ranges_of(read(log, 1)), 6000)
+        assert further is not None
+        log.acknowledge(further)
+        commits = topic.committed()
+        assert commits == {0: (3, ""), 1: (2, ""), 2: (2, "")}
+        if then == "leaves":
+            log.close()
+
+        zombie.wake()
+
+        assert zombie.line() == {"acknowledge": "acknowledged", "plan": "planned None"}[late]
+        assert topic.committed() == commits
+        log.close()
+        topic.put(b"d")
+        assert zombie.line() == "read 0:3"
+    assert topic.committed() == commits
+
+
+def test_nobody_reads_and_the_membership_lives(open_log: OpenLog, topic: Topic) -> None:
+    """For longer than a consumer that does not poll is suffered: the store was away."""
+    _put_two_each(topic)
+    log = open_log(max_poll_interval_ms="6000")
+    batch = read(log, 6)
+
+    time.sleep(9)
+
+    assert log.plan(ranges_of(batch), 5000) == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
+    topic.put(b"c")
+    assert values(read(log, 1)) == [b"c"]
+
+
+def test_brokers_without_the_newer_group_protocol_get_the_older_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = Broker(tmp_path, {"group.coordinator.rebalance.protocols": "classic"})
+    old.start()
+    try:
+        topic = Topic(old.bootstrap, 3)
+        create_topic(old.bootstrap, topic.name, 3)
+        _put_two_each(topic)
+        log = KafkaLog(topic.settings("auto"))
+
+        batch = read(log, 6)
+
+        assert caplog.text.count("group_protocol_changed protocol=classic") == 1
+        plan = log.plan(ranges_of(batch), 5000)
+        assert log.planned() == [plan]
+        log.close()
+        with pytest.raises(MeterportError, match="UNSUPPORTED_VERSION"):
+            KafkaLog(topic.settings("consumer")).read(10, 1000, 10)
+    finally:
+        old.kill()
+
+
+def _patiently(attempt: Callable[[], _T]) -> _T:
+    """Do what the consumer does: try until the log answers."""
+    answers: list[_T] = []
+
+    def answered() -> bool:
+        try:
+            answers.append(attempt())
+        except LogUnavailable:
+            return False
+        return True
+
+    wait_for(answered)
+    return answers[0]
+
+
+class _Zombie:
+    """A process that reads a log, in `tests/kafka_child.py`; a test may pause it."""
+
+    def __init__(self, topic: Topic, protocol: str, late: str) -> None:
+        command = [sys.executable, "-m", "tests.kafka_child", topic.bootstrap, topic.name, protocol, late]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def _child(topic: Topic, protocol: str, late: str) -> Iterator[_Zombie]:
+    zombie = _Zombie(topic, protocol, late)
+    try:
+        yield zombie
+    finally:
+        zombie.end()
