@@ -1,0 +1,65 @@
+"""What browser tests share: a server with a customer's events, a browser, a page that complains."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.portal.browser import VIEWPORTS, Complaints, chromium
+from tests.portal.customer import ZONE, Customer, a_month, now
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+    running = Customer(tmp_path_factory.mktemp("portal"))
+    running.send(*a_month(now()))
+    running.send((now(), {"tokens": "555", "model": "vision", "type": "input", "ms": 1}), subject="another customer")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    return Complaints()
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
+    """Open a page: on a device, in a scheme of colours. Its browser speaks English and lives in Berlin."""
+    contexts = []
+
+    def open_(device: str = "desktop", scheme: str = "light", **options: object) -> Page:
+        width, height = VIEWPORTS[device]
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,  # type: ignore[arg-type]
+            locale="en-US",
+            timezone_id=ZONE,
+            **options,  # type: ignore[arg-type]
+        )
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        opened = context.new_page()
+        complaints.listen(opened)
+        return opened
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def screenshots() -> Path | None:
+    """Where screenshots are kept, if METERPORT_TEST_SCREENSHOTS says so."""
+    named = os.environ.get("METERPORT_TEST_SCREENSHOTS")
+    return Path(named) if named else None
