@@ -66,6 +66,7 @@ export class MeterportUsage extends HTMLElement {
 
   set token(value: string | null) {
     this.#token = value
+    if (value === null) this.removeAttribute('token')
     this.#render()
   }
 
