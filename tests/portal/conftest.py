@@ -1,8 +1,6 @@
 """What browser tests share: a server with a customer's events, a browser, a page that complains."""
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -56,10 +54,3 @@ def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
     yield open_
     for context in contexts:
         context.close()
-
-
-@pytest.fixture
-def screenshots() -> Path | None:
-    """Where screenshots are kept, if METERPORT_TEST_SCREENSHOTS says so."""
-    named = os.environ.get("METERPORT_TEST_SCREENSHOTS")
-    return Path(named) if named else None

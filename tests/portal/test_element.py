@@ -48,7 +48,7 @@ def all_tokens(customer: Customer) -> str:
 
 
 def test_it_shows_usage_across_origins_under_a_strict_policy(
-    page: Open, customer: Customer, complaints: Complaints, serve: Serve, screenshots: Path | None
+    page: Open, customer: Customer, complaints: Complaints, serve: Serve
 ) -> None:
     token = customer.token()["token"]
     url = serve(
@@ -65,8 +65,6 @@ def test_it_shows_usage_across_origins_under_a_strict_policy(
         len(complaints)  # the site's favicon
     )
     assert audit(opened) == []
-    if screenshots:
-        opened.screenshot(path=screenshots / "element.png")
 
 
 def test_only_the_parts_asked_for_are_shown(page: Open, customer: Customer, serve: Serve) -> None:

@@ -121,9 +121,7 @@ def test_nextjs_shows_usage_by_model_with_a_token_made_on_the_server(
     assert audit(opened) == []
 
 
-def test_python_shows_the_element_under_its_policy(
-    page: Open, customer: Customer, start: Start, screenshots: Path | None
-) -> None:
+def test_python_shows_the_element_under_its_policy(page: Open, customer: Customer, start: Start) -> None:
     url = start("python-backend", sys.executable, "app.py")
     opened = page()
 
@@ -134,9 +132,6 @@ def test_python_shows_the_element_under_its_policy(
     assert KEY not in opened.content()
     assert opened.locator("meterport-usage").get_attribute("token") is None
     assert audit(opened) == []
-    if screenshots:
-        opened.wait_for_timeout(500)
-        opened.screenshot(path=screenshots / "portal-element.png")
 
 
 def test_the_sample_is_a_month_of_one_customer_and_twice_the_same(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_the_theme_can_be_chosen_and_stays(page: Open, customer: Customer) -> No
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", ["desktop", "phone"])
 def test_axe_finds_nothing_serious_and_nothing_leaves_the_screen(
-    page: Open, customer: Customer, device: str, scheme: str, screenshots: Path | None
+    page: Open, customer: Customer, device: str, scheme: str
 ) -> None:
     shown = show(page(device, scheme), customer, customer.token()["token"], "meter=tokens&group=model")
     total(shown)
@@ -290,8 +290,6 @@ def test_axe_finds_nothing_serious_and_nothing_leaves_the_screen(
 
     assert audit(shown) == []
     assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    if screenshots:
-        shown.screenshot(path=screenshots / f"portal-{device}-{scheme}.png")
 
 
 @pytest.mark.parametrize(
