@@ -3,17 +3,17 @@
  *
  * built/ is committed, so that Meterport installs without Node, and compared with a fresh build by tests and CI: the same
  * sources and lock file give the same bytes.
- * Usage: node build.mjs [OUT], where OUT takes the place of built/ and dist/ is left alone.
+ * Usage: node build.mjs [OUT], where both folders are made in OUT.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import react from '@vitejs/plugin-react'
 import { build } from 'vite'
 
 const here = import.meta.dirname
-const other = process.argv[2]
-const out = resolve(other ?? join(here, 'built'))
+const place = resolve(process.argv[2] ?? here)
+const [out, dist] = [join(place, 'built'), join(place, 'dist')]
 const shared = { root: here, configFile: false, logLevel: 'warn', plugins: [react()] }
 const target = ['chrome123', 'firefox121', 'safari17.5'] // what light-dark() and ElementInternals ask for
 const modules = new Set()
@@ -42,19 +42,20 @@ await build({
 })
 writeFileSync(join(out, 'LICENSES.txt'), licenses())
 
-if (other === undefined) {
-  await build({
-    ...shared,
-    build: {
-      outDir: join(here, 'dist'),
-      target,
-      minify: false,
-      lib: { entry: join(here, 'src/index.ts'), formats: ['es'], fileName: () => 'index.js', cssFileName: 'style' },
-      rollupOptions: { external: /^(react|react-dom|uplot|@openmeter\/sdk)(\/|$)/ },
-    },
-  })
-  execFileSync(process.execPath, [join(here, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.dist.json'], { cwd: here, stdio: 'inherit' })
-}
+await build({
+  ...shared,
+  build: {
+    outDir: dist,
+    emptyOutDir: true,
+    target,
+    minify: false,
+    lib: { entry: join(here, 'src/index.ts'), formats: ['es'], fileName: () => 'index.js' },
+    rollupOptions: { external: /^(react|react-dom|uplot|@openmeter\/sdk)(\/|$)/ },
+  },
+})
+copyFileSync(join(here, 'src/style.css'), join(dist, 'style.css'))
+const tsc = [join(here, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.dist.json', '--outDir', dist]
+execFileSync(process.execPath, tsc, { cwd: here, stdio: 'inherit' })
 for (const name of readdirSync(out).sort()) console.log(name, readFileSync(join(out, name)).length)
 
 function names(name) {

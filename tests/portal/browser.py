@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "api" / "portal_page"
+KINDS = {"js": "text/javascript", "mjs": "text/javascript", "css": "text/css"}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
 
@@ -70,7 +71,7 @@ def site(pages: Callable[[str], str | None], headers: Mapping[str, str] | None =
         def do_GET(self) -> None:
             body = pages(self.path)
             self.send_response(404 if body is None else 200)
-            kind = "text/javascript" if self.path.endswith((".js", ".mjs")) else "text/html"
+            kind = KINDS.get(self.path.rpartition(".")[2], "text/html")
             for name, value in {"Content-Type": f"{kind}; charset=utf-8", **(headers or {})}.items():
                 self.send_header(name, value)
             self.end_headers()
