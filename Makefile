@@ -1,8 +1,9 @@
 # Four verbs, the same in CI: run, test, lint, bench. Each does its own set-up.
 PYTHON ?= python3
 BIN := .venv/bin
+PAGE := api/portal_page
 
-.PHONY: help install run demo kafka test lint bench lock clean
+.PHONY: help install run demo kafka portal test lint bench lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +24,13 @@ demo: install  ## Meter 336,776 flights and print each carrier's usage per month
 
 kafka: install  ## Run one Kafka broker on loopback until Ctrl-C, data in a temporary directory
 	$(BIN)/python -m tests.broker
+
+portal: $(PAGE)/node_modules/.package-lock.json  ## Build the customer's usage page (needs Node); commit what changes
+	cd $(PAGE) && npm run --silent lint && npm run --silent build
+
+$(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
+	cd $(PAGE) && npm ci --silent
+	@touch $@
 
 test: install  ## Run the tests
 	$(BIN)/python -m pytest

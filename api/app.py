@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api import auth, dead_letters, events, meters, operations, portal, subjects, usage, values
+from api import auth, dead_letters, events, meters, operations, pages, portal, subjects, usage, values
 from api.cors import PortalCors
 from api.problems import HANDLERS
 from api.routing import resource
@@ -52,7 +52,13 @@ def _probes(services: Services) -> list[Route]:
 
 
 def _open(services: Services) -> list[Route]:
-    return [*_probes(services), resource("/version", GET=auth.unguarded(services, operations.version))]
+    open_ = partial(auth.unguarded, services)
+    return [
+        *_probes(services),
+        resource("/version", GET=open_(operations.version)),
+        resource("/portal", GET=open_(pages.portal_page)),
+        resource("/portal/{file}", GET=open_(pages.portal_file)),
+    ]
 
 
 def _managed(services: Services) -> list[Route]:

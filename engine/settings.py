@@ -7,6 +7,7 @@ separates group and setting: METERPORT_SERVER__PORT. An unknown setting or METER
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, get_origin
@@ -27,6 +28,9 @@ from engine.instants import parse_instant
 ENV_PREFIX = "METERPORT_"
 _JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
 HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
+_FRAME_ANCESTOR = re.compile(
+    r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
+)
 SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
 
@@ -181,7 +185,7 @@ class IngestSettings(_Group):
 
 
 class PortalSettings(_Group):
-    """Portal tokens."""
+    """Portal tokens, and the page they open."""
 
     token_keys: list[SecretStr] = Field(
         default_factory=list,
@@ -191,6 +195,10 @@ class PortalSettings(_Group):
     max_token_seconds: int = Field(
         default=365 * 86_400, ge=1, le=3650 * 86_400, description="Life of any token at most."
     )
+    frame_ancestors: list[str] = Field(
+        default_factory=list,
+        description="Origins whose pages may show /portal in a frame, as https://app.example.com; none: nobody.",
+    )
 
     @field_validator("token_keys")
     @classmethod
@@ -198,6 +206,15 @@ class PortalSettings(_Group):
         if any(len(key.get_secret_value()) < 16 for key in keys):
             raise ValueError("a key has fewer than 16 characters")
         return keys
+
+    @field_validator("frame_ancestors")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        """Refuse what would end the header's directive, or mean something else in it."""
+        for origin in origins:
+            if not _FRAME_ANCESTOR.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin, as https://app.example.com or https://*.example.com")
+        return origins
 
 
 class QuerySettings(_Group):

@@ -1,0 +1,177 @@
+/**
+ * Usage as bars or lines, drawn by uPlot.
+ *
+ * Windows stand side by side at equal widths, whatever months and clock changes do to their lengths. Values are doubles
+ * here; the texts beside the pointer are exact.
+ */
+import uPlot from 'uplot'
+
+export interface Series {
+  name: string
+  /** One a window; null: no value. */
+  values: (number | null)[]
+  /** The same as people read them. */
+  texts: (string | null)[]
+}
+
+export interface ChartContent {
+  labels: string[]
+  titles: string[]
+  series: Series[]
+  /** Bars stand on each other; lines do not. */
+  shape: 'bars' | 'lines'
+  short: (value: number) => string
+}
+
+/** Draw into an element; call what is returned with new content, or `end` it. */
+export function draw(target: HTMLElement, content: ChartContent): { update(next: ChartContent): void; end(): void } {
+  let shown = content
+  let plot = build(target, () => shown)
+  const resize = new ResizeObserver(() => plot.setSize({ width: target.clientWidth, height: heightOf(target) }))
+  resize.observe(target)
+  return {
+    update(next) {
+      const alike = outline(next) === outline(shown)
+      shown = next
+      if (alike) {
+        plot.setData(dataOf(next))
+      } else {
+        plot.destroy()
+        plot = build(target, () => shown)
+      }
+    },
+    end() {
+      resize.disconnect()
+      plot.destroy()
+    },
+  }
+}
+
+function outline(content: ChartContent): string {
+  return JSON.stringify([content.shape, content.labels.length, content.series.map((series) => series.name)])
+}
+
+function heightOf(target: HTMLElement): number {
+  return target.clientHeight || 280
+}
+
+/** Return uPlot's columns: window numbers, then the series; stacked ones from the highest sum down, to be painted over. */
+function dataOf({ labels, series, shape }: ChartContent): uPlot.AlignedData {
+  const numbers = labels.map((_, at) => at)
+  if (shape === 'lines') return [numbers, ...series.map((one) => one.values)]
+  const sums: number[][] = []
+  const running = labels.map(() => 0)
+  for (const one of series) {
+    one.values.forEach((value, at) => (running[at] += value ?? 0))
+    sums.push([...running])
+  }
+  return [numbers, ...sums.reverse()]
+}
+
+function build(target: HTMLElement, content: () => ChartContent): uPlot {
+  const { labels, series, shape } = content()
+  const style = getComputedStyle(target)
+  const color = (name: string): string => style.getPropertyValue(name).trim()
+  const font = `12px ${style.fontFamily}`
+  const line = { stroke: color('--_line'), width: 1 }
+  const order = shape === 'bars' ? series.map((_, at) => series.length - 1 - at) : series.map((_, at) => at)
+  const gap = labels.length > 120 ? 1 : 0.72
+  const options: uPlot.Options = {
+    width: target.clientWidth,
+    height: heightOf(target),
+    padding: [12, 8, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, points: { show: shape === 'lines', size: 7 }, drag: { setScale: false, x: false, y: false } },
+    scales: {
+      x: { time: false, range: () => [-0.6, Math.max(labels.length, 1) - 0.4] },
+      y: { range: (_, low, high) => rangeOf(low, high) },
+    },
+    axes: [
+      {
+        stroke: color('--_muted'),
+        font,
+        grid: { show: false },
+        ticks: { show: false },
+        gap: 8,
+        size: 30,
+        splits: (plot) => ticks(labels.length, plot.bbox.width / devicePixelRatio),
+        values: (_, splits) => splits.map((at) => content().labels[at] ?? ''),
+      },
+      {
+        stroke: color('--_muted'),
+        font,
+        grid: line,
+        ticks: { show: false },
+        border: { show: false },
+        size: (_, values) => 14 + 7 * Math.max(3, ...(values ?? []).map((value) => value.length)),
+        values: (_, splits) => splits.map((value) => content().short(value)),
+      },
+    ],
+    series: [
+      {},
+      ...order.map((at): uPlot.Series => {
+        const stroke = color(`--_series-${(at % 8) + 1}`)
+        if (shape === 'lines') return { stroke, width: 2, spanGaps: true, points: { show: labels.length < 60, size: 5 } }
+        const paths = uPlot.paths.bars?.({ size: [gap, 44], radius: labels.length > 120 ? 0 : 0.12 })
+        return { stroke, fill: stroke, width: 0, paths, points: { show: false } }
+      }),
+    ],
+    plugins: [tooltip(target, content)],
+  }
+  return new uPlot(options, dataOf(content()), target)
+}
+
+function rangeOf(low: number, high: number): uPlot.Range.MinMax {
+  if (low === null || high === null) return [0, 1]
+  const [bottom, top] = [Math.min(0, low), Math.max(0, high)]
+  const room = (top - bottom || 1) * 0.06
+  return [bottom < 0 ? bottom - room : 0, top > 0 || bottom === 0 ? top + room : 0]
+}
+
+/** Return the windows that carry a label: evenly spaced, and no closer than they can be read. */
+function ticks(count: number, width: number): number[] {
+  const least = Math.ceil((count * 68) / Math.max(width, 1))
+  const step = [1, 2, 3, 4, 5, 6, 7, 10, 12, 14, 15, 24, 30, 48, 60, 72, 120, 168, 240, 360].find((one) => one >= least)
+  return Array.from({ length: Math.ceil(count / (step ?? least)) }, (_, at) => at * (step ?? least))
+}
+
+function tooltip(target: HTMLElement, content: () => ChartContent): uPlot.Plugin {
+  const box = document.createElement('div')
+  box.className = 'mp-tip'
+  box.hidden = true
+  return {
+    hooks: {
+      init: (plot) => plot.over.append(box),
+      setCursor: (plot) => {
+        const { titles, series } = content()
+        const at = plot.cursor.idx
+        const rows = at === null || at === undefined ? [] : rowsAt(series, at)
+        box.hidden = at === null || at === undefined || (plot.cursor.left ?? -1) < 0
+        if (box.hidden || at === null || at === undefined) return
+        box.replaceChildren(textElement('strong', titles[at] ?? ''), ...rows)
+        const left = plot.valToPos(at, 'x')
+        const beyond = left + box.offsetWidth + 16 > target.clientWidth - plot.bbox.left / devicePixelRatio
+        box.style.transform = `translate(${beyond ? Math.max(left - box.offsetWidth - 12, 0) : left + 12}px, 6px)`
+      },
+    },
+  }
+}
+
+function rowsAt(series: Series[], at: number): HTMLElement[] {
+  const rows = series.flatMap((one, number) => {
+    const text = one.texts[at]
+    if (text === null || text === undefined) return []
+    const row = document.createElement('div')
+    const swatch = document.createElement('i')
+    swatch.className = `mp-swatch mp-swatch-${(number % 8) + 1}`
+    row.append(...(series.length > 1 ? [swatch, textElement('span', one.name)] : []), textElement('b', text))
+    return [row]
+  })
+  return rows.length > 0 ? rows : [textElement('div', 'no usage')]
+}
+
+function textElement(tag: string, text: string): HTMLElement {
+  const element = document.createElement(tag)
+  element.textContent = text
+  return element
+}

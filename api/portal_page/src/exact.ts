@@ -1,0 +1,54 @@
+/**
+ * Numbers with every digit: usage is text from the answer to the screen, a double only where a chart draws it.
+ *
+ * JSON.parse reads numbers as doubles, which hold 15 to 17 digits; usage has up to 38 before and 19 after the point.
+ */
+
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
+
+/** Parse JSON with each number as the text it was written as. Throws SyntaxError. */
+export function parseExact(text: string): unknown {
+  return JSON.parse(text.replace(STRING_OR_NUMBER, (token) => (token.startsWith('"') ? token : `"${token}"`)))
+}
+
+/** Write a plain decimal ("-1234.50") with the separators of a locale and every digit it has. */
+export function formatDecimal(text: string, locale?: string): string {
+  const match = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text)
+  if (!match) return text
+  const [, sign, whole, fraction] = match
+  const digits = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 }).format(BigInt(whole))
+  return `${sign ? '−' : ''}${digits}${fraction ? decimalPoint(locale) + fraction : ''}`
+}
+
+/** Write a decimal where room is short: a fraction longer than six digits is cut, and says so. */
+export function formatBrief(text: string, locale?: string): string {
+  const [whole, fraction = ''] = text.split('.')
+  return fraction.length > 6 ? `${formatDecimal(`${whole}.${fraction.slice(0, 4)}`, locale)}…` : formatDecimal(text, locale)
+}
+
+/** Write a double short, for the axis of a chart: 1.2K, 3M. */
+export function formatShort(value: number, locale?: string): string {
+  return new Intl.NumberFormat(locale, { notation: 'compact', maximumSignificantDigits: 4 }).format(value)
+}
+
+function decimalPoint(locale?: string): string {
+  const parts = new Intl.NumberFormat(locale).formatToParts(1.5)
+  return parts.find((part) => part.type === 'decimal')?.value ?? '.'
+}
+
+/** Add plain decimals exactly. */
+export function addDecimals(one: string, other: string): string {
+  const places = Math.max(fractionOf(one).length, fractionOf(other).length)
+  const sum = scaled(one, places) + scaled(other, places)
+  const digits = (sum < 0n ? -sum : sum).toString().padStart(places + 1, '0')
+  const fraction = digits.slice(digits.length - places).replace(/0+$/, '')
+  return `${sum < 0n ? '-' : ''}${digits.slice(0, digits.length - places)}${places > 0 && fraction ? `.${fraction}` : ''}`
+}
+
+function fractionOf(text: string): string {
+  return text.split('.')[1] ?? ''
+}
+
+function scaled(text: string, places: number): bigint {
+  return BigInt(text.replace('.', '') + '0'.repeat(places - fractionOf(text).length))
+}

@@ -1,0 +1,131 @@
+/** One meter's usage as the views show it: rows and totals as answered, and the columns of a chart made from them. */
+import { useContext } from 'react'
+import type { ChartContent, Series } from './chart'
+import type { PortalClient, PortalMeter, UsageQuery, UsageRow, WindowSize } from './client'
+import { PortalContext } from './context'
+import { addDecimals, formatBrief, formatShort } from './exact'
+import { sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
+import { type Polled, usePolled } from './polling'
+import { AGGREGATIONS, type View } from './view'
+
+const IN_CHART = 8 // groups with a colour of their own
+
+export interface Group {
+  name: string
+  keys: Record<string, string>
+  value: string
+}
+
+/** `total` is null where there is no value; `groups` are the largest first, [] without a group-by. */
+export interface MeterUsage {
+  span: Span
+  windowSize: WindowSize
+  zone: string
+  rows: UsageRow[]
+  groups: Group[]
+  total: string | null
+  subject: string | null
+}
+
+/** Return the window size a view shows a span in: the chosen one where it fits. */
+export function sizeOf(view: View, span: Span): WindowSize {
+  return view.windowSize && sizesFor(span).includes(view.windowSize) ? view.windowSize : sizeFor(span)
+}
+
+/** Keep the usage of a meter fresh. */
+export function useMeterUsage(client: PortalClient, meter: PortalMeter | undefined, view: View): Polled<MeterUsage> {
+  const { seconds } = useContext(PortalContext)
+  const { period, windowSize, zone, groupBy, filters } = view
+  const key = meter ? JSON.stringify([meter.slug, period, windowSize, zone, groupBy, filters]) : null
+  return usePolled(
+    key,
+    (signal) => {
+      if (!meter) throw new Error('no meter')
+      return askUsage(client, meter, view, signal)
+    },
+    seconds,
+  )
+}
+
+/** Return the query a view asks at an instant, without its windows. */
+export function queryOf(view: View, meter: PortalMeter, span: Span): UsageQuery {
+  const keys = Object.keys(meter.groupBy ?? {})
+  return {
+    from: new Date(span.from),
+    to: new Date(span.to),
+    windowTimeZone: view.zone,
+    groupBy: view.groupBy.filter((key) => keys.includes(key)),
+    filterGroupBy: Object.fromEntries(Object.entries(view.filters).filter(([key, value]) => value && keys.includes(key))),
+  }
+}
+
+async function askUsage(client: PortalClient, meter: PortalMeter, view: View, signal: AbortSignal): Promise<MeterUsage> {
+  const span = spanOf(view.period, view.zone, Date.now())
+  const windowSize = sizeOf(view, span)
+  const query = queryOf(view, meter, span)
+  const [rows, totals, grouped] = await Promise.all([
+    client.usage(meter.slug, { ...query, windowSize }, signal),
+    client.usage(meter.slug, { ...query, groupBy: [] }, signal),
+    query.groupBy?.length ? client.usage(meter.slug, query, signal) : [],
+  ])
+  const none = AGGREGATIONS[meter.aggregation].adds || meter.aggregation === 'UNIQUE_COUNT' ? '0' : null
+  return {
+    span,
+    windowSize,
+    zone: view.zone,
+    rows,
+    groups: grouped
+      .map((row) => ({ name: nameOf(row.groupBy), keys: row.groupBy, value: row.value }))
+      .sort((one, other) => Number(other.value) - Number(one.value)),
+    total: totals[0]?.value ?? none,
+    subject: totals[0]?.subject ?? null,
+  }
+}
+
+/** Return a group's name: its values in the order asked for. */
+export function nameOf(keys: Record<string, string>): string {
+  return Object.values(keys).map(groupText).join(' · ')
+}
+
+/** Write a group-by value; an empty one, or one that was not there, is said to be so. */
+export function groupText(value: string): string {
+  return value === '' || value === 'null' ? '(none)' : value
+}
+
+/** Return a chart of usage: a column for each window of the span, one for each of the largest groups. */
+export function chartOf(usage: MeterUsage, meter: PortalMeter, unit: string, locale?: string): ChartContent {
+  const { span, windowSize, zone, rows, groups } = usage
+  const { adds } = AGGREGATIONS[meter.aggregation]
+  const starts = windowStarts(span, windowSize, zone, rows.map((row) => Date.parse(row.windowStart)))
+  const places = new Map(starts.map((start, at) => [start, at]))
+  const named = groups.slice(0, groups.length > IN_CHART && adds ? IN_CHART - 1 : IN_CHART).map((group) => group.name)
+  const texts = new Map<string, (string | null)[]>()
+  const column = (name: string): (string | null)[] => {
+    const found = texts.get(name) ?? starts.map(() => null)
+    texts.set(name, found)
+    return found
+  }
+  ;(named.length > 0 ? named : [meter.name]).forEach(column)
+  for (const row of rows) {
+    const at = places.get(Date.parse(row.windowStart))
+    const name = named.length === 0 ? meter.name : nameOf(row.groupBy)
+    const kept = named.length === 0 || named.includes(name)
+    if (at === undefined || (!kept && !adds)) continue
+    const values = column(kept ? name : 'Other')
+    const before = values[at]
+    values[at] = before === null ? row.value : addDecimals(before, row.value)
+  }
+  const series = [...texts].map(([name, values]): Series => ({
+    name,
+    values: values.map((value) => (value === null ? null : Number(value))),
+    texts: values.map((value) => (value === null ? null : `${formatBrief(value, locale)}${unit && ` ${unit}`}`)),
+  }))
+  const stackable = adds && (series.length === 1 || !rows.some((row) => row.value.startsWith('-')))
+  return {
+    labels: starts.map((start) => windowLabel(start, windowSize, zone, locale, true)),
+    titles: starts.map((start) => windowLabel(start, windowSize, zone, locale)),
+    series,
+    shape: stackable ? 'bars' : 'lines',
+    short: (value) => formatShort(value, locale),
+  }
+}

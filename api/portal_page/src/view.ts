@@ -1,0 +1,79 @@
+/** What a reader looks at: meter, period, windows, zone, grouping, filters; and the same as text for an address. */
+import type { PortalMeter, WindowSize } from './client'
+import { isZone, ownZone, PRESETS, type Period, type Preset } from './periods'
+
+export interface View {
+  meter?: string
+  period: Period
+  /** Left out: the size that fits the period best. */
+  windowSize?: WindowSize
+  zone: string
+  groupBy: string[]
+  filters: Record<string, string>
+}
+
+export type Theme = 'auto' | 'light' | 'dark'
+
+export const AGGREGATIONS: Readonly<Record<PortalMeter['aggregation'], { label: string; adds: boolean }>> = {
+  SUM: { label: 'Total', adds: true },
+  COUNT: { label: 'Count', adds: true },
+  AVG: { label: 'Average', adds: false },
+  MIN: { label: 'Minimum', adds: false },
+  MAX: { label: 'Maximum', adds: false },
+  UNIQUE_COUNT: { label: 'Unique', adds: false },
+  LATEST: { label: 'Latest', adds: false },
+}
+
+const SIZES: readonly string[] = ['MINUTE', 'HOUR', 'DAY', 'MONTH']
+const DATE = /^\d{4}-\d{2}-\d{2}$/
+
+export function defaultView(): View {
+  return { period: '30d', zone: ownZone(), groupBy: [], filters: {} }
+}
+
+/** Read a view; what is not understood is left at its default. */
+export function readView(params: URLSearchParams, before: View = defaultView()): View {
+  const [period, zone, size] = [params.get('period'), params.get('zone'), params.get('window')?.toUpperCase()]
+  return {
+    meter: params.get('meter') ?? before.meter,
+    period: (period ? readPeriod(period) : undefined) ?? before.period,
+    windowSize: size && SIZES.includes(size) ? (size as WindowSize) : before.windowSize,
+    zone: zone && isZone(zone) ? zone : before.zone,
+    groupBy: params.has('group') ? params.getAll('group').filter(Boolean) : before.groupBy,
+    filters: params.has('filter') ? Object.fromEntries(params.getAll('filter').map(readFilter)) : before.filters,
+  }
+}
+
+/** Write a view; what is at its default is left out. */
+export function writeView(view: View): URLSearchParams {
+  const params = new URLSearchParams()
+  if (view.meter) params.set('meter', view.meter)
+  if (typeof view.period !== 'string') params.set('period', `${view.period.from}..${view.period.to}`)
+  else if (view.period !== '30d') params.set('period', view.period)
+  if (view.windowSize) params.set('window', view.windowSize.toLowerCase())
+  if (view.zone !== ownZone()) params.set('zone', view.zone)
+  for (const key of view.groupBy) params.append('group', key)
+  for (const [key, value] of Object.entries(view.filters)) params.append('filter', `${key}:${value}`)
+  return params
+}
+
+/** Read `7d`, or two dates both included: `2026-11-01..2026-11-30`. */
+export function readPeriod(text: string): Period | undefined {
+  if (PRESETS.some((preset) => preset.value === text)) return text as Preset
+  const [from, to, ...rest] = text.split('..')
+  return rest.length === 0 && isDate(from) && isDate(to) && from <= to ? { from, to } : undefined
+}
+
+/** Read `tokens:tokens,storage:GB` into units by slug. */
+export function readUnits(text: string | null): Record<string, string> {
+  return Object.fromEntries((text ?? '').split(',').filter((part) => part.includes(':')).map(readFilter))
+}
+
+export function isDate(text: string | undefined): text is string {
+  return text !== undefined && DATE.test(text) && !Number.isNaN(Date.parse(text))
+}
+
+function readFilter(text: string): [string, string] {
+  const colon = text.indexOf(':')
+  return colon < 0 ? [text, ''] : [text.slice(0, colon).trim(), text.slice(colon + 1).trim()]
+}

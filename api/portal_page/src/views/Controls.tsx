@@ -1,0 +1,194 @@
+import { useId, useMemo, useState } from 'react'
+import type { PortalClient, PortalMeter, WindowSize } from '../client'
+import { dateOf, type Period, PRESETS, type Preset, sizeFor, sizesFor, spanOf, zones } from '../periods'
+import { usePolled } from '../polling'
+import { isDate, type View } from '../view'
+
+const SIZES: Readonly<Record<WindowSize, string>> = { MINUTE: 'Minute', HOUR: 'Hour', DAY: 'Day', MONTH: 'Month' }
+const VALUES_SPAN = 30 * 86_400_000 // the API lists values over so long a span, and not from further back than 90 days
+const VALUES_REACH = 90 * 86_400_000 - 60_000
+
+interface ControlsProps {
+  client: PortalClient
+  meter: PortalMeter
+  view: View
+  onChange: (view: View) => void
+}
+
+/** Period, windows, zone, grouping and filters of a meter. */
+export function Controls({ client, meter, view, onChange }: ControlsProps) {
+  const keys = Object.keys(meter.groupBy ?? {})
+  const change = (changes: Partial<View>): void => onChange({ ...view, ...changes })
+  return (
+    <div className="mp-controls">
+      <Periods view={view} change={change} />
+      <div className="mp-fields">
+        <Windows view={view} change={change} />
+        <Zones view={view} change={change} />
+        {keys.length > 0 && <Groups keys={keys} view={view} change={change} />}
+        {keys.map((key) => (
+          <Filter key={`${meter.slug} ${key}`} {...{ client, meter, view, change }} name={key} />
+        ))}
+      </div>
+    </div>
+  )
+}
+
+interface ControlProps {
+  view: View
+  change: (changes: Partial<View>) => void
+}
+
+function Periods({ view, change }: ControlProps) {
+  const name = useId()
+  const custom = typeof view.period !== 'string'
+  const choose = (period: Period): void => change({ period, windowSize: undefined })
+  const startCustom = (): void => {
+    const span = spanOf(view.period, view.zone, Date.now())
+    choose({ from: dateOf(span.from, view.zone), to: dateOf(Math.min(span.to - 1, Date.now()), view.zone) })
+  }
+  return (
+    <div className="mp-periods">
+      <fieldset className="mp-segments">
+        <legend className="mp-hidden">Period</legend>
+        {PRESETS.map(({ value, label, short }) => (
+          <label key={value} title={label}>
+            <input type="radio" name={name} aria-label={label} checked={view.period === value} onChange={() => choose(value satisfies Preset)} />
+            <span>{short}</span>
+          </label>
+        ))}
+        <label>
+          <input type="radio" name={name} aria-label="Custom period" checked={custom} onChange={startCustom} />
+          <span>Custom</span>
+        </label>
+      </fieldset>
+      {typeof view.period !== 'string' && <Dates period={view.period} choose={choose} />}
+    </div>
+  )
+}
+
+function Dates({ period, choose }: { period: { from: string; to: string }; choose: (period: Period) => void }) {
+  const [draft, setDraft] = useState(period)
+  const change = (changes: Partial<typeof draft>): void => {
+    const next = { ...draft, ...changes }
+    setDraft(next)
+    if (isDate(next.from) && isDate(next.to) && next.from <= next.to && next.from >= '1970-01-01') choose(next)
+  }
+  const wrong = draft.from > draft.to
+  return (
+    <div className="mp-dates">
+      <label className="mp-field">
+        <span>From</span>
+        <input type="date" value={draft.from} max="2099-12-31" onChange={(event) => change({ from: event.target.value })} />
+      </label>
+      <label className="mp-field">
+        <span>To, included</span>
+        <input type="date" value={draft.to} max="2099-12-31" aria-invalid={wrong} onChange={(event) => change({ to: event.target.value })} />
+      </label>
+      {wrong && <p role="alert">The period ends before it begins.</p>}
+    </div>
+  )
+}
+
+function Windows({ view, change }: ControlProps) {
+  const [now] = useState(Date.now) // which sizes fit depends on the period's length, hardly on when it is
+  const span = spanOf(view.period, view.zone, now)
+  const fitting = sizesFor(span)
+  const chosen = view.windowSize && fitting.includes(view.windowSize) ? view.windowSize : sizeFor(span)
+  return (
+    <label className="mp-field">
+      <span>Per</span>
+      <select value={chosen} onChange={(event) => change({ windowSize: event.target.value as WindowSize })}>
+        {fitting.map((size) => (
+          <option key={size} value={size}>
+            {SIZES[size]}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
+
+function Zones({ view, change }: ControlProps) {
+  const all = useMemo(() => [...new Set([...zones(), view.zone])], [view.zone])
+  return (
+    <label className="mp-field mp-zone">
+      <span>Time zone</span>
+      <select value={view.zone} onChange={(event) => change({ zone: event.target.value })}>
+        {all.map((zone) => (
+          <option key={zone} value={zone}>
+            {zone.replaceAll('_', ' ')}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
+
+function Groups({ keys, view, change }: ControlProps & { keys: string[] }) {
+  const toggle = (key: string, on: boolean): void =>
+    change({ groupBy: keys.filter((one) => (one === key ? on : view.groupBy.includes(one))) })
+  return (
+    <fieldset className="mp-field mp-groups">
+      <legend>Group by</legend>
+      <div>
+        {keys.map((key) => (
+          <label key={key} className="mp-chip">
+            <input type="checkbox" checked={view.groupBy.includes(key)} onChange={(event) => toggle(key, event.target.checked)} />
+            <span>{key}</span>
+          </label>
+        ))}
+      </div>
+    </fieldset>
+  )
+}
+
+function Filter({ client, meter, name, view, change }: ControlProps & { client: PortalClient; meter: PortalMeter; name: string }) {
+  const list = useId()
+  const chosen = view.filters[name] ?? ''
+  const [draft, setDraft] = useState(chosen)
+  const [opened, setOpened] = useState(false)
+  const { data: values = [] } = usePolled(
+    opened ? JSON.stringify([meter.slug, name, view.period, view.zone]) : null,
+    (signal) => {
+      const now = Date.now()
+      const span = spanOf(view.period, view.zone, now)
+      const to = Math.max(Math.min(span.to, now + 60_000), now - VALUES_REACH + VALUES_SPAN)
+      return client.values(meter.slug, name, new Date(to - VALUES_SPAN), new Date(to), signal)
+    },
+    0,
+  )
+  const apply = (value: string): void => {
+    setDraft(value)
+    if (value !== chosen) change({ filters: { ...view.filters, [name]: value } })
+  }
+  return (
+    <div className="mp-field mp-filter">
+      <label htmlFor={`${list}-input`}>Only {name}</label>
+      <input
+        id={`${list}-input`}
+        type="text"
+        list={list}
+        placeholder="any"
+        autoComplete="off"
+        spellCheck={false}
+        value={draft}
+        data-active={chosen !== ''}
+        onFocus={() => setOpened(true)}
+        onChange={(event) => (values.includes(event.target.value) || !event.target.value ? apply : setDraft)(event.target.value)}
+        onBlur={() => apply(draft)}
+        onKeyDown={(event) => event.key === 'Enter' && apply(draft)}
+      />
+      <datalist id={list}>
+        {values.filter(Boolean).map((value) => (
+          <option key={value} value={value} />
+        ))}
+      </datalist>
+      {chosen !== '' && (
+        <button type="button" className="mp-clear" aria-label={`Any ${name}`} onClick={() => apply('')}>
+          ×
+        </button>
+      )}
+    </div>
+  )
+}

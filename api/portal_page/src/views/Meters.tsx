@@ -1,0 +1,85 @@
+import { useContext } from 'react'
+import type { PortalClient, PortalMeter } from '../client'
+import { PortalContext } from '../context'
+import { formatBrief } from '../exact'
+import { sizeFor, spanOf, windowStarts } from '../periods'
+import { usePolled } from '../polling'
+import { AGGREGATIONS, type View } from '../view'
+
+const PAUSE = 6 // cards are asked so many times less often than the meter looked at
+
+interface MetersProps {
+  client: PortalClient
+  meters: PortalMeter[]
+  view: View
+  chosen: string
+  /** Not before the meter looked at is there: it comes first. */
+  ready: boolean
+  onChoose: (slug: string) => void
+}
+
+/** The meters a token allows: each with its total and its course over the period, to choose from. */
+export function Meters({ chosen, meters, onChoose, ...shared }: MetersProps) {
+  return (
+    <nav className="mp-meters" aria-label="Meters">
+      <ul>
+        {meters.map((meter) => (
+          <li key={meter.slug}>
+            <Card {...shared} meter={meter} chosen={meter.slug === chosen} onChoose={() => onChoose(meter.slug)} />
+          </li>
+        ))}
+      </ul>
+    </nav>
+  )
+}
+
+interface CardProps extends Pick<MetersProps, 'client' | 'view' | 'ready'> {
+  meter: PortalMeter
+  chosen: boolean
+  onChoose: () => void
+}
+
+function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
+  const { locale, units, seconds } = useContext(PortalContext)
+  const { data } = usePolled(
+    ready ? JSON.stringify([meter.slug, view.period, view.zone]) : null,
+    async (signal) => {
+      const span = spanOf(view.period, view.zone, Date.now())
+      const [windowSize, query] = [sizeFor(span), { from: new Date(span.from), to: new Date(span.to), windowTimeZone: view.zone }]
+      const [totals, rows] = await Promise.all([
+        client.usage(meter.slug, query, signal),
+        client.usage(meter.slug, { ...query, windowSize }, signal),
+      ])
+      const values = new Map(rows.map((row) => [Date.parse(row.windowStart), Number(row.value)]))
+      return { total: totals[0]?.value, course: windowStarts(span, windowSize, view.zone, values.keys()).map((start) => values.get(start) ?? 0) }
+    },
+    seconds * PAUSE,
+  )
+  const { label, adds } = AGGREGATIONS[meter.aggregation]
+  const unit = units[meter.slug]
+  return (
+    <button type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
+      <span className="mp-card-name">{meter.name}</span>
+      <span className="mp-card-total">
+        {data ? formatBrief(data.total ?? (adds ? '0' : '–'), locale) : '…'}
+        {unit && <small> {unit}</small>}
+      </span>
+      <span className="mp-quiet">{label}</span>
+      {data && <Course values={data.course} />}
+    </button>
+  )
+}
+
+function Course({ values }: { values: number[] }) {
+  const most = Math.max(...values, 0)
+  const width = 100 / values.length
+  const bars = values.map((value, at) => {
+    const height = most > 0 ? Math.max((Math.max(value, 0) / most) * 24, value > 0 ? 1 : 0) : 0
+    return `M${(at * width).toFixed(2)} 24v-${height.toFixed(2)}h${(width * 0.7).toFixed(2)}v${height.toFixed(2)}z`
+  })
+  return (
+    <svg className="mp-course" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">
+      <path d={bars.join('')} />
+    </svg>
+  )
+}

@@ -1,0 +1,93 @@
+import { useContext, useState } from 'react'
+import type { PortalMeter } from '../client'
+import { PortalContext } from '../context'
+import { formatDecimal } from '../exact'
+import { windowLabel } from '../periods'
+import { groupText, type MeterUsage } from '../usage'
+import { AGGREGATIONS } from '../view'
+
+const ROWS = 31
+const WINDOWS = { MINUTE: 'Minute', HOUR: 'Hour', DAY: 'Day', MONTH: 'Month' } as const
+
+/** Usage as answered: every row, every digit. */
+export function Table({ usage, meter, unit, caption }: TableProps) {
+  const { locale } = useContext(PortalContext)
+  const [newestFirst, setNewestFirst] = useState(true)
+  const [shown, setShown] = useState(ROWS)
+  const keys = Object.keys(usage.rows[0]?.groupBy ?? {})
+  const rows = newestFirst ? [...usage.rows].reverse() : usage.rows
+  const heading = `${AGGREGATIONS[meter.aggregation].label}${unit && ` (${unit})`}`
+  return (
+    <div className="mp-table" role="region" aria-label={`Table: ${caption}`} tabIndex={0}>
+      <table>
+        <caption className="mp-hidden">{caption}</caption>
+        <thead>
+          <tr>
+            <th scope="col" aria-sort={newestFirst ? 'descending' : 'ascending'}>
+              <button type="button" className="mp-sort" onClick={() => setNewestFirst(!newestFirst)}>
+                {WINDOWS[usage.windowSize]} <span aria-hidden="true">{newestFirst ? '↓' : '↑'}</span>
+              </button>
+            </th>
+            {keys.map((key) => (
+              <th scope="col" key={key}>
+                {key}
+              </th>
+            ))}
+            <th scope="col" className="mp-number">
+              {heading}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.slice(0, shown).map((row) => (
+            <tr key={[row.windowStart, ...Object.values(row.groupBy)].join('\n')}>
+              <th scope="row">
+                <time dateTime={row.windowStart}>
+                  {windowLabel(Date.parse(row.windowStart), usage.windowSize, usage.zone, locale)}
+                </time>
+              </th>
+              {keys.map((key) => (
+                <td key={key}>{groupText(row.groupBy[key] ?? '')}</td>
+              ))}
+              <td className="mp-number">{formatDecimal(row.value, locale)}</td>
+            </tr>
+          ))}
+          {rows.length === 0 && (
+            <tr>
+              <td colSpan={2} className="mp-quiet">
+                No usage in this period.
+              </td>
+            </tr>
+          )}
+        </tbody>
+        {usage.total !== null && rows.length > 0 && (
+          <tfoot>
+            <tr>
+              <th scope="row" colSpan={keys.length + 1}>
+                {AGGREGATIONS[meter.aggregation].label} of the period
+              </th>
+              <td className="mp-number">{formatDecimal(usage.total, locale)}</td>
+            </tr>
+          </tfoot>
+        )}
+      </table>
+      {rows.length > shown && (
+        <p className="mp-more">
+          <button type="button" className="mp-button" onClick={() => setShown(shown + 10 * ROWS)}>
+            Show more
+          </button>
+          <span className="mp-quiet">
+            {formatDecimal(String(shown), locale)} of {formatDecimal(String(rows.length), locale)} rows
+          </span>
+        </p>
+      )}
+    </div>
+  )
+}
+
+interface TableProps {
+  usage: MeterUsage
+  meter: PortalMeter
+  unit: string
+  caption: string
+}

@@ -1,0 +1,89 @@
+"""Headless Chromium, the system's own, and the pages tests open in it.
+
+Owns: finding the browser (none: the test is skipped, except in CI, which must have one), the axe audit, and a server of
+static files on an origin of its own, as a customer's site has.
+"""
+
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "api" / "portal_page"
+KINDS = {"js": "text/javascript", "mjs": "text/javascript", "css": "text/css"}
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+def needed(*tools: str) -> None:
+    """Skip the test, saying why, unless one of the tools is there; fail in CI."""
+    if any(shutil.which(tool) for tool in tools):
+        return
+    assert not os.environ.get("CI"), f"CI needs {tools[0]}"
+    pytest.skip(f"no {tools[0]} on this machine")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the system's Chromium while the context lasts."""
+    needed(*NAMES)
+    executable = next(path for name in NAMES if (path := shutil.which(name)))
+    as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=as_root)
+        yield browser
+        browser.close()
+
+
+class Complaints(list[str]):
+    """What the pages of a test said on the console as an error, or threw."""
+
+    def listen(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.append(str(error)))
+        page.on("console", lambda message: self.append(message.text) if message.type == "error" else None)
+
+
+def audit(page: Page) -> list[str]:
+    """Return what axe finds serious or critical, an id and the elements each."""
+    axe = SOURCES / "node_modules" / "axe-core" / "axe.min.js"
+    page.evaluate(axe.read_text(encoding="utf-8"))
+    found: dict[str, Any] = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{violation['id']}: {[node['target'] for node in violation['nodes']]}"
+        for violation in found["violations"]
+        if violation["impact"] in {"serious", "critical"}
+    ]
+
+
+@contextmanager
+def site(pages: Callable[[str], str | None], headers: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve pages, from path to HTML, on an origin of its own; yields its URL."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = pages(self.path)
+            self.send_response(404 if body is None else 200)
+            kind = KINDS.get(self.path.rpartition(".")[2], "text/html")
+            for name, value in {"Content-Type": f"{kind}; charset=utf-8", **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write((body or "").encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()

@@ -1,0 +1,67 @@
+"""What browser tests share: a server with a customer's events, a browser, a page that complains."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.portal.browser import SOURCES, VIEWPORTS, Complaints, chromium, needed
+from tests.portal.customer import ZONE, Customer, a_month, now
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages() -> None:
+    """Install exactly what the page's lock file names, unless that is there: axe and the SDK are of it too."""
+    needed("npm")
+    held, wanted = SOURCES / "node_modules" / ".package-lock.json", SOURCES / "package-lock.json"
+    if not held.exists() or held.stat().st_mtime < wanted.stat().st_mtime or os.environ.get("CI"):
+        subprocess.run(["npm", "ci", "--silent"], cwd=SOURCES, check=True, capture_output=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+    running = Customer(tmp_path_factory.mktemp("portal"))
+    running.send(*a_month(now()))
+    running.send((now(), {"tokens": "555", "model": "vision", "type": "input", "ms": 1}), subject="another customer")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    return Complaints()
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
+    """Open a page: on a device, in a scheme of colours. Its browser speaks English and lives in Berlin."""
+    contexts = []
+
+    def open_(device: str = "desktop", scheme: str = "light", **options: object) -> Page:
+        width, height = VIEWPORTS[device]
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,  # type: ignore[arg-type]
+            locale="en-US",
+            timezone_id=ZONE,
+            **options,  # type: ignore[arg-type]
+        )
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        opened = context.new_page()
+        complaints.listen(opened)
+        return opened
+
+    yield open_
+    for context in contexts:
+        context.close()

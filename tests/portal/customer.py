@@ -1,0 +1,133 @@
+"""A running server with a customer's events, and that customer's usage computed here, from the events themselves."""
+
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from tests.server import Server
+
+KEY = "portal-tests-management-key"
+SUBJECT = "acme"
+ZONE = "Europe/Berlin"
+BEYOND = "9007199254740993"  # 2^53 + 1: no double has it
+METERS: list[dict[str, object]] = [
+    {
+        "slug": "tokens",
+        "name": "Tokens",
+        "description": "Tokens of prompts and completions",
+        "eventType": "prompt",
+        "aggregation": "SUM",
+        "valueProperty": "$.tokens",
+        "groupBy": {"model": "$.model", "type": "$.type"},
+    },
+    {
+        "slug": "calls",
+        "name": "API calls",
+        "eventType": "prompt",
+        "aggregation": "COUNT",
+        "groupBy": {"model": "$.model"},
+    },
+    {"slug": "idle", "name": "Idle", "eventType": "never", "aggregation": "SUM", "valueProperty": "$.x"},
+    {
+        "slug": "latency",
+        "name": "Latency",
+        "eventType": "prompt",
+        "aggregation": "AVG",
+        "valueProperty": "$.ms",
+        "groupBy": {"model": "$.model"},
+    },
+]
+Event = tuple[datetime, Mapping[str, Any]]
+
+
+class Customer:
+    """Events sent so far, and what must come of them."""
+
+    def __init__(self, directory: Path, variables: Mapping[str, str] | None = None) -> None:
+        self.server = Server(directory, variables={"METERPORT_API_KEY": KEY, **(variables or {})})
+        self.server.start()
+        self.url = str(self.server.url)
+        self.events: list[Event] = []
+        self._ids = itertools.count()
+        self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"})
+        for meter in METERS:
+            assert self._client.post("/api/v1/meters", json=meter).status_code == 201
+
+    def close(self) -> None:
+        self._client.close()
+        if self.server.running:
+            assert self.server.terminate() == 0, self.server.tail()
+
+    def send(self, *events: Event, subject: str = SUBJECT) -> None:
+        """Send events and wait until they are usage."""
+        batch = [
+            {
+                "specversion": "1.0", "id": str(next(self._ids)), "source": "tests", "type": "prompt",
+                "subject": subject, "time": at.isoformat(), "data": data,
+            }
+            for at, data in events
+        ]  # fmt: skip
+        kind = {"Content-Type": "application/cloudevents-batch+json"}
+        assert self._client.post("/api/v1/events", json=batch, headers=kind).status_code == 204
+        if subject != SUBJECT:
+            return
+        self.events += events
+        for _ in range(200):
+            answer = self._client.get("/api/v1/meters/calls/query", params={"subject": SUBJECT}).json()
+            if answer["data"] and answer["data"][0]["value"] == len(self.events):
+                return
+            time.sleep(0.05)
+        raise AssertionError("events are not usage after ten seconds")
+
+    def token(self, **members: object) -> dict[str, Any]:
+        answer = self._client.post("/api/v1/portal/tokens", json={"subject": SUBJECT, **members})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def revoke(self, token: Mapping[str, Any]) -> None:
+        assert self._client.post("/api/v1/portal/tokens/invalidate", json={"id": token["id"]}).status_code == 204
+
+    def csv(self, token: str, slug: str, **query: str) -> str:
+        headers = {"Authorization": f"Bearer {token}", "Accept": "text/csv"}
+        return httpx.get(f"{self.url}/api/v1/portal/meters/{slug}/query", params=query, headers=headers).text
+
+    def tokens_by(self, shape: str, *keys: str, **only: str) -> dict[tuple[str, ...], Decimal]:
+        """Return the sum of tokens by local time, written in a shape of strftime, and group values."""
+        sums: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+        for at, data in self.events:
+            if all(data[key] == value for key, value in only.items()):
+                local = at.astimezone(ZoneInfo(ZONE))
+                sums[(local.strftime(shape), *(data[key] for key in keys))] += Decimal(data["tokens"])
+        return dict(sums)
+
+
+def a_month(now: datetime) -> list[Event]:
+    """Return events of the last three weeks: sums with decimals that doubles miss, and one no double holds."""
+    events: list[Event] = []
+    for days in range(21):
+        for number in range(days % 5 + 1):
+            at = now - timedelta(days=days, minutes=7 * number)
+            model = ("atlas-large", "atlas-small", "vision")[(days + number) % 3]
+            data = {"tokens": f"{days}.{number + 1}", "model": model, "type": "input", "ms": 100 + number}
+            events.append((at, data))
+    events.append((now - timedelta(days=3), {"tokens": BEYOND, "model": "vision", "type": "output", "ms": 7}))
+    return events
+
+
+def written(value: Decimal) -> str:
+    """Write a decimal as the page does in English."""
+    text = f"{value:,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def now() -> datetime:
+    """Return now, to the second."""
+    return datetime.now(UTC).replace(microsecond=0)

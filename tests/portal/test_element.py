@@ -1,0 +1,239 @@
+"""<meterport-usage> on a site of its own origin, and OpenMeter's SDK in the same browser."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.portal.browser import SOURCES, Complaints, audit, site
+from tests.portal.conftest import Open
+from tests.portal.customer import Customer, now, written
+
+Serve = Callable[[AbstractContextManager[str]], str]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve a site until the test ends."""
+    with ExitStack() as stack:
+        yield stack.enter_context
+
+
+def embedding(customer: Customer, attributes: str, script: str = "", style: str = "") -> str:
+    """Return a page that shows the element; `script` is a file of its own, as its policy wants."""
+    return f"""<!doctype html><html lang="en"><head><title>Shop</title>{style}
+      <script src="{customer.url}/portal/meterport-usage.js" defer></script>
+      {'<script src="/site.js" defer></script>' if script else ""}</head>
+      <body><main><h1>Your account</h1><meterport-usage {attributes}></meterport-usage></main></body></html>"""
+
+
+def shop(customer: Customer, attributes: str, script: str = "", style: str = "") -> AbstractContextManager[str]:
+    policy = f"default-src 'none'; script-src 'self' {customer.url}; connect-src {customer.url}; style-src 'none'"
+    pages = {"/": embedding(customer, attributes, script, style), "/site.js": script}
+    return site(pages.get, {} if style else {"Content-Security-Policy": policy})
+
+
+def total(page: Page) -> str:
+    strong = page.locator(".mp-panel[aria-busy=false] .mp-total strong")
+    expect(strong).to_be_visible()
+    return strong.inner_text()
+
+
+def all_tokens(customer: Customer) -> str:
+    return written(sum(customer.tokens_by("%Y").values(), Decimal()))
+
+
+def test_it_shows_usage_across_origins_under_a_strict_policy(
+    page: Open, customer: Customer, complaints: Complaints, serve: Serve
+) -> None:
+    token = customer.token()["token"]
+    url = serve(
+        shop(customer, f'token="{token}" meters="tokens" group-by="model" units="tokens:tokens" locale="en-US"')
+    )
+    opened = page()
+
+    opened.goto(url)
+
+    assert total(opened) == f"{all_tokens(customer)} tokens"
+    expect(opened.locator(".mp-legend li")).to_have_count(3)
+    assert opened.locator(".mp-card").count() == 0
+    assert complaints == ["Failed to load resource: the server responded with a status of 404 (Not Found)"] * (
+        len(complaints)  # the site's favicon
+    )
+    assert audit(opened) == []
+
+
+def test_only_the_parts_asked_for_are_shown(page: Open, customer: Customer, serve: Serve) -> None:
+    token = customer.token()["token"]
+    url = serve(shop(customer, f'token="{token}" meter="tokens" show="total chart" period="7d"'))
+    opened = page("phone")
+
+    opened.goto(url)
+
+    total(opened)
+    assert opened.locator(".mp-chart").count() == 1
+    assert [opened.locator(one).count() for one in (".mp-table", ".mp-controls", ".mp-card", ".mp-download")] == [0] * 4
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_expiry_is_an_event_and_another_token_goes_on(page: Open, customer: Customer, serve: Serve) -> None:
+    brief = customer.token(expiresAt=(now() + timedelta(seconds=4)).isoformat())["token"]
+    fresh = customer.token()["token"]
+    script = f"""
+      const usage = document.querySelector('meterport-usage')
+      usage.token = '{brief}'
+      usage.addEventListener('meterport-expired', (event) => {{
+        document.title = event.detail.reason
+        setTimeout(() => {{ usage.token = '{fresh}' }}, 700)
+      }})"""
+    url = serve(shop(customer, 'meter="tokens" refresh="0.5"', script))
+    opened = page()
+
+    opened.goto(url)
+
+    total(opened)
+    assert opened.locator("meterport-usage").get_attribute("token") is None  # a property stays out of the document
+    expect(opened.get_by_text("This link has expired")).to_be_visible()
+    assert opened.title() == "expired"
+    assert total(opened) == all_tokens(customer)
+
+
+def test_a_revoked_token_is_an_event_too(page: Open, customer: Customer, serve: Serve) -> None:
+    token = customer.token()
+    script = "document.addEventListener('meterport-expired', (event) => { document.title = event.detail.message })"
+    url = serve(shop(customer, f'token="{token["token"]}" refresh="0.5"', script))
+    opened = page()
+    opened.goto(url)
+    total(opened)
+
+    customer.revoke(token)
+
+    expect(opened.get_by_text("This link was withdrawn")).to_be_visible()
+    assert opened.title() == "invalid token: revoked"
+
+
+def test_attributes_and_properties_change_what_is_shown(page: Open, customer: Customer, serve: Serve) -> None:
+    url = serve(shop(customer, f'token="{customer.token()["token"]}" meter="tokens"'))
+    opened = page()
+    opened.goto(url)
+    total(opened)
+
+    opened.evaluate("document.querySelector('meterport-usage').setAttribute('meter', 'calls')")
+
+    expect(opened.locator(".mp-total strong")).to_have_text(str(len(customer.events)))
+    opened.evaluate("document.querySelector('meterport-usage').setAttribute('theme', 'dark')")
+    expect(opened.locator(".mp")).to_have_attribute("data-theme", "dark")
+    opened.evaluate("document.querySelector('meterport-usage').token = null")
+    expect(opened.get_by_text("No usage link")).to_be_visible()
+
+
+def test_custom_properties_reach_in_and_other_styles_do_not(page: Open, customer: Customer, serve: Serve) -> None:
+    rules = "meterport-usage { --meterport-accent: rgb(1, 120, 60) } strong, button { color: red !important }"
+    url = serve(
+        shop(
+            customer,
+            f'token="{customer.token()["token"]}" meter="tokens" group-by="model"',
+            style=f"<style>{rules}</style>",
+        )
+    )
+    opened = page()
+
+    opened.goto(url)
+
+    total(opened)
+    chip, number = opened.locator(".mp-chip input:checked + span"), opened.locator(".mp-total strong")
+    assert chip.evaluate("at => getComputedStyle(at).backgroundColor") == "rgb(1, 120, 60)"
+    assert number.evaluate("at => getComputedStyle(at).color") == "rgb(21, 26, 35)"
+
+
+def test_an_origin_that_may_not_ask_is_told_so(page: Open, tmp_path: Path, serve: Serve) -> None:
+    closed = Customer(tmp_path, {"METERPORT_SERVER__CORS_ORIGINS": '["https://app.example.com"]'})
+    url = serve(shop(closed, f'token="{closed.token()["token"]}"'))
+    opened = page()
+
+    opened.goto(url)
+
+    expect(opened.get_by_role("alert")).to_contain_text("Usage cannot be reached right now.")
+    closed.close()
+
+
+def test_a_frame_shows_the_page_only_where_the_setting_says_so(page: Open, tmp_path: Path, serve: Serve) -> None:
+    pages: dict[str, str] = {}
+    url, stranger = serve(site(pages.get)), serve(site(pages.get))
+    framed = Customer(tmp_path, {"METERPORT_PORTAL__FRAME_ANCESTORS": f'["{url}"]'})
+    framed.send((now(), {"tokens": "2.5", "model": "vision", "type": "input", "ms": 1}))
+    token = framed.token()
+    pages["/"] = (
+        f'<title>-</title><iframe title="Usage" width="900" height="700" '
+        f'src="{framed.url}/portal#token={token["token"]}&meter=tokens&refresh=0.5"></iframe>'
+        "<script>onmessage = ({data}) => { document.title = data.type + ' ' + data.reason }</script>"
+    )
+
+    opened, refused = page(), page()
+    opened.goto(url)
+    refused.goto(stranger)
+
+    expect(opened.frame_locator("iframe").locator(".mp-total strong")).to_have_text("2.5")
+    refused.wait_for_timeout(1000)
+    assert refused.frame_locator("iframe").locator(".mp").count() == 0
+    framed.revoke(token)
+    expect(opened).to_have_title("meterport-expired revoked")
+    framed.close()
+
+
+def test_nobody_frames_the_page_by_default(page: Open, customer: Customer, serve: Serve) -> None:
+    html = f'<iframe title="Usage" src="{customer.url}/portal#token={customer.token()["token"]}"></iframe>'
+    url = serve(site({"/": html}.get))
+    opened = page()
+
+    opened.goto(url)
+    opened.wait_for_timeout(1000)
+
+    assert opened.frame_locator("iframe").locator(".mp").count() == 0
+
+
+SDK = """<!doctype html><title>SDK</title><script type="importmap">{"imports": {
+  "@openmeter/sdk/portal": "/sdk/src/portal/index.js", "openapi-fetch": "/fetch/index.mjs"}}</script>
+<script type="module">
+  import { OpenMeter } from '@openmeter/sdk/portal'
+  window.ask = async (baseUrl, portalToken, slug) => {
+    try {
+      const usage = await new OpenMeter({ baseUrl, portalToken }).query(slug, { windowSize: 'DAY', groupBy: ['model'] })
+      return [usage.data.length, usage.data[0].windowStart instanceof Date]
+    } catch (error) {
+      return [error.name, error.status, error.getField('detail'), error.message.endsWith(error.getField('detail'))]
+    }
+  }
+</script>"""
+
+
+def test_the_sdk_in_a_browser_gets_usage_and_errors_with_our_detail(
+    page: Open, customer: Customer, serve: Serve
+) -> None:
+    packages = SOURCES / "node_modules"
+    roots = {"sdk": packages / "@openmeter" / "sdk" / "dist", "fetch": packages / "openapi-fetch" / "dist"}
+
+    def pages(path: str) -> str | None:
+        _, name, *rest = path.split("/")
+        if name not in roots:
+            return SDK
+        return roots[name].joinpath(*rest).read_text(encoding="utf-8")
+
+    token = customer.token(allowedMeterSlugs=["tokens"])
+    opened = page()
+    opened.goto(serve(site(pages)))
+    opened.wait_for_function("() => 'ask' in window")
+
+    def ask(slug: str, with_token: str = token["token"]) -> list[object]:
+        answer: list[object] = opened.evaluate("given => ask(...given)", [customer.url, with_token, slug])
+        return answer
+
+    assert ask("tokens") == [len(customer.tokens_by("%F", "model")), True]
+    assert ask("calls") == ["HTTPError", 401, "meter slug not allowed", True]
+    assert ask("tokens", "om_portal_x.y") == ["HTTPError", 401, "invalid token: malformed", True]
+    customer.revoke(token)
+    assert ask("tokens") == ["HTTPError", 401, "invalid token: revoked", True]
