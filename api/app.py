@@ -61,6 +61,8 @@ def _managed(services: Services) -> list[Route]:
     return [
         resource("/metrics", GET=managed(operations.metrics)),
         resource("/api/v1/events", GET=managed(events.listed), POST=managed(events.ingest)),
+        resource("/api/v2/events", GET=managed(events.searched)),
+        resource("/api/v1/debug/metrics", GET=managed(operations.debug_metrics)),
         resource("/api/v1/dead-letters", GET=managed(events.dead_letters)),
         resource("/api/v1/meters", GET=managed(meters.listed), POST=managed(meters.create)),
         resource(meter, GET=managed(meters.show), PUT=managed(meters.change), DELETE=managed(meters.delete)),

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.responses import conditional
 from api.services import Services
 from engine.errors import Unauthorized
 from engine.tokens import Claims
@@ -35,7 +36,8 @@ def managed(services: Services, handler: Handler) -> Endpoint:
 
     async def endpoint(request: Request) -> Response:
         check_key(request, services.settings.api_key_digest)
-        return await handler(services, request)
+        response = await handler(services, request)
+        return conditional(request, response, "") if request.method in {"GET", "HEAD"} else response
 
     return endpoint
 
@@ -48,7 +50,7 @@ def portal(services: Services, handler: PortalHandler) -> Endpoint:
         slug = request.path_params.get("slug")
         if slug is not None and not claims.allows(slug):
             raise Unauthorized("meter slug not allowed")
-        return await handler(services, request, claims)
+        return conditional(request, await handler(services, request, claims), claims.id)
 
     return endpoint
 

@@ -2,6 +2,7 @@
 
     POST /api/v1/events         durable in the event log, then 204; a batch with one bad event is refused whole
     GET  /api/v1/events         newest first
+    GET  /api/v2/events         newest first, by filters, page by page
     GET  /api/v1/dead-letters   newest first
 
 Owns: the three media types of the CloudEvents HTTP binding, and the list of what is wrong with a batch.
@@ -25,7 +26,17 @@ from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan, decode_event, split_batch
 from engine.errors import InvalidEvent
 from engine.instants import parse_instant
-from engine.listings import EventFilter, Position, list_dead_letters, list_events, parse_cursor, to_json
+from engine.listings import (
+    EventFilter,
+    EventSearch,
+    Position,
+    list_dead_letters,
+    list_events,
+    parse_cursor,
+    search_events,
+    search_filters,
+    to_json,
+)
 from engine.metrics import EVENTS_ACCEPTED
 
 SINGLE = "application/cloudevents+json"
@@ -130,6 +141,24 @@ async def listed(services: Services, request: Request) -> Response:
     def ask() -> bytes:
         found = list_events(services.store, services.registry, wanted, services.settings.query, services.clock)
         return b"[" + b",".join(to_json(event) for event in found) + b"]"
+
+    return raw_json(await in_thread(request, ask))
+
+
+async def searched(services: Services, request: Request) -> Response:
+    """List events that pass filters, newest first; a full page names the next."""
+    query = Parameters(request, scalars=("cursor", "limit", "clientId", "filter"))
+    query.text("clientId", most=36)
+    limit, cursor = query.integer("limit", 100, 1, 100), query.text("cursor")
+    body = query.json("filter") or {}
+    if "customerId" in body:
+        raise InvalidParameter('parameter "filter": customerId is not supported')
+    wanted = EventSearch(search_filters(body), None if cursor is None else parse_cursor(cursor), limit)
+
+    def ask() -> bytes:
+        found = search_events(services.store, services.registry, wanted, services.settings.query, services.clock)
+        more = b',"nextCursor":"%b"' % found[-1].position.cursor.encode() if len(found) == limit else b""
+        return b'{"items":[' + b",".join(to_json(event) for event in found) + b"]" + more + b"}"
 
     return raw_json(await in_thread(request, ask))
 

@@ -16,7 +16,7 @@ from api.parameters import Parameters, refuse_other_case, slug_or_id
 from api.responses import json_response, no_content, timestamp, without_none
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest
-from engine.meters import Meter, MeterDefinition, parse_definition
+from engine.meters import Meter, MeterDefinition, check_event_type, parse_definition
 
 _FIXED = ("slug", "aggregation", "eventType", "eventFrom", "valueProperty")
 
@@ -74,6 +74,7 @@ async def create(services: Services, request: Request) -> Response:
     body = await read_object(request, services.settings.server.body_limit_bytes)
     refuse_other_case(iter(body), MeterDefinition.model_fields)
     definition = parse_definition(body)
+    check_event_type(definition.eventType, services.settings.reserved_event_types)
     meter = await in_thread(request, lambda: services.registry.create(definition))
     return json_response(meter_json(meter), 201)
 

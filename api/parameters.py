@@ -8,8 +8,9 @@ Source: docs/contract.md D.8 and "Common HTTP rules".
 import re
 from collections.abc import Collection, Iterator
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
 from starlette.requests import Request
 
 from api.problems import InvalidParameter
@@ -81,6 +82,17 @@ class Parameters:
             return None if value is None else parse_instant(value)
         except ValueError as error:
             raise InvalidParameter(f"invalid param format from: {name}: {error}") from None
+
+    def json(self, name: str) -> dict[str, Any] | None:
+        """Return an object written as JSON."""
+        value = self._scalars.get(name)
+        try:
+            parsed = None if value is None else orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise InvalidParameter(f"invalid param format from: {name}: not JSON: {error}") from None
+        if value is not None and not isinstance(parsed, dict):
+            raise InvalidParameter(f"invalid param format from: {name}: not a JSON object")
+        return parsed
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         """Return a whole number within bounds."""

@@ -5,7 +5,6 @@ A portal query's subject comes from the token on every path; nothing of a reques
 Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md R18, R20, R21.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
@@ -20,6 +19,7 @@ from api.parameters import Parameters, slug, slug_or_id
 from api.problems import InvalidParameter
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest, NotFound, StoreError
+from engine.filters import ANYTHING, Filter, text_filter
 from engine.instants import Instant, parse_instant
 from engine.meters import Meter, MeterState
 from engine.metrics import QUERIES
@@ -123,8 +123,6 @@ def _lists(*further: str) -> tuple[str, ...]:
 def _from_parameters(given: Parameters) -> tuple[UsageQuery, bool]:
     """Return the query, and whether it names customers."""
     given.text("clientId", most=36)
-    if given.text("advancedMeterGroupByFilters") is not None:
-        raise _not_supported("advancedMeterGroupByFilters")
     query = UsageQuery(
         from_=given.instant("from"),
         to=given.instant("to"),
@@ -133,14 +131,14 @@ def _from_parameters(given: Parameters) -> tuple[UsageQuery, bool]:
         subjects=tuple(given.list("subject")) or None,
         group_by=tuple(given.list("groupBy")),
         filters={key: (text,) for key, text in given.map("filterGroupBy").items()},
+        advanced=_advanced(given.json("advancedMeterGroupByFilters") or {}),
     )
+    _refuse_both(query)
     return query, bool(given.list("filterCustomerId"))
 
 
 def _from_body(body: QueryBody) -> UsageQuery:
-    if body.advanced:
-        raise _not_supported("advancedMeterGroupByFilters")
-    return UsageQuery(
+    query = UsageQuery(
         from_=body.from_,
         to=body.to,
         window_size=body.window_size,
@@ -148,7 +146,27 @@ def _from_body(body: QueryBody) -> UsageQuery:
         subjects=tuple(body.subjects or ()) or None,
         group_by=tuple(body.group_by or ()),
         filters={key: tuple(texts) for key, texts in (body.filters or {}).items()},
+        advanced=_advanced(body.advanced or {}),
     )
+    _refuse_both(query)
+    return query
+
+
+def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
+    """Return the filter of each key; a key whose filter filters nothing is still checked to be one of the meter."""
+    found: dict[str, Filter] = {}
+    for key, body in given.items():
+        try:
+            filter_ = text_filter(body)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"invalid group by filter: {key}: {error}") from None
+        found[key] = filter_ or ANYTHING
+    return found
+
+
+def _refuse_both(query: UsageQuery) -> None:
+    if query.filters and query.advanced:
+        raise InvalidRequest("advanced meter group by filters and filter group by cannot be used together")
 
 
 def _text_or(text: str | None, default: str) -> str:
@@ -172,8 +190,7 @@ async def _portal_answer(
     if "customer_id" in query.group_by:
         raise InvalidRequest("customer filter is required with customer_id group by")
     forced = replace(query, subjects=(claims.subject,))
-    response = await _answer(services, request, lambda: meter_of_slug(services, wanted), forced)
-    return conditional(request, response, claims)
+    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced)
 
 
 async def _answer(services: Services, request: Request, find: Callable[[], Meter], query: UsageQuery) -> Response:
@@ -209,15 +226,3 @@ def wants_csv(request: Request) -> bool:
     """Return whether Accept is exactly one media type, text/csv; with a list of types JSON is answered."""
     accepted = request.headers.getlist("accept")
     return len(accepted) == 1 and "," not in accepted[0] and accepted[0].split(";")[0].strip().lower() == "text/csv"
-
-
-def conditional(request: Request, response: Response, claims: Claims) -> Response:
-    """Give a portal answer its ETag: by token, representation and content; answer 304 to who holds it already."""
-    kind = response.headers["content-type"]
-    digest = hashlib.sha256(orjson.dumps([claims.id, kind]) + bytes(response.body)).hexdigest()
-    headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if request.method in {"GET", "HEAD"} and (headers["ETag"] in known or known == ["*"]):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return response

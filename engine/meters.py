@@ -7,7 +7,7 @@ Source: docs/contract.md, "Meters"; docs/design.md R9, R12, R14.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -220,6 +220,13 @@ def parse_definition(body: object) -> MeterDefinition:
             where = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{where}: {message}" if where else message)
         raise InvalidMeter("\n".join(lines)) from None
+
+
+def check_event_type(event_type: str, reserved: Sequence[str]) -> None:
+    """Refuse an event type that one of some regular expressions is found in. Raises: InvalidMeter."""
+    for pattern in reserved:
+        if re.search(pattern, event_type):
+            raise InvalidMeter(f"invalid event type: event type '{event_type}' matched reserved pattern '{pattern}'")
 
 
 class MeterState(StrEnum):

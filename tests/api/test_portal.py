@@ -271,7 +271,17 @@ def test_a_portal_query_takes_what_the_management_query_takes(anyone: ApiClient,
         ("windowsize=DAY", 'parameter "windowsize" is unknown, did you mean "windowSize"?'),
         ("from=2025-01-01", "invalid param format from: from: "),
         (f"clientId={'x' * 37}", 'parameter "clientId" in query has an error: '),
-        ("advancedMeterGroupByFilters=%7B%7D", 'parameter "advancedMeterGroupByFilters" is not supported'),
+        ("advancedMeterGroupByFilters=x", "invalid param format from: advancedMeterGroupByFilters: not JSON: "),
+        ("advancedMeterGroupByFilters=[]", "invalid param format from: advancedMeterGroupByFilters: not a JSON object"),
+        ('advancedMeterGroupByFilters={"region":{}}', "validation error: meter does not have group by: region"),
+        (
+            'advancedMeterGroupByFilters={"model":{"$eq":"a","$ne":"b"}}',
+            "validation error: invalid group by filter: model: filter is invalid: multiple operators are set",
+        ),
+        (
+            'advancedMeterGroupByFilters={"model":{}}&filterGroupBy[model]=a',
+            "validation error: advanced meter group by filters and filter group by cannot be used together",
+        ),
     ],
 )
 def test_a_wrong_portal_parameter_is_named(still: ApiClient, still_token: Token, query: str, detail: str) -> None:
