@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from api import auth, events, meters, operations, portal, subjects, usage, values
 from api.cors import PortalCors
+from api.limits import RequestLimit
 from api.problems import HANDLERS
 from api.routing import resource
 from api.services import Services, thread_limit
@@ -52,7 +53,12 @@ def _probes(services: Services) -> list[Route]:
 
 
 def _open(services: Services) -> list[Route]:
-    return [*_probes(services), resource("/version", GET=auth.unguarded(services, operations.version))]
+    open_ = partial(auth.unguarded, services)
+    return [
+        *_probes(services),
+        resource("/version", GET=open_(operations.version)),
+        resource("/openapi.json", GET=open_(operations.openapi)),
+    ]
 
 
 def _managed(services: Services) -> list[Route]:
@@ -78,7 +84,7 @@ def _managed(services: Services) -> list[Route]:
 
 
 def _portal(services: Services) -> list[Route]:
-    guarded = partial(auth.portal, services)
+    guarded = partial(auth.portal, services, RequestLimit(services.settings.portal.requests_per_minute))
     meter = f"{PORTAL_METERS}/{{slug}}"
     return [
         resource(PORTAL_METERS, GET=guarded(portal.list_meters)),

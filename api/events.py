@@ -123,7 +123,7 @@ def _no_events(body: bytes) -> list[bytes]:
 async def listed(services: Services, request: Request) -> Response:
     """List events, newest first."""
     bounds = ("from", "to", "ingestedAtFrom", "ingestedAtTo")
-    query = Parameters(request, scalars=(*bounds, "id", "subject", "clientId", "limit"), lists=("customerId",))
+    query = Parameters(request)
     query.text("clientId", most=36)
     if query.list("customerId"):
         raise InvalidParameter('parameter "customerId" is not supported')
@@ -147,7 +147,7 @@ async def listed(services: Services, request: Request) -> Response:
 
 async def searched(services: Services, request: Request) -> Response:
     """List events that pass filters, newest first; a full page names the next."""
-    query = Parameters(request, scalars=("cursor", "limit", "clientId", "filter"))
+    query = Parameters(request)
     query.text("clientId", most=36)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("cursor")
     body = query.json("filter") or {}
@@ -165,7 +165,7 @@ async def searched(services: Services, request: Request) -> Response:
 
 async def dead_letters(services: Services, request: Request) -> Response:
     """List records that could not become an event, newest first; a full page links to the next."""
-    query = Parameters(request, scalars=("limit", "before"))
+    query = Parameters(request)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
     before = None if cursor is None else parse_cursor(cursor)
     found = await in_thread(request, lambda: list_dead_letters(services.store, limit, before))

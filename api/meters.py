@@ -81,7 +81,7 @@ async def create(services: Services, request: Request) -> Response:
 
 async def listed(services: Services, request: Request) -> Response:
     """List meters. `page` and `pageSize` are taken and change nothing: there is one page."""
-    query = Parameters(request, scalars=("order", "orderBy", "includeDeleted", "page", "pageSize"))
+    query = Parameters(request)
     query.integer("page", 1, 1, 10**9)
     query.integer("pageSize", 1000, 1, 1000)
     order, order_by = query.choice("order", Order), query.choice("orderBy", OrderBy) or OrderBy.KEY
@@ -117,7 +117,7 @@ def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
             **fixed,
             "description": current.description,
             **{name: value for name, value in body.items() if name not in fixed or value is not None},
-            "name": body.get("name") or current.slug,
+            "name": current.slug if body.get("name") is None else body["name"],
         }
     )
     for name, value in fixed.items():

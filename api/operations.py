@@ -13,8 +13,9 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.document import document_json
 from api.problems import RETRY_SECONDS, problem
-from api.responses import json_response
+from api.responses import json_response, raw_json
 from api.services import Services, in_thread
 from engine import __version__
 from engine.listings import events_today
@@ -39,6 +40,11 @@ async def ready(services: Services, request: Request) -> Response:
 async def version(services: Services, request: Request) -> Response:  # noqa: ARG001
     """Say which release runs, on what."""
     return json_response({"version": __version__, "os": platform.system().lower(), "arch": platform.machine().lower()})
+
+
+async def openapi(services: Services, request: Request) -> Response:  # noqa: ARG001
+    """Return the OpenAPI document."""
+    return raw_json(document_json())
 
 
 async def debug_metrics(services: Services, request: Request) -> Response:

@@ -94,7 +94,7 @@ def _allowed(services: Services, body: TokenBody) -> list[str] | None:
 
 async def list_tokens(services: Services, request: Request) -> Response:
     """List tokens, newest first; never the token itself."""
-    query = Parameters(request, scalars=("limit", "subject"))
+    query = Parameters(request)
     limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
     records = await in_thread(request, lambda: services.tokens.list(subject, limit))
     return json_response([_token_json(services, record) for record in records], headers=_NOT_STORED)

@@ -30,7 +30,6 @@ from engine.windows import WindowSize
 
 T = TypeVar("T")
 _ITEMS = 100  # of an array in a query's body
-_SCALARS = ("from", "to", "windowSize", "windowTimeZone", "clientId", "advancedMeterGroupByFilters")
 
 
 def _instant(value: object) -> object:
@@ -61,7 +60,9 @@ class QueryBody(BaseModel):
 async def query_get(services: Services, request: Request) -> Response:
     """Answer a usage query over any subjects."""
     wanted = slug_or_id(request)
-    query, customers = _from_parameters(Parameters(request, _SCALARS, _lists("subject"), ("filterGroupBy",)))
+    given = Parameters(request)
+    query = replace(_from_parameters(given), subjects=tuple(given.list("subject")) or None)
+    customers = bool(given.list("filterCustomerId"))
     _refuse_customers(query, customers)
     return await _answer(services, request, lambda: live_meter(services, wanted), query)
 
@@ -78,7 +79,7 @@ async def query_post(services: Services, request: Request) -> Response:
 async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
     """Answer a usage query over the token's subject."""
     wanted = slug(request)
-    query, _ = _from_parameters(Parameters(request, _SCALARS, _lists(), ("filterGroupBy",)))
+    query = _from_parameters(Parameters(request))
     return await _portal_answer(services, request, claims, wanted, query)
 
 
@@ -116,25 +117,19 @@ def with_fresh_meter(services: Services, find: Callable[[], Meter], ask: Callabl
     return ask(find())
 
 
-def _lists(*further: str) -> tuple[str, ...]:
-    return ("groupBy", "filterCustomerId", *further)
-
-
-def _from_parameters(given: Parameters) -> tuple[UsageQuery, bool]:
-    """Return the query, and whether it names customers."""
+def _from_parameters(given: Parameters) -> UsageQuery:
     given.text("clientId", most=36)
     query = UsageQuery(
         from_=given.instant("from"),
         to=given.instant("to"),
         window_size=given.choice("windowSize", WindowSize),
         zone=_text_or(given.text("windowTimeZone"), "UTC"),
-        subjects=tuple(given.list("subject")) or None,
         group_by=tuple(given.list("groupBy")),
         filters={key: (text,) for key, text in given.map("filterGroupBy").items()},
         advanced=_advanced(given.json("advancedMeterGroupByFilters") or {}),
     )
     _refuse_both(query)
-    return query, bool(given.list("filterCustomerId"))
+    return query
 
 
 def _from_body(body: QueryBody) -> UsageQuery:

@@ -27,7 +27,7 @@ _DEFAULT_SPAN = timedelta(hours=24) // timedelta(microseconds=1) * 1000  # nanos
 async def subjects(services: Services, request: Request) -> Response:
     """List the subjects with events of a meter, sorted."""
     wanted = slug_or_id(request)
-    query = Parameters(request, scalars=("from", "to"))
+    query = Parameters(request)
     from_, to = query.instant("from"), query.instant("to")
     _check_order(from_, to)
     asked = UsageQuery(from_=from_, to=to)
@@ -70,7 +70,7 @@ def _values(services: Services, meter: Meter, key: str, asked: UsageQuery) -> li
 
 
 def _within_limits(services: Services, request: Request, subjects: tuple[str, ...] | None = None) -> UsageQuery:
-    query = Parameters(request, scalars=("from", "to"))
+    query = Parameters(request)
     now = Instant(milliseconds(services.clock()) * 1_000_000)
     to = query.instant("to") or now
     from_ = query.instant("from") or Instant(to.nanos - _DEFAULT_SPAN)
