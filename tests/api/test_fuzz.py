@@ -68,6 +68,8 @@ def credentials(server: Server) -> dict[str, dict[str, str]]:
     return {"apiKey": key, "portalToken": {"Authorization": f"Bearer {made['token']}"}}
 
 
+@pytest.mark.long
+@pytest.mark.timeout(3600 if EXAMPLES > 100 else 300)
 @SCHEMA.parametrize()
 @settings(
     max_examples=EXAMPLES,

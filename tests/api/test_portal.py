@@ -1,6 +1,7 @@
 """Portal tokens, and what their holders may see: one subject, on every path."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -250,14 +251,19 @@ def test_the_subject_of_every_answer_is_the_tokens(anyone: ApiClient, token: Tok
 
 @pytest.mark.usefixtures("usage")
 def test_a_portal_query_takes_what_the_management_query_takes(anyone: ApiClient, token: Token) -> None:
-    """Contract 1.4."""
+    """Contract 1.4, 2.3, D.11."""
     mine = token("customer-1")
 
     body = anyone.get(f"{QUERY}?windowSize=MONTH&filterGroupBy[model]=a&groupBy=model&clientId=c", headers=mine).json()
     posted = anyone.post(QUERY, headers=mine, json={"filterGroupBy": {"model": ["b", "secret"]}}).json()
+    advanced = {"model": {"$or": [{"$like": "sec%"}, {"$gt": "a"}]}}
+    by_get = anyone.get(QUERY, params={"advancedMeterGroupByFilters": json.dumps(advanced)}, headers=mine).json()
+    by_post = anyone.post(QUERY, headers=mine, json={"advancedMeterGroupByFilters": advanced}).json()
 
     assert [(row["value"], row["groupBy"]) for row in body["data"]] == [(1, {"model": "a"})]
     assert [row["value"] for row in posted["data"]] == [2]
+    assert [(row["subject"], row["value"]) for row in by_get["data"]] == [("customer-1", 2)]
+    assert by_post == by_get
 
 
 @pytest.mark.parametrize(
