@@ -29,6 +29,7 @@ from tests.server import Server
 KEY = "fuzz-tests-management-key"
 EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 10
 SCHEMA = schemathesis.openapi.from_dict(document())
+NO_HTTP = b"Invalid HTTP request received."  # a header name no parser takes: the server answers, no route is asked
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,
@@ -85,4 +86,7 @@ def test_whatever_is_sent_is_answered_as_documented(
     guards = case.operation.definition.raw.get("security", document()["security"])
     headers = credentials[next(iter(guards[0]))] if guards else {}
 
-    case.call_and_validate(base_url=server.url, headers=headers, checks=CHECKS)
+    response = case.call(base_url=server.url, headers=headers)
+
+    if response.content != NO_HTTP:
+        case.validate_response(response, checks=CHECKS)
