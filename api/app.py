@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from api import auth, dead_letters, events, meters, operations, pages, portal, subjects, usage, values
 from api.cors import PortalCors
+from api.limits import RequestLimit
 from api.problems import HANDLERS
 from api.routing import resource
 from api.services import Services, thread_limit
@@ -56,6 +57,7 @@ def _open(services: Services) -> list[Route]:
     return [
         *_probes(services),
         resource("/version", GET=open_(operations.version)),
+        resource("/openapi.json", GET=open_(operations.openapi)),
         resource("/portal", GET=open_(pages.portal_page)),
         resource("/portal/{file}", GET=open_(pages.portal_file)),
     ]
@@ -67,6 +69,8 @@ def _managed(services: Services) -> list[Route]:
     return [
         resource("/metrics", GET=managed(operations.metrics)),
         resource("/api/v1/events", GET=managed(events.listed), POST=managed(events.ingest)),
+        resource("/api/v2/events", GET=managed(events.searched)),
+        resource("/api/v1/debug/metrics", GET=managed(operations.debug_metrics)),
         resource("/api/v1/dead-letters", GET=managed(dead_letters.listed)),
         resource("/api/v1/dead-letters/replay", POST=managed(dead_letters.replayed)),
         resource("/api/v1/meters", GET=managed(meters.listed), POST=managed(meters.create)),
@@ -83,7 +87,7 @@ def _managed(services: Services) -> list[Route]:
 
 
 def _portal(services: Services) -> list[Route]:
-    guarded = partial(auth.portal, services)
+    guarded = partial(auth.portal, services, RequestLimit(services.settings.portal.requests_per_minute))
     meter = f"{PORTAL_METERS}/{{slug}}"
     return [
         resource(PORTAL_METERS, GET=guarded(portal.list_meters)),

@@ -7,11 +7,14 @@ Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20.
 
 import hashlib
 import hmac
+import time
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.limits import RequestLimit
+from api.responses import conditional
 from api.services import Services
 from engine.errors import Unauthorized
 from engine.tokens import Claims
@@ -35,20 +38,22 @@ def managed(services: Services, handler: Handler) -> Endpoint:
 
     async def endpoint(request: Request) -> Response:
         check_key(request, services.settings.api_key_digest)
-        return await handler(services, request)
+        response = await handler(services, request)
+        return conditional(request, response, "") if request.method in {"GET", "HEAD"} else response
 
     return endpoint
 
 
-def portal(services: Services, handler: PortalHandler) -> Endpoint:
-    """Return an endpoint that takes a portal token, and of its path only a meter the token allows."""
+def portal(services: Services, limit: RequestLimit, handler: PortalHandler) -> Endpoint:
+    """Return an endpoint that takes a portal token, as often as it may, and of its path only a meter it allows."""
 
     async def endpoint(request: Request) -> Response:
         claims = services.tokens.verify(bearer(request))
+        limit.take(claims.id, time.monotonic())
         slug = request.path_params.get("slug")
         if slug is not None and not claims.allows(slug):
             raise Unauthorized("meter slug not allowed")
-        return await handler(services, request, claims)
+        return conditional(request, await handler(services, request, claims), claims.id)
 
     return endpoint
 

@@ -42,8 +42,7 @@ _PARTITION_BITS, _OFFSET_BITS = 31, 63
 
 async def listed(services: Services, request: Request) -> Response:
     """List dead letters, newest first; a full page links to the next."""
-    names = ("limit", "before", "from", "to", "partition", "offset", "reason", "replayed")
-    query = Parameters(request, scalars=names)
+    query = Parameters(request)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
     before = None if cursor is None else parse_cursor(cursor)
     wanted = DeadLetterFilter(

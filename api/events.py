@@ -2,6 +2,7 @@
 
     POST /api/v1/events   durable in the event log, then 204; a batch with one bad event is refused whole
     GET  /api/v1/events   newest first
+    GET  /api/v2/events   newest first, by filters, page by page
 
 Owns: the three media types of the CloudEvents HTTP binding, and the list of what is wrong with a batch.
 Decoding is CPU work and goes to a thread of its own kind, so that slow queries never hold up ingest.
@@ -23,7 +24,15 @@ from api.services import Services, in_thread
 from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan, decode_event, split_batch
 from engine.errors import InvalidEvent
-from engine.listings import EventFilter, list_events, to_json
+from engine.listings import (
+    EventFilter,
+    EventSearch,
+    list_events,
+    parse_cursor,
+    search_events,
+    search_filters,
+    to_json,
+)
 from engine.metrics import EVENTS_ACCEPTED
 
 SINGLE = "application/cloudevents+json"
@@ -110,7 +119,7 @@ def _no_events(body: bytes) -> list[bytes]:
 async def listed(services: Services, request: Request) -> Response:
     """List events, newest first."""
     bounds = ("from", "to", "ingestedAtFrom", "ingestedAtTo")
-    query = Parameters(request, scalars=(*bounds, "id", "subject", "clientId", "limit"), lists=("customerId",))
+    query = Parameters(request)
     query.text("clientId", most=36)
     if query.list("customerId"):
         raise InvalidParameter('parameter "customerId" is not supported')
@@ -128,5 +137,23 @@ async def listed(services: Services, request: Request) -> Response:
     def ask() -> bytes:
         found = list_events(services.store, services.registry, wanted, services.settings.query, services.clock)
         return b"[" + b",".join(to_json(event) for event in found) + b"]"
+
+    return raw_json(await in_thread(request, ask))
+
+
+async def searched(services: Services, request: Request) -> Response:
+    """List events that pass filters, newest first; a full page names the next."""
+    query = Parameters(request)
+    query.text("clientId", most=36)
+    limit, cursor = query.integer("limit", 100, 1, 100), query.text("cursor")
+    body = query.json("filter") or {}
+    if "customerId" in body:
+        raise InvalidParameter('parameter "filter": customerId is not supported')
+    wanted = EventSearch(search_filters(body), None if cursor is None else parse_cursor(cursor), limit)
+
+    def ask() -> bytes:
+        found = search_events(services.store, services.registry, wanted, services.settings.query, services.clock)
+        more = b',"nextCursor":"%b"' % found[-1].position.cursor.encode() if len(found) == limit else b""
+        return b'{"items":[' + b",".join(to_json(event) for event in found) + b"]" + more + b"}"
 
     return raw_json(await in_thread(request, ask))

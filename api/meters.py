@@ -16,7 +16,7 @@ from api.parameters import Parameters, refuse_other_case, slug_or_id
 from api.responses import json_response, no_content, timestamp, without_none
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest
-from engine.meters import Meter, MeterDefinition, parse_definition
+from engine.meters import Meter, MeterDefinition, check_event_type, parse_definition
 
 _FIXED = ("slug", "aggregation", "eventType", "eventFrom", "valueProperty")
 
@@ -74,13 +74,14 @@ async def create(services: Services, request: Request) -> Response:
     body = await read_object(request, services.settings.server.body_limit_bytes)
     refuse_other_case(iter(body), MeterDefinition.model_fields)
     definition = parse_definition(body)
+    check_event_type(definition.eventType, services.settings.reserved_event_types)
     meter = await in_thread(request, lambda: services.registry.create(definition))
     return json_response(meter_json(meter), 201)
 
 
 async def listed(services: Services, request: Request) -> Response:
     """List meters. `page` and `pageSize` are taken and change nothing: there is one page."""
-    query = Parameters(request, scalars=("order", "orderBy", "includeDeleted", "page", "pageSize"))
+    query = Parameters(request)
     query.integer("page", 1, 1, 10**9)
     query.integer("pageSize", 1000, 1, 1000)
     order, order_by = query.choice("order", Order), query.choice("orderBy", OrderBy) or OrderBy.KEY
@@ -116,7 +117,7 @@ def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
             **fixed,
             "description": current.description,
             **{name: value for name, value in body.items() if name not in fixed or value is not None},
-            "name": body.get("name") or current.slug,
+            "name": current.slug if body.get("name") is None else body["name"],
         }
     )
     for name, value in fixed.items():

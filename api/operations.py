@@ -4,16 +4,24 @@ Source: docs/contract.md D.21.
 """
 
 import platform
+from collections.abc import Iterable
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.document import document_json
 from api.problems import RETRY_SECONDS, problem
-from api.responses import json_response
-from api.services import Services
+from api.responses import json_response, raw_json
+from api.services import Services, in_thread
 from engine import __version__
+from engine.listings import events_today
 from engine.metrics import REGISTRY
+
+_FRESH = {"Cache-Control": "no-store"}
 
 
 async def alive(services: Services, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
@@ -34,6 +42,35 @@ async def version(services: Services, request: Request) -> Response:  # noqa: AR
     return json_response({"version": __version__, "os": platform.system().lower(), "arch": platform.machine().lower()})
 
 
+async def openapi(services: Services, request: Request) -> Response:  # noqa: ARG001
+    """Return the OpenAPI document."""
+    return raw_json(document_json())
+
+
+async def debug_metrics(services: Services, request: Request) -> Response:
+    """Return how many events each subject has today (UTC), in the OpenMetrics format."""
+    counted = CounterMetricFamily("openmeter_events", "Events of today (UTC).", labels=["subject"])
+    for subject, count in await in_thread(request, lambda: events_today(services.store, services.clock)):
+        counted.add_metric([subject], count)
+    return Response(_openmetrics(counted), headers={"Content-Type": openmetrics.CONTENT_TYPE_LATEST, **_FRESH})
+
+
+def _openmetrics(family: Metric) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_One(family))
+    return bytes(openmetrics.generate_latest(registry))  # type: ignore[no-untyped-call]
+
+
+class _One(Collector):
+    """A collector of one family, made for one answer."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._family]
+
+
 async def metrics(services: Services, request: Request) -> Response:  # noqa: ARG001
     """Return every metric in Prometheus' text format."""
-    return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_FRESH})

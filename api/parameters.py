@@ -8,10 +8,12 @@ Source: docs/contract.md D.8 and "Common HTTP rules".
 import re
 from collections.abc import Collection, Iterator
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import orjson
 from starlette.requests import Request
 
+from api.document import known_parameters
 from api.problems import InvalidParameter
 from engine.instants import Instant, parse_instant
 from engine.meters import SLUG
@@ -24,15 +26,14 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Parameters:
-    """The query string of a request.
+    """The query string of a request. The names its route knows are those of api/openapi.yaml; others are ignored.
 
-    Args: scalars, lists, maps: the names the route knows, as they are spelt; others are ignored.
     Raises: InvalidParameter: a known name in another case, in another shape, or twice.
     """
 
-    def __init__(
-        self, request: Request, scalars: Collection[str] = (), lists: Collection[str] = (), maps: Collection[str] = ()
-    ) -> None:
+    def __init__(self, request: Request) -> None:
+        method = "GET" if request.method == "HEAD" else request.method
+        scalars, lists, maps = self._known = known_parameters(request.scope["endpoint"].template, method)
         self._scalars: dict[str, str] = {}
         self._lists: dict[str, list[str]] = {}
         self._maps: dict[str, dict[str, str]] = {}
@@ -59,32 +60,49 @@ class Parameters:
             raise InvalidParameter(f'parameter "{full}" must be given as {name}[key]=value')
         _add_once(self._maps.setdefault(match[1], {}), match[2], value, full)
 
+    def _scalar(self, name: str) -> str | None:
+        assert name in self._known.scalars, f"api/openapi.yaml lacks {name}"  # noqa: S101
+        return self._scalars.get(name)
+
     def text(self, name: str, most: int | None = None) -> str | None:
         """Return a scalar; with `most`, of 1 to so many characters."""
-        value = self._scalars.get(name)
+        value = self._scalar(name)
         if value is not None and most is not None and not 1 <= len(value) <= most:
             raise _refused(name, f"length must be 1 to {most}")
         return value
 
     def list(self, name: str) -> list[str]:
         """Return every value of a repeated parameter."""
+        assert name in self._known.lists, f"api/openapi.yaml lacks {name}"  # noqa: S101
         return self._lists.get(name, [])
 
     def map(self, name: str) -> dict[str, str]:
         """Return the keys and values of `name[key]=value`."""
+        assert name in self._known.maps, f"api/openapi.yaml lacks {name}"  # noqa: S101
         return self._maps.get(name, {})
 
     def instant(self, name: str) -> Instant | None:
         """Return a timestamp."""
-        value = self._scalars.get(name)
+        value = self._scalar(name)
         try:
             return None if value is None else parse_instant(value)
         except ValueError as error:
             raise InvalidParameter(f"invalid param format from: {name}: {error}") from None
 
+    def json(self, name: str) -> dict[str, Any] | None:
+        """Return an object written as JSON."""
+        value = self._scalar(name)
+        try:
+            parsed = None if value is None else orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise InvalidParameter(f"invalid param format from: {name}: not JSON: {error}") from None
+        if value is not None and not isinstance(parsed, dict):
+            raise InvalidParameter(f"invalid param format from: {name}: not a JSON object")
+        return parsed
+
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         """Return a whole number within bounds."""
-        value = self._scalars.get(name)
+        value = self._scalar(name)
         if value is None:
             return default
         if not _INTEGER.match(value):
@@ -95,14 +113,14 @@ class Parameters:
 
     def flag(self, name: str) -> bool:
         """Return true or false; absent is false."""
-        value = self._scalars.get(name, "false").lower()
+        value = (self._scalar(name) or "false").lower()
         if value not in _FLAGS:
             raise InvalidParameter(f"invalid param format from: {name}: not true or false")
         return _FLAGS[value]
 
     def choice(self, name: str, choices: type[E]) -> E | None:
         """Return a member of an enum."""
-        value = self._scalars.get(name)
+        value = self._scalar(name)
         return None if value is None else choice(name, value, choices)
 
 

@@ -23,7 +23,7 @@ from api.parameters import Parameters
 from api.problems import InvalidParameter
 from api.responses import json_response, no_content, timestamp
 from api.services import Services, in_thread
-from api.usage import conditional, meter_of_slug
+from api.usage import meter_of_slug
 from engine.errors import InvalidRequest
 from engine.instants import parse_instant
 from engine.tokens import Claims, TokenRecord
@@ -94,7 +94,7 @@ def _allowed(services: Services, body: TokenBody) -> list[str] | None:
 
 async def list_tokens(services: Services, request: Request) -> Response:
     """List tokens, newest first; never the token itself."""
-    query = Parameters(request, scalars=("limit", "subject"))
+    query = Parameters(request)
     limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
     records = await in_thread(request, lambda: services.tokens.list(subject, limit))
     return json_response([_token_json(services, record) for record in records], headers=_NOT_STORED)
@@ -127,11 +127,11 @@ def _token_json(services: Services, record: TokenRecord) -> dict[str, object]:
     return shown
 
 
-async def list_meters(services: Services, request: Request, claims: Claims) -> Response:
+async def list_meters(services: Services, request: Request, claims: Claims) -> Response:  # noqa: ARG001
     """List the meters the token allows, by slug, without their metadata: it is the operator's own."""
     meters = sorted(services.registry.all(), key=lambda meter: meter.slug)
     shown = [meter_json(meter) for meter in meters if claims.allows(meter.slug)]
-    return conditional(request, json_response([_without_metadata(meter) for meter in shown]), claims)
+    return json_response([_without_metadata(meter) for meter in shown])
 
 
 def _without_metadata(meter: dict[str, object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ Source: docs/contract.md "Common HTTP rules" and D.20.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from engine import errors
+from engine.tokens import PREFIX
 
 _log = logging.getLogger(__name__)
 RETRY_SECONDS = 1
+_TOKEN = re.compile(rf"{PREFIX}[\w.-]+", re.ASCII)  # sent in the wrong place; never sent back
 
 
 class InvalidParameter(errors.InvalidRequest):
@@ -50,6 +53,7 @@ _ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
     errors.NotFound: _Answer(404, "not found error: "),
     errors.Conflict: _Answer(409, "conflict error: "),
     errors.TooLarge: _Answer(413, ""),
+    errors.TooManyRequests: _Answer(429, ""),
     errors.StoreUnavailable: _Answer(503, None),  # the driver's words name hosts and statements
     errors.Unavailable: _Answer(503, ""),
     errors.MeterportError: _Answer(500, None),
@@ -67,7 +71,7 @@ def problem(
     """Return a problem response for a request."""
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
-        body["detail"] = detail.encode("utf-8", "replace").decode()
+        body["detail"] = _TOKEN.sub(PREFIX + "…", detail.encode("utf-8", "replace").decode())
     body |= {"instance": f"urn:request:{request_id(scope)}", "code": code}
     if extensions:
         body["extensions"] = extensions
@@ -94,10 +98,12 @@ async def from_meterport_error(request: Request, error: Exception) -> Response:
         return internal_error(request.scope)
     detail = "the store cannot be reached, try again" if prefix is None else f"{prefix}{error}"
     extensions = {"validationErrors": error.problems} if isinstance(error, InvalidEvents) else None
-    return problem(request.scope, status, error.code, detail, extensions, _headers(status))
+    return problem(request.scope, status, error.code, detail, extensions, _headers(status, error))
 
 
-def _headers(status: int) -> dict[str, str]:
+def _headers(status: int, error: errors.MeterportError) -> dict[str, str]:
+    if isinstance(error, errors.TooManyRequests):
+        return {"Retry-After": str(error.retry_seconds)}
     match status:
         case 503:
             return {"Retry-After": str(RETRY_SECONDS)}

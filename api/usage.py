@@ -5,7 +5,6 @@ A portal query's subject comes from the token on every path; nothing of a reques
 Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md R18, R20, R21.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
@@ -20,6 +19,7 @@ from api.parameters import Parameters, slug, slug_or_id
 from api.problems import InvalidParameter
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest, NotFound, StoreError
+from engine.filters import ANYTHING, Filter, text_filter
 from engine.instants import Instant, parse_instant
 from engine.meters import Meter, MeterState
 from engine.metrics import QUERIES
@@ -30,7 +30,6 @@ from engine.windows import WindowSize
 
 T = TypeVar("T")
 _ITEMS = 100  # of an array in a query's body
-_SCALARS = ("from", "to", "windowSize", "windowTimeZone", "clientId", "advancedMeterGroupByFilters")
 
 
 def _instant(value: object) -> object:
@@ -61,7 +60,9 @@ class QueryBody(BaseModel):
 async def query_get(services: Services, request: Request) -> Response:
     """Answer a usage query over any subjects."""
     wanted = slug_or_id(request)
-    query, customers = _from_parameters(Parameters(request, _SCALARS, _lists("subject"), ("filterGroupBy",)))
+    given = Parameters(request)
+    query = replace(_from_parameters(given), subjects=tuple(given.list("subject")) or None)
+    customers = bool(given.list("filterCustomerId"))
     _refuse_customers(query, customers)
     return await _answer(services, request, lambda: live_meter(services, wanted), query)
 
@@ -78,7 +79,7 @@ async def query_post(services: Services, request: Request) -> Response:
 async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
     """Answer a usage query over the token's subject."""
     wanted = slug(request)
-    query, _ = _from_parameters(Parameters(request, _SCALARS, _lists(), ("filterGroupBy",)))
+    query = _from_parameters(Parameters(request))
     return await _portal_answer(services, request, claims, wanted, query)
 
 
@@ -116,31 +117,23 @@ def with_fresh_meter(services: Services, find: Callable[[], Meter], ask: Callabl
     return ask(find())
 
 
-def _lists(*further: str) -> tuple[str, ...]:
-    return ("groupBy", "filterCustomerId", *further)
-
-
-def _from_parameters(given: Parameters) -> tuple[UsageQuery, bool]:
-    """Return the query, and whether it names customers."""
+def _from_parameters(given: Parameters) -> UsageQuery:
     given.text("clientId", most=36)
-    if given.text("advancedMeterGroupByFilters") is not None:
-        raise _not_supported("advancedMeterGroupByFilters")
     query = UsageQuery(
         from_=given.instant("from"),
         to=given.instant("to"),
         window_size=given.choice("windowSize", WindowSize),
         zone=_text_or(given.text("windowTimeZone"), "UTC"),
-        subjects=tuple(given.list("subject")) or None,
         group_by=tuple(given.list("groupBy")),
         filters={key: (text,) for key, text in given.map("filterGroupBy").items()},
+        advanced=_advanced(given.json("advancedMeterGroupByFilters") or {}),
     )
-    return query, bool(given.list("filterCustomerId"))
+    _refuse_both(query)
+    return query
 
 
 def _from_body(body: QueryBody) -> UsageQuery:
-    if body.advanced:
-        raise _not_supported("advancedMeterGroupByFilters")
-    return UsageQuery(
+    query = UsageQuery(
         from_=body.from_,
         to=body.to,
         window_size=body.window_size,
@@ -148,7 +141,27 @@ def _from_body(body: QueryBody) -> UsageQuery:
         subjects=tuple(body.subjects or ()) or None,
         group_by=tuple(body.group_by or ()),
         filters={key: tuple(texts) for key, texts in (body.filters or {}).items()},
+        advanced=_advanced(body.advanced or {}),
     )
+    _refuse_both(query)
+    return query
+
+
+def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
+    """Return the filter of each key; a key whose filter filters nothing is still checked to be one of the meter."""
+    found: dict[str, Filter] = {}
+    for key, body in given.items():
+        try:
+            filter_ = text_filter(body)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"invalid group by filter: {key}: {error}") from None
+        found[key] = filter_ or ANYTHING
+    return found
+
+
+def _refuse_both(query: UsageQuery) -> None:
+    if query.filters and query.advanced:
+        raise InvalidRequest("advanced meter group by filters and filter group by cannot be used together")
 
 
 def _text_or(text: str | None, default: str) -> str:
@@ -172,8 +185,7 @@ async def _portal_answer(
     if "customer_id" in query.group_by:
         raise InvalidRequest("customer filter is required with customer_id group by")
     forced = replace(query, subjects=(claims.subject,))
-    response = await _answer(services, request, lambda: meter_of_slug(services, wanted), forced)
-    return conditional(request, response, claims)
+    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced)
 
 
 async def _answer(services: Services, request: Request, find: Callable[[], Meter], query: UsageQuery) -> Response:
@@ -209,15 +221,3 @@ def wants_csv(request: Request) -> bool:
     """Return whether Accept is exactly one media type, text/csv; with a list of types JSON is answered."""
     accepted = request.headers.getlist("accept")
     return len(accepted) == 1 and "," not in accepted[0] and accepted[0].split(";")[0].strip().lower() == "text/csv"
-
-
-def conditional(request: Request, response: Response, claims: Claims) -> Response:
-    """Give a portal answer its ETag: by token, representation and content; answer 304 to who holds it already."""
-    kind = response.headers["content-type"]
-    digest = hashlib.sha256(orjson.dumps([claims.id, kind]) + bytes(response.body)).hexdigest()
-    headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "private, no-cache", "Vary": "Accept, Authorization"}
-    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if request.method in {"GET", "HEAD"} and (headers["ETag"] in known or known == ["*"]):
-        return Response(status_code=304, headers=headers)
-    response.headers.update(headers)
-    return response

@@ -12,7 +12,8 @@
     ├── Unavailable             retry later: nothing is wrong with the request
     │   ├── StoreUnavailable    ClickHouse refuses, stalls or is busy
     │   ├── LogUnavailable      the event log cannot be written
-    │   └── LogFull             the event log holds as many bytes as it may
+    │   ├── LogFull             the event log holds as many bytes as it may
+    │   └── TooManyRequests     whoever asks did so more often than allowed
     ├── StoreError              ClickHouse refused a statement; `code` of ClickHouse inside
     └── Fatal                   stop the process: going on would lose or double usage
         ├── ConfigurationError  exit status 78
@@ -103,6 +104,16 @@ class LogFull(Unavailable):
     """The event log holds as many bytes as it may; ingest is behind."""
 
     code = "log-full"
+
+
+class TooManyRequests(Unavailable):
+    """Whoever asks did so more often than allowed. `retry_seconds`: how long to wait."""
+
+    code = "too-many-requests"
+
+    def __init__(self, message: str, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class StoreError(MeterportError):

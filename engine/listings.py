@@ -7,9 +7,9 @@ Source: docs/contract.md 3.2, 3.3, D.13; CloudEvents 1.0 JSON format.
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,12 +17,44 @@ import orjson
 from engine import sql
 from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import InvalidRequest
+from engine.filters import Bindings, Filter, condition, text_filter, time_filter
 from engine.instants import Instant
 from engine.registry import MeterRegistry
 from engine.settings import QuerySettings
 from engine.store import Store
 from engine.validation import Place, validation_errors
-from engine.windows import BEGINNING, END
+from engine.windows import BEGINNING, DAY_SECONDS, END
+
+# What a search of events may filter: the API's name, its column, and how its filter is read.
+SEARCHED: Mapping[str, tuple[str, Callable[[object, int], Filter | None]]] = {
+    "id": ("id", text_filter),
+    "source": ("source", text_filter),
+    "subject": ("subject", text_filter),
+    "type": ("type", text_filter),
+    "time": ("time", time_filter),
+    "ingestedAt": ("arrived_at", time_filter),
+}
+_SEARCH_DEPTH = 1
+
+
+def search_filters(body: Mapping[str, object]) -> dict[str, Filter]:
+    """Return the filters a search names, by column. Raises: InvalidRequest: names the member at fault."""
+    found = {}
+    folded = {name.lower(): name for name in SEARCHED}
+    for name, given in body.items():
+        if name not in SEARCHED:
+            meant = f', did you mean "{folded[name.lower()]}"?' if name.lower() in folded else ""
+            raise InvalidRequest(f'filter: "{name}" is unknown{meant}')
+        if given is None:
+            continue
+        column, read = SEARCHED[name]
+        try:
+            filter_ = read(given, _SEARCH_DEPTH)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"filter: {name}: {error}") from None
+        if filter_ is not None:
+            found[column] = filter_
+    return found
 
 
 class Position(NamedTuple):
@@ -74,6 +106,15 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class EventSearch:
+    """Which events to search for: those that pass the filter of each column of SEARCHED named."""
+
+    filters: Mapping[str, Filter]
+    after: Position | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class ListedEvent:
     """An event in a listing. `event`: a CloudEvent as JSON. Times in Unix milliseconds.
 
@@ -94,10 +135,33 @@ def list_events(
 
     Raises: InvalidRequest: `from` is further back than events are listed, or not before `to`.
     """
-    from_ms, to_ms = _range(filter_, settings, clock)
+    return _explained(store, registry, _rows(store, filter_, *_range(filter_, settings, clock), Bindings("none")))
+
+
+def search_events(
+    store: Store, registry: MeterRegistry, search: EventSearch, settings: QuerySettings, clock: Clock = utc_now
+) -> list[ListedEvent]:
+    """Return a page of events that pass filters, in the order of `list_events`, however old they are.
+
+    Most pages lie within the days looked at first; months before them are read if they do not fill one.
+    """
+    given = Bindings("filter")
+    conditions = " AND ".join(["true", *(condition(found, name, given) for name, found in search.filters.items())])
+    page = EventFilter(after=search.after, limit=search.limit)
+    latest_ms = search.after.at_ms if search.after else milliseconds(clock())
+    recent_ms = max(BEGINNING * 1000, latest_ms - settings.events_days * DAY_SECONDS * 1000)
+    rows = _rows(store, page, recent_ms, END * 1000, given, conditions)
+    if len(rows) < search.limit and recent_ms > BEGINNING * 1000:
+        rows = _rows(store, page, BEGINNING * 1000, END * 1000, given, conditions)
+    return _explained(store, registry, rows)
+
+
+def _rows(
+    store: Store, filter_: EventFilter, from_ms: int, to_ms: int, given: Bindings, conditions: str = "true"
+) -> Sequence[Sequence[Any]]:
     after = filter_.after or (None, None, None)
-    rows = store.rows(
-        sql.statement("events/list"),
+    return store.rows(
+        sql.statement("events/list", filters=conditions),
         from_ms=from_ms,
         to_ms=to_ms,
         id_contains=filter_.id_contains,
@@ -108,7 +172,11 @@ def list_events(
         after_partition=after[1],
         after_offset=after[2],
         limit=filter_.limit,
+        **given.values,
     )
+
+
+def _explained(store: Store, registry: MeterRegistry, rows: Sequence[Sequence[Any]]) -> list[ListedEvent]:
     errors = validation_errors(store, registry, [Place(*row[:5]) for row in rows])
     return [_listed(row, errors.get(Place(*row[:5]))) for row in rows]
 
@@ -122,6 +190,14 @@ def to_json(listed: ListedEvent) -> bytes:
         _text(listed.ingested_ms).encode(),
         _text(listed.stored_ms).encode(),
     )
+
+
+def events_today(store: Store, clock: Clock = utc_now) -> list[tuple[str, int]]:
+    """Return how many events each subject has whose `time` is of today (UTC), by subject."""
+    midnight = clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return [
+        (str(row[0]), int(row[1])) for row in store.rows(sql.statement("events/today"), from_ms=milliseconds(midnight))
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,26 @@ Source: docs/contract.md, "Meters"; docs/design.md R9, R12, R14.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from engine.errors import InvalidMeter
+from engine.instants import parse_instant
 
 SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
 _KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
@@ -119,7 +129,18 @@ AGGREGATIONS: Mapping[Aggregation, AggregationSpec] = {
 }
 
 
-def _aware(at: datetime) -> datetime:
+def _instant(value: object) -> object:
+    """Refuse what pydantic would take for a timestamp and is none: numbers, dates, times without an offset."""
+    if isinstance(value, str):
+        parse_instant(value)
+    elif value is not None and not isinstance(value, datetime):
+        raise ValueError("not an RFC 3339 timestamp with an offset")
+    return value
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    if at is None:
+        return None
     if at.tzinfo is None:
         raise ValueError("must carry a time zone offset")
     try:
@@ -139,7 +160,7 @@ class MeterDefinition(BaseModel):
     description: str | None = Field(default=None, max_length=1024)
     aggregation: Aggregation
     eventType: str = Field(min_length=1, max_length=2048)  # noqa: N815
-    eventFrom: Annotated[datetime, AfterValidator(_aware)] | None = None  # noqa: N815
+    eventFrom: Annotated[datetime | None, BeforeValidator(_instant), AfterValidator(_aware)] = None  # noqa: N815
     valueProperty: str | None = None  # noqa: N815
     groupBy: dict[str, str] = Field(default_factory=dict)  # noqa: N815
     metadata: dict[str, str] | None = None
@@ -220,6 +241,13 @@ def parse_definition(body: object) -> MeterDefinition:
             where = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{where}: {message}" if where else message)
         raise InvalidMeter("\n".join(lines)) from None
+
+
+def check_event_type(event_type: str, reserved: Sequence[str]) -> None:
+    """Refuse an event type that one of some regular expressions is found in. Raises: InvalidMeter."""
+    for pattern in reserved:
+        if re.search(pattern, event_type):
+            raise InvalidMeter(f"invalid event type: event type '{event_type}' matched reserved pattern '{pattern}'")
 
 
 class MeterState(StrEnum):

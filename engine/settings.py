@@ -199,6 +199,9 @@ class PortalSettings(_Group):
         default_factory=list,
         description="Origins whose pages may show /portal in a frame, as https://app.example.com; none: nobody.",
     )
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, description="Requests one token may make in a minute; more are refused with 429. None: any."
+    )
 
     @field_validator("token_keys")
     @classmethod
@@ -257,6 +260,9 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     portal: PortalSettings = PortalSettings()
     query: QuerySettings = QuerySettings()
+    reserved_event_types: list[str] = Field(
+        default_factory=list, description="Regular expressions; no meter may be created for an event type one matches."
+    )
     meters: list[dict[str, Any]] = Field(
         default_factory=list, description="Meters created at start; one that exists must be equal."
     )
@@ -267,6 +273,16 @@ class Settings(BaseSettings):
         if key is not None and not key.get_secret_value():
             raise ValueError("must not be empty")
         return key
+
+    @field_validator("reserved_event_types")
+    @classmethod
+    def _expressions(cls, patterns: list[str]) -> list[str]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return patterns
 
     @property
     def api_key_digest(self) -> bytes | None:

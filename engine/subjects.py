@@ -130,10 +130,21 @@ def parse_subjects(body: object) -> list[SubjectInput]:
 
     Raises: InvalidRequest: index, field and rule of each fault, one a line.
     """
+    _refuse_other_case(body)
     try:
         return _inputs.validate_python(body)
     except ValidationError as error:
         raise InvalidRequest("\n".join(map(_line, error.errors()))) from None
+
+
+def _refuse_other_case(body: object) -> None:
+    """Refuse a member that equals a known one but for case: it would be missed. Raises: InvalidRequest."""
+    known = {name.lower(): name for name in SubjectInput.model_fields}
+    for index, item in enumerate(body if isinstance(body, list) else []):
+        for name in item if isinstance(item, dict) else ():
+            meant = known.get(name.lower(), name)
+            if meant != name:
+                raise InvalidRequest(f'subject {index}: "{name}" is unknown, did you mean "{meant}"?')
 
 
 def _line(problem: ErrorDetails) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from engine import sql
 from engine.errors import InvalidRequest
+from engine.filters import Bindings, Filter, condition
 from engine.instants import Instant, parse_instant
 from engine.meters import Aggregation, Meter, MeterState
 from engine.planner import Grain, Piece, plan
@@ -30,6 +31,7 @@ class UsageQuery:
     """What is asked of a meter.
 
     `subjects`: None is all; naming some also groups by subject. `filters`: a group-by key and the texts it may have.
+    `advanced`: a group-by key and the filter its text must pass; never both of them.
     `group_by`: group-by keys or "subject", in the order wanted.
     """
 
@@ -40,6 +42,7 @@ class UsageQuery:
     subjects: tuple[str, ...] | None = None
     group_by: tuple[str, ...] = ()
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    advanced: Mapping[str, Filter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,9 @@ def check_query(query: UsageQuery, meter: Meter) -> UsageQuery:
             raise InvalidRequest(f"invalid group by filter: {key}")
         if "" in texts:
             raise InvalidRequest(f"invalid group by filter: {key}: filter is invalid: format mismatch")
+    for key in query.advanced:
+        if key not in meter.dimensions:
+            raise InvalidRequest(f"meter does not have group by: {key}")
     group_by = tuple(dict.fromkeys(query.group_by))
     if query.subjects is not None and "subject" not in group_by:
         group_by = ("subject", *group_by)
@@ -93,15 +99,34 @@ def ask_json(store: Store, meter: Meter, query: UsageQuery) -> Answer:
 
 
 def ask_csv(store: Store, meter: Meter, query: UsageQuery) -> Answer:
-    """Answer a checked query as CSV lines under a header; LF ends each line."""
+    """Answer a checked query as CSV lines under a header; LF ends each line.
+
+    Subjects are named beside their keys if at least one of the answer was given a name or metadata.
+    """
     statement = _Statement(store, meter, query)
-    named = sorted(query.group_by, key=lambda key: key != "subject")
-    columns = ["subject" if key == "subject" else meter.dimension(key) for key in named]
-    fields = [statement.start_text, statement.end_text, *(_csv_field(column) for column in columns), "toString(usage)"]
-    line = "concat(" + ", ',', ".join(fields) + ")"
-    rows = store.text(statement.render(f"{line} AS line"), "TSVRaw", statement.parameters)
-    header = ",".join(["window_start", "window_end", *named, "value"])
+    joined = _names_joined(store, statement, query)
+    columns = {key: meter.dimension(key) for key in query.group_by if key != "subject"}
+    if "subject" in query.group_by:
+        named = {"subject_display_name": "ifNull(display_name, '')"} if joined else {}
+        columns = {"subject": "subject", **named, **columns}
+    values = map(_csv_field, columns.values())
+    line = "concat(" + ", ',', ".join([statement.start_text, statement.end_text, *values, "toString(usage)"]) + ")"
+    rows = store.text(statement.render(f"{line} AS line", joined), "TSVRaw", statement.parameters)
+    header = ",".join(["window_start", "window_end", *columns, "value"])
     return Answer(header.encode() + b"\n" + rows, statement.grains)
+
+
+def _names_joined(store: Store, statement: "_Statement", query: UsageQuery) -> str:
+    """Return the join that names the subjects of an answer, nothing if none of them has a name or metadata."""
+    if "subject" not in query.group_by:
+        return ""
+    statement.parameters["keys"] = list(query.subjects or ())
+    names = sql.statement("subjects/names")
+    if not store.rows(f"{names} LIMIT 1", **statement.parameters):
+        return ""
+    joined = sql.statement("usage/named", names=names)
+    (known,) = store.rows(statement.render("max(named.key != '')", joined, ordered=False), **statement.parameters)
+    return joined if known[0] else ""
 
 
 def distinct_values(store: Store, meter: Meter, key: str, query: UsageQuery) -> list[str]:
@@ -135,6 +160,7 @@ class _Statement:
             self.parameters["subjects"] = list(query.subjects)
         for at, texts in enumerate(query.filters.values()):
             self.parameters[f"filter_{at}"] = list(texts)
+        self._filters = self._filter_conditions()
         from_ms, to_ms = self._narrowed(store, *self._range())
         first, last = from_ms // 1000, to_ms // 1000
         self._timeline = Timeline(query.window_size, query.zone, first, last)
@@ -144,7 +170,7 @@ class _Statement:
         self.grains = tuple(dict.fromkeys(piece.grain for piece in self._pieces))
         self.start_text, self.end_text = self._window_texts()
 
-    def render(self, output: str) -> str:
+    def render(self, output: str, joined: str = "", ordered: bool = True) -> str:
         spec, keys = self._meter.spec, self._keys()
         return sql.statement(
             "usage/usage",
@@ -154,7 +180,8 @@ class _Statement:
             pieces=self.pieces(),
             grouping=f"GROUP BY {', '.join(keys)}" if keys else "",
             having=f"HAVING {spec.present}" if spec.present else "",
-            order=f"ORDER BY {', '.join(keys)}" if keys else "",
+            joined=joined,
+            order=f"ORDER BY {', '.join(keys)}" if keys and ordered else "",
         )
 
     def pieces(self) -> str:
@@ -215,7 +242,7 @@ class _Statement:
         common = {
             "keys": "".join(f"{key}, " for key in self._keys() if key != "start"),
             "subjects": "subject IN {subjects:Array(String)} AND" if self._query.subjects is not None else "",
-            "filters": self._filters(),
+            "filters": self._filters,
         }
         columns = self._meter.spec.columns
         if grain == "raw":
@@ -240,11 +267,14 @@ class _Statement:
             ranges=_any_of("window", "toDateTime({}, 'UTC')", seconds),
         )
 
-    def _filters(self) -> str:
-        return " AND ".join(
-            ["true"]
-            + [
+    def _filter_conditions(self) -> str:
+        given = Bindings("advanced")
+        conditions = [
+            *(
                 f"{self._meter.dimension(key)} IN {{filter_{at}:Array(String)}}"
                 for at, key in enumerate(self._query.filters)
-            ]
-        )
+            ),
+            *(condition(filter_, self._meter.dimension(key), given) for key, filter_ in self._query.advanced.items()),
+        ]
+        self.parameters |= given.values
+        return " AND ".join(["true", *conditions])

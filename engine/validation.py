@@ -6,6 +6,7 @@ event; an event before a meter's `eventFrom` is none of its business.
 Source: docs/contract.md D.5, D.13, D.16, 4.8.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,17 +20,20 @@ from engine.windows import BEGINNING
 _TAKES_ALL = frozenset({Aggregation.COUNT, Aggregation.UNIQUE_COUNT})
 _SHOWN = 200  # characters of a text that is no number
 _COUNTED = "counted"
-# By the verdicts of sql/events/verdict.sql.
+_NO_NUMBER = re.compile(r"(?P<nan>nan)|[+-]?inf(?:inity)?", re.IGNORECASE | re.ASCII)  # doubles that are no numbers
+# By the verdicts of sql/events/verdict.sql; the words are OpenMeter's where it has some, for clients that read them.
 _LINES: Mapping[str, str] = {
     "absent": "null and missing value property",
-    "unreadable": "failed to parse event data",
+    "unreadable": "failed to parse event data: not JSON the engine can read",
     "missing": 'missing value property: "{path}"',
     "null": "value cannot be null",
     "bool": "unsupported value property type: bool",
-    "object": "unsupported value property type: object",
-    "array": "unsupported value property type: array",
+    "object": "unsupported value property type: map[string]interface {{}}",
+    "array": "unsupported value property type: []interface {{}}",
+    "nan": "value cannot be NaN",
+    "infinity": "value cannot be infinity",
     "digits": "value has more digits than are kept: {text}",
-    "text": "value cannot be parsed as a number: {text}",
+    "text": "value cannot be parsed as float64: {text}",
 }
 
 
@@ -111,6 +115,8 @@ def _counts_from(meter: Meter) -> int:
 
 
 def _line(meter: Meter, verdict: str, text: str) -> str:
+    if verdict == "text" and (match := _NO_NUMBER.fullmatch(text)):
+        verdict = "nan" if match["nan"] else "infinity"
     return "invalid event: " + _LINES[verdict].format(path=_path(meter), text=_shown(text))
 
 

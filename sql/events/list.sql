@@ -1,6 +1,6 @@
 -- A page of events, newest first. A filter that is NULL is folded away, so that its column is not read; the bounds on
 -- `time` leave out whole months. `after_ms`, `after_partition`, `after_offset`: the last event of the page before.
--- Read by engine/listings.py.
+-- ${filters}: conditions on columns, of engine/filters.py. Read by engine/listings.py.
 SELECT
     type, subject, toUnixTimestamp64Milli(time), log_partition, log_offset,
     id, source, data, extensions, toUnixTimestamp64Milli(arrived_at), toUnixTimestamp64Milli(stored_at)
@@ -12,6 +12,7 @@ WHERE time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AND time < fromUn
         OR arrived_at >= fromUnixTimestamp64Milli({ingested_from_ms:Nullable(Int64)}, 'UTC'))
     AND ({ingested_to_ms:Nullable(Int64)} IS NULL
         OR arrived_at < fromUnixTimestamp64Milli({ingested_to_ms:Nullable(Int64)}, 'UTC'))
+    AND ${filters}
     AND ({after_ms:Nullable(Int64)} IS NULL
         OR (toUnixTimestamp64Milli(time), log_partition, log_offset)
             < ({after_ms:Nullable(Int64)}, {after_partition:Nullable(Int32)}, {after_offset:Nullable(Int64)}))

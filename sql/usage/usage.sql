@@ -1,5 +1,5 @@
 -- Usage: the pieces of a range, each from its grain, merged once.
--- Read by engine/usage.py; ${pieces} is usage/raw_piece and usage/rollup_piece joined by UNION ALL.
+-- ${joined}: nothing, or usage/named. Read by engine/usage.py; ${pieces} is usage/raw_piece and usage/rollup_piece joined by UNION ALL.
 SELECT ${output}
 FROM (
     SELECT
@@ -12,7 +12,8 @@ ${pieces}
     )
     ${grouping}
     ${having}
-)
+) AS answered
+${joined}
 ${order}
 SETTINGS
     output_format_json_array_of_rows = 1,

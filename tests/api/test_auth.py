@@ -18,7 +18,7 @@ from tests.api.client import ApiClient
 from tests.api.conftest import KEY, SIGNING_KEY
 
 PORTAL = "/api/v1/portal/meters"
-OPEN = {"/livez", "/readyz", "/version", "/portal", "/portal/{file}"}
+OPEN = {"/livez", "/readyz", "/version", "/openapi.json", "/portal", "/portal/{file}"}
 Token = Callable[..., dict[str, str]]
 
 

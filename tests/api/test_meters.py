@@ -1,13 +1,17 @@
 """Meters over HTTP: create, list, show, change, delete, and the values their events name."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
+from api.app import Services, create_app
 from tests.api.client import ApiClient
+from tests.api.conftest import KEY
 
 URL = "/api/v1/meters"
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
@@ -334,3 +338,22 @@ def test_group_by_values_have_limits(still: ApiClient, key: str, query: dict[str
 
 def text(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize(("event_type", "status"), [("_system.x", 400), ("my_system", 201), ("internal", 400)])
+def test_reserved_event_types_are_refused(
+    portal: BlockingPortal, services: Services, event_type: str, status: int
+) -> None:
+    """Contract 2.1."""
+    settings = services.settings.model_copy(update={"reserved_event_types": ["^_", "^internal$"]})
+    app = create_app(dataclasses.replace(services, settings=settings))
+
+    answer = ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"}).post(
+        "/api/v1/meters", json={"slug": "m", "aggregation": "COUNT", "eventType": event_type}
+    )
+
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["detail"].startswith(
+            f"validation error: invalid event type: event type '{event_type}' matched reserved pattern '"
+        )

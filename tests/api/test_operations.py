@@ -61,7 +61,7 @@ def test_metrics_take_the_key_on_the_main_port_only(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api/v1/nothing", "/api/v1/meters/", "/api/v1/info/progress/x", "/api/v2/events"]
+    "path", ["/", "/api/v1/nothing", "/api/v1/meters/", "/api/v1/info/progress/x", "/api/v2/meters"]
 )
 def test_what_no_route_answers_is_404_without_detail(still: ApiClient, path: str) -> None:
     """Contract 0."""

@@ -1,6 +1,7 @@
 """Portal tokens, and what their holders may see: one subject, on every path."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -250,14 +251,19 @@ def test_the_subject_of_every_answer_is_the_tokens(anyone: ApiClient, token: Tok
 
 @pytest.mark.usefixtures("usage")
 def test_a_portal_query_takes_what_the_management_query_takes(anyone: ApiClient, token: Token) -> None:
-    """Contract 1.4."""
+    """Contract 1.4, 2.3, D.11."""
     mine = token("customer-1")
 
     body = anyone.get(f"{QUERY}?windowSize=MONTH&filterGroupBy[model]=a&groupBy=model&clientId=c", headers=mine).json()
     posted = anyone.post(QUERY, headers=mine, json={"filterGroupBy": {"model": ["b", "secret"]}}).json()
+    advanced = {"model": {"$or": [{"$like": "sec%"}, {"$gt": "a"}]}}
+    by_get = anyone.get(QUERY, params={"advancedMeterGroupByFilters": json.dumps(advanced)}, headers=mine).json()
+    by_post = anyone.post(QUERY, headers=mine, json={"advancedMeterGroupByFilters": advanced}).json()
 
     assert [(row["value"], row["groupBy"]) for row in body["data"]] == [(1, {"model": "a"})]
     assert [row["value"] for row in posted["data"]] == [2]
+    assert [(row["subject"], row["value"]) for row in by_get["data"]] == [("customer-1", 2)]
+    assert by_post == by_get
 
 
 @pytest.mark.parametrize(
@@ -271,7 +277,17 @@ def test_a_portal_query_takes_what_the_management_query_takes(anyone: ApiClient,
         ("windowsize=DAY", 'parameter "windowsize" is unknown, did you mean "windowSize"?'),
         ("from=2025-01-01", "invalid param format from: from: "),
         (f"clientId={'x' * 37}", 'parameter "clientId" in query has an error: '),
-        ("advancedMeterGroupByFilters=%7B%7D", 'parameter "advancedMeterGroupByFilters" is not supported'),
+        ("advancedMeterGroupByFilters=x", "invalid param format from: advancedMeterGroupByFilters: not JSON: "),
+        ("advancedMeterGroupByFilters=[]", "invalid param format from: advancedMeterGroupByFilters: not a JSON object"),
+        ('advancedMeterGroupByFilters={"region":{}}', "validation error: meter does not have group by: region"),
+        (
+            'advancedMeterGroupByFilters={"model":{"$eq":"a","$ne":"b"}}',
+            "validation error: invalid group by filter: model: filter is invalid: multiple operators are set",
+        ),
+        (
+            'advancedMeterGroupByFilters={"model":{}}&filterGroupBy[model]=a',
+            "validation error: advanced meter group by filters and filter group by cannot be used together",
+        ),
     ],
 )
 def test_a_wrong_portal_parameter_is_named(still: ApiClient, still_token: Token, query: str, detail: str) -> None:

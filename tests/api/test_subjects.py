@@ -41,6 +41,11 @@ def test_a_subject_is_found_and_deleted_by_id_or_key(client: ApiClient, key: str
         ({"key": "a"}, "validation error: body: "),
         (["a"], "validation error: subject 0: "),
         ([{"key": "a"}, {}], "validation error: subject 1: key: "),
+        (
+            [{"key": "a", "displayname": "Anna"}],
+            'validation error: subject 0: "displayname" is unknown, did you mean "displayName"?',
+        ),
+        ([{"Key": "a"}], 'validation error: subject 0: "Key" is unknown, did you mean "key"?'),
         ([{"key": ""}], "validation error: subject 0: key: must not be empty"),
         (
             [{"key": "a", "stripeCustomerId": "x"}],

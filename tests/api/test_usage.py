@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
+import orjson
 import pytest
 
 from api.app import Services
@@ -143,7 +145,17 @@ def test_groups_and_filters(client: ApiClient, query: str, rows: list[tuple[obje
         ("from=2025-01-02T00:00:00Z&to=2025-01-01T00:00:00Z", "validation error: from must be before to"),
         ("filterCustomerId=01G65Z755AFWAKHE12NY0CQ9FH", 'parameter "filterCustomerId" is not supported'),
         ("groupBy=customer_id", 'parameter "groupBy": customer_id is not supported'),
-        ("advancedMeterGroupByFilters=%7B%7D", 'parameter "advancedMeterGroupByFilters" is not supported'),
+        ("advancedMeterGroupByFilters=x", "invalid param format from: advancedMeterGroupByFilters: not JSON: "),
+        ("advancedMeterGroupByFilters=[]", "invalid param format from: advancedMeterGroupByFilters: not a JSON object"),
+        ('advancedMeterGroupByFilters={"region":{}}', "validation error: meter does not have group by: region"),
+        (
+            'advancedMeterGroupByFilters={"model":{"$eq":"a","$ne":"b"}}',
+            "validation error: invalid group by filter: model: filter is invalid: multiple operators are set",
+        ),
+        (
+            'advancedMeterGroupByFilters={"model":{}}&filterGroupBy[model]=a',
+            "validation error: advanced meter group by filters and filter group by cannot be used together",
+        ),
         (f"clientId={'x' * 37}", 'parameter "clientId" in query has an error: length must be 1 to 36'),
         ("clientId=", 'parameter "clientId" in query has an error: length must be 1 to 36'),
     ],
@@ -239,6 +251,37 @@ def test_a_query_may_be_posted(client: ApiClient, body: dict[str, object], rows:
     assert rows_of(answer.json()) == rows
 
 
+ADVANCED: list[tuple[dict[str, object], list[object]]] = [
+    ({"type": {"$eq": "in"}}, [5.1]),
+    ({"type": {"$ne": "in"}}, [0.2]),
+    ({"type": {"$in": []}}, []),
+    ({"type": {"$nin": ["out"]}, "model": {"$like": "a%"}}, [0.1]),
+    ({"model": {"$or": [{"$eq": "a"}, {"$ilike": 'B%"X"'}]}}, [5.3]),
+    ({"model": {"$and": [{"$gt": "a"}, {"$lt": "c"}]}}, [5]),
+    ({"model": {"$eq": "' OR 1=1 --"}}, []),
+    ({"model": {}}, [5.3]),
+    ({}, [5.3]),
+]
+
+
+@pytest.mark.usefixtures("usage")
+def test_advanced_filters_answer_alike_by_get_and_post_from_events_and_rollups(
+    client: ApiClient, services: Services
+) -> None:
+    """Contract 2.3, D.11."""
+    for grains in ("raw", "day"):
+        for filters, values in ADVANCED:
+            bounds = dict(parse_qsl(JANUARY))
+            written = orjson.dumps(filters).decode()
+            by_get = client.get(QUERY, params={**bounds, "advancedMeterGroupByFilters": written})
+            posted = client.post(QUERY, json={**bounds, "advancedMeterGroupByFilters": filters, "filterGroupBy": {}})
+
+            assert [row["value"] for row in by_get.json()["data"]] == values, (grains, filters)
+            assert posted.content == by_get.content
+            assert by_get.headers["x-meterport-grains"] == grains
+        fill(services)
+
+
 @pytest.mark.usefixtures("usage")
 def test_a_posted_query_is_echoed(client: ApiClient) -> None:
     body = client.post(
@@ -270,8 +313,16 @@ def test_a_posted_query_is_echoed(client: ApiClient) -> None:
         ({"filterCustomerId": ["x"]}, 'parameter "filterCustomerId" is not supported'),
         ({"groupBy": ["customer_id"]}, 'parameter "groupBy": customer_id is not supported'),
         (
-            {"advancedMeterGroupByFilters": {"model": {"$eq": "a"}}},
-            'parameter "advancedMeterGroupByFilters" is not supported',
+            {"advancedMeterGroupByFilters": {"model": "a"}},
+            "group by filter: model: filter is invalid: must be an object",
+        ),
+        ({"advancedMeterGroupByFilters": {"model": {"$eq": ""}}}, "filter is invalid: format mismatch"),
+        ({"advancedMeterGroupByFilters": {"model": {"$in": [""]}}}, "filter is invalid: format mismatch"),
+        ({"advancedMeterGroupByFilters": {"subject": {}}}, "validation error: meter does not have group by: subject"),
+        ({"advancedMeterGroupByFilters": []}, "invalid request body: advancedMeterGroupByFilters: "),
+        (
+            {"advancedMeterGroupByFilters": {"model": {}}, "filterGroupBy": {"model": ["a"]}},
+            "advanced meter group by filters and filter group by cannot be used together",
         ),
         ({"clientId": ""}, "invalid request body: clientId: "),
         ([], "invalid request body: must be a JSON object"),
@@ -318,14 +369,58 @@ def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, services: Ser
     assert client.get(QUERY).status_code == 404
 
 
-@pytest.mark.usefixtures("usage")
-def test_a_filled_rollup_answers_and_says_so(client: ApiClient, services: Services) -> None:
-    """R21."""
-    raw = client.get(f"{QUERY}?{JANUARY}&windowSize=DAY&groupBy=model")
+def fill(services: Services) -> None:
+    """Have the meter answered from its rollup."""
     filler = Filler(services.store, services.registry, settled=lambda _: True)
     deadline = time.monotonic() + 30
     while services.registry.find("tokens_total").state is not MeterState.READY and time.monotonic() < deadline:
         time.sleep(0 if filler.step() else 0.1)
+
+
+@pytest.mark.usefixtures("usage")
+def test_management_answers_are_conditional_too(client: ApiClient, send: Callable[..., None]) -> None:
+    """Contract 0, D.24: the tag changes whenever the answer does."""
+    first = client.get(f"{QUERY}?{JANUARY}")
+    again = client.get(f"{QUERY}?{JANUARY}", headers={"If-None-Match": first.headers["etag"]})
+    as_csv = client.get(f"{QUERY}?{JANUARY}", headers={"Accept": "text/csv"})
+    send(("customer-1", "2025-01-03T00:00:00Z", {"tokens": 1, "model": "a", "type": "in"}))
+    changed = client.get(f"{QUERY}?{JANUARY}", headers={"If-None-Match": first.headers["etag"]})
+
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
+    assert as_csv.headers["etag"] != first.headers["etag"]
+
+
+@pytest.mark.usefixtures("usage")
+def test_csv_names_subjects_that_have_a_name(client: ApiClient) -> None:
+    """Contract 4.7: a column where at least one subject of the answer was named, empty for the others."""
+
+    def csv(query: str) -> list[list[str]]:
+        text = client.get(f"{QUERY}?{JANUARY}&{query}", headers={"Accept": "text/csv"}).text
+        return [line.split(",")[2:] for line in text.splitlines()]
+
+    before = csv("groupBy=subject")
+    client.post("/api/v1/subjects", json=[{"key": "customer-1", "displayName": 'Anna "A"'}, {"key": "customer-3"}])
+
+    assert before == [["subject", "value"], ["customer-1", "0.3"], ["customer-2", "5"]]
+    assert csv("groupBy=type&groupBy=subject&filterGroupBy[type]=in") == [
+        ["subject", "subject_display_name", "type", "value"],
+        ["customer-1", '"Anna ""A"""', "in", "0.1"],
+        ["customer-2", "", "in", "5"],
+    ]
+    assert csv("subject=customer-2") == [["subject", "value"], ["customer-2", "5"]]
+    assert csv("groupBy=type")[0] == ["type", "value"]
+    client.delete("/api/v1/subjects/customer-1")
+    assert csv("groupBy=subject") == before
+    client.post("/api/v1/subjects", json=[{"key": "customer-2"}])
+    assert csv("subject=customer-2") == [["subject", "subject_display_name", "value"], ["customer-2", "", "5"]]
+
+
+@pytest.mark.usefixtures("usage")
+def test_a_filled_rollup_answers_and_says_so(client: ApiClient, services: Services) -> None:
+    """R21."""
+    raw = client.get(f"{QUERY}?{JANUARY}&windowSize=DAY&groupBy=model")
+    fill(services)
 
     filled = client.get(f"{QUERY}?{JANUARY}&windowSize=DAY&groupBy=model")
     uneven = client.get(f"{QUERY}?from=2025-01-01T10:30:00Z&to=2025-01-03T00:00:00Z")

@@ -56,3 +56,27 @@ def test_tokens_are_listed_and_errors_are_typed_and_carry_our_detail(seen: dict[
     assert seen["forbidden"][:2] == [True, 401]
     assert seen["forbidden"][2].endswith("[401]: meter slug not allowed")
     assert seen["revoked"][2].endswith("[401]: invalid token: revoked")
+
+
+def test_advanced_filters_and_pages_of_events_answer(seen: dict[str, Any]) -> None:
+    """Contract 2.3, 3.2."""
+    assert seen["advanced"] == [1]
+    assert seen["pages"] == [["c", "b"], ["a"]]
+
+
+def test_a_page_of_another_origin_reads_usage_and_our_words_for_errors(seen: dict[str, Any]) -> None:
+    """D.23: HTTPError carries the problem's detail and code; the management API stays closed to pages."""
+    assert seen["foreign"] == [16.5]
+    told = {name: seen[name][2].rpartition("]: ")[2] for name in ("misspelt", "zone", "closed")}
+    assert told["misspelt"].startswith('parameter "windowSize" in query has an error: value is not one of')
+    assert told["zone"] == "validation error: invalid time zone: unknown time zone Mars/Olympus"
+    assert told["closed"] == "meter slug not allowed"
+    assert seen["backend"][2] == "Failed to fetch: preflight"
+
+
+def test_the_backends_errors_carry_our_words_too(seen: dict[str, Any]) -> None:
+    """Contract 0."""
+    assert seen["missing"][1:] == [404, seen["missing"][2]]
+    assert seen["missing"][2].endswith("[404]: not found error: meter not found: nothing_here")
+    assert seen["taken"][2].endswith("[409]: conflict error: meter with the same slug already exists")
+    assert {"invalid-request", "unauthorized", "not-found", "conflict"} <= set(seen["codes"])

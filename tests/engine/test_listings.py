@@ -249,20 +249,23 @@ def test_a_cursor_that_was_not_given_is_refused(cursor: str) -> None:
         ("{}", 'missing value property: "$.v"'),
         ('{"V":1}', 'missing value property: "$.v"'),
         ('{"v":null}', "value cannot be null"),
-        ('{"v":"null"}', "value cannot be parsed as a number: null"),
+        ('{"v":"null"}', "value cannot be parsed as float64: null"),
         ('{"v":true}', "unsupported value property type: bool"),
         ('{"v":false}', "unsupported value property type: bool"),
-        ('{"v":"true"}', "value cannot be parsed as a number: true"),
-        ('{"v":{"v":1}}', "unsupported value property type: object"),
-        ('{"v":[1]}', "unsupported value property type: array"),
-        ('{"v":""}', "value cannot be parsed as a number: "),
-        ('{"v":" 1"}', "value cannot be parsed as a number:  1"),
-        ('{"v":"1\\n2\\u0000"}', "value cannot be parsed as a number: 1\\u000a2\\u0000"),
-        ('{"v":"e5"}', "value cannot be parsed as a number: e5"),
-        ('{"v":"NaN"}', "value cannot be parsed as a number: NaN"),
-        ('{"v":"Infinity"}', "value cannot be parsed as a number: Infinity"),
-        ('{"v":"%s"}' % ("ü" * 201), "value cannot be parsed as a number: " + "ü" * 200 + "…"),
-        ('{"v":"%s"}' % ("ü" * 200), "value cannot be parsed as a number: " + "ü" * 200),
+        ('{"v":"true"}', "value cannot be parsed as float64: true"),
+        ('{"v":{"v":1}}', "unsupported value property type: map[string]interface {}"),
+        ('{"v":[1]}', "unsupported value property type: []interface {}"),
+        ('{"v":""}', "value cannot be parsed as float64: "),
+        ('{"v":" 1"}', "value cannot be parsed as float64:  1"),
+        ('{"v":"1\\n2\\u0000"}', "value cannot be parsed as float64: 1\\u000a2\\u0000"),
+        ('{"v":"e5"}', "value cannot be parsed as float64: e5"),
+        ('{"v":"NaN"}', "value cannot be NaN"),
+        ('{"v":"nan"}', "value cannot be NaN"),
+        ('{"v":"Infinity"}', "value cannot be infinity"),
+        ('{"v":"-inf"}', "value cannot be infinity"),
+        ('{"v":"infinit"}', "value cannot be parsed as float64: infinit"),
+        ('{"v":"%s"}' % ("ü" * 201), "value cannot be parsed as float64: " + "ü" * 200 + "…"),
+        ('{"v":"%s"}' % ("ü" * 200), "value cannot be parsed as float64: " + "ü" * 200),
         ('{"v":"1e-400"}', "value has more digits than are kept: 1e-400"),
         ('{"v":"0.00000000000000000001"}', "value has more digits than are kept: 0.00000000000000000001"),
         ('{"v":"1e38"}', "value has more digits than are kept: 1e38"),
@@ -288,14 +291,14 @@ def test_a_value_that_did_not_count_is_told_why(
 @pytest.mark.parametrize(
     ("path", "data", "error"),
     [
-        ("$.a[*].v", '{"a":[{"v":{}},{"v":"x"}]}', "value cannot be parsed as a number: x"),
+        ("$.a[*].v", '{"a":[{"v":{}},{"v":"x"}]}', "value cannot be parsed as float64: x"),
         ("$.a[*].v", '{"a":[{"v":[]},{"v":null}]}', "value cannot be null"),
-        ("$.a[*].v", '{"a":[{"v":{}},{"v":[1]}]}', "unsupported value property type: object"),
+        ("$.a[*].v", '{"a":[{"v":{}},{"v":[1]}]}', "unsupported value property type: map[string]interface {}"),
         ("$.a[*].v", '{"a":[{},{}]}', 'missing value property: "$.a[*].v"'),
         ("$.a[*].v", '{"a":[{"v":{}},{"v":7}]}', None),
-        ("$['a b']", '{"a b":"x"}', "value cannot be parsed as a number: x"),
+        ("$['a b']", '{"a b":"x"}', "value cannot be parsed as float64: x"),
         ('$."it\'s"', '{"it\'s":null}', "value cannot be null"),
-        ("$", '{"v":1}', "unsupported value property type: object"),
+        ("$", '{"v":1}', "unsupported value property type: map[string]interface {}"),
     ],
 )
 def test_the_first_scalar_a_path_matches_is_the_one_that_is_judged(
@@ -322,7 +325,7 @@ def test_each_meter_of_the_type_has_its_line_and_those_that_counted_have_none(
 
     assert event.validation_error == (
         'invalid event: missing value property: "$.AVG"\n'
-        "invalid event: value cannot be parsed as a number: x\n"
+        "invalid event: value cannot be parsed as float64: x\n"
         'invalid event: missing value property: "$.MAX"\n'
         "invalid event: value cannot be null"
     )

@@ -40,15 +40,50 @@ seen.rows = usage.data.map((row) => [row.subject, row.groupBy.model, row.value, 
 seen.filtered = (await portal.query('sdk_tokens', { ...window, filterGroupBy: { model: 'small' } })).data.map((row) => row.value)
 seen.managed = (await openmeter.meters.query('sdk_tokens', { ...window, subject: ['customer-1'] })).data.map((row) => row.value)
 
+// What else the backend's client can ask.
+const advanced = { model: { $or: [{ $eq: 'small' }, { $like: 'nothing%' }] } }
+seen.advanced = (await openmeter.meters.queryPost('sdk_tokens', { advancedMeterGroupByFilters: advanced })).data.map((row) => row.value)
+const page = await openmeter.events.listV2({ limit: 2 })
+const last = await openmeter.events.listV2({ limit: 2, cursor: page.nextCursor })
+seen.pages = [page, last].map((items) => items.items.map((item) => item.event.id))
+
+// A page of another origin: Node's fetch asks no preflight and hides no answer, so this one does, as the Fetch standard has it.
+const origin = 'https://app.example.com'
+const SAFELISTED = ['accept', 'accept-language', 'content-language', 'content-type', 'range']
+async function pageFetch(request) {
+  const asked = [...request.headers.keys()].filter((name) => !SAFELISTED.includes(name))
+  const preflight = await fetch(request.url, {
+    method: 'OPTIONS',
+    headers: { Origin: origin, 'Access-Control-Request-Method': request.method, 'Access-Control-Request-Headers': asked.join(',') },
+  })
+  const allowed = (preflight.headers.get('access-control-allow-headers') ?? '').toLowerCase().split(/, */)
+  if (!preflight.ok || asked.some((name) => !allowed.includes(name))) throw new TypeError('Failed to fetch: preflight')
+  const headers = new Headers(request.headers)
+  headers.set('Origin', origin)
+  const answer = await fetch(new Request(request, { headers }))
+  if (!['*', origin].includes(answer.headers.get('access-control-allow-origin'))) throw new TypeError('Failed to fetch: answer')
+  return answer
+}
+const foreign = new Portal({ baseUrl, portalToken: token.token, fetch: pageFetch })
+seen.foreign = (await foreign.query('sdk_tokens', window)).data.map((row) => row.value)
+
 async function failure(call) {
   try {
     await call()
   } catch (error) {
+    if (error instanceof HTTPError) seen.codes = [...(seen.codes ?? []), error.getField('code')]
     return [error instanceof HTTPError || error.name, error.statusCode ?? error.status, error.message]
   }
   return 'no error'
 }
 seen.forbidden = await failure(() => portal.query('other', {}))
+seen.misspelt = await failure(() => foreign.query('sdk_tokens', { windowSize: 'WEEK' }))
+seen.zone = await failure(() => foreign.query('sdk_tokens', { windowTimeZone: 'Mars/Olympus' }))
+seen.closed = await failure(() => foreign.query('other', {}))
+seen.missing = await failure(() => openmeter.meters.get('nothing_here'))
+seen.taken = await failure(() => openmeter.meters.create({ slug: 'sdk_tokens', eventType: 'x', aggregation: 'COUNT' }))
+const backend = new OpenMeter({ baseUrl, apiKey, fetch: pageFetch })
+seen.backend = await failure(() => backend.meters.list())
 await openmeter.portal.invalidate({ id: token.id })
 seen.revoked = await failure(ask)
 console.log(JSON.stringify(seen))

@@ -1,0 +1,92 @@
+"""Requests made from the OpenAPI document, right and wrong ones, against a running server.
+
+schemathesis makes them: every parameter and body member at its bounds and beyond, then at random. None may be answered
+by 500, by anything the document has not, or let in without its credential. METERPORT_TEST_LONG=1 makes many more.
+"""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from api.document import document
+from tests.server import Server
+
+KEY = "fuzz-tests-management-key"
+EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 10
+SCHEMA = schemathesis.openapi.from_dict(document())
+NO_HTTP = b"Invalid HTTP request received."  # a header name no parser takes: the server answers, no route is asked
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+    ignored_auth,
+    negative_data_rejection,
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with a meter, an event and a subject."""
+    running = Server(tmp_path_factory.mktemp("fuzz"), variables={"METERPORT_API_KEY": KEY})
+    running.start()
+    with httpx.Client(base_url=str(running.url), headers={"Authorization": f"Bearer {KEY}"}) as client:
+        meter = {"slug": "nope", "eventType": "t", "aggregation": "COUNT", "groupBy": {"model": "$.model"}}
+        assert client.post("/api/v1/meters", json=meter).status_code == 201
+        event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "subject": "u", "data": {"model": "m"}}
+        sent = client.post("/api/v1/events", json=[event])
+        assert sent.status_code == 204
+    yield running
+    assert running.terminate() == 0, running.tail()
+    assert b"request_failed" not in running.log.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def credentials(server: Server) -> dict[str, dict[str, str]]:
+    """The headers that open routes, by the document's name of the guard."""
+    expires_at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    key = {"Authorization": f"Bearer {KEY}"}
+    made = httpx.post(
+        f"{server.url}/api/v1/portal/tokens", headers=key, json={"subject": "u", "expiresAt": expires_at}
+    ).json()
+    return {"apiKey": key, "portalToken": {"Authorization": f"Bearer {made['token']}"}}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600 if EXAMPLES > 100 else 300)
+@SCHEMA.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+    print_blob=True,
+)
+def test_whatever_is_sent_is_answered_as_documented(
+    case: Any, server: Server, credentials: dict[str, dict[str, str]]
+) -> None:
+    """Contract 0."""
+    guards = case.operation.definition.raw.get("security", document()["security"])
+    headers = credentials[next(iter(guards[0]))] if guards else {}
+
+    response = case.call(base_url=server.url, headers=headers)
+
+    if response.content != NO_HTTP:
+        case.validate_response(response, checks=CHECKS)
