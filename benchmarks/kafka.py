@@ -31,9 +31,12 @@ def run(events: int) -> list[str]:
         fill_topic(broker, made)
         world.ready_meters(store)
         ours, resident = consume(store, broker)
+        stored = store.rows("SELECT count() FROM events")[0][0]
     with world.store() as (store, _):
         world.ready_meters(store)
         theirs = straight(store, made)
+    if stored != events:
+        raise AssertionError(f"{stored} of {events} events were stored")
     return [
         f"{theirs / ours:.2f} of the straight insert's speed ({events} events, 5 meters with 2 group-bys); aim 0.7",
         f"{events / ours:,.0f} events/s from the topic; {events / theirs:,.0f} events/s straight",

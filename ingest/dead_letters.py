@@ -83,7 +83,8 @@ def dead_letter_block(letters: Sequence[DeadLetter], stored_ms: int) -> pa.Table
 
 
 def headers_text(headers: Headers | None) -> str:
-    """Return headers as a JSON list of [name, value], "" if there are none; bytes that are not UTF-8 are replaced."""
+    """Return headers as a JSON list of [name, value or null], "" if there are none; what is not UTF-8 is replaced."""
     if not headers:
         return ""
-    return orjson.dumps([[name, (value or b"").decode("utf-8", "replace")] for name, value in headers]).decode()
+    texts = [[name, None if value is None else value.decode("utf-8", "replace")] for name, value in headers]
+    return orjson.dumps(texts).decode()

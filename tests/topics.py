@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from pydantic import SecretStr
 
 from engine.settings import KafkaSettings
@@ -44,15 +45,22 @@ class Topic:
         )
 
     def put(
-        self, *values: bytes | None, partition: int = 0, at_ms: int = 1, headers: Headers | None = None, **options: str
+        self,
+        *values: bytes | None,
+        partition: int = 0,
+        at_ms: int = 1,
+        headers: Headers | None = None,
+        max_bytes: int = 1_000_000,
     ) -> None:
         """Returns when all brokers have the records."""
-        producer = Producer({"bootstrap.servers": self.bootstrap, "queue.buffering.max.messages": 0, **options})
+        sizes = {"queue.buffering.max.messages": 0, "message.max.bytes": max_bytes}
+        producer = Producer({"bootstrap.servers": self.bootstrap, **sizes})
         for value in values:
             producer.produce(self.name, value, partition=partition, timestamp=at_ms, headers=list(headers or []))
         assert producer.flush(WAIT_SECONDS) == 0
 
-    def put_in_transaction(self, values_: Sequence[bytes], outcome: Literal["commit", "abort"]) -> None:
+    def put_in_transaction(self, values_: Sequence[bytes], outcome: str) -> None:
+        """`outcome`: commit or abort."""
         with self.transaction(values_) as commit:
             if outcome == "commit":
                 commit()
@@ -92,7 +100,6 @@ class Topic:
             found = asker.committed(asked, timeout=WAIT_SECONDS)
         return {answer.partition: (answer.offset, answer.metadata or "") for answer in found if answer.offset >= 0}
 
-
     def commit(self, commits: Mapping[int, tuple[int, str]]) -> None:
         """Leave commits as a process that died would; the group has no members."""
         left = [TopicPartition(self.name, number, *commit) for number, commit in commits.items()]
@@ -127,7 +134,7 @@ def shared_out(*logs: KafkaLog, partitions: int = 3) -> list[list[int]]:
     def all_are_given() -> bool:
         nonlocal shares
         shares = [owned(log) for log in logs]
-        return sorted(sum(shares, [])) == list(range(partitions)) and all(shares)
+        return sorted(number for share in shares for number in share) == list(range(partitions)) and all(shares)
 
     wait_for(all_are_given, lambda: shares)
     return shares

@@ -1,24 +1,28 @@
 """Connections to the brokers: options, errors, and topics made when they are missing.
 
-Owns: what every client of ours asks of librdkafka, and driver errors → ours.
+Owns: what every client of ours asks of librdkafka; the driver's errors and records → ours.
 Source: librdkafka CONFIGURATION.md.
 """
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
-from engine.errors import LogFailed, LogUnavailable
+from engine.errors import ConfigurationError, LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
+from ingest.log import Record
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _driver_log = logging.getLogger("kafka")  # what librdkafka has to say
-_ADMIN_SECONDS = 10
+ANSWER_SECONDS = 10
+QUEUE_BYTES = 32 << 20
+FETCH_BYTES = 16 << 20
 _ANSWERS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
 
 Options = dict[str, Any]
@@ -47,6 +51,31 @@ def client_options(settings: KafkaSettings, own: Options) -> Options:
     return {**known, **own, **{name: value.get_secret_value() for name, value in settings.options.items()}}
 
 
+def reading_options(settings: KafkaSettings, protocol: str) -> Options:
+    """Return the configuration of a consumer, for `client_options`."""
+    own: Options = {
+        "group.id": settings.group,
+        "group.protocol": protocol,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",  # a gap is told, not skipped
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "queued.max.messages.kbytes": QUEUE_BYTES >> 10,
+        "fetch.max.bytes": FETCH_BYTES,
+        "fetch.queue.backoff.ms": 20,  # 1000 by default: the queue would run dry while it waits
+    }
+    return own | ({"partition.assignment.strategy": "cooperative-sticky"} if protocol == "classic" else {})
+
+
+def connect(client: Callable[[Options], _T], options: Options) -> _T:
+    """Return a client; it looks for brokers by itself. Raises: ConfigurationError: librdkafka refuses an option."""
+    try:
+        return client(options)
+    except KafkaException as exception:
+        raise ConfigurationError(f"kafka: {exception.args[0].str()}") from exception
+
+
 def _log_error(error: KafkaError) -> None:
     """Say what befell a client as a whole; it goes on by itself."""
     _log.warning("kafka_client_error code=%s error=%s", error.name(), error.str())
@@ -67,16 +96,22 @@ def as_ours(error: KafkaError, doing: str) -> LogUnavailable | LogFailed:
     return LogFailed(message) if error.fatal() else LogUnavailable(message)
 
 
+def as_record(message: Message) -> Record:
+    """Return the record of ours for a message that is no error."""
+    partition, offset = message.partition(), message.offset()
+    return Record(partition, offset, message.timestamp()[1], message.value(), message.headers())  # type: ignore[arg-type] # of a record
+
+
 def ensure_topic(settings: KafkaSettings, topic: str) -> int:
     """Create a topic if it is missing. Returns how many partitions it has. Raises: LogUnavailable."""
     with kafka_errors(f"looking for topic {topic}"):
-        admin = AdminClient(client_options(settings, {}))
-        found = admin.list_topics(timeout=_ADMIN_SECONDS).topics.get(topic)
+        admin = connect(AdminClient, client_options(settings, {}))
+        found = admin.list_topics(timeout=ANSWER_SECONDS).topics.get(topic)
         if found is not None and found.error is None:
             return len(found.partitions)
         new = NewTopic(topic, settings.partitions, settings.replication_factor)
         try:
-            admin.create_topics([new], operation_timeout=_ADMIN_SECONDS)[topic].result(_ADMIN_SECONDS)
+            admin.create_topics([new], operation_timeout=ANSWER_SECONDS)[topic].result(ANSWER_SECONDS)
         except KafkaException as exception:
             if exception.args[0].code() not in _ANSWERS:
                 raise

@@ -51,6 +51,16 @@ def from_metadata(text: str | None) -> Plan | None:
     return Plan(tuple(ranges), int(found[1])) if possible and unique else None
 
 
+def plan_of(text: str | None, partition: int, offset: int) -> Plan | None:
+    """Return the plan committed for a partition: one whose range there begins at the committed offset.
+
+    Metadata may have been carried along to another offset, by tools that copy groups.
+    """
+    plan = from_metadata(text)
+    starts = plan and {range_.partition: range_.start for range_ in plan.ranges}
+    return plan if starts and starts.get(partition) == offset else None
+
+
 def was_made(plan: Plan, commits: Mapping[int, Commit]) -> bool:
     """Whether a plan is durable on all its partitions, so that somebody may have inserted it."""
     found = [(commits.get(range_.partition, Commit(-1, None)), range_) for range_ in plan.ranges]

@@ -16,12 +16,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
 from engine.settings import KafkaSettings
 from ingest.dead_letters import DeadLetter
-from ingest.kafka.client import Options, client_options, ensure_topic
+from ingest.kafka.client import Options, client_options, connect, ensure_topic
 from ingest.log import Headers
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 _QUEUE_RECORDS = 1_000_000
+_REASON_CHARACTERS = 1000  # a reason may quote the record
 _STRUCTURED: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
@@ -60,7 +61,7 @@ class KafkaProducer:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._producer = Producer(client_options(settings, _writing(settings)))
+        self._producer = connect(Producer, client_options(settings, _writing(settings)))
         self._renewing = threading.Lock()
         self._topics: set[str] = set()  # known to exist
         self._closing = threading.Event()
@@ -96,12 +97,27 @@ class KafkaProducer:
         return done
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
-        """See `DeadLetterSink.send`. A record as it was, with headers that say where it stood and what was wrong."""
+        """See `DeadLetterSink.send`. A record as it was, with headers that say where it stood and what was wrong.
+
+        One that is too large for the topic goes there without its value and its own headers: the store has them.
+        """
         topic = self._settings.dead_letter_topic
         assert topic is not None  # noqa: S101 - else nobody calls
         self._find(topic)
-        records = [(letter.record.value, None, _letter_headers(letter, self._settings.topic)) for letter in letters]
-        self._send(topic, records, 0).result()
+        sent = [self._send(topic, [_as_record(letter, self._settings.topic)], 0) for letter in letters]
+        for letter, done in zip(letters, sent, strict=True):
+            try:
+                done.result()
+            except TooLarge:  # or one it was sent together with is
+                self._send_alone(topic, letter)
+
+    def _send_alone(self, topic: str, letter: DeadLetter) -> None:
+        try:
+            self._send(topic, [_as_record(letter, self._settings.topic)], 0).result()
+        except TooLarge:
+            _log.warning("dead_letter_cut partition=%d offset=%d", letter.record.partition, letter.record.offset)
+            bare = letter._replace(record=letter.record._replace(value=None, headers=None))
+            self._send(topic, [_as_record(bare, self._settings.topic)], 0).result()
 
     def _find(self, topic: str) -> None:
         if topic not in self._topics:
@@ -133,7 +149,7 @@ class KafkaProducer:
         with self._renewing:
             if self._producer is dead:
                 _log.error("producer_renewed undelivered=%d", len(dead))
-                self._producer = Producer(client_options(self._settings, _writing(self._settings)))
+                self._producer = connect(Producer, client_options(self._settings, _writing(self._settings)))
                 dead.purge()
                 dead.flush(1)
 
@@ -155,14 +171,15 @@ def _refusal(error: KafkaError) -> MeterportError:
     return LogUnavailable(f"Kafka: producing: {error.str()} ({error.name()})")
 
 
-def _letter_headers(letter: DeadLetter, topic: str) -> Headers:
+def _as_record(letter: DeadLetter, topic: str) -> tuple[bytes | None, None, Headers]:
     origin = letter.record
     position = f"{topic}:{origin.partition}:{origin.offset}"
-    return [
+    headers: Headers = [
         *(origin.headers or ()),
-        ("meterport-reason", letter.reason.encode("utf-8", "replace")),
+        ("meterport-reason", letter.reason[:_REASON_CHARACTERS].encode("utf-8", "replace")),
         ("meterport-position", position.encode()),
     ]
+    return origin.value, None, headers
 
 
 def _writing(settings: KafkaSettings) -> Options:

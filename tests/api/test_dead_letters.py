@@ -139,7 +139,7 @@ def test_headers_are_listed_as_they_came(client: ApiClient, store: Store) -> Non
 
     (letter,) = client.get(URL).json()
 
-    assert letter["headers"] == [["ce_id", "1"], ["ce_id", "2"], ["trace", ""]]
+    assert letter["headers"] == [["ce_id", "1"], ["ce_id", "2"], ["trace", None]]
 
 
 def test_a_page_of_dead_letters_links_to_the_next_with_the_same_filter(client: ApiClient, store: Store) -> None:

@@ -6,7 +6,6 @@ Limits: loopback; every wait is bounded.
 """
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,8 +125,10 @@ class Cluster:
         seed: int = 1,
         bursts: bool = True,
         twins: float = 0.02,
+        options: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
+        """Args: command: what runs instead of `meterport ingest`; options: further ones of librdkafka."""
         self.name = name
         self.ground = ground
         unique = f"{name}_{next(_numbers)}"
@@ -143,24 +144,32 @@ class Cluster:
         self.runs = 0
         self._extras = count()
         self._command = command or INGEST
-        self._variables = _variables(self, protocol) | dict(variables or {})
+        self._variables = _variables(self, protocol, options or {}) | dict(variables or {})
         self._api: Process | None = None
         self.fleet.when_killed = self.recovery.begins
         self.fleet.variables_of = self._meter_at_start
 
     # processes
 
-    def ingest(self, number: int = 1) -> list[Process]:
+    def ingest(self, number: int = 1, command: Sequence[str] | None = None) -> list[Process]:
         """Start so many more `meterport ingest`; returns them at once."""
-        first = sum(process is not self._api for process in self.fleet.members)
-        names = [f"ingest-{first + at}" for at in range(number)]
-        return [self.fleet.add(Process(name, self.directory, self._command, self._variables, _READY)) for name in names]
+        first = len(self.members)
+        made = [
+            Process(f"ingest-{first + at}", self.directory, command or self._command, self._variables, _READY)
+            for at in range(number)
+        ]
+        return [self.fleet.add(process) for process in made]
 
     def api(self) -> str:
         """Return the URL of a `meterport api` that listens."""
         if self._api is None:
             self._api = self.fleet.add(Process("api", self.directory, API, self._variables, _LISTENING, False))
         return self._api.wait_until_ready()[1].decode()
+
+    @property
+    def members(self) -> list[Process]:
+        """Every `meterport ingest`."""
+        return [process for process in self.fleet.members if process is not self._api]
 
     @property
     def api_process(self) -> Process:
@@ -236,14 +245,14 @@ class Cluster:
         """
         self.writer.finish()
         self.create(*self.meters)  # those that are there already are answered 409
-        expected = self.topic.distinct_ids()
+        expected = self.topic.distinct_events()
         assert expected == len(self.writer.numbers), f"the topic holds {expected} events of {len(self.writer.numbers)}"
         try:
             wait_until(self.topic.is_drained, DRAIN_SECONDS, "not everything was stored")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.state()}") from None
         self.recovery.wait(10)
-        wait_until(lambda: self._all_ready(), DRAIN_SECONDS, "a meter was not filled")
+        wait_until(self.is_ready, DRAIN_SECONDS, "a meter was not filled")
         with self.client() as client:
             loss = check.loss(client, expected)
             check.check_tables(client, expected)
@@ -261,7 +270,8 @@ class Cluster:
         wrong = [(name, status) for name, status in self.fleet.exits if status not in allowed]
         assert not wrong, f"ended by themselves: {wrong}\n{self.tails()}"
 
-    def _all_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether every meter is answered from its rollups."""
         try:
             text = httpx.get(self.api() + "/metrics", timeout=30).text
         except httpx.TransportError:
@@ -289,7 +299,7 @@ class Cluster:
         self.topic.close()
 
 
-def _variables(cluster: Cluster, protocol: str) -> dict[str, str]:
+def _variables(cluster: Cluster, protocol: str, options: Mapping[str, str]) -> dict[str, str]:
     classic = {"session.timeout.ms": str(SESSION_SECONDS * 1000), "heartbeat.interval.ms": "500"}
     return {
         "METERPORT_STORE__URL": cluster.ground.store.url,
@@ -299,7 +309,7 @@ def _variables(cluster: Cluster, protocol: str) -> dict[str, str]:
         "METERPORT_KAFKA__TOPIC": cluster.topic.name,
         "METERPORT_KAFKA__GROUP": cluster.topic.group,
         "METERPORT_KAFKA__GROUP_PROTOCOL": protocol,
-        "METERPORT_KAFKA__OPTIONS": json.dumps(classic if protocol == "classic" else {}),
+        "METERPORT_KAFKA__OPTIONS": json.dumps({**(classic if protocol == "classic" else {}), **options}),
         "METERPORT_PORTAL__TOKEN_KEYS": '["a key of the chaos suite"]',
         "METERPORT_INGEST__BATCH_ROWS": "20000",
     }

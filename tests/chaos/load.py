@@ -1,8 +1,8 @@
 """What the chaos suite sends: events by number, the same for a seed, and what a fold must know of each.
 
 Owns: the choice of times, subjects and values, and the JSON of an event. Times lie in a few minutes of every third hour
-over four days around a clock change, so that minutes hold many events; now and then a burst lies over 200 months. No two
-events share a time: ties of LATEST, which the log's positions decide, are tested elsewhere (tests/test_usage.py).
+over four days around a clock change, so that minutes hold many events; now and then a burst lies over 200 months. No
+two events share a time: ties of LATEST, which the log's positions decide, are tested elsewhere (tests/test_usage.py).
 Limits: 7 million events a load. Written for speed: a million events a few seconds.
 """
 

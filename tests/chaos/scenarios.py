@@ -6,12 +6,16 @@ own, ends with `Cluster.finish`, which compares everything, and returns its line
 
 import re
 import signal
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 from engine.faults import POINTS
 from tests.chaos.cluster import PARTITIONS, Cluster, Ground, Result, cluster, wait_until
+from tests.chaos.dice import Dice
 from tests.chaos.http import HttpSender
 from tests.chaos.processes import Process
 from tests.chaos.topic import Raw
@@ -131,6 +135,43 @@ def _parted_plans(members: list[Process]) -> int:
     return sum(count > 1 for count in resumed.values())
 
 
+def half_inserted(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
+    """Have an insert fail with some of its tables done, and kill the process that would try it again."""
+    with cluster(ground, "half", meters=METERS[:3], command=command) as run:
+        members = _started(run, 2, rate=1000)
+        wait_until(run.is_ready, 60, "a meter was not filled")
+        for turn in range(rounds):
+            with run.client() as client:
+                [table] = client.query("SELECT name FROM system.tables WHERE name LIKE 'meter_tokens_%_day'").first_row
+                client.command(f"ALTER TABLE `{table}` ADD CONSTRAINT poison CHECK subject = ''")
+                for member in members:
+                    wait_until(lambda member=member: bool(member.said(b"poison")), 60, "no insert failed")  # type: ignore[misc]
+                for member in members[: 1 + turn % 2]:
+                    run.fleet.kill(member)
+                client.command(f"ALTER TABLE `{table}` DROP CONSTRAINT poison")
+            _recover(run)
+            run.runs += 1
+        return run.finish("kill -9 with an insert half done")
+
+
+def clocks_apart(ground: Ground, rounds: int = 1, guard: str = "") -> Result:
+    """Let one process's clock be slow and another's fast while meters are made: fills and batches still agree."""
+    with cluster(ground, "clocks", meters=METERS[:2]) as run:
+        for shift in ("clock:-7", "clock:0", "clock:3"):
+            run.ingest(1, broken(f"{shift},{guard}" if guard else shift))
+        _started(run, 0, rate=1000)
+        for member in run.members:
+            _wait_for_partitions(run, member)
+        for turn in range(4 * rounds):
+            run.create(run.extra_meter())
+            time.sleep(1)
+            if turn % 4 == 3:
+                run.fleet.kill(run.members[turn // 4 % 3])
+                run.runs += 1
+        run.recovery.wait(120)
+        return run.finish("clocks 7 s behind and 3 s ahead, meters made")
+
+
 def zombie(ground: Ground, rounds: int = 1, protocol: str = "classic") -> Result:
     """Stop a process for longer than its group waits for it, also in the middle of an insert, and let it go on."""
     with cluster(ground, f"zombie_{protocol}", protocol=protocol) as run:
@@ -244,8 +285,7 @@ def garbage(ground: Ground, rounds: int = 1) -> Result:
 
 def partitions_added(ground: Ground, rounds: int = 1) -> Result:
     """Give the topic more partitions while it is read: subjects move, and new partitions are read from their start."""
-    quick = {"METERPORT_KAFKA__OPTIONS": '{"topic.metadata.refresh.interval.ms":"1000"}'}
-    with cluster(ground, "grown", variables=quick) as run:
+    with cluster(ground, "grown", options={"topic.metadata.refresh.interval.ms": "1000"}) as run:
         members = _started(run, 2, rate=1000)
         for turn in range(rounds):
             run.topic.grow(PARTITIONS + 6 * (turn + 1))
@@ -356,13 +396,50 @@ def over_http(ground: Ground, rounds: int = 1) -> Result:
         return run.finish("events over HTTP while the broker is away")
 
 
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+
+def at_random(
+    ground: Ground, kills: int = 12, events: int = 40_000, pace: float = 3, say: Callable[[str], None] = lambda _: None
+) -> Result:
+    """Kill one of three every few seconds, at random or at a named step; brokers, store and meters have faults too.
+
+    Args: pace: seconds between two faults; say: told how it goes.
+    """
+    with cluster(ground, "random", meters=METERS[:5]) as run:
+        dice = Dice(run, Random(3))  # noqa: S311
+        _started(run, 3, rate=0)
+        began = said = time.monotonic()
+        while run.fleet.kills < kills:
+            expected = min(1.0, run.fleet.kills / kills + 0.02)
+            run.writer.rate = events / (kills * pace) if len(run.writer.numbers) < events * expected else 0
+            dice.throw()
+            time.sleep(dice.chance.uniform(0.5, 1.0) * pace)
+            if time.monotonic() - said > 10:
+                said = time.monotonic()
+                say(
+                    f"{said - began:5.0f} s  {run.fleet.kills} of {kills} kills  {len(run.writer.numbers):,} events"
+                    f"  {sum(dice.thrown.values())} faults: {dict(dice.thrown)}"
+                )
+        dice.wake_all()
+        run.writer.finish()
+        run.writer.send(max(0, events - len(run.writer.numbers)))
+        run.runs = run.fleet.kills
+        return run.finish(f"everything at random, {run.fleet.kills} kills", allowed=(1,))
+
+
 # --- helpers ----------------------------------------------------------------------------------------------------------
+
+
+def broken(guard: str) -> tuple[str, ...]:
+    """Return the command of a `meterport ingest` that lacks a guard, or has another clock (broken_ingest.py)."""
+    return sys.executable, str(Path(__file__).parent / "broken_ingest.py"), guard, "ingest"
 
 
 def _started(run: Cluster, processes: int, rate: float) -> list[Process]:
     """Create the meters, start processes, and put the topic under load."""
     run.create(*run.meters)
-    members = run.ingest(processes)
+    members = run.ingest(processes) if processes else []
     run.writer.run(rate)
     for member in members:
         member.wait_until_ready()

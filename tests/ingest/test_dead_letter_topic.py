@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from engine.settings import IngestSettings, KafkaSettings
 from engine.store import Store
@@ -130,3 +132,24 @@ def test_a_process_that_dies_on_the_way_leaves_none_out(
         found
         == [(b"{}", {"meterport-reason": b"id is missing", "meterport-position": f"{topic.name}:0:1".encode()})] * times
     )
+
+
+def test_a_letter_too_large_for_the_topic_is_there_without_its_value(
+    topic: Topic, letters: Letters, store: Store, ends: ExitStack
+) -> None:
+    small = NewTopic(f"{topic.name}.dead", 1, 1, config={"max.message.bytes": "4000"})
+    admin = AdminClient({"bootstrap.servers": topic.bootstrap})
+    admin.create_topics([small])[small.topic].result(30)
+    topic.put(b"[" + b"1," * 20_000 + b"1]", b"[]")
+    log = ends.enter_context(closing(KafkaLog(settings_of(topic))))
+    sink = ends.enter_context(closing(KafkaProducer(settings_of(topic))))
+    consumer = Consumer(log, store, IngestSettings(), threading.Event(), dead_letter_sink=sink)
+    consumer.start()
+
+    wait_for(lambda: not consumer.step(0.1) and len(kept(store)) == 2)
+
+    assert {headers["meterport-position"]: value for value, headers in letters(2)} == {
+        f"{topic.name}:0:0".encode(): None,
+        f"{topic.name}:0:1".encode(): b"[]",
+    }
+    assert log.planned() == []

@@ -4,7 +4,6 @@ Deleting records before an offset is what retention does. One group protocol: ga
 """
 
 import logging
-import threading
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -68,7 +67,9 @@ def test_what_was_deleted_behind_a_commit_is_told(
     ]
 
 
-def test_a_gap_is_planned_and_acknowledged_as_any_record_is(open_log: OpenLog, topic: Topic, gaps_before: float) -> None:
+def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
+    open_log: OpenLog, topic: Topic, gaps_before: float
+) -> None:
     topic.put(*_ten())
     topic.commit({0: (2, "")})
     topic.delete_before({0: 10})
@@ -95,7 +96,7 @@ def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
     topic.put(b"other", partition=1)
     log = open_log()
     read(log, 3)
-    wait_for(lambda: log._paused)  # nothing is fetched while nobody reads
+    wait_for(lambda: log._member._paused)  # nothing is fetched while nobody reads
     topic.put(*_ten()[2:])
     topic.delete_before({0: 6})
 
@@ -108,9 +109,7 @@ def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
     assert log.plan(ranges_of(records), 5000) is not None
 
 
-def test_what_is_deleted_under_a_plan_is_told_and_the_rest_is_read(
-    open_log: OpenLog, topic: Topic, gaps_before: float
-) -> None:
+def test_what_is_deleted_under_a_plan_is_told_and_the_rest_is_read(open_log: OpenLog, topic: Topic) -> None:
     topic.put(*_ten())
     topic.put(*_ten(), partition=1)
     topic.put(*_ten(), partition=2)

@@ -7,9 +7,9 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions  # admin only imports it, says mypy
 
+from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
 from ingest.log import Plan, Range, Record, ranges_of
-from tests.broker import Kafka
 from tests.ingest.conftest import OpenLog
 from tests.topics import Topic, owned, read, shared_out, values, wait_for
 
@@ -322,7 +322,7 @@ def test_a_record_is_kept_as_it_was_sent(open_log: OpenLog, topic: Topic) -> Non
 def test_a_record_of_ten_megabytes_is_read(open_log: OpenLog, topic: Topic) -> None:
     topic.configure("max.message.bytes", str(11 << 20))
     large = b"x" * (10 << 20)
-    topic.put(b"a", large, b"c", **{"message.max.bytes": str(11 << 20)})
+    topic.put(b"a", large, b"c", max_bytes=11 << 20)
     log = open_log()
 
     assert values(read(log, 3)) == [b"a", large, b"c"]
@@ -375,8 +375,8 @@ def test_a_partition_with_a_long_backlog_does_not_starve_the_others(open_log: Op
     assert len(seen) == 300_002
 
 
-def _planned(log: object) -> list[Record]:
-    batch: list[Record] = log.read(10_000, 1 << 30, 1)  # type: ignore[attr-defined]
+def _planned(log: KafkaLog) -> list[Record]:
+    batch = log.read(10_000, 1 << 30, 1)
     if batch:
-        log.plan(ranges_of(batch), 9000)  # type: ignore[attr-defined]
+        log.plan(ranges_of(batch), 9000)
     return batch

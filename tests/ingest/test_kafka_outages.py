@@ -19,8 +19,9 @@ from engine.errors import LogUnavailable, MeterportError
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
 from ingest.log import Plan, Range, ranges_of
-from tests.broker import Broker, Kafka, Kind, Unavailable, create_topic
+from tests.broker import Broker, Kafka, Kind, create_topic
 from tests.ingest.conftest import OpenLog
+from tests.services import Unavailable
 from tests.topics import Topic, read, shared_out, values, wait_for
 
 _T = TypeVar("_T")
@@ -54,7 +55,8 @@ def broker(process: Broker) -> Iterator[Kafka]:
 
 @pytest.fixture(autouse=True)
 def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.kafka.log._ANSWER_SECONDS", 1)
+    for module in ("client", "member", "rereading"):
+        monkeypatch.setattr(f"ingest.kafka.{module}.ANSWER_SECONDS", 1)
 
 
 def _put_two_each(topic: Topic) -> None:
@@ -173,7 +175,7 @@ def test_a_gap_that_brokers_do_not_explain_at_once_loses_nothing_read_before_it(
     topic.put(b"x", partition=1)
     log = open_log(**IMPATIENT)
     read(log, 3)
-    with log._lock:
+    with log._member._lock:
         topic.put(*[b"%d" % number for number in range(50)], partition=1)
         time.sleep(0.5)  # fetched
         topic.put(*[b"%d" % number for number in range(2, 10)])

@@ -1,0 +1,88 @@
+"""`meterport ingest` with a guard taken out, or with a clock of its own: for tests that must see the suite red.
+
+First argument:
+    plan          commits carry no plan
+    token         every insert gets a fresh token
+    duplicates    no event is dropped for having been stored before
+    claims        what other processes are storing at the same moment is not looked at
+    barrier       a batch older than a meter's fill is stored all the same
+    clock:N       nothing is taken out; the process's clock is N seconds ahead
+"""
+
+import dataclasses
+import sys
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import engine.clock
+
+
+def shift_clock(seconds: float) -> None:
+    """Shift it before anybody else has imported it."""
+    engine.clock.utc_now = lambda: datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def without_plan() -> None:
+    from ingest.kafka import log  # noqa: PLC0415 - after the clock, as all that follow
+
+    vars(log)["to_metadata"] = lambda _: ""
+
+
+def without_token() -> None:
+    from engine.store import Store  # noqa: PLC0415
+
+    insert = Store.insert_formatted
+
+    def insert_freshly(
+        self: Store, table: str, body: bytes, format_: str, _: str, columns: Sequence[str] | None = None
+    ) -> None:
+        insert(self, table, body, format_, uuid.uuid4().hex, columns)
+
+    Store.insert_formatted = insert_freshly  # type: ignore[method-assign,assignment]
+
+
+def without_duplicates() -> None:
+    from ingest.duplicates import Duplicates  # noqa: PLC0415
+
+    def keep(_: Duplicates, events: Any, __: Any) -> Any:
+        return events
+
+    Duplicates.drop = keep  # type: ignore[method-assign,assignment]
+
+
+def without_claims() -> None:
+    _change_standing(rivals=[])
+
+
+def without_barrier() -> None:
+    _change_standing(void=False)
+
+
+def _change_standing(**changes: object) -> None:
+    from ingest.claims import Claims, Standing  # noqa: PLC0415
+
+    claim = Claims.claim
+
+    def claim_in_vain(self: Claims, *arguments: Any) -> Standing:
+        return dataclasses.replace(claim(self, *arguments), **changes)  # type: ignore[arg-type]
+
+    Claims.claim = claim_in_vain  # type: ignore[assignment]
+
+
+GUARDS = {
+    "plan": without_plan,
+    "token": without_token,
+    "duplicates": without_duplicates,
+    "claims": without_claims,
+    "barrier": without_barrier,
+}
+
+if __name__ == "__main__":
+    for what in sys.argv.pop(1).split(","):
+        guard, _, number = what.partition(":")
+        shift_clock(float(number)) if guard == "clock" else GUARDS[guard]()
+    import meterport
+
+    meterport.main()
