@@ -16,7 +16,7 @@ from random import Random
 from engine.faults import POINTS
 from tests.chaos.cluster import PARTITIONS, Cluster, Ground, Result, cluster, wait_until
 from tests.chaos.dice import Dice
-from tests.chaos.http import HttpSender
+from tests.chaos.http_sender import HttpSender
 from tests.chaos.processes import Process
 from tests.chaos.topic import Raw
 from tests.clickhouse_faults import FaultKind
@@ -400,14 +400,19 @@ def over_http(ground: Ground, rounds: int = 1) -> Result:
 
 
 def at_random(
-    ground: Ground, kills: int = 12, events: int = 40_000, pace: float = 3, say: Callable[[str], None] = lambda _: None
+    ground: Ground,
+    kills: int = 12,
+    events: int = 40_000,
+    pace: float = 3,
+    seed: int = 3,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Kill one of three every few seconds, at random or at a named step; brokers, store and meters have faults too.
 
     Args: pace: seconds between two faults; say: told how it goes.
     """
     with cluster(ground, "random", meters=METERS[:5]) as run:
-        dice = Dice(run, Random(3))  # noqa: S311
+        dice = Dice(run, Random(seed))  # noqa: S311
         _started(run, 3, rate=0)
         began = said = time.monotonic()
         while run.fleet.kills < kills:
@@ -433,7 +438,7 @@ def at_random(
 
 def broken(guard: str) -> tuple[str, ...]:
     """Return the command of a `meterport ingest` that lacks a guard, or has another clock (broken_ingest.py)."""
-    return sys.executable, str(Path(__file__).parent / "broken_ingest.py"), guard, "ingest"
+    return sys.executable, "-m", "tests.chaos.broken_ingest", guard, "ingest"
 
 
 def _started(run: Cluster, processes: int, rate: float) -> list[Process]:
