@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install run demo kafka test lint bench lock clean
+.PHONY: help install run demo kafka test chaos lint bench lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ kafka: install  ## Run one Kafka broker on loopback until Ctrl-C, data in a temp
 
 test: install  ## Run the tests
 	$(BIN)/python -m pytest
+
+chaos: install  ## Kill processes, brokers and the store for an hour over millions of events, and print the table
+	$(BIN)/python -m tests.chaos
 
 lint: install  ## ruff, mypy (strict), the import arrows
 	$(BIN)/ruff check .

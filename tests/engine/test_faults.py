@@ -12,7 +12,9 @@ from tests.server import ROOT
 def test_every_point_that_can_be_armed_is_passed() -> None:
     sources = [path.read_text() for folder in ("engine", "ingest", "api") for path in (ROOT / folder).rglob("*.py")]
 
-    passed = {point for source in sources for point in re.findall(r'faults\.(?:passing|entering)\("([a-z.-]+)"', source)}
+    passed = {
+        point for source in sources for point in re.findall(r'faults\.(?:passing|entering)\("([a-z.-]+)"', source)
+    }
 
     assert passed == set(faults.POINTS)
 
