@@ -180,7 +180,7 @@ class MeterRegistry:
         return built
 
     def _build(self, meter: Meter, lead: timedelta) -> Meter:
-        """Make the tables and views of a meter in CREATING; returns what it is by then: maybe another process's work."""
+        """Make the tables and views of a meter in CREATING; returns what it is by then, maybe by another process."""
         create_rollup(self._store, meter)
         faults.passing("meter.after-views")
         self.refresh()
