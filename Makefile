@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := api/portal_page
 
-.PHONY: help install run demo kafka portal test lint bench lock clean
+.PHONY: help install run demo kafka portal test chaos lint bench lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
 
 test: install  ## Run the tests
 	$(BIN)/python -m pytest
+
+chaos: install  ## Kill processes, brokers and the store for an hour over millions of events, and print the table
+	$(BIN)/python -m tests.chaos
 
 lint: install  ## ruff, mypy (strict), the import arrows
 	$(BIN)/ruff check .

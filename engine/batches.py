@@ -6,6 +6,7 @@ What msgspec makes sure of when it skips over `data` (`json_skip` in its _core.c
 its escapes and the surrogates in them, no control characters. It looks at no UTF-8, at no number's size, at no depth.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -260,9 +261,30 @@ def _unsure(text: bytes, bounds: Numbers) -> _Mask:
     for row in np.flatnonzero(ends - starts > 2 * NESTING).tolist():
         start, end = bounds[row], bounds[row + 1]
         unsure[row] = text.count(b"{", start, end) + text.count(b"[", start, end) > NESTING
-    suspects = np.searchsorted(ends, list(_huge(text)), side="right").tolist() + _not_ascii(text, bounds)
-    unsure[[row for row in set(suspects) if not _is_read(text[bounds[row] : bounds[row + 1]])]] = True
+    suspects = {*_with_huge_numbers(text, bounds), *_with_broken_utf8(text, bounds)}
+    unsure[[row for row in suspects if not _is_read(text[bounds[row] : bounds[row + 1]])]] = True
     return unsure
+
+
+def _with_huge_numbers(text: bytes, bounds: Numbers) -> Iterator[int]:
+    """Yield which rows may hold a number beyond a double. A shape spans no two rows: objects end in a brace."""
+    shapes = text.translate(_SHAPES)
+    ends = bounds[1:].tolist()
+    for shape in _HUGE:
+        at = shapes.find(shape)
+        while at >= 0:
+            row = bisect_right(ends, at)
+            yield row
+            at = shapes.find(shape, ends[row])
+
+
+def _with_broken_utf8(text: bytes, bounds: Numbers) -> list[int]:
+    """Return which rows may hold broken UTF-8."""
+    try:
+        _column(text, bounds).validate(full=True)
+    except pa.ArrowInvalid:
+        return [row for row, (start, end) in enumerate(pairwise(bounds.tolist())) if not text[start:end].isascii()]
+    return []
 
 
 def _is_read(data: bytes) -> bool:
@@ -271,22 +293,3 @@ def _is_read(data: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
-
-
-def _huge(text: bytes) -> Iterator[int]:
-    """Yield where there may be a number that a double cannot hold. None spans two objects: they end in a brace."""
-    shapes = text.translate(_SHAPES)
-    for shape in _HUGE:
-        at = shapes.find(shape)
-        while at >= 0:
-            yield at
-            at = shapes.find(shape, at + len(shape))
-
-
-def _not_ascii(text: bytes, bounds: Numbers) -> list[int]:
-    """Return where there may be broken UTF-8."""
-    try:
-        _column(text, bounds).validate(full=True)
-    except pa.ArrowInvalid:
-        return [row for row, (start, end) in enumerate(pairwise(bounds.tolist())) if not text[start:end].isascii()]
-    return []

@@ -77,6 +77,7 @@ class Claims:
         self._block = 0  # the newest claim read
         self._since_ms = 0  # when it was made
         self._latest: dict[str, Claim] = {}  # of every other process
+        self._untold: list[Claim] = []  # read by a call that failed then: the next one tells
         self._barriers: list[Claim] = []
         self.floor_ms = 0  # a plan made now is stamped no earlier
 
@@ -85,9 +86,10 @@ class Claims:
 
         What is read of event_keys after this holds every batch finished before it.
         """
-        self._block, self._since_ms = self._store.rows(sql.statement("ingest/newest_claim"))[0]
-        self._latest, self._barriers, self.floor_ms = {}, [], 0
+        newest = self._store.rows(sql.statement("ingest/newest_claim"))[0]
         claims = self._read(sql.statement("ingest/claims_at_start"))
+        self._block, self._since_ms = newest
+        self._latest, self._barriers, self._untold, self.floor_ms = {}, [], [], 0
         for claim in claims:
             self._take(claim)
         return [claim.keys for claim in claims if claim.keys]
@@ -105,13 +107,17 @@ class Claims:
         for claim in news:
             self._take(claim)
             self._block, self._since_ms = claim.block, claim.claimed_ms
+            if claim.token and claim.owner != self._owner:
+                self._untold.append(claim)
         own = any(claim.owner == self._owner for claim in news)  # not so if the table was empty and numbers began anew
         first = self._first(plan.token)
-        others = [claim for claim in news if claim.token and claim.owner != self._owner]
+        void = self._void(plan.stored_ms, first)
+        rivals = [claim for claim in self._latest.values() if self._stands(claim, plan) and self._leads(claim, first)]
+        others, self._untold = self._untold, []
         return Standing(
-            void=self._void(plan.stored_ms, first),
+            void=void,
             news=[claim.keys for claim in others],
-            rivals=[claim for claim in self._latest.values() if claim.block < first and self._stands(claim, plan)],
+            rivals=rivals,
             missed=not own or any(claim.forgotten for claim in others),
         )
 
@@ -127,6 +133,10 @@ class Claims:
             # A process has one batch under way: its older claims are stored. A batch taken over is its new owner's.
             self._latest = {owner: other for owner, other in self._latest.items() if other.token != claim.token}
             self._latest[claim.owner] = claim
+
+    def _leads(self, claim: Claim, first: int) -> bool:
+        """Whether another's batch was claimed before block `first`: it may have been claimed again since."""
+        return claim.block < first or self._first(claim.token) < first
 
     def _stands(self, claim: Claim, plan: Plan) -> bool:
         """Whether another's claim is of another batch, and one that will be stored."""

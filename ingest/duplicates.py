@@ -48,17 +48,20 @@ class Duplicates:
         self._window_ms = round(window.total_seconds() * 1000)
         self._clock = clock
         self._seen = SeenKeys()
+        self._incomplete = False  # the filter is to be loaded anew before it is asked
 
     def load(self) -> int:
         """Fill the filter with the keys stored within the window, or about to be. Returns their number."""
-        self._seen = SeenKeys()
-        self._see(self._claims.load())
+        seen = SeenKeys()
+        for keys in self._claims.load():
+            seen.add(as_keys([keys]))
         since_ms = milliseconds(self._clock()) - self._window_ms
         for first, last in _RANGES:
             table = self._store.arrow(sql.statement("ingest/keys_in_range"), first=first, last=last, since_ms=since_ms)
             columns = [table.column(name).to_numpy() for name in ("high", "low")]
-            self._seen.add(np.stack(columns, axis=1).astype(np.uint64, copy=False))
-        return self._seen.count
+            seen.add(np.stack(columns, axis=1).astype(np.uint64, copy=False))
+        self._seen, self._incomplete = seen, False
+        return seen.count
 
     def drop(self, events: EventBatch, plan: Plan) -> EventBatch:
         """Claim the events of a plan and return those to store, in their order: the first of each key that is new.
@@ -71,11 +74,12 @@ class Duplicates:
         keys = events.keys
         kept = _firsts(keys)
         standing = self._claims.claim(plan, keys[kept])
+        self._see(standing.news)
+        self._incomplete |= standing.missed
         if standing.void:
             raise Voided
-        if standing.missed:
+        if self._incomplete:
             self.load()
-        self._see(standing.news)
         suspects = np.flatnonzero(kept & self._seen.contains(keys))
         if len(suspects):
             kept[suspects] = ~self._known(events.at(suspects), standing.rivals, plan)

@@ -354,6 +354,7 @@ def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
 def broker(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Kafka]:
     """One Kafka for the session, chosen once and told on the terminal; tests share it, so each names its own topics."""
     with choose_broker(tmp_path_factory.mktemp("kafka")) as kafka:
+        assert kafka.kind is not Kind.MOCK or not os.environ.get("CI"), f"CI needs a real broker, not a {kafka.label}"
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             sys.stdout.write(f"\nkafka: {kafka.label}\n")
         yield kafka

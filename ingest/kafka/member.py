@@ -147,8 +147,7 @@ class Member:
         with self._kept_together():
             consumer.incremental_unassign([self._at(partition)])
             consumer.incremental_assign([self._at(partition, offset)])
-            if self._paused:
-                consumer.pause([self._at(partition)])
+            self._pause_or_not(consumer, [partition])
 
     def pause(self) -> None:
         """Fetch no more."""
@@ -161,6 +160,10 @@ class Member:
         if self._paused:
             self._used().resume(self._used().assignment())
             self._paused = False
+
+    def _pause_or_not(self, consumer: Consumer, partitions: Iterable[int]) -> None:
+        """Treat partitions that come like the others; librdkafka remembers how they were when they went."""
+        (consumer.pause if self._paused else consumer.resume)([self._at(number) for number in partitions])
 
     def take_older_protocol(self) -> bool:
         """Join by the classic protocol next time, if that may be; the brokers do not know the newer one."""
@@ -176,8 +179,7 @@ class Member:
             commits = self._insist(lambda: self._found(numbers))
             starts = self._given(commits, numbers) if commits is not None else {}
             consumer.incremental_assign([self._at(number, starts.get(number, OFFSET_BEGINNING)) for number in numbers])
-            if self._paused:
-                consumer.pause([self._at(number) for number in numbers])
+            self._pause_or_not(consumer, numbers)
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._kept_together():

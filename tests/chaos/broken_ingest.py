@@ -1,4 +1,4 @@
-"""`meterport ingest` with a guard taken out, or with a clock of its own: for tests that must see the suite red.
+"""`meterport ingest` with one of its guards taken out, or with another clock: for tests that must see the suite red.
 
 First argument:
     plan          commits carry no plan

@@ -69,6 +69,15 @@ class Ground:
         self.broker.start()
         self.store.start()
 
+    def mend(self) -> None:
+        """Start what was left killed, wake what was left stopped, and end every fault."""
+        for service in (self.broker, self.store):
+            if service.running:
+                service.continue_()
+            else:
+                service.start()
+        self.store.behave()
+
     def close(self) -> None:
         self.store.kill()
         self.broker.kill()
@@ -260,6 +269,9 @@ class Cluster:
         check.check_meters(self.api(), self.fold, self.meters)
         assert not self.topic_moved(), "the group's offsets moved after all was stored"
         self.check_exits(allowed)
+        self.fleet.close()
+        with self.client() as client:
+            client.command(f"DROP DATABASE {self.database} SYNC")  # kept where something is wrong
         return Result(title, self.runs, expected, loss.lost, loss.doubled, list(self.recovery.seconds))
 
     def topic_moved(self) -> bool:

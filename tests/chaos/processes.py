@@ -211,5 +211,4 @@ class Fleet:
         self._closing.set()
         self._supervisor.join()
         for process in self.members:
-            process.wanted = False
             process.kill()

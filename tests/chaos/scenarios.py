@@ -10,13 +10,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 
 from engine.faults import POINTS
 from tests.chaos.cluster import PARTITIONS, Cluster, Ground, Result, cluster, wait_until
 from tests.chaos.dice import Dice
-from tests.chaos.http import HttpSender
+from tests.chaos.http_sender import HttpSender
 from tests.chaos.processes import Process
 from tests.chaos.topic import Raw
 from tests.clickhouse_faults import FaultKind
@@ -142,7 +141,8 @@ def half_inserted(ground: Ground, rounds: int = 1, command: tuple[str, ...] | No
         wait_until(run.is_ready, 60, "a meter was not filled")
         for turn in range(rounds):
             with run.client() as client:
-                [table] = client.query("SELECT name FROM system.tables WHERE name LIKE 'meter_tokens_%_day'").first_row
+                tables = f"SELECT name FROM system.tables WHERE database = '{run.database}'"
+                [table] = client.query(f"{tables} AND name LIKE 'meter_tokens_%_day'").first_row
                 client.command(f"ALTER TABLE `{table}` ADD CONSTRAINT poison CHECK subject = ''")
                 for member in members:
                     wait_until(lambda member=member: bool(member.said(b"poison")), 60, "no insert failed")  # type: ignore[misc]
@@ -333,7 +333,7 @@ def months(ground: Ground, rounds: int = 1) -> Result:
         return run.finish("batches of 200 months, killed between them")
 
 
-def replay(ground: Ground, rounds: int = 1, killed: int = 0) -> Result:
+def replay(ground: Ground, rounds: int = 1, killed: bool = False) -> Result:
     """Have the group read the whole topic again into the same store: nothing changes, no new dead letters."""
     with cluster(ground, "replayed") as run:
         members = _started(run, 2, rate=1500)
@@ -400,14 +400,20 @@ def over_http(ground: Ground, rounds: int = 1) -> Result:
 
 
 def at_random(
-    ground: Ground, kills: int = 12, events: int = 40_000, pace: float = 3, say: Callable[[str], None] = lambda _: None
+    ground: Ground,
+    kills: int = 12,
+    events: int = 40_000,
+    pace: float = 3,
+    seed: int = 3,
+    protocol: str = "classic",
+    say: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Kill one of three every few seconds, at random or at a named step; brokers, store and meters have faults too.
 
     Args: pace: seconds between two faults; say: told how it goes.
     """
-    with cluster(ground, "random", meters=METERS[:5]) as run:
-        dice = Dice(run, Random(3))  # noqa: S311
+    with cluster(ground, "random", meters=METERS[:5], twins=0.1, protocol=protocol, seed=seed) as run:
+        dice = Dice(run, Random(seed))  # noqa: S311
         _started(run, 3, rate=0)
         began = said = time.monotonic()
         while run.fleet.kills < kills:
@@ -433,7 +439,7 @@ def at_random(
 
 def broken(guard: str) -> tuple[str, ...]:
     """Return the command of a `meterport ingest` that lacks a guard, or has another clock (broken_ingest.py)."""
-    return sys.executable, str(Path(__file__).parent / "broken_ingest.py"), guard, "ingest"
+    return sys.executable, "-m", "tests.chaos.broken_ingest", guard, "ingest"
 
 
 def _started(run: Cluster, processes: int, rate: float) -> list[Process]:

@@ -152,6 +152,21 @@ def test_a_partition_that_comes_back_is_read_where_the_other_process_left_it(ope
     assert _at(topic.committed(), given) == [(3, "")] * len(given)
 
 
+def test_a_partition_that_went_while_nobody_read_is_read_when_it_comes_back(open_log: OpenLog, topic: Topic) -> None:
+    log = open_log()
+    shared_out(log)
+    wait_for(lambda: log._member._paused)
+    taker = open_log()
+    shared_out(log, taker)
+
+    assert log.read(10, 1000, 0.1) == []
+    taker.close()
+    shared_out(log)
+    _put_two_each(topic)
+
+    assert len(read(log, 6)) == 6
+
+
 def test_the_plan_of_a_partition_that_comes_back_is_pending_then(open_log: OpenLog, topic: Topic) -> None:
     _put_two_each(topic)
     log = open_log()

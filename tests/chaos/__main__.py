@@ -1,0 +1,73 @@
+"""`make chaos`: every fault of the suite repeated, then hundreds of kills over millions of events; prints the table.
+
+Takes about an hour on two cores. Loopback only; whatever it starts it ends.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+
+from tests.chaos import scenarios
+from tests.chaos.cluster import Ground, Result
+
+SCENARIOS: list[Callable[[Ground, int], Result]] = [
+    scenarios.every_step,
+    lambda ground, rounds: scenarios.membership(ground, rounds, "classic"),
+    lambda ground, rounds: scenarios.membership(ground, rounds, "consumer"),
+    scenarios.plans_that_part,
+    scenarios.half_inserted,
+    lambda ground, rounds: scenarios.zombie(ground, rounds, "classic"),
+    lambda ground, rounds: scenarios.zombie(ground, rounds, "consumer"),
+    scenarios.clocks_apart,
+    scenarios.broker_away,
+    lambda ground, rounds: scenarios.store_misbehaves(ground, rounds, 30),
+    lambda ground, rounds: scenarios.store_killed(ground, 3 * rounds),
+    scenarios.garbage,
+    scenarios.partitions_added,
+    scenarios.twins,
+    scenarios.months,
+    scenarios.replay,
+    scenarios.over_http,
+]
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="How often each fault; 0: only those at random.")] = 2,
+    kills: Annotated[int, typer.Option(help="Kills at random, one of three processes every second or two.")] = 505,
+    events: Annotated[int, typer.Option(help="Events metered meanwhile.")] = 5_050_000,
+) -> None:
+    """Run all, and print a line of the table for each."""
+    with tempfile.TemporaryDirectory(prefix="meterport-chaos-") as directory:
+        ground = Ground(Path(directory))
+        try:
+            ground.start()
+            typer.echo("| fault | runs | events | lost | doubled | seconds to recover: median, most |")
+            typer.echo("|---|---|---|---|---|---|")
+            for scenario in SCENARIOS if rounds else ():
+                typer.echo(_line(scenario(ground, rounds)))
+            if kills:
+                typer.echo(_line(scenarios.at_random(ground, kills, events, pace=1.5, say=_say)))
+        finally:
+            ground.close()
+
+
+def _line(result: Result) -> str:
+    seconds = result.seconds or [0.0]
+    return (
+        f"| {result.scenario} | {result.runs} | {result.events:,} | {result.lost} | {result.doubled} "
+        f"| {median(seconds):.0f}, {max(seconds):.0f} |"
+    )
+
+
+def _say(progress: str) -> None:
+    typer.echo(f"{time.strftime('%H:%M:%S')} {progress}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,138 @@
+"""Duplicates between two processes, when the store fails in the middle of a look: what was learnt is not forgotten.
+
+Each of these was seen by the chaos suite first (tests/chaos), as events counted twice.
+"""
+
+import contextlib
+from datetime import timedelta
+
+import pytest
+
+from engine.clock import milliseconds, utc_now
+from engine.errors import StoreUnavailable
+from engine.events import Event, EventBatch, Keys, event_key
+from engine.store import Store
+from ingest.claims import Claims
+from ingest.duplicates import Duplicates, Voided
+from ingest.log import Plan, Range
+from ingest.seen import as_keys
+
+NOW = milliseconds(utc_now())
+
+
+class Process:
+    """One of several that store into one database: its claims, its filter, and the plan it is at."""
+
+    def __init__(self, store: Store, partition: int, planned: list[Plan]) -> None:
+        store.shared = True
+        self.claims = Claims(store, "log")
+        self.duplicates = Duplicates(store, self.claims, lambda: planned, timedelta(days=35))
+        self.duplicates.load()
+        self._store = store
+        self._partition = partition
+        self._planned = planned
+        self._offset = 0
+
+    def plan(self, stored_ms: int = NOW) -> Plan:
+        self._offset += 100
+        plan = Plan((Range(self._partition, self._offset, self._offset + 100),), stored_ms)
+        self._planned.append(plan)
+        return plan
+
+    def drop(self, plan: Plan, *ids: str) -> EventBatch:
+        [(partition, offset, _)] = plan.ranges
+        events = [
+            Event(id_, "s", "call", "u", NOW, b"{}", b"", NOW, partition, offset + at, event_key("s", id_))
+            for at, id_ in enumerate(ids)
+        ]
+        return self.duplicates.drop(EventBatch.of(*zip(*events, strict=True)), plan)
+
+    def store(self, plan: Plan, *ids: str) -> list[str]:
+        """Store a batch; returns the ids that were not dropped."""
+        kept = self.drop(plan, *ids)
+        if len(kept):
+            self._store.insert_block("events", kept.block(plan.stored_ms), plan.token)
+            self.duplicates.remember(kept)
+        self._planned.remove(plan)
+        return list(kept.columns.column("id").to_pylist())
+
+
+@pytest.fixture
+def processes(store: Store) -> tuple[Process, Process]:
+    planned: list[Plan] = []
+    return Process(store, 1, planned), Process(store, 2, planned)
+
+
+def test_a_claim_made_again_keeps_its_place(processes: tuple[Process, Process]) -> None:
+    one, other = processes
+    first, second = one.plan(), other.plan()
+    one.claims.claim(first, one_key("a"))  # and the answer is lost
+    other.claims.claim(second, one_key("a"))  # as well
+
+    kept = len(one.drop(first, "a")), len(other.drop(second, "a"))
+
+    assert kept == (1, 0)
+
+
+def test_what_others_claimed_is_told_though_the_look_fails_after_it_was_read(
+    processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = processes
+    assert one.store(one.plan(), "a") == ["a"]
+    plan = other.plan()
+    monkeypatch.setattr(Claims, "_first", unavailable)
+    with pytest.raises(StoreUnavailable):
+        other.drop(plan, "a")
+    monkeypatch.undo()
+
+    assert other.store(plan, "a") == []
+
+
+def test_what_others_claimed_is_told_though_the_plan_is_void(processes: tuple[Process, Process]) -> None:
+    one, other = processes
+    assert one.store(one.plan(), "a") == ["a"]
+    one.claims.settle(NOW + 1)
+    with pytest.raises(Voided):
+        other.drop(other.plan(), "a")
+
+    assert other.store(other.plan(NOW + 2), "a") == []
+
+
+def test_a_filter_that_could_not_be_loaded_anew_is_not_asked(
+    processes: tuple[Process, Process], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = processes
+    assert one.store(one.plan(), "a") == ["a"]
+    store.command("ALTER TABLE event_claims UPDATE keys = '' WHERE 1 SETTINGS mutations_sync = 1")  # hours pass
+    plan = other.plan()
+    monkeypatch.setattr(Store, "arrow", unavailable)
+    with pytest.raises(StoreUnavailable):
+        other.drop(plan, "a")
+    monkeypatch.undo()
+
+    assert other.store(plan, "a") == []
+
+
+def test_a_barrier_is_not_forgotten_when_claims_cannot_be_loaded(
+    processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = processes
+    one.claims.settle(NOW + 1)
+    plan = other.plan()
+    monkeypatch.setattr(Claims, "_read", unavailable)
+    with contextlib.suppress(StoreUnavailable):
+        other.duplicates.load()
+    with pytest.raises(StoreUnavailable):
+        other.drop(plan, "a")
+    monkeypatch.undo()
+
+    with pytest.raises(Voided):
+        other.drop(plan, "a")
+
+
+def one_key(id_: str) -> Keys:
+    return as_keys([event_key("s", id_)])
+
+
+def unavailable(*_: object, **__: object) -> object:
+    raise StoreUnavailable("for a moment")
