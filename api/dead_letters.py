@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -80,6 +80,8 @@ def _moment(value: object) -> object:
 
 
 _Moment = Annotated[InstanceOf[Instant], BeforeValidator(_moment)]
+_Partition = Annotated[int, Field(strict=True, ge=0, lt=1 << _PARTITION_BITS)]
+_Offset = Annotated[int, Field(strict=True, ge=0, lt=1 << _OFFSET_BITS)]
 
 
 class Place(BaseModel):
@@ -88,8 +90,8 @@ class Place(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     arrived_at: _Moment = Field(alias="arrivedAt")
-    partition: int = Field(ge=0, lt=1 << _PARTITION_BITS)
-    offset: int = Field(ge=0, lt=1 << _OFFSET_BITS)
+    partition: _Partition
+    offset: _Offset
 
     @property
     def position(self) -> Position:
@@ -105,12 +107,12 @@ class ReplayBody(BaseModel):
     positions: list[Place] | None = Field(default=None, min_length=1, max_length=1000)
     from_: _Moment | None = Field(default=None, alias="from")
     to: _Moment | None = None
-    partition: int | None = Field(default=None, ge=0, lt=1 << _PARTITION_BITS)
-    offset: int | None = Field(default=None, ge=0, lt=1 << _OFFSET_BITS)
+    partition: _Partition | None = None
+    offset: _Offset | None = None
     reason: str | None = Field(default=None, min_length=1)
-    all: bool = False
-    dry_run: bool = Field(default=False, alias="dryRun")
-    limit: int | None = Field(default=None, ge=1, le=_PAGE)
+    all: StrictBool = False
+    dry_run: StrictBool = Field(default=False, alias="dryRun")
+    limit: int | None = Field(default=None, strict=True, ge=1, le=_PAGE)
     after: str | None = None
 
 

@@ -20,7 +20,7 @@ from engine.meters import SLUG
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}\Z")
 _MAP = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}\Z", re.ASCII)
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 E = TypeVar("E", bound=StrEnum)
 
