@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import ingest, kafka, latency, live, queries
+from benchmarks import backlog, ingest, kafka, latency, live, queries
 
 BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
     "ingest": ingest.run,
     "kafka": kafka.run,
+    "backlog": backlog.run,
     "latency": latency.run,
     "live": live.run,
     "queries": queries.run,

@@ -7,6 +7,7 @@ Both in one run, after each other, on the machine as it is.
 
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -44,14 +45,14 @@ def run(events: int) -> list[str]:
     ]
 
 
-def fill_topic(broker: Kafka, made: list[bytes]) -> None:
+def fill_topic(broker: Kafka, made: Iterable[bytes], topic: str = TOPIC) -> None:
     """Produce events keyed by subject; returns when the broker has them all."""
     producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 50, "acks": "all", "log_level": 0})
     for value in made:
         subject = value[value.index(b'"subject":"') + 11 :].split(b'"', 1)[0]
         while True:
             try:
-                producer.produce(TOPIC, value, subject)
+                producer.produce(topic, value, subject)
                 break
             except BufferError:
                 producer.poll(0.05)

@@ -21,8 +21,8 @@ def main(bootstrap: str, name: str, protocol: str, late: str) -> None:
     plan = log.plan(ranges_of(read(log, 6)), 5000)
     assert plan is not None
     say(f"planned {to_metadata(plan)}")
-    [record] = tell(log)
-    wait_until_paused()
+    [record] = some(log)
+    tell_and_wait_until_paused([record])
     if late == "acknowledge":
         stubbornly(lambda: log.acknowledge(plan))
         say("acknowledged")
@@ -30,19 +30,24 @@ def main(bootstrap: str, name: str, protocol: str, late: str) -> None:
         planned: list[Plan | None] = []
         stubbornly(lambda: planned.append(log.plan(ranges_of([record]), 7000)))
         say(f"planned {planned[0]}")
-    tell(log)
+    say(offsets(some(log)))
 
 
-def tell(log: KafkaLog) -> list[Record]:
+def some(log: KafkaLog) -> list[Record]:
     records: list[Record] = []
     while not records:
         records = log.read(10, 1000, 0.5)
-    say("read " + " ".join(f"{record.partition}:{record.offset}" for record in records))
     return records
 
 
-def wait_until_paused() -> None:
+def offsets(records: list[Record]) -> str:
+    return "read " + " ".join(f"{record.partition}:{record.offset}" for record in records)
+
+
+def tell_and_wait_until_paused(records: list[Record]) -> None:
+    """Whoever is told may pause this process at once."""
     last = time.monotonic()
+    say(offsets(records))
     while time.monotonic() - last < PAUSE_SECONDS:
         last = time.monotonic()
         time.sleep(0.01)

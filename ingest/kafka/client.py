@@ -24,6 +24,7 @@ ANSWER_SECONDS = 10
 QUEUE_BYTES = 32 << 20
 FETCH_BYTES = 16 << 20
 _ANSWERS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
+_UNSUPPORTED = frozenset({KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE})
 
 Options = dict[str, Any]
 
@@ -93,7 +94,15 @@ def kafka_errors(doing: str) -> Iterator[None]:
 def as_ours(error: KafkaError, doing: str) -> LogUnavailable | LogFailed:
     """Return the error of ours for one of the driver's."""
     message = f"Kafka: {doing}: {error.str()} ({error.name()})"
-    return LogFailed(message) if error.fatal() else LogUnavailable(message)
+    fatal = error.fatal() or error.code() == KafkaError._FATAL  # the one of an exception, the other of an event
+    return LogFailed(message) if fatal else LogUnavailable(message)
+
+
+def is_unsupported(error: KafkaError) -> bool:
+    """Whether the brokers do not know a request; of a fatal error only the text says so."""
+    return error.code() in _UNSUPPORTED or (
+        error.code() == KafkaError._FATAL and any(KafkaError(code).str() in error.str() for code in _UNSUPPORTED)
+    )
 
 
 def as_record(message: Message) -> Record:

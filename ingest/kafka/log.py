@@ -23,9 +23,9 @@ from engine import metrics
 from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
-from ingest.kafka.client import as_ours, as_record
+from ingest.kafka.client import as_ours, as_record, is_unsupported
 from ingest.kafka.held import Held
-from ingest.kafka.member import UNSUPPORTED, Member
+from ingest.kafka.member import Member
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
 from ingest.kafka.rereading import reread
 from ingest.log import Lag, Plan, Range, Record
@@ -131,7 +131,7 @@ class KafkaLog:
     def _failure(self, error: KafkaError, message: Message) -> Exception | None:
         """Act on an event that is no record; returns an error that concerns the caller."""
         code, offset, number = error.code(), message.offset(), message.partition()
-        share = None if number is None else self._shares.get(number)
+        share = None if number is None or message.topic() is None else self._shares.get(number)
         if code == KafkaError._PARTITION_EOF:
             if share is not None and offset is not None:
                 share.end = offset
@@ -142,7 +142,7 @@ class KafkaLog:
         if code == KafkaError._MAX_POLL_EXCEEDED:
             _log.warning("membership_lost reason=%s", error.str())
             return None
-        if code in UNSUPPORTED and self._member.take_older_protocol():
+        if is_unsupported(error) and self._member.take_older_protocol():
             return None
         return as_ours(error, "reading")
 

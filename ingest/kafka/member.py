@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from engine.errors import LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
@@ -33,7 +33,6 @@ from ingest.kafka.plans import Commit, plan_of
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
-UNSUPPORTED = frozenset({KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE})
 
 Given = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
 Taken = Callable[[set[int]], None]

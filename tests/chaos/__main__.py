@@ -1,8 +1,10 @@
 """`make chaos`: every fault of the suite repeated, then hundreds of kills over millions of events; prints the table.
 
-Takes about an hour on two cores. Loopback only; whatever it starts it ends.
+Takes about an hour on two cores. Loopback only; whatever it starts it ends. Where something is wrong, logs and data
+are kept, and it says where.
 """
 
+import shutil
 import sys
 import tempfile
 import time
@@ -33,6 +35,7 @@ SCENARIOS: list[Callable[[Ground, int], Result]] = [
     scenarios.twins,
     scenarios.months,
     scenarios.replay,
+    lambda ground, rounds: scenarios.replay(ground, rounds, killed=True),
     scenarios.over_http,
 ]
 
@@ -43,18 +46,20 @@ def main(
     events: Annotated[int, typer.Option(help="Events metered meanwhile.")] = 5_050_000,
 ) -> None:
     """Run all, and print a line of the table for each."""
-    with tempfile.TemporaryDirectory(prefix="meterport-chaos-") as directory:
-        ground = Ground(Path(directory))
-        try:
-            ground.start()
-            typer.echo("| fault | runs | events | lost | doubled | seconds to recover: median, most |")
-            typer.echo("|---|---|---|---|---|---|")
-            for scenario in SCENARIOS if rounds else ():
-                typer.echo(_line(scenario(ground, rounds)))
-            if kills:
-                typer.echo(_line(scenarios.at_random(ground, kills, events, pace=1.5, say=_say)))
-        finally:
-            ground.close()
+    directory = Path(tempfile.mkdtemp(prefix="meterport-chaos-"))
+    _say(f"data and logs in {directory}")
+    ground = Ground(directory)
+    try:
+        ground.start()
+        typer.echo("| fault | runs | events | lost | doubled | seconds to recover: median, most |")
+        typer.echo("|---|---|---|---|---|---|")
+        for scenario in SCENARIOS if rounds else ():
+            typer.echo(_line(scenario(ground, rounds)))
+        if kills:
+            typer.echo(_line(scenarios.at_random(ground, kills, events, pace=1.5, say=_say)))
+    finally:
+        ground.close()
+    shutil.rmtree(directory)
 
 
 def _line(result: Result) -> str:

@@ -461,6 +461,6 @@ def _wait_for_partitions(run: Cluster, process: Process) -> None:
 
 
 def _recover(run: Cluster) -> None:
-    """Say that a fault is over and wait until what was in the topic then is stored."""
+    """Say that a fault is over and wait until every partition goes on."""
     run.recovery.begins()
     run.recovery.wait(120)

@@ -7,7 +7,7 @@ Source: librdkafka CONFIGURATION.md.
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from random import Random
 from typing import NamedTuple
@@ -101,14 +101,6 @@ class Topic:
         """Whether the group has no member."""
         found = self._admin.describe_consumer_groups([self.group])[self.group].result(SECONDS)
         return not found.members
-
-    def reached(self, ends: Mapping[int, int]) -> bool:
-        """Whether everything before `ends` is stored, as far as the brokers say so now."""
-        try:
-            commits = self.commits()
-        except KafkaException:
-            return False
-        return all(commits[partition][0] >= end for partition, end in ends.items() if end)
 
     def is_drained(self) -> bool:
         """Whether everything is stored and no plan is left."""
@@ -211,6 +203,7 @@ class Writer:
 
     def finish(self) -> None:
         """Stop sending, and wait until all is delivered."""
+        self.rate = 0.0
         if self._thread:
             self._stop.set()
             self._thread.join()

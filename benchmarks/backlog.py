@@ -1,0 +1,70 @@
+"""How much memory a process takes with a long backlog before it, against one with hardly any.
+
+A topic holds as many events as are asked for (10 million: `python -m benchmarks backlog --events 10000000`), another
+one ten batches; from each the same number of batches is stored, in a process of its own.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import world
+from benchmarks.kafka import fill_topic
+from engine.settings import IngestSettings, KafkaSettings
+from ingest.consumer import Consumer
+from ingest.kafka.log import KafkaLog
+from tests.broker import choose_broker
+
+PARTITIONS = 12
+BATCH_ROWS = 100_000
+BATCHES = 10
+_PAGE = 4096
+
+
+def run(events: int) -> list[str]:
+    """Measure both and return the lines to print."""
+    with world.scratch() as directory, choose_broker(directory / "kafka") as broker:
+        peaks = []
+        for name, count in (("short", BATCHES * BATCH_ROWS), ("long", max(events, 2 * BATCHES * BATCH_ROWS))):
+            broker.create_topic(name, PARTITIONS)
+            fill_topic(broker, _values(count), name)
+            command = [sys.executable, "-m", "benchmarks.backlog", broker.bootstrap, name]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True)
+            peaks.append(json.loads(answer.stdout))
+    (short, _), (long, left) = peaks
+    return [
+        f"{long / short:.2f} of the memory with {BATCHES * BATCH_ROWS:,} events waiting is taken with {left:,} more",
+        f"{long >> 20} MiB resident at most, chDB and five meters included; {short >> 20} MiB without a backlog",
+    ]
+
+
+def _values(count: int) -> Iterator[bytes]:
+    """Yield events; of ten million, no list is kept."""
+    for at in range(count):
+        yield (
+            f'{{"specversion":"1.0","id":"{at}","source":"bench","type":"prompt","subject":"customer-{at % 100}",'
+            f'"data":{{"tokens":{at % 997},"ms":{at % 1009}.25,"model":"m{at % 5}","kind":"k{at % 2}"}}}}'
+        ).encode()
+
+
+def _peak(bootstrap: str, topic: str) -> tuple[int, int]:
+    """Store some batches; returns the most bytes resident meanwhile, and how many records still wait."""
+    with world.store() as (store, _):
+        world.ready_meters(store)
+        log = KafkaLog(KafkaSettings(brokers=bootstrap, topic=topic, group=topic))
+        consumer = Consumer(log, store, IngestSettings(batch_rows=BATCH_ROWS), threading.Event())
+        consumer.start()
+        most = stored = 0
+        while stored < BATCHES:
+            stored += consumer.step()
+            most = max(most, int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE)
+        left = log.lag().records
+        log.close()
+    return most, left
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_peak(*sys.argv[1:])))
