@@ -271,7 +271,7 @@ def test_a_store_that_would_not_deduplicate_is_refused(store: Store) -> None:
 
 
 def test_a_table_that_is_dropped_while_they_are_checked_is_not_refused(store: Store) -> None:
-    table = "CREATE TABLE {} (n Int64) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 10000"
+    table = "CREATE TABLE {} (n Int64) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window=10000"
     checked = threading.Event()
 
     def make_and_drop(name: str) -> None:
