@@ -1,11 +1,13 @@
-"""A process of its own that reads a topic, for tests that pause it. Tells on stdout what it does, a line each.
+"""A process of its own that reads a topic, for tests that pause or weigh it. Tells on stdout what it does, a line each.
 
-Arguments: bootstrap, topic, protocol, and what it does first when it wakes up from a pause: acknowledge, or plan.
+Arguments: bootstrap, topic, partitions, protocol, and what is wanted: `acknowledge` or `plan` when it wakes up from a
+pause; `idle`: read one record, then none for some seconds, and tell by how many MiB the process has grown at most.
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from engine.errors import LogUnavailable
 from ingest.kafka.log import KafkaLog
@@ -14,16 +16,22 @@ from ingest.log import Plan, Record, ranges_of
 from tests.topics import Topic, read
 
 PAUSE_SECONDS = 3
+IDLE_SECONDS = 6
 
 
-def main(bootstrap: str, name: str, protocol: str, late: str) -> None:
-    log = KafkaLog(Topic(bootstrap, 3, name).settings(protocol))
+def main(bootstrap: str, name: str, partitions: str, protocol: str, wanted: str) -> None:
+    before = resident_mib()
+    log = KafkaLog(Topic(bootstrap, int(partitions), name).settings(protocol))
+    if wanted == "idle":
+        some(log, 1)
+        say(f"grew {max(resident_mib() for _ in seconds(IDLE_SECONDS)) - before}")
+        return
     plan = log.plan(ranges_of(read(log, 6)), 5000)
     assert plan is not None
     say(f"planned {to_metadata(plan)}")
     [record] = some(log)
     tell_and_wait_until_paused([record])
-    if late == "acknowledge":
+    if wanted == "acknowledge":
         stubbornly(lambda: log.acknowledge(plan))
         say("acknowledged")
     else:
@@ -33,10 +41,21 @@ def main(bootstrap: str, name: str, protocol: str, late: str) -> None:
     say(offsets(some(log)))
 
 
-def some(log: KafkaLog) -> list[Record]:
+def resident_mib() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) >> 10
+
+
+def seconds(count: int) -> Iterator[None]:
+    for _ in range(10 * count):
+        time.sleep(0.1)
+        yield
+
+
+def some(log: KafkaLog, count: int = 10) -> list[Record]:
     records: list[Record] = []
     while not records:
-        records = log.read(10, 1000, 0.5)
+        records = log.read(count, 1000, 0.5)
     return records
 
 

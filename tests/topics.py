@@ -3,12 +3,15 @@
 Owns: `Topic`, what its group has committed, and waiting: a group takes its time to share partitions out.
 """
 
+import ctypes
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import confluent_kafka
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -58,6 +61,22 @@ class Topic:
         for value in values:
             producer.produce(self.name, value, partition=partition, timestamp=at_ms, headers=list(headers or []))
         assert producer.flush(WAIT_SECONDS) == 0
+
+    def put_with_header_name(self, name: bytes, *values: bytes) -> None:
+        """Send records with a header named as no client in Python can; straight through librdkafka, by its C API."""
+        [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
+        library = ctypes.CDLL(str(path))
+        library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
+        conf, error = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(512)
+        library.rd_kafka_conf_set(conf, b"bootstrap.servers", self.bootstrap.encode(), error, 512)
+        producer = ctypes.c_void_p(library.rd_kafka_new(0, conf, error, 512))
+        topic_, partition, value_, flags, header, end = 1, 3, 4, 7, 9, 0  # rd_kafka_vtype_t
+        for value in values:
+            size = ctypes.c_size_t(len(value))
+            given = [topic_, self.name.encode(), partition, 0, value_, value, size, flags, 2, header, name, b"x"]
+            assert library.rd_kafka_producev(producer, *given, ctypes.c_ssize_t(1), end) == 0
+        assert library.rd_kafka_flush(producer, WAIT_SECONDS * 1000) == 0
+        library.rd_kafka_destroy(producer)
 
     def put_in_transaction(self, values_: Sequence[bytes], outcome: str) -> None:
         """`outcome`: commit or abort."""

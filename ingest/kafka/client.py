@@ -6,6 +6,7 @@ Source: librdkafka CONFIGURATION.md.
 
 import contextlib
 import logging
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -15,14 +16,18 @@ from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from engine.errors import ConfigurationError, LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
-from ingest.log import Record
+from ingest.log import Headers, Record
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _driver_log = logging.getLogger("kafka")  # what librdkafka has to say
 ANSWER_SECONDS = 10
 QUEUE_BYTES = 32 << 20
-FETCH_BYTES = 16 << 20
+FETCH_BYTES = 4 << 20  # as brokers have them: compressed
+# confluent-kafka returns a list with a hole and an error for a name it cannot decode. Python sees that here, where the
+# caller is C; where it is an opcode grown quick, it goes on with the hole and dies of it.
+_ask_headers = operator.methodcaller("headers")
+_LATEST_MS = 4_102_444_799_999  # the end of 2099
 _ANSWERS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
 _UNSUPPORTED = frozenset({KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE})
 
@@ -106,21 +111,40 @@ def is_unsupported(error: KafkaError) -> bool:
 
 
 def as_record(message: Message) -> Record:
-    """Return the record of ours for a message that is no error."""
-    partition, offset = message.partition(), message.offset()
-    return Record(partition, offset, message.timestamp()[1], message.value(), message.headers())  # type: ignore[arg-type] # of a record
+    """Return the record of ours for a message that is no error.
+
+    Whoever sent it said when; it is put into the years that calendars have.
+    """
+    partition, offset, sent_ms = message.partition(), message.offset(), message.timestamp()[1]
+    return Record(partition, offset, min(max(0, sent_ms), _LATEST_MS), message.value(), _headers(message))  # type: ignore[arg-type] # of a record
 
 
-def ensure_topic(settings: KafkaSettings, topic: str) -> int:
-    """Create a topic if it is missing. Returns how many partitions it has. Raises: LogUnavailable."""
+def _headers(message: Message) -> Headers | None:
+    """Return a record's headers; none of them can be had if the name of one is not UTF-8."""
+    try:
+        headers: Headers | None = _ask_headers(message)
+    except (SystemError, UnicodeDecodeError) as error:
+        place = message.topic(), message.partition(), message.offset()
+        _log.warning("headers_not_read topic=%s partition=%s offset=%s error=%s", *place, error.__cause__ or error)
+        return None
+    return headers
+
+
+def ensure_topic(settings: KafkaSettings, topic: str, seconds: float = ANSWER_SECONDS) -> int:
+    """Create a topic if it is missing. Returns how many partitions it has. Raises: LogUnavailable.
+
+    Args: seconds: how long brokers may take for an answer; there are two at most.
+    """
     with kafka_errors(f"looking for topic {topic}"):
         admin = connect(AdminClient, client_options(settings, {}))
-        found = admin.list_topics(timeout=ANSWER_SECONDS).topics.get(topic)
+        found = admin.list_topics(timeout=seconds).topics.get(topic)
         if found is not None and found.error is None:
             return len(found.partitions)
         new = NewTopic(topic, settings.partitions, settings.replication_factor)
         try:
-            admin.create_topics([new], operation_timeout=ANSWER_SECONDS)[topic].result(ANSWER_SECONDS)
+            admin.create_topics([new], operation_timeout=seconds)[topic].result(seconds)
+        except TimeoutError:
+            raise LogUnavailable(f"Kafka: creating topic {topic}: no answer in {seconds} s") from None
         except KafkaException as exception:
             if exception.args[0].code() not in _ANSWERS:
                 raise

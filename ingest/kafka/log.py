@@ -6,8 +6,9 @@ So the group's offsets never pass a batch that is not stored, and whoever is giv
 last owner was at. Where the topic no longer holds what comes next, a record says so; nothing is skipped in silence.
 
 While nobody reads, a thread of its own keeps the membership alive and the partitions paused.
-Limits: held in memory are `QUEUE_BYTES` + `FETCH_BYTES` a broker, inside librdkafka, and of what was read and is not
-planned one batch (ingest.batch_rows, ingest.batch_bytes) and a chunk; all partitions together.
+Limits: held in memory are, inside librdkafka, `QUEUE_BYTES` of records or 100,000 of them, and what one fetch brings a
+broker: `FETCH_BYTES`, several times as many if they are compressed; small records take about as much again. Of what was
+read and is not planned: one batch (ingest.batch_rows, ingest.batch_bytes) and a chunk. All partitions together.
 Source: docs/design.md R6, R8; ingest/kafka/member.py.
 """
 

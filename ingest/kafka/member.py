@@ -62,18 +62,24 @@ class Member:
     @contextlib.contextmanager
     def using(self, doing: str) -> Iterator[Consumer]:
         """Yield the consumer to this thread alone; joins the group first. Raises: LogUnavailable, LogFailed."""
-        with self._lock, kafka_errors(doing):
-            if self.closing.is_set():
-                raise LogUnavailable(f"Kafka: {doing}: the log is closed")
-            if self._failed:
-                raise self._failed
-            if self.unanswered:
-                raise LogUnavailable(f"Kafka: {doing}: a commit is not answered yet")
-            if self._outdated:
-                self._change_protocol()
-            if self._consumer is None:
-                self._consumer = self._join()
-            yield self._consumer
+        with self._lock:
+            try:
+                with kafka_errors(doing):
+                    yield self._ready(doing)
+            finally:
+                if self._failed:
+                    raise self._failed
+
+    def _ready(self, doing: str) -> Consumer:
+        if self.closing.is_set():
+            raise LogUnavailable(f"Kafka: {doing}: the log is closed")
+        if self.unanswered:
+            raise LogUnavailable(f"Kafka: {doing}: a commit is not answered yet")
+        if self._outdated:
+            self._change_protocol()
+        if self._consumer is None:
+            self._consumer = self._join()
+        return self._consumer
 
     @property
     def joined(self) -> bool:

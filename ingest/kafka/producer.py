@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
 from engine.settings import KafkaSettings
 from ingest.dead_letters import DeadLetter
-from ingest.kafka.client import Options, client_options, connect, ensure_topic
+from ingest.kafka.client import ANSWER_SECONDS, Options, client_options, connect, ensure_topic
 from ingest.log import Headers
 
 _log = logging.getLogger(__name__)
@@ -38,10 +38,12 @@ class _Batch:
     """Counts the delivery reports of one batch and then settles its future."""
 
     def __init__(self, size: int) -> None:
-        self.done: Future[None] = Future()
+        self.done = _begun()
         self._counting = threading.Lock()
         self._left = size
         self._error: MeterportError | None = None
+        if not size:
+            self.done.set_result(None)
 
     def reported(self, error: KafkaError | None, _: Message | None) -> None:
         with self._counting:
@@ -64,6 +66,8 @@ class KafkaProducer:
         self._producer = connect(Producer, client_options(settings, _writing(settings)))
         self._renewing = threading.Lock()
         self._topics: set[str] = set()  # known to exist
+        self._looking = threading.Lock()
+        self._look: Future[None] | None = None  # for the topic of events
         self._closing = threading.Event()
         self._server = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
         self._server.start()
@@ -71,30 +75,50 @@ class KafkaProducer:
     def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
         """See `EventAppender.append`."""
         if self._settings.topic not in self._topics:
-            return self._append_first(values, arrived_ms)
+            return self._append_later(values, arrived_ms)
         return self._send(
             self._settings.topic,
             [(value, _key_decoder.decode(value).subject, _STRUCTURED) for value in values],
             arrived_ms,
         )
 
-    def _append_first(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
-        """Look for the topic, in a thread: the caller does not wait."""
-        done: Future[None] = Future()
+    def _append_later(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
+        """Append once the topic is known to be there: the caller does not wait."""
+        done = _begun()
 
-        def settle(sent: "Future[None]") -> None:
-            error = sent.exception()
+        def sent(appended: "Future[None]") -> None:
+            error = appended.exception()
             done.set_exception(error) if error else done.set_result(None)
 
-        def find() -> None:
-            try:
-                self._find(self._settings.topic)
-                self.append(values, arrived_ms).add_done_callback(settle)
-            except MeterportError as error:
+        def looked(look: "Future[None]") -> None:
+            error = look.exception()
+            if error:
                 done.set_exception(error)
+                return
+            try:
+                self.append(values, arrived_ms).add_done_callback(sent)
+            except MeterportError as refused:
+                done.set_exception(refused)
 
-        threading.Thread(target=find, name="kafka-topic", daemon=True).start()
+        self._look_for_topic().add_done_callback(looked)
         return done
+
+    def _look_for_topic(self) -> "Future[None]":
+        """Look for the topic of events in a thread of its own, one for all who wait."""
+        with self._looking:
+            if self._look is None or self._look.done():
+                self._look = look = _begun()
+
+                def find() -> None:
+                    try:
+                        self._find(self._settings.topic)
+                    except Exception as error:
+                        look.set_exception(error)
+                    else:
+                        look.set_result(None)
+
+                threading.Thread(target=find, name="kafka-topic", daemon=True).start()
+            return self._look
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
         """See `DeadLetterSink.send`. A record as it was, with headers that say where it stood and what was wrong.
@@ -121,7 +145,7 @@ class KafkaProducer:
 
     def _find(self, topic: str) -> None:
         if topic not in self._topics:
-            ensure_topic(self._settings, topic)
+            ensure_topic(self._settings, topic, min(ANSWER_SECONDS, self._settings.produce_seconds))
             self._topics.add(topic)
 
     def _send(
@@ -161,6 +185,13 @@ class KafkaProducer:
         """Wait for what was sent, at most as long as it may take, then end."""
         self._closing.set()
         self._server.join()
+
+
+def _begun() -> "Future[None]":
+    """Return a future that cannot be cancelled: others may wait for the same."""
+    future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
+    return future
 
 
 def _refusal(error: KafkaError) -> MeterportError:

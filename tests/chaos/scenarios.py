@@ -73,7 +73,7 @@ def every_step(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None 
                 changed = time.monotonic()
                 run.change_meters()
             time.sleep(0.2)
-        for point in ("meter.after-registered", "meter.after-tables", "meter.after-views", "meter.after-delete"):
+        for point in [*METER_STEPS, "meter.after-delete"] * (rounds - 1) or ["meter.after-views"]:
             run.fleet.kill(run.api_process, point)
             run.api()
             meter = run.extra_meter()
@@ -109,10 +109,10 @@ def membership(ground: Ground, rounds: int = 1, protocol: str = "classic") -> Re
 
 def plans_that_part(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
     """Kill one of three with a plan over its partitions at hand, so that two others finish it, each for its own."""
-    with cluster(ground, "parted", command=command) as run:
+    with cluster(ground, "parted", meters=METERS[:3], command=command) as run:
         members = _started(run, 3, rate=1500)
-        steps = ["ingest.after-plan", "ingest.after-claim", "ingest.after-insert"]
-        for turn in range(rounds * len(steps)):
+        steps = ["ingest.after-claim", "ingest.after-insert", "ingest.after-plan"]
+        for turn in range(rounds):
             for member in members:
                 _wait_for_partitions(run, member)
             victim = members[turn % 3]
@@ -174,7 +174,7 @@ def clocks_apart(ground: Ground, rounds: int = 1, guard: str = "") -> Result:
 
 def zombie(ground: Ground, rounds: int = 1, protocol: str = "classic") -> Result:
     """Stop a process for longer than its group waits for it, also in the middle of an insert, and let it go on."""
-    with cluster(ground, f"zombie_{protocol}", protocol=protocol) as run:
+    with cluster(ground, f"zombie_{protocol}", meters=METERS[:3], protocol=protocol) as run:
         members = _started(run, 2, rate=1500)
         for turn in range(2 * rounds):
             for member in members:
@@ -212,7 +212,7 @@ def _stop_in_an_insert(run: Cluster, victim: Process) -> None:
 
 def broker_away(ground: Ground, rounds: int = 1) -> Result:
     """Kill the broker and start it again; stop it for fifteen seconds."""
-    with cluster(ground, "broker") as run:
+    with cluster(ground, "broker", meters=METERS[:3]) as run:
         _started(run, 2, rate=1000)
         for _ in range(rounds):
             ground.broker.kill()
@@ -229,7 +229,7 @@ def broker_away(ground: Ground, rounds: int = 1) -> Result:
 
 def store_misbehaves(ground: Ground, rounds: int = 1, seconds: float = 5) -> Result:
     """Have the store refuse, stall, reset, lose its answers and fail, all statements or inserts only."""
-    with cluster(ground, "store") as run:
+    with cluster(ground, "store", meters=METERS[:3]) as run:
         _started(run, 2, rate=1000)
         for kind in FAULTS * rounds:
             struck = ground.store.struck(kind)
@@ -245,7 +245,7 @@ def store_misbehaves(ground: Ground, rounds: int = 1, seconds: float = 5) -> Res
 def store_killed(ground: Ground, rounds: int = 3, command: tuple[str, ...] | None = None) -> Result:
     """Kill the store while it inserts, with the process whose insert it is, and start both again."""
     chance = Random(2)  # noqa: S311
-    with cluster(ground, "store_killed", command=command) as run:
+    with cluster(ground, "store_killed", meters=METERS[:3], command=command) as run:
         members = _started(run, 2, rate=2000)
         for turn in range(rounds):
             time.sleep(chance.uniform(0.5, 1.5))
@@ -272,10 +272,9 @@ def garbage(ground: Ground, rounds: int = 1) -> Result:
             run.writer.send_in_binary_mode(100)
             run.writer.finish()
             run.writer.send_padded(10 << 20)
-            many = [Raw(number % 12, b"{") for number in range(12_000)]
-            for start in range(0, len(many), 100):  # never so many in a row that ingest stops
-                run.garbage(*many[start : start + 100])
-                run.writer.send(50)
+            for _ in range(10):  # never so many in a row that ingest stops
+                run.garbage(*(Raw(number % 12, b"{") for number in range(300)))
+                run.writer.send(300)
             run.writer.run(1000)
             run.fleet.kill(members[turn % 2])
             _recover(run)
@@ -285,7 +284,7 @@ def garbage(ground: Ground, rounds: int = 1) -> Result:
 
 def partitions_added(ground: Ground, rounds: int = 1) -> Result:
     """Give the topic more partitions while it is read: subjects move, and new partitions are read from their start."""
-    with cluster(ground, "grown", options={"topic.metadata.refresh.interval.ms": "1000"}) as run:
+    with cluster(ground, "grown", meters=METERS[:3], options={"topic.metadata.refresh.interval.ms": "1000"}) as run:
         members = _started(run, 2, rate=1000)
         for turn in range(rounds):
             run.topic.grow(PARTITIONS + 6 * (turn + 1))
@@ -302,12 +301,14 @@ def partitions_added(ground: Ground, rounds: int = 1) -> Result:
 
 def twins(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
     """Send every event to two partitions at once, read by three processes, and kill between claim and insert."""
-    with cluster(ground, "twins", twins=1.0, command=command) as run:
+    with cluster(ground, "twins", meters=METERS[:3], twins=1.0, command=command) as run:
         members = _started(run, 3, rate=1500)
-        for turn in range(rounds * 3):
+        for member in members:
+            _wait_for_partitions(run, member)
+        time.sleep(3)
+        for turn in range(rounds):
             for member in members:
                 _wait_for_partitions(run, member)
-            time.sleep(2)
             kills = run.fleet.kills
             run.fleet.kill(members[turn % 3], ("ingest.after-claim:2", "ingest.after-insert:2", "")[turn % 3])
             if turn % 3 < 2:
@@ -335,7 +336,7 @@ def months(ground: Ground, rounds: int = 1) -> Result:
 
 def replay(ground: Ground, rounds: int = 1, killed: bool = False) -> Result:
     """Have the group read the whole topic again into the same store: nothing changes, no new dead letters."""
-    with cluster(ground, "replayed") as run:
+    with cluster(ground, "replayed", meters=METERS[:3]) as run:
         members = _started(run, 2, rate=1500)
         run.garbage(*(Raw(number % 12, b"{") for number in range(100)))
         time.sleep(4)
@@ -444,8 +445,8 @@ def broken(guard: str) -> tuple[str, ...]:
 
 def _started(run: Cluster, processes: int, rate: float) -> list[Process]:
     """Create the meters, start processes, and put the topic under load."""
+    members = run.ingest(processes)  # at once with the API: whoever comes first makes the tables
     run.create(*run.meters)
-    members = run.ingest(processes) if processes else []
     run.writer.run(rate)
     for member in members:
         member.wait_until_ready()

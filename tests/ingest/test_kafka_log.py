@@ -3,15 +3,23 @@
 A log stands for a process; a group that is asked to share takes about a second. Both group protocols of Kafka.
 """
 
+import subprocess
+import sys
+import time
+
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions  # admin only imports it, says mypy
 
+from engine.errors import LogFailed, LogUnavailable
+from ingest.kafka.client import FETCH_BYTES, QUEUE_BYTES
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
 from ingest.log import Plan, Range, Record, ranges_of
+from tests.broker import Kafka
 from tests.ingest.conftest import OpenLog
-from tests.topics import Topic, owned, read, shared_out, values, wait_for
+from tests.topics import Topic, owned, read, real, shared_out, values, wait_for
 
 
 def _put_two_each(topic: Topic) -> None:
@@ -334,6 +342,32 @@ def test_a_record_is_kept_as_it_was_sent(open_log: OpenLog, topic: Topic) -> Non
     ]
 
 
+def test_a_record_whose_header_has_a_name_that_is_no_text_is_read_without_headers(
+    open_log: OpenLog, topic: Topic
+) -> None:
+    """Python's and Java's clients cannot send one, others can: one record must not stop all behind it."""
+    topic.put(b"a")
+    topic.put_with_header_name(b"\xff\xfe", *[b"b"] * 50)
+    topic.put(b"c", headers=[("kind", b"good")])
+    log = open_log()
+
+    records = read(log, 52)
+    assert [record[3:5] for record in records] == [(b"a", None), *[(b"b", None)] * 50, (b"c", [("kind", b"good")])]
+    plan = log.plan(ranges_of(records), 5000)
+    assert plan is not None
+    assert log.reread(plan) == records
+
+
+@pytest.mark.parametrize(("sent_ms", "arrived_ms"), [(9_000_000_000_000_000, 4_102_444_799_999), (-5, 0), (7, 7)])
+def test_a_time_of_sending_is_one_a_calendar_has(
+    open_log: OpenLog, topic: Topic, sent_ms: int, arrived_ms: int
+) -> None:
+    topic.configure("message.timestamp.after.max.ms", str(2**63 - 1))
+    topic.put(b"a", at_ms=sent_ms)
+
+    assert [record.arrived_ms for record in read(open_log(), 1)] == [arrived_ms]
+
+
 def test_a_record_of_ten_megabytes_is_read(open_log: OpenLog, topic: Topic) -> None:
     topic.configure("max.message.bytes", str(11 << 20))
     large = b"x" * (10 << 20)
@@ -388,6 +422,69 @@ def test_a_partition_with_a_long_backlog_does_not_starve_the_others(open_log: Op
     assert batches <= 15  # of 31: what a fetch brings of one partition comes before the next one's turn
     seen += [value for _ in range(32) for value in values(_planned(log))]
     assert len(seen) == 300_002
+
+
+def test_what_waits_in_a_topic_is_not_held_in_memory(broker: Kafka) -> None:
+    """Two million records, compressed as producers do, and a process that has read one and then reads no more."""
+    topic = Topic(real(broker).bootstrap, 12)
+    broker.create_topic(topic.name, 12)
+    producer = Producer({"bootstrap.servers": topic.bootstrap, "compression.type": "lz4", "linger.ms": 20})
+    for number in range(2_000_000):
+        value = b'{"id":"%032x","tokens":%d}' % (number * 7**40 % 2**128, number)
+        while True:
+            try:
+                producer.produce(topic.name, value, partition=number % 12)
+            except BufferError:
+                producer.poll(0.1)
+            else:
+                break
+    assert producer.flush(60) == 0
+
+    command = [sys.executable, "-m", "tests.kafka_child", topic.bootstrap, topic.name, "12", "consumer", "idle"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    grown = int(told.removeprefix("grew "))
+    assert 0 < grown < (2 * QUEUE_BYTES + 10 * FETCH_BYTES) >> 20
+
+
+@pytest.mark.parametrize("wait_seconds", [0, 0.02, 0.05, 0.1, 0.15, 0.2])
+def test_a_log_is_closed_at_once_while_it_is_given_partitions(open_log: OpenLog, wait_seconds: float) -> None:
+    log = open_log()
+    time.sleep(wait_seconds)
+
+    began = time.monotonic()
+    log.close()
+
+    assert time.monotonic() - began < 3
+
+
+def test_a_closed_log_says_so(open_log: OpenLog, topic: Topic) -> None:
+    topic.put(b"a")
+    log = open_log()
+    [record] = read(log, 1)
+    log.close()
+    log.close()
+
+    with pytest.raises(LogUnavailable, match="the log is closed"):
+        log.read(10, 1000, 1)
+    with pytest.raises(LogUnavailable, match="the log is closed"):
+        log.plan(ranges_of([record]), 5000)
+    assert log.lag().records == 1
+
+
+def test_partitions_that_cannot_be_taken_over_end_the_log(open_log: OpenLog) -> None:
+    """Whatever the reason: they would be consumed by the driver and by nobody here."""
+    log = open_log()
+
+    def broken(*_: object) -> dict[int, int]:
+        raise KeyError(7)
+
+    log._member._given = broken
+
+    with pytest.raises(LogFailed, match="partitions were given or taken, and that failed: 7"):
+        wait_for(lambda: log.read(10, 1000, 0.1) != [])
+    with pytest.raises(LogFailed):
+        log.planned()
 
 
 def _planned(log: KafkaLog) -> list[Record]:

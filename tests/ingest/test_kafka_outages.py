@@ -3,7 +3,7 @@
 The broker is these tests' own: they stop and kill it.
 """
 
-import os
+import logging
 import signal
 import subprocess
 import sys
@@ -19,38 +19,15 @@ from engine.errors import LogFailed, LogUnavailable
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
 from ingest.log import Plan, Range, ranges_of
-from tests.broker import Broker, Kafka, Kind, create_topic
+from tests.broker import Broker, create_topic
 from tests.ingest.conftest import OpenLog
-from tests.services import Unavailable
+from tests.ingest.own_broker import broker, hang, process
 from tests.topics import Topic, read, shared_out, values, wait_for
 
 _T = TypeVar("_T")
+__all__ = ["broker", "process"]  # fixtures of another file
+
 IMPATIENT = {"socket_timeout_ms": "1000"}
-
-
-@pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    try:
-        made = Broker(tmp_path_factory.mktemp("kafka"))
-    except Unavailable as reason:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(reason))
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def broker(process: Broker) -> Iterator[Kafka]:
-    """The broker of these tests, whatever the test before did to it."""
-    if not process.running:
-        process.start()
-    yield Kafka(Kind.MAVEN, process.bootstrap, "their own")
-    if process.running:
-        process.continue_()
-    else:
-        process.start()
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +48,7 @@ def test_a_commit_that_is_not_answered_is_settled_by_planning_again(
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
 
-    process.stop_signal()
+    hang(process)
     with pytest.raises(LogUnavailable):
         log.plan(ranges_of(batch), 5000)
     process.continue_()
@@ -91,7 +68,7 @@ def test_an_acknowledgement_that_is_not_answered_is_made_again(
     plan = log.plan(ranges_of(read(log, 6)), 5000)
     assert plan is not None
 
-    process.stop_signal()
+    hang(process)
     with pytest.raises(LogUnavailable):
         log.acknowledge(plan)
     process.continue_()
@@ -108,14 +85,14 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
     _put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
-    process.stop_signal()
+    hang(process)
     with pytest.raises(LogUnavailable):
         log.plan(ranges_of(batch), 5000)
     process.continue_()
     taker = open_log()
     kept, _ = shared_out(log, taker)
 
-    process.stop_signal()
+    hang(process)
     with pytest.raises(LogUnavailable):  # nobody says now what became of it
         log.plan(ranges_of(batch), 9000)
     process.continue_()
@@ -130,6 +107,25 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
     else:
         assert log.pending() == taker.pending() == []
         assert read(log, 2 * len(kept)) == [record for record in batch if record.partition in kept]
+
+
+def test_a_log_is_closed_though_a_commit_is_not_answered(open_log: OpenLog, topic: Topic, process: Broker) -> None:
+    _put_two_each(topic)
+    log = open_log(**IMPATIENT)
+    batch = read(log, 6)
+    hang(process)
+    with pytest.raises(LogUnavailable):
+        log.plan(ranges_of(batch), 5000)
+
+    began = time.monotonic()
+    log.close()
+    assert time.monotonic() - began < 3
+
+    process.continue_()
+    following = open_log()
+    shared_out(following)
+    [plan] = following.pending() or [Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)]
+    assert following.reread(plan) == batch
 
 
 def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_back(
@@ -161,7 +157,7 @@ def test_a_broker_that_hangs_while_partitions_are_given_is_waited_for(
 ) -> None:
     _put_two_each(topic)
     log = open_log(**IMPATIENT)
-    process.stop_signal()
+    hang(process)
     time.sleep(2)
     process.continue_()
 
@@ -182,7 +178,7 @@ def test_a_gap_that_brokers_do_not_explain_at_once_loses_nothing_read_before_it(
         topic.delete_before({0: 6})
         log._member.resume()
         time.sleep(1)  # the records of one partition have come, and that there are none of the other
-        process.stop_signal()
+        hang(process)
 
         with pytest.raises(LogUnavailable):
             while True:
@@ -243,6 +239,7 @@ def test_nobody_reads_and_the_membership_lives(open_log: OpenLog, topic: Topic) 
 def test_brokers_without_the_newer_group_protocol_get_the_older_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     old = Broker(tmp_path, {"group.coordinator.rebalance.protocols": "classic"})
     old.start()
     try:
@@ -284,7 +281,7 @@ class _Zombie:
     """A process that reads a log, in `tests/kafka_child.py`; a test may pause it."""
 
     def __init__(self, topic: Topic, protocol: str, late: str) -> None:
-        command = [sys.executable, "-m", "tests.kafka_child", topic.bootstrap, topic.name, protocol, late]
+        command = [sys.executable, "-m", "tests.kafka_child", topic.bootstrap, topic.name, "3", protocol, late]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def line(self) -> str:

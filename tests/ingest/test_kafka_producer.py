@@ -1,0 +1,314 @@
+"""Events over HTTP to a real topic: done means durable, and where brokers are away nothing is said to be done.
+
+The broker is these tests' own: they stop and kill it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+
+import pytest
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from engine.errors import LogFull, LogUnavailable, TooLarge
+from engine.settings import KafkaSettings
+from ingest.dead_letters import DeadLetter
+from ingest.kafka.producer import KafkaProducer
+from ingest.log import Record
+from tests.broker import Broker
+from tests.ingest.own_broker import broker, hang, process
+from tests.topics import Topic, wait_for
+
+__all__ = ["broker", "process"]  # fixtures of another file
+
+PRODUCE_SECONDS = 2
+Open = Callable[..., KafkaProducer]
+
+
+@pytest.fixture
+def open_producer() -> Iterator[Open]:
+    opened: list[KafkaProducer] = []
+
+    def open_(topic: Topic, **options: str) -> KafkaProducer:
+        opened.append(producer := KafkaProducer(_settings(topic, **options)))
+        return producer
+
+    yield open_
+    for producer in opened:
+        producer.close()
+
+
+def _settings(topic: Topic, **options: str) -> KafkaSettings:
+    named = {name.replace("_", "."): value for name, value in options.items()}
+    own = {"produce_seconds": PRODUCE_SECONDS, "partitions": 5, "dead_letter_topic": f"{topic.name}.dead"}
+    return topic.settings(options=named).model_copy(update=own)
+
+
+def _missing(topic: Topic) -> Topic:
+    """Return a topic nobody has made, of as many partitions as it shall get."""
+    return Topic(topic.bootstrap, 5)
+
+
+def _event(subject: str = "u", size: int = 0) -> bytes:
+    return f'{{"id":"1","source":"s","type":"t","subject":"{subject}","data":{{"p":"{"x" * size}"}}}}'.encode()
+
+
+def _stored(topic: Topic) -> list[Message]:
+    """Return everything in a topic, by partition and offset."""
+    with Consumer({"bootstrap.servers": topic.bootstrap, "group.id": "reader"}) as reader:
+        places = [TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)]
+        wait_for(lambda: all(_has_leader(reader, place) for place in places))
+        left = sum(reader.get_watermark_offsets(place, timeout=30)[1] for place in places)
+        reader.assign(places)
+        found: list[Message] = []
+        wait_for(lambda: len(found) == left or found.extend(reader.consume(1000, 0.2)) or False)  # type: ignore[func-returns-value]
+    return sorted(found, key=lambda message: (message.partition(), message.offset()))
+
+
+def _has_leader(reader: Consumer, place: TopicPartition) -> bool:
+    try:
+        return bool(reader.get_watermark_offsets(place, timeout=30))
+    except KafkaException:
+        return False
+
+
+def _values(topic: Topic) -> list[bytes | None]:
+    return [message.value() for message in _stored(topic)]
+
+
+def test_what_is_done_is_in_the_topic_even_if_the_broker_is_killed_at_once(
+    open_producer: Open, topic: Topic, process: Broker
+) -> None:
+    producer = open_producer(topic)
+
+    producer.append([_event("a"), _event("b"), _event("a")], 1_764_547_200_123).result(30)
+    process.kill()
+    process.start()
+
+    stored = _stored(topic)
+    assert sorted(message.value() or b"" for message in stored) == [_event("a"), _event("a"), _event("b")]
+    assert {message.timestamp()[1] for message in stored} == {1_764_547_200_123}
+    assert {tuple(message.headers() or ()) for message in stored} == {
+        (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+    }
+
+
+@pytest.mark.parametrize(
+    ("subject", "partition"),
+    [
+        ("21", 0),
+        ("foobar", 6),
+        ("a-little-bit-long-string", 8),
+        ("a-little-bit-longer-string", 11),
+        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", 5),
+        ("abc", 3),
+    ],
+)
+def test_a_subject_has_the_partition_that_producers_in_java_give_it(topic: Topic, subject: str, partition: int) -> None:
+    """murmur2 of the key modulo 12 partitions; the strings and their hashes are those of Kafka's own UtilsTest."""
+    twelve = Topic(topic.bootstrap, 12)
+    producer = KafkaProducer(_settings(twelve).model_copy(update={"partitions": 12}))
+    with closing(producer):
+        producer.append([_event(subject), _event(subject)], 1).result(30)
+
+    assert [(message.partition(), message.key()) for message in _stored(twelve)] == [(partition, subject.encode())] * 2
+
+
+def test_a_topic_that_is_missing_is_made_as_configured(open_producer: Open, topic: Topic) -> None:
+    missing = _missing(topic)
+
+    open_producer(missing).append([_event()], 1).result(30)
+
+    assert _partitions(missing) == 5
+    assert _values(missing) == [_event()]
+
+
+def test_a_topic_that_is_there_is_left_as_it_is(open_producer: Open, topic: Topic) -> None:
+    open_producer(topic).append([_event()], 1).result(30)
+
+    assert _partitions(topic) == 3
+
+
+def test_two_processes_that_miss_a_topic_at_once_both_go_on(open_producer: Open, topic: Topic) -> None:
+    missing = _missing(topic)
+    producers = [open_producer(missing), open_producer(missing)]
+
+    done = [producer.append([_event()], 1) for producer in producers * 2]
+
+    assert [future.result(30) for future in done] == [None] * 4
+    assert _values(missing) == [_event()] * 4
+    assert _partitions(missing) == 5
+
+
+def test_an_event_that_is_too_large_is_refused_and_the_next_is_not(open_producer: Open, topic: Topic) -> None:
+    topic.configure("max.message.bytes", "100000")
+    producer = open_producer(topic)
+
+    with pytest.raises(TooLarge, match="larger than the brokers take"):
+        producer.append([_event(size=100_000)], 1).result(30)
+    producer.append([_event(size=99_000)], 1).result(30)
+
+    assert _values(topic) == [_event(size=99_000)]
+
+
+def test_nothing_to_append_is_done(open_producer: Open, topic: Topic) -> None:
+    producer = open_producer(topic)
+
+    assert producer.append([], 1).result(30) is None
+    assert producer.append([], 1).result(1) is None
+
+
+@pytest.mark.parametrize("away", ["killed", "stopped"])
+def test_while_brokers_are_away_nothing_is_done_and_after_it_everything_is(
+    open_producer: Open, topic: Topic, process: Broker, away: str
+) -> None:
+    producer = open_producer(topic)
+    producer.append([_event("before")], 1).result(30)
+    _send_away(process, away)
+
+    began = time.monotonic()
+    done = [producer.append([_event("during")] * 10, 1) for _ in range(10)]
+    for future in done:
+        with pytest.raises(LogUnavailable):
+            future.result(30)
+    assert PRODUCE_SECONDS - 0.5 < time.monotonic() - began < PRODUCE_SECONDS + 2
+
+    _bring_back(process, away)
+    producer.append([_event("after")], 1).result(30)
+    stored = _values(topic)
+    assert (stored.count(_event("before")), stored.count(_event("after"))) == (1, 1)
+    assert stored.count(_event("during")) <= (0 if away == "killed" else 100)  # a hung broker may find them later
+
+
+@pytest.mark.parametrize("away", ["killed", "stopped"])
+def test_brokers_that_are_away_from_the_start_are_not_asked_by_each_request_anew(
+    open_producer: Open, topic: Topic, process: Broker, away: str
+) -> None:
+    producer = open_producer(topic)
+    _send_away(process, away)
+    before = threading.active_count()
+
+    began = time.monotonic()
+    done = [producer.append([_event("during")], 1) for _ in range(100)]
+    assert threading.active_count() - before <= 1
+    for future in done:
+        with pytest.raises(LogUnavailable):
+            future.result(30)
+    assert time.monotonic() - began < PRODUCE_SECONDS + 2
+
+    _bring_back(process, away)
+    wait_for(lambda: _appended(producer))
+    assert _values(topic) == [_event("after")]
+
+
+def test_a_queue_that_is_full_refuses_and_takes_again_when_it_was_drained(
+    open_producer: Open, topic: Topic, process: Broker
+) -> None:
+    producer = open_producer(topic, queue_buffering_max_kbytes="1024")
+    producer.append([_event()], 1).result(30)
+    hang(process)
+
+    waiting = producer.append([_event(size=500_000)] * 2, 1)
+    with pytest.raises(LogFull):
+        producer.append([_event(size=500_000)], 1).result(30)
+    with pytest.raises(LogUnavailable):
+        waiting.result(30)
+
+    process.continue_()
+    wait_for(lambda: _appended(producer))
+
+
+def test_a_caller_that_goes_away_stops_nobody(open_producer: Open, topic: Topic) -> None:
+    producer = open_producer(topic)
+    producer.append([_event()], 1).result(30)
+
+    abandoned = producer.append([_event()], 1)
+    abandoned.cancel()
+
+    assert [producer.append([_event()], 1).result(30) for _ in range(3)] == [None] * 3
+    wait_for(lambda: len(_stored(topic)) == 5)
+
+
+def test_a_client_that_brokers_let_not_go_on_is_replaced(open_producer: Open, topic: Topic, process: Broker) -> None:
+    producer = open_producer(topic)
+    producer.append([_event("before")], 1).result(30)
+    hang(process)
+    given_up = producer.append([_event("during")], 1)
+
+    producer._renew(producer._producer)
+    process.continue_()
+
+    with pytest.raises(LogUnavailable):
+        given_up.result(30)
+    producer.append([_event("after")], 1).result(30)
+    assert {_event("before"), _event("after")} <= set(_values(topic))
+
+
+def test_closing_waits_for_what_was_sent(topic: Topic) -> None:
+    producer = KafkaProducer(_settings(topic))
+    producer.append([_event()], 1).result(30)
+    done = [producer.append([_event()] * 100, 1) for _ in range(20)]
+
+    producer.close()
+
+    assert [future.result(0) for future in done] == [None] * 20
+    assert len(_stored(topic)) == 2001
+
+
+def test_dead_letters_are_sent_with_what_they_were_and_why_they_are_dead(open_producer: Open, topic: Topic) -> None:
+    producer = open_producer(topic)
+    record = Record(2, 7, 1, b"\xff", [("ce_id", b"1"), ("none", None)])
+
+    producer.send([DeadLetter(record, "not UTF-8"), DeadLetter(Record(0, 0, 1, None), "empty")])
+
+    one, other = _stored(Topic(topic.bootstrap, 5, f"{topic.name}.dead"))
+    if one.value() is None:
+        one, other = other, one
+    assert (one.value(), one.headers()) == (
+        b"\xff",
+        [
+            ("ce_id", b"1"),
+            ("none", None),
+            ("meterport-reason", b"not UTF-8"),
+            ("meterport-position", f"{topic.name}:2:7".encode()),
+        ],
+    )
+    assert (other.value(), other.headers()) == (
+        None,
+        [("meterport-reason", b"empty"), ("meterport-position", f"{topic.name}:0:0".encode())],
+    )
+
+
+def test_dead_letters_that_cannot_be_sent_say_so(open_producer: Open, topic: Topic, process: Broker) -> None:
+    producer = open_producer(topic)
+    letters = [DeadLetter(Record(0, 0, 1, b"x"), "why")]
+    producer.send(letters)
+    hang(process)
+
+    with pytest.raises(LogUnavailable):
+        producer.send(letters)
+
+    process.continue_()
+    producer.send(letters)
+
+
+def _send_away(process: Broker, how: str) -> None:
+    process.kill() if how == "killed" else hang(process)
+
+
+def _bring_back(process: Broker, how: str) -> None:
+    process.start() if how == "killed" else process.continue_()
+
+
+def _appended(producer: KafkaProducer) -> bool:
+    done: Future[None] = producer.append([_event("after")], 1)
+    return done.exception(30) is None
+
+
+def _partitions(topic: Topic) -> int:
+    return len(
+        AdminClient({"bootstrap.servers": topic.bootstrap}).list_topics(timeout=30).topics[topic.name].partitions
+    )
