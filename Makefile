@@ -24,8 +24,8 @@ demo: install  ## Meter 336,776 flights and print each carrier's usage per month
 kafka: install  ## Run one Kafka broker on loopback until Ctrl-C, data in a temporary directory
 	$(BIN)/python -m tests.broker
 
-test: install  ## Run the tests
-	$(BIN)/python -m pytest
+test: install  ## Run the tests, three at a time: most of those with a broker wait
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 chaos: install  ## Kill processes, brokers and the store for an hour over millions of events, and print the table
 	$(BIN)/python -m tests.chaos
