@@ -32,8 +32,8 @@ $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
 	cd $(PAGE) && npm ci --silent
 	@touch $@
 
-test: install  ## Run the tests
-	$(BIN)/python -m pytest
+test: install  ## Run the tests, three at a time: most of those with a broker wait
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 chaos: install  ## Kill processes, brokers and the store for an hour over millions of events, and print the table
 	$(BIN)/python -m tests.chaos

@@ -29,11 +29,10 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
-from tests.services import Unavailable, free_ports, need_docker
+from tests.services import CACHE, Unavailable, alone, free_ports, need_docker
 
 ROOT = Path(__file__).resolve().parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
-CACHE = ROOT / ".cache" / "kafka"
 START_SECONDS = 60
 STOP_SECONDS = 30
 FETCH_SECONDS = 600
@@ -241,14 +240,15 @@ def fetch_jars() -> list[Path]:
     """
     if shutil.which("java") is None:
         raise Unavailable("no java on this machine")
-    directory = CACHE / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-    if not directory.exists():
-        _copy_dependencies(directory)
+    directory = CACHE / "kafka" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    with alone("maven"):
+        if not directory.exists():
+            _copy_dependencies(directory)
     return sorted(directory.glob("*.jar"))
 
 
 def _copy_dependencies(directory: Path) -> None:
-    """Fill `directory` all at once: one that exists is whole, whoever else fetches at the same time."""
+    """Fill `directory` all at once: one that exists is whole."""
     if shutil.which("mvn") is None:
         raise Unavailable("no mvn on this machine")
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -263,11 +263,7 @@ def _copy_dependencies(directory: Path) -> None:
         )
         if maven.returncode:
             raise Unavailable(f"mvn cannot fetch Kafka:\n{(maven.stdout + maven.stderr)[-2000:]}")
-        try:
-            Path(scratch, "jars").rename(directory)
-        except OSError:
-            if not directory.exists():
-                raise
+        Path(scratch, "jars").rename(directory)
 
 
 @contextmanager
@@ -356,7 +352,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     with choose_broker(tmp_path_factory.mktemp("kafka")) as kafka:
         assert kafka.kind is not Kind.MOCK or not os.environ.get("CI"), f"CI needs a real broker, not a {kafka.label}"
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            sys.stdout.write(f"\nkafka: {kafka.label}\n")
+            sys.stderr.write(f"\nkafka: {kafka.label}\n")
         yield kafka
 
 

@@ -224,5 +224,5 @@ def clickhouse_server(
     """One ClickHouse server for the session, chosen once and told on the terminal; each test has its own database."""
     with choose_clickhouse(tmp_path_factory.mktemp("clickhouse")) as server:
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-            sys.stdout.write(f"\nclickhouse: {server.label}\n")
+            sys.stderr.write(f"\nclickhouse: {server.label}\n")
         yield server

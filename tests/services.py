@@ -1,13 +1,22 @@
-"""What the tests' own services are started with: ports that stay theirs, and a docker that answers.
+"""What the tests' own services are started with: ports that stay theirs, a docker that answers, packages of npm.
 
-Used by tests/broker.py (Kafka) and tests/clickhouse.py (ClickHouse).
+Tests run in several processes: what they share on disk, one at a time may work on.
 """
 
+import fcntl
+import os
 import secrets
 import shutil
 import socket
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(__file__).resolve().parent.parent / ".cache"
+NPM_SECONDS = 280
 
 
 class Unavailable(Exception):
@@ -44,3 +53,24 @@ def need_docker() -> None:
         or subprocess.run(["docker", "version"], capture_output=True, check=False).returncode
     ):
         raise Unavailable("no docker engine answers")
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Let one process at a time do what has this name."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ended with the file, or its process
+        yield
+
+
+def install_packages(folder: Path) -> None:
+    """Have a folder's node_modules be what its lock file names. Without npm the test is skipped; CI must have it."""
+    if shutil.which("npm") is None:
+        assert not os.environ.get("CI"), "CI needs Node and npm"
+        pytest.skip("no npm on this machine")
+    held, wanted = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
+    with alone(folder.name):
+        if not held.exists() or held.stat().st_mtime < wanted.stat().st_mtime:
+            subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, capture_output=True, timeout=NPM_SECONDS)
+            held.touch()

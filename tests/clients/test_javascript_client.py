@@ -4,8 +4,6 @@ Needs Node: where there is none the test is skipped, except in CI, which must ha
 """
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,14 @@ import pytest
 
 from tests.clients.conftest import API_KEY
 from tests.server import Server
+from tests.services import install_packages
 
 HERE = Path(__file__).parent / "javascript"
 
 
 @pytest.fixture(scope="module")
 def seen(server: Server) -> dict[str, Any]:
-    if shutil.which("npm") is None:
-        assert not os.environ.get("CI"), "CI needs Node to run the JavaScript client"
-        pytest.skip("no npm on this machine")
-    subprocess.run(["npm", "ci", "--silent"], cwd=HERE, check=True, capture_output=True, timeout=120)
+    install_packages(HERE)
     walk = subprocess.run(
         ["node", "portal.mjs", str(server.url), API_KEY],
         cwd=HERE,

@@ -4,57 +4,17 @@ Each of these was seen by the chaos suite first (tests/chaos), as events counted
 """
 
 import contextlib
-from datetime import timedelta
 
 import pytest
 
-from engine.clock import milliseconds, utc_now
 from engine.errors import StoreUnavailable
-from engine.events import Event, EventBatch, Keys, event_key
+from engine.events import Keys, event_key
 from engine.store import Store
 from ingest.claims import Claims
-from ingest.duplicates import Duplicates, Voided
-from ingest.log import Plan, Range
+from ingest.duplicates import Voided
+from ingest.log import Plan
 from ingest.seen import as_keys
-
-NOW = milliseconds(utc_now())
-
-
-class Process:
-    """One of several that store into one database: its claims, its filter, and the plan it is at."""
-
-    def __init__(self, store: Store, partition: int, planned: list[Plan]) -> None:
-        store.shared = True
-        self.claims = Claims(store, "log")
-        self.duplicates = Duplicates(store, self.claims, lambda: planned, timedelta(days=35))
-        self.duplicates.load()
-        self._store = store
-        self._partition = partition
-        self._planned = planned
-        self._offset = 0
-
-    def plan(self, stored_ms: int = NOW) -> Plan:
-        self._offset += 100
-        plan = Plan((Range(self._partition, self._offset, self._offset + 100),), stored_ms)
-        self._planned.append(plan)
-        return plan
-
-    def drop(self, plan: Plan, *ids: str) -> EventBatch:
-        [(partition, offset, _)] = plan.ranges
-        events = [
-            Event(id_, "s", "call", "u", NOW, b"{}", b"", NOW, partition, offset + at, event_key("s", id_))
-            for at, id_ in enumerate(ids)
-        ]
-        return self.duplicates.drop(EventBatch.of(*zip(*events, strict=True)), plan)
-
-    def store(self, plan: Plan, *ids: str) -> list[str]:
-        """Store a batch; returns the ids that were not dropped."""
-        kept = self.drop(plan, *ids)
-        if len(kept):
-            self._store.insert_block("events", kept.block(plan.stored_ms), plan.token)
-            self.duplicates.remember(kept)
-        self._planned.remove(plan)
-        return list(kept.columns.column("id").to_pylist())
+from tests.ingest.rivals import NOW, Process
 
 
 @pytest.fixture

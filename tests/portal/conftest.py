@@ -1,25 +1,21 @@
 """What browser tests share: a server with a customer's events, a browser, a page that complains."""
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.portal.browser import SOURCES, VIEWPORTS, Complaints, chromium, needed
+from tests.portal.browser import SOURCES, VIEWPORTS, Complaints, chromium
 from tests.portal.customer import ZONE, Customer, a_month, now
+from tests.services import install_packages
 
 Open = Callable[..., Page]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def packages() -> None:
-    """Install exactly what the page's lock file names, unless that is there: axe and the SDK are of it too."""
-    needed("npm")
-    held, wanted = SOURCES / "node_modules" / ".package-lock.json", SOURCES / "package-lock.json"
-    if not held.exists() or held.stat().st_mtime < wanted.stat().st_mtime or os.environ.get("CI"):
-        subprocess.run(["npm", "ci", "--silent"], cwd=SOURCES, check=True, capture_output=True, timeout=280)
+    """Install what the page's lock file names: axe and the SDK are of it too."""
+    install_packages(SOURCES)
 
 
 @pytest.fixture(scope="module")

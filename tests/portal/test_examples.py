@@ -17,9 +17,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.portal.browser import ROOT, audit, needed
+from tests.portal.browser import ROOT, audit
 from tests.portal.conftest import Open
 from tests.portal.customer import KEY, Customer, now, written
+from tests.services import install_packages
 
 EXAMPLES = ROOT / "examples"
 START_SECONDS = 120
@@ -71,9 +72,7 @@ def start(customer: Customer, tmp_path: Path) -> Iterator[Start]:
         def run(name: str, *command: str) -> str:
             folder = EXAMPLES / name
             if command[0] == "npm":
-                needed("npm")
-                if os.environ.get("CI") or not (folder / "node_modules").exists():
-                    subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, capture_output=True, timeout=280)
+                install_packages(folder)
             return stack.enter_context(started(folder, command, environment, tmp_path / f"{name}.log"))
 
         yield run
