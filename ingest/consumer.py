@@ -18,7 +18,9 @@ Limits: a block is at most `batch_rows` rows, `batch_bytes` bytes, `batch_months
 Source: docs/design.md R6–R8, R11.
 """
 
+import gc
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +50,8 @@ _log = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it shall stop
 _LONGEST_PAUSE_SECONDS = 5
 _INSERT_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
+_SWITCH_SECONDS = 0.0005  # 0.005 by default: what the loop waits after each step in C, while the other thread reads
+_YOUNG_OBJECTS = 100_000  # 700 by default: looked through for garbage that often, though all of a batch is needed
 _FENCE_SECONDS = 20  # an insert that starts so long after its plan was last seen to stand asks the log again first
 
 
@@ -88,7 +92,12 @@ class Consumer:
         self._stands_until = 0.0  # monotonic seconds
 
     def start(self) -> None:
-        """Fill the duplicate filter, then finish what a dead process planned. Raises: Stopped."""
+        """Fill the duplicate filter, then finish what a dead process planned. Raises: Stopped.
+
+        Sets for the whole process how threads share the interpreter, and how often it looks for garbage.
+        """
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        gc.set_threshold(_YOUNG_OBJECTS, 20, 100)
         keys = self._persist(self._duplicates.load)
         _log.info("duplicate_filter_loaded keys=%d", keys)
         self._finish_pending()

@@ -115,8 +115,10 @@ def as_record(message: Message) -> Record:
 
     Whoever sent it said when; it is put into the years that calendars have.
     """
-    partition, offset, sent_ms = message.partition(), message.offset(), message.timestamp()[1]
-    return Record(partition, offset, min(max(0, sent_ms), _LATEST_MS), message.value(), _headers(message))  # type: ignore[arg-type] # of a record
+    sent_ms = message.timestamp()[1]
+    if not 0 <= sent_ms <= _LATEST_MS:
+        sent_ms = min(max(0, sent_ms), _LATEST_MS)
+    return Record(message.partition(), message.offset(), sent_ms, message.value(), _headers(message))  # type: ignore[arg-type] # of a record
 
 
 def _headers(message: Message) -> Headers | None:

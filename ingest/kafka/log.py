@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 _CHUNK = 2000  # records taken from librdkafka at a time
 _POLL_SECONDS = 0.05
 _MORE_SECONDS = 0.02  # how long a batch waits for more where more is known to come
+_FRESH_SECONDS = 0.1  # how long it waits at all, unless the topic has enough to fill it: somebody waits to see it
 _KEEP_SECONDS = 0.2
 _IDLE_SECONDS = 2  # partitions nobody reads are paused after it
 _NOT_THERE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
@@ -102,16 +103,20 @@ class KafkaLog:
     def _fill(self, consumer: Consumer, max_records: int, max_bytes: int, wait_seconds: float) -> None:
         if not self._held:
             self._take(_polled(consumer, wait_seconds))
-        patience = time.monotonic() + _MORE_SECONDS
+        began = time.monotonic()
+        patience = began + _MORE_SECONDS
         while self._held and len(self._held) < max_records and self._held.bytes < max_bytes:
             messages = consumer.consume(min(_CHUNK, max_records - len(self._held)), 0)
             self._take(messages)
+            now = time.monotonic()
             if messages:
-                patience = time.monotonic() + _MORE_SECONDS
-            elif time.monotonic() > patience or all(share.drained for share in self._shares.values()):
+                patience = now + _MORE_SECONDS
+            elif now > patience or all(share.drained for share in self._shares.values()):
                 return
             else:
                 self._take(_polled(consumer, _MORE_SECONDS))
+            if now > began + _FRESH_SECONDS and self._unread() < max_records - len(self._held):
+                return
 
     def _take(self, messages: list[Message]) -> None:
         """Hold the records among messages; act on what else they are."""
@@ -300,6 +305,11 @@ class KafkaLog:
         held = self._held.counts()
         return Lag(sum(self._behind(number, share, held[number]) for number, share in self._shares.items()), 0)
 
+    def _unread(self) -> int:
+        """Return how many records the topic has that were not read, as of the last fetch."""
+        highs = ((self._member.bounds_heard(number)[1], share) for number, share in self._shares.items())
+        return sum(max(0, high - share.seen) for high, share in highs)
+
     def _behind(self, number: int, share: _Share, held: int) -> int:
         if share.drained and share.plan is None:
             return held  # a transaction ends without a record
@@ -339,7 +349,8 @@ class KafkaLog:
                         self._member.pause()
                     self._take(_polled(consumer, 0))
             except LogUnavailable as error:
-                _log.warning("membership_kept_with_error error=%s", error)
+                if not self._member.closing.is_set():
+                    _log.warning("membership_kept_with_error error=%s", error)
             except LogFailed as error:
                 _log.warning("membership_not_kept error=%s", error)  # whoever uses the log hears it, too
                 return

@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.server import ROOT, START_SECONDS
 
@@ -24,7 +25,10 @@ STOP_SECONDS = 60
 
 
 class Process:
-    """One name, under which one process runs after another. `ready`: what its log says when it works."""
+    """One name, under which one process runs after another. `ready`: what its log says when it works.
+
+    `command`: of the next that is started.
+    """
 
     def __init__(
         self,
@@ -41,7 +45,7 @@ class Process:
         self.wanted = False  # whether the supervisor starts it again
         self.starts = 0
         self._directory = directory
-        self._command = command
+        self.command = command
         self._variables = dict(variables)
         self._ready = re.compile(ready.encode())
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,7 +59,7 @@ class Process:
         with self.log.open("ab") as log:
             self._began = log.tell()
             self._process = subprocess.Popen(
-                self._command,
+                self.command,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
@@ -79,8 +83,8 @@ class Process:
             log.seek(self._began)
             return (re.compile(pattern) if pattern else self._ready).search(log.read())
 
-    def all_said(self, pattern: bytes) -> list[bytes]:
-        """Return every match of the first group in what this process's log says."""
+    def all_said(self, pattern: bytes) -> list[Any]:
+        """Return every match in what this process's log says: its one group, or a tuple of its groups."""
         with self.log.open("rb") as log:
             log.seek(self._began)
             return re.findall(pattern, log.read())

@@ -5,6 +5,7 @@ A log stands for a process; a group that is asked to share takes about a second.
 
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -14,7 +15,7 @@ from confluent_kafka.cimpl import NewPartitions  # admin only imports it, says m
 
 from engine.errors import LogFailed, LogUnavailable
 from ingest.kafka.client import FETCH_BYTES, QUEUE_BYTES
-from ingest.kafka.log import KafkaLog
+from ingest.kafka.log import KafkaLog, _Share
 from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
 from ingest.log import Plan, Range, Record, ranges_of
 from tests.broker import Kafka
@@ -422,6 +423,34 @@ def test_a_partition_with_a_long_backlog_does_not_starve_the_others(open_log: Op
     assert batches <= 15  # of 31: what a fetch brings of one partition comes before the next one's turn
     seen += [value for _ in range(32) for value in values(_planned(log))]
     assert len(seen) == 300_002
+
+
+def test_a_batch_ends_though_records_keep_coming(
+    open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody waits to see them. In a topic that is busy enough no partition is ever read to its end."""
+    monkeypatch.setattr(_Share, "drained", False)
+    monkeypatch.setattr("ingest.kafka.log._MORE_SECONDS", 1)
+    log, stop = open_log(), threading.Event()
+
+    def send() -> None:
+        producer = Producer({"bootstrap.servers": topic.bootstrap, "linger.ms": 0})
+        while not stop.wait(0.005):
+            producer.produce(topic.name, b"x")
+            producer.poll(0)
+        producer.flush()
+
+    sender, most = threading.Thread(target=send), threading.Timer(10, stop.set)
+    sender.start()
+    most.start()
+    wait_for(lambda: log.read(1, 1000, 0.5) != [])
+    log.read(1_000_000, 1 << 30, 1)
+    ended_by_itself = not stop.is_set()
+    most.cancel()
+    stop.set()
+    sender.join()
+
+    assert ended_by_itself
 
 
 def test_what_waits_in_a_topic_is_not_held_in_memory(broker: Kafka) -> None:
