@@ -55,7 +55,7 @@ _ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
     errors.TooLarge: _Answer(413, ""),
     errors.TooManyRequests: _Answer(429, ""),
     errors.StoreUnavailable: _Answer(503, None),  # the driver's words name hosts and statements
-    errors.Unavailable: _Answer(503, ""),
+    errors.Unavailable: _Answer(503, ""),  # a query that was ended too: asked at a quieter hour it may be answered
     errors.MeterportError: _Answer(500, None),
 }
 

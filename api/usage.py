@@ -19,7 +19,7 @@ from api.parameters import Parameters, slug, slug_or_id
 from api.problems import InvalidParameter
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest, NotFound, StoreError
-from engine.filters import ANYTHING, Filter, text_filter
+from engine.filters import ANYTHING, Allowance, Filter, text_filter
 from engine.instants import Instant, parse_instant
 from engine.meters import Meter, MeterState
 from engine.metrics import QUERIES
@@ -150,9 +150,10 @@ def _from_body(body: QueryBody) -> UsageQuery:
 def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
     """Return the filter of each key; a key whose filter filters nothing is still checked to be one of the meter."""
     found: dict[str, Filter] = {}
+    allowance = Allowance()
     for key, body in given.items():
         try:
-            filter_ = text_filter(body)
+            filter_ = text_filter(body, allowance)
         except InvalidRequest as error:
             raise InvalidRequest(f"invalid group by filter: {key}: {error}") from None
         found[key] = filter_ or ANYTHING

@@ -221,8 +221,9 @@ class PortalSettings(_Group):
 
 
 class QuerySettings(_Group):
-    """Look-back limits of listings."""
+    """How long a query may take, and look-back limits of listings."""
 
+    timeout_seconds: float = Field(default=30, ge=0.1, description="A query over HTTP that takes longer is 503.")
     events_days: int = Field(default=32, ge=1, description="GET /events looks back so far.")
     values_days: int = Field(default=90, ge=1, description="Group-by values may be asked from so long ago.")
     values_span_days: int = Field(default=30, ge=1, description="Group-by values may be asked over so long a span.")
