@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StrictBool
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +27,7 @@ from engine import replay
 from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan
 from engine.errors import TooLarge
+from engine.filters import asked_text
 from engine.instants import Instant, parse_instant
 from engine.listings import DeadLetterFilter, Position, list_dead_letters, parse_cursor
 from engine.replay import Problem, Sendable
@@ -109,7 +110,7 @@ class ReplayBody(BaseModel):
     to: _Moment | None = None
     partition: _Partition | None = None
     offset: _Offset | None = None
-    reason: str | None = Field(default=None, min_length=1)
+    reason: Annotated[str, AfterValidator(asked_text)] | None = Field(default=None, min_length=1)
     all: StrictBool = False
     dry_run: StrictBool = Field(default=False, alias="dryRun")
     limit: int | None = Field(default=None, strict=True, ge=1, le=_PAGE)

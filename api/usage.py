@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,7 +19,7 @@ from api.parameters import Parameters, slug, slug_or_id
 from api.problems import InvalidParameter
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest, NotFound, StoreError
-from engine.filters import ANYTHING, Allowance, Filter, text_filter
+from engine.filters import ANYTHING, Allowance, Filter, asked_text, text_filter
 from engine.instants import Instant, parse_instant
 from engine.meters import Meter, MeterState
 from engine.metrics import QUERIES
@@ -37,7 +37,7 @@ def _instant(value: object) -> object:
 
 
 _Bound = Annotated[InstanceOf[Instant], BeforeValidator(_instant)]
-_Texts = Annotated[list[str], Field(max_length=_ITEMS)]
+_Texts = Annotated[list[Annotated[str, AfterValidator(asked_text)]], Field(max_length=_ITEMS)]
 
 
 class QueryBody(BaseModel):

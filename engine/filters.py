@@ -4,7 +4,7 @@ Owns: the operators, what is wrong with a filter, and its rendering. Operands re
 tested expression is one the caller made. Nesting is rendered as calls, `and(…, or(…))`: the engine's parser takes few
 hundred levels of parentheses and any depth of these that the limit below lets in.
 Limits: 200 operators in the filters of a request, which bounds their depth too; 2,048 characters a pattern, 4,096 in
-all; 8,192 bytes a text, 1,000 texts a list.
+all; 8,192 characters a text, 1,000 texts a list.
 Source: docs/contract.md 2.3, D.11, D.24.
 """
 
@@ -19,6 +19,8 @@ from engine.windows import BEGINNING, END
 MAX_OPERATORS = 200
 PATTERN_CHARACTERS = 2048
 ALL_PATTERN_CHARACTERS = 4096
+TEXT_CHARACTERS = 8192  # written as a parameter they fit into one field of a server's request, escaped too
+MAX_TEXTS = 1000
 _JUNCTIONS = {"$and": "and", "$or": "or"}
 
 Operand = str | int | list[str]
@@ -161,12 +163,21 @@ def _text(operand: object) -> str:
         raise ValueError("must be a text")  # noqa: TRY004 - every wrong operand is one kind of error
     if not operand:
         raise _invalid("format mismatch")
-    return operand
+    return asked_text(operand)
+
+
+def asked_text(text: str) -> str:
+    """Return a text that stored ones are compared with. Raises: ValueError: it is too long to be asked for."""
+    if len(text) > TEXT_CHARACTERS:
+        raise ValueError(f"is longer than {TEXT_CHARACTERS} characters")
+    return text
 
 
 def _texts(operand: object) -> list[str]:
     if not isinstance(operand, list):
         raise ValueError("must be a list of texts")  # noqa: TRY004
+    if len(operand) > MAX_TEXTS:
+        raise ValueError(f"has more than {MAX_TEXTS} texts")
     return [_text(item) for item in operand]
 
 

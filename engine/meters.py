@@ -32,6 +32,7 @@ SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
 _KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
 RESERVED_KEYS = frozenset({"subject", "customer_id"})
 MAX_GROUP_BY = 30
+PATH_CHARACTERS = 1024  # the paths of a meter, or of many of one event type, fit into one statement
 
 
 class Aggregation(StrEnum):
@@ -179,7 +180,7 @@ class MeterDefinition(BaseModel):
 
     @model_validator(mode="after")
     def _rules(self) -> "MeterDefinition":
-        problems = [*self._text_problems(), *self._value_problems(), *self._group_by_problems()]
+        problems = [*self._text_problems(), *self._value_problems(), *self._group_by_problems(), *self._long_paths()]
         if problems:
             raise ValueError("\n".join(problems))
         if not self.name:
@@ -215,6 +216,14 @@ class MeterDefinition(BaseModel):
             if path == self.valueProperty:
                 return [f"{prefix} value {key} cannot be the same as value property"]
         return []
+
+    def _long_paths(self) -> list[str]:
+        given = {
+            "valueProperty": self.valueProperty or "",
+            **{f"groupBy.{k}": path for k, path in self.groupBy.items()},
+        }
+        long = [name for name, path in given.items() if len(path) > PATH_CHARACTERS]
+        return [f"{name}: is longer than {PATH_CHARACTERS} characters" for name in long]
 
     @property
     def paths(self) -> list[str]:

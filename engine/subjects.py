@@ -202,7 +202,7 @@ class Subjects:
 
     def find(self, id_or_key: str) -> Subject:
         """Return the subject of an id, else of a key. Raises: NotFound."""
-        found = _live(self._store, [id_or_key, id_or_key.upper()])
+        found = [] if key_problem(id_or_key) else _live(self._store, [id_or_key, id_or_key.upper()])
         for subject in found:
             if subject.id == id_or_key.upper():
                 return subject

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from anyio.from_thread import BlockingPortal
@@ -72,3 +73,90 @@ def test_a_query_that_takes_too_long_is_ended_and_told(
     assert detail(answer, 503) == "the query took longer than 1e-06 seconds, ask for less"
     assert answer.json()["code"] == "query-timeout"
     assert answer.headers["retry-after"] == "1"
+
+
+# texts and lists
+
+LONG = ["x" * 140_000, "\\" * 70_000, "ü" * 8193]
+OPERAND = "is longer than 8192 characters"
+
+
+@pytest.fixture(params=["chdb", "http"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """A server takes 128 KiB in one field of a request, the engine in this process more."""
+    return str(request.param)
+
+
+@pytest.mark.parametrize("text", LONG, ids=["x", "backslashes", "u"])
+def test_a_text_too_long_to_be_asked_for_is_named(
+    client: ApiClient, anyone: ApiClient, meter: Create, token: Token, text: str
+) -> None:
+    """Contract 0: by the server's own words it was a defect, 500."""
+    meter()
+    mine = token("customer-1")
+    bodies: list[tuple[str, dict[str, object], str]] = [
+        (QUERY, {ADVANCED: {"model": {"$eq": text}}}, f"filter: model: filter is invalid: $eq {OPERAND}"),
+        (QUERY, {ADVANCED: {"model": {"$in": ["a", text]}}}, f"filter: model: filter is invalid: $in {OPERAND}"),
+        (QUERY, {ADVANCED: {"model": {"$gt": text}}}, f"filter: model: filter is invalid: $gt {OPERAND}"),
+        (QUERY, {"filterGroupBy": {"model": ["a", text]}}, f"body: filterGroupBy.model.1: {OPERAND}"),
+        (QUERY, {"subject": [text]}, f"body: subject.0: {OPERAND}"),
+        (QUERY, {"groupBy": [text]}, f"body: groupBy.0: {OPERAND}"),
+        ("/api/v1/portal/tokens/invalidate", {"id": text}, f"body: id: {OPERAND}"),
+        ("/api/v1/portal/tokens/invalidate", {"subject": text}, f"body: subject: {OPERAND}"),
+        ("/api/v1/portal/tokens", {"subject": text}, "subject is longer than 2048 bytes"),
+        ("/api/v1/dead-letters/replay", {"reason": text}, f"body: reason: {OPERAND}"),
+    ]
+
+    for path, body, told in bodies:
+        assert detail(client.post(path, json=body)).endswith(told), (path, body.keys())
+    assert detail(anyone.post(PORTAL_QUERY, headers=mine, json={"filterGroupBy": {"model": [text]}}))
+    for path, name in (
+        ("/api/v1/events", "id"),
+        ("/api/v1/events", "subject"),
+        ("/api/v1/dead-letters", "reason"),
+        ("/api/v1/portal/tokens", "subject"),
+        (QUERY, "subject"),
+        (QUERY, "filterGroupBy[model]"),
+    ):
+        told = f'parameter "{name.partition("[")[0]}" in query has an error: {OPERAND}'
+        assert detail(client.get(path, params={name: text[:10_000]})) == told
+    assert detail(client.get(f"/api/v1/subjects/{quote(text[:10_000])}"), 404).startswith("not found error: ")
+
+
+def test_as_long_and_as_many_as_may_be_are_answered(client: ApiClient, meter: Create) -> None:
+    """Contract 0: the limits are within what the store takes, escaped and beside each other."""
+    meter()
+    longest = "\\'" * 4096
+    many = [f"{number}{longest}"[:200] for number in range(1000)]
+    bodies: list[dict[str, object]] = [
+        {ADVANCED: {"model": {"$in": many}}},
+        {ADVANCED: {"model": {"$and": [{"$ne": longest}, {"$nin": [longest] * 10}, {"$lt": longest}]}}},
+        {"filterGroupBy": {"model": [longest] * 10}, "subject": [longest] * 10},
+    ]
+
+    assert [client.post(QUERY, json=body).status_code for body in bodies] == [200, 200, 200]
+    assert client.post("/api/v1/portal/tokens/invalidate", json={"id": longest, "subject": longest}).status_code == 204
+    assert client.get("/api/v1/events", params={"id": longest}).status_code == 200
+
+
+@pytest.mark.parametrize("operator", ["$in", "$nin"])
+def test_a_list_of_too_many_texts_is_named(still: ApiClient, operator: str) -> None:
+    """Contract 2.3."""
+    answer = still.post(QUERY, json={ADVANCED: {"model": {operator: ["a"] * 1001}}})
+
+    assert detail(answer).endswith(f"model: filter is invalid: {operator} has more than 1000 texts")
+
+
+def test_the_paths_of_a_meter_fit_into_its_statements(client: ApiClient, meter: Create) -> None:
+    """Contract 2.1: with as many and as long ones as may be, usage is answered; longer ones are named."""
+    paths = {f"k{at}": f"$.{'a' * 1020}{at:02}" for at in range(30)}
+    made = meter(groupBy=paths, valueProperty="$." + "v" * 1022)
+    long = {"valueProperty": "$." + "v" * 1023, "groupBy": {"model": "$." + "m" * 200_000}}
+
+    refused = client.post("/api/v1/meters", json={**made, "slug": "another", **long})
+
+    assert client.get(QUERY, params={"groupBy": [*paths]}).status_code == 200
+    assert detail(refused).splitlines() == [
+        "validation error: valueProperty: is longer than 1024 characters",
+        "groupBy.model: is longer than 1024 characters",
+    ]
