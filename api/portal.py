@@ -27,7 +27,7 @@ from api.usage import meter_of_slug
 from engine.errors import InvalidRequest
 from engine.filters import asked_text
 from engine.instants import parse_instant
-from engine.tokens import Claims, TokenRecord
+from engine.tokens import Claims, TokenRecord, check_subject
 
 _NOT_STORED = {"Cache-Control": "no-store"}
 
@@ -74,6 +74,7 @@ class InvalidateBody(BaseModel):
 async def create_token(services: Services, request: Request) -> Response:
     """Make a token: 200, and the only sight of it."""
     body = await read_model(request, services.settings.server.body_limit_bytes, TokenBody)
+    check_subject(body.subject)
     slugs = _allowed(services, body)
     record, token = await in_thread(request, lambda: services.tokens.create(body.subject, slugs, body.expires_at))
     return json_response({**_token_json(services, record), "token": token}, headers=_NOT_STORED)

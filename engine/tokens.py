@@ -108,7 +108,7 @@ class PortalTokens:
             expires_at: None is the configured life from now; finer than a millisecond is cut.
         Raises: InvalidRequest: what is wrong with an argument.
         """
-        _check_subject(subject)
+        check_subject(subject)
         _check_slugs(allowed_meter_slugs)
         now = self._clock()
         record = TokenRecord(
@@ -262,7 +262,8 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _check_subject(subject: str) -> None:
+def check_subject(subject: str) -> None:
+    """Refuse a subject no event can carry. Raises: InvalidRequest."""
     if not subject:
         raise InvalidRequest("subject is required")
     problem = key_problem(subject)

@@ -90,6 +90,7 @@ def test_a_requested_expiry_is_kept(client: ApiClient) -> None:
         ({}, "invalid request body: subject: "),
         ({"subject": 1}, "invalid request body: subject: "),
         ({"subject": ""}, "validation error: subject is required"),
+        ({"subject": "", "allowedMeterSlugs": ["unknown"]}, "validation error: subject is required"),
         (
             {"subject": "a", "allowedMeterSlugs": []},
             "validation error: slug filter cannot be an empty array when provided",

@@ -352,7 +352,7 @@ def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, ser
     old = services.registry.find("tokens_total")
     assert services.registry.advance(old, MeterState.READY, old.filled_to)
     changed = old.definition.model_copy(update={"groupBy": {"type": "$.type"}})
-    MeterRegistry(services.store).update("tokens_total", changed)
+    MeterRegistry(services.store).update("tokens_total", lambda _: changed)
 
     rows = client.get(f"{QUERY}?groupBy=type").json()["data"]
 
