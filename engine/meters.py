@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from engine.errors import InvalidMeter
+from engine.errors import ConfigurationError, InvalidMeter
 from engine.instants import parse_instant
 
 SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
@@ -250,6 +250,33 @@ def parse_definition(body: object) -> MeterDefinition:
             where = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{where}: {message}" if where else message)
         raise InvalidMeter("\n".join(lines)) from None
+
+
+def configured_definitions(bodies: Sequence[Mapping[str, Any]], reserved: Sequence[str]) -> list[MeterDefinition]:
+    """Return the definitions of a settings file, held to the rules of the API's, and to no unknown members.
+
+    Raises: ConfigurationError: `meters[0].eventType: …`, the first fault there is.
+    """
+    definitions: list[MeterDefinition] = []
+    for at, body in enumerate(bodies):
+        for name in body:
+            if name not in MeterDefinition.model_fields:
+                raise ConfigurationError(f"meters[{at}].{name}: no such member of a meter")
+        try:
+            definition = parse_definition(body)
+            check_event_type(definition.eventType, reserved)
+        except InvalidMeter as error:
+            raise ConfigurationError(f"meters[{at}]{_named(str(error).splitlines()[0])}") from None
+        if any(definition.slug == other.slug for other in definitions):
+            raise ConfigurationError(f"meters[{at}].slug: {definition.slug} stands there twice")
+        definitions.append(definition)
+    return definitions
+
+
+def _named(line: str) -> str:
+    """Return a problem behind the member it is about, if it is about one."""
+    line = line.replace("invalid event type: ", "eventType: ", 1)
+    return f".{line}" if re.split(r"[.:]", line)[0] in MeterDefinition.model_fields else f": {line}"
 
 
 def check_event_type(event_type: str, reserved: Sequence[str]) -> None:

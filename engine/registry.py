@@ -78,7 +78,7 @@ class MeterRegistry:
         Raises: InvalidMeter: a JSONPath ClickHouse does not take; Conflict: the slug is in use.
         """
         with self._writing:
-            self._check_paths(definition)
+            self.check_paths(definition)
             self.refresh()
             if any(meter.slug == definition.slug for meter in self.all()):
                 raise Conflict("meter with the same slug already exists")
@@ -111,7 +111,7 @@ class MeterRegistry:
             if meter.state is MeterState.DELETED:
                 raise NotFound(f"meter not found: {slug_or_id}")
             definition = change(meter.definition)
-            self._check_paths(definition)
+            self.check_paths(definition)
             now = self._clock()
             if definition.counted == meter.definition.counted:
                 return self._write(dataclasses.replace(meter, definition=definition, updated_at=now), _ASKED)
@@ -213,7 +213,8 @@ class MeterRegistry:
         self._meters = {**self._meters, written.id: written}
         return written
 
-    def _check_paths(self, definition: MeterDefinition) -> None:
+    def check_paths(self, definition: MeterDefinition) -> None:
+        """Refuse a JSONPath ClickHouse does not take. Raises: InvalidMeter."""
         for path in definition.paths:
             try:
                 self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from engine.errors import ConfigurationError
 from engine.instants import parse_instant
+from engine.meters import configured_definitions
 
 ENV_PREFIX = "METERPORT_"
 _JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
@@ -366,6 +367,7 @@ def _not_json(error: ValueError) -> str:
 
 
 def _check_together(settings: Settings) -> None:
+    configured_definitions(settings.meters, settings.reserved_event_types)
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
     if _needs_shared_keys(settings):
