@@ -32,6 +32,7 @@ HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
 _FRAME_ANCESTOR = re.compile(
     r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
 )
+_CREDENTIAL = re.compile(r"[!-~]+")
 SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
 
@@ -271,9 +272,11 @@ class Settings(BaseSettings):
 
     @field_validator("api_key")
     @classmethod
-    def _not_empty(cls, key: SecretStr | None) -> SecretStr | None:
+    def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not key.get_secret_value():
             raise ValueError("must not be empty")
+        if key is not None and not _CREDENTIAL.fullmatch(key.get_secret_value()):
+            raise ValueError("must be visible ASCII characters, without spaces: no request could carry another")
         return key
 
     @field_validator("reserved_event_types")
