@@ -1,5 +1,6 @@
 """What one request may cost: filters, texts, lists, bodies and time are bounded, and said so by 400, 413 or 503."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,6 +55,31 @@ def test_the_filters_of_a_request_are_bounded_together(still: ApiClient, still_t
         long = still.post(path, headers=headers, json={ADVANCED: patterns})
         assert detail(many).endswith("type: filter complexity exceeds 200 operators")
         assert detail(long).endswith("model: filter complexity exceeds 4096 characters of patterns")
+
+
+def test_no_more_keys_are_read_than_a_meter_may_have(still: ApiClient, still_token: Token) -> None:
+    """Contract 2.2: by GET and by POST, before any of the filters is."""
+    filters = {f"k{number}": {"$regex": "x"} for number in range(31)}
+    mine = still_token("a")
+
+    for path, headers in ((QUERY, {}), (PORTAL_QUERY, mine)):
+        for member in (ADVANCED, "filterGroupBy"):
+            given = filters if member == ADVANCED else {key: ["a"] for key in filters}
+            told = detail(still.post(path, headers=headers, json={member: given}))
+            assert told.startswith(f"invalid request body: {member}: Dictionary should have at most 30 items")
+        told = detail(still.get(path, headers=headers, params={ADVANCED: json.dumps(filters)}))
+        assert told == "validation error: advanced meter group by filters have more than 30 keys"
+
+
+def test_the_body_of_a_query_is_small(still: ApiClient, still_token: Token) -> None:
+    """Contract 0: 256 KiB, whatever other bodies may be: it is read where all requests wait."""
+    largest = b'{"windowSize":"DAY"' + b" " * (262_144 - 20) + b"}"
+    json_body = {"Content-Type": "application/json"}
+
+    for path, headers in ((QUERY, json_body), (PORTAL_QUERY, json_body | still_token("a"))):
+        assert still.post(path, headers=headers, content=largest).status_code == 200
+        told = detail(still.post(path, headers=headers, content=largest + b" "), 413)
+        assert told == "the body is longer than 262144 bytes"
 
 
 # time
