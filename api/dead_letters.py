@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from api.bodies import read_model
 from api.parameters import Parameters
-from api.problems import InvalidParameter
+from api.problems import InvalidParameter, without_tokens
 from api.responses import json_response
 from api.services import Services, in_thread
 from engine import replay
@@ -64,7 +64,8 @@ def _number(query: Parameters, name: str, bits: int) -> int | None:
 
 def _next_page(request: Request, last: dict[str, object], limit: int) -> dict[str, str]:
     end = Position(_arrived_ms(str(last["arrivedAt"])), int(str(last["partition"])), int(str(last["offset"])))
-    kept = [(name, text) for name, text in request.query_params.multi_items() if name not in {"limit", "before"}]
+    given = request.query_params.multi_items()
+    kept = [(name, without_tokens(text)) for name, text in given if name not in {"limit", "before"}]
     query = urlencode([("limit", limit), *kept, ("before", end.cursor)])
     return {"Link": f'<{request.url.path}?{query}>; rel="next"'}
 
@@ -225,5 +226,5 @@ def _problem(problem: Problem) -> dict[str, object]:
         "arrivedAt": Instant(problem.position.at_ms * 1_000_000).text,
         "partition": problem.position.partition,
         "offset": problem.position.offset,
-        "reason": problem.reason.encode("utf-8", "replace").decode(),
+        "reason": without_tokens(problem.reason.encode("utf-8", "replace").decode()),
     }
