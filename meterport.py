@@ -104,6 +104,7 @@ class Service:
         if self.log:
             self._start_ingest(self.log)
         self.workers.repeat("refresher", self._refresh, 1.0)
+        self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
 
     def _start_ingest(self, log: EventLog) -> None:
         metrics.LOG_RECORDS.set_function(lambda: log.lag().records)
@@ -163,7 +164,6 @@ class Service:
 
     def _refresh(self) -> None:
         self.registry.refresh()
-        self.tokens.refresh()
         states = [meter.state for meter in self.registry.all()]
         for state in MeterState:
             metrics.METERS.labels(state.value).set(states.count(state))

@@ -173,7 +173,7 @@ class PortalTokens:
             self._revoked |= {record.id for _, record in tokens}
 
     def refresh(self) -> None:
-        """Take a new picture of the revoked tokens. Run it once a second."""
+        """Take a new picture of the revoked tokens. Run it twice a second."""
         with self._picturing:  # or a picture taken before a revocation would replace the one with it
             rows = self._store.rows(sql.statement("tokens/revoked"), now_ms=milliseconds(self._clock()))
             self._revoked = frozenset(id_ for (id_,) in rows)

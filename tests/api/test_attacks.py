@@ -234,12 +234,12 @@ def test_a_token_is_refused_from_the_instant_it_expires(
 def test_another_process_honours_a_revocation_within_a_second(
     portal: BlockingPortal, client: ApiClient, services: Services, by: str
 ) -> None:
-    """Contract 1.2: two sets of services on one store; the second refreshes once a second, as a process does."""
+    """Contract 1.2: two sets of services on one store; the second refreshes twice a second, as a process does."""
     other = build(services.store, services.settings, MemoryLog(services.store, services.settings))
     stop = threading.Event()
 
     def refresh() -> None:
-        while not stop.wait(0.5):  # a poll a second, begun at the worst moment, is no slower
+        while not stop.wait(0.5):
             other.tokens.refresh()
 
     made = [client.post("/api/v1/portal/tokens", json={"subject": "a"}).json() for _ in range(2)]
