@@ -25,10 +25,10 @@ from api.client import ApiClient
 from api.server import HttpServer, local_url, uvicorn_config
 from engine import __version__, faults, metrics
 from engine.embedded import DirectoryLock
-from engine.errors import ConfigurationError, DataDirectoryInUse, Fatal, MeterportError
+from engine.errors import ConfigurationError, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
 from engine.fill import Filler
 from engine.logs import configure_logging
-from engine.meters import MeterState, parse_definition
+from engine.meters import MeterDefinition, MeterState, configured_definitions
 from engine.migrations import migrate
 from engine.options import Config, DataDir
 from engine.ports import EventAppender
@@ -104,6 +104,7 @@ class Service:
         if self.log:
             self._start_ingest(self.log)
         self.workers.repeat("refresher", self._refresh, 1.0)
+        self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
 
     def _start_ingest(self, log: EventLog) -> None:
         metrics.LOG_RECORDS.set_function(lambda: log.lag().records)
@@ -163,7 +164,6 @@ class Service:
 
     def _refresh(self) -> None:
         self.registry.refresh()
-        self.tokens.refresh()
         states = [meter.state for meter in self.registry.all()]
         for state in MeterState:
             metrics.METERS.labels(state.value).set(states.count(state))
@@ -172,17 +172,26 @@ class Service:
         self.when_failed()
 
     def _create_configured_meters(self) -> None:
-        existing = {meter.slug: meter for meter in self.registry.all()}
-        for body in self.settings.meters:
-            definition = parse_definition(body)
-            meter = existing.get(definition.slug)
-            if meter is None:
-                self.registry.create(definition)
-                _log.info("meter_created slug=%s", definition.slug)
-            elif meter.definition.counted != definition.counted:
+        definitions = configured_definitions(self.settings.meters, self.settings.reserved_event_types)
+        missing = [definition for at, definition in enumerate(definitions) if self._is_missing(at, definition)]
+        for definition in missing:
+            self.registry.create(definition)
+            _log.info("meter_created slug=%s", definition.slug)
+
+    def _is_missing(self, at: int, definition: MeterDefinition) -> bool:
+        """Return whether a configured meter is to be created. Raises: ConfigurationError: it cannot be."""
+        for meter in self.registry.all():
+            if meter.slug == definition.slug:
+                if meter.definition.counted == definition.counted:
+                    return False
                 raise ConfigurationError(
                     f"meters: {definition.slug} exists with another definition; delete it or change it"
                 )
+        try:
+            self.registry.check_paths(definition)
+        except InvalidMeter as error:
+            raise ConfigurationError(f"meters[{at}]: {error}") from None
+        return True
 
 
 app = typer.Typer(

@@ -6,6 +6,7 @@ Owns: which path leads where. Every route is in one of three groups: open, manag
 Source: docs/contract.md.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from starlette.applications import Starlette
@@ -26,7 +27,8 @@ PORTAL_METERS = "/api/v1/portal/meters"
 
 
 def create_app(services: Services) -> Starlette:
-    """Return the application of the main port."""
+    """Return the application of the main port; what it asks of the store may take so long and no longer."""
+    services = replace(services, store=services.store.limited(services.settings.query.timeout_seconds))
     cors = Middleware(PortalCors, prefix=PORTAL_METERS, origins=services.settings.server.cors_origins)
     return _application(services, [*_open(services), *_managed(services), *_portal(services)], [cors])
 

@@ -71,7 +71,7 @@ def bearer(request: Request) -> str:
     values = request.headers.getlist("authorization")
     if not values:
         raise Unauthorized("missing authorization header")
-    parts = values[0].strip().split(" ")
+    parts = values[0].strip(" \t").split(" ")
     if len(values) > 1 or len(parts) != 2 or parts[0] != "Bearer":
         raise Unauthorized("invalid authorization header")
     if not parts[1]:

@@ -14,19 +14,20 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StrictBool
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import read_model
 from api.parameters import Parameters
-from api.problems import InvalidParameter
+from api.problems import InvalidParameter, without_tokens
 from api.responses import json_response
 from api.services import Services, in_thread
 from engine import replay
 from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan
 from engine.errors import TooLarge
+from engine.filters import asked_text
 from engine.instants import Instant, parse_instant
 from engine.listings import DeadLetterFilter, Position, list_dead_letters, parse_cursor
 from engine.replay import Problem, Sendable
@@ -63,7 +64,8 @@ def _number(query: Parameters, name: str, bits: int) -> int | None:
 
 def _next_page(request: Request, last: dict[str, object], limit: int) -> dict[str, str]:
     end = Position(_arrived_ms(str(last["arrivedAt"])), int(str(last["partition"])), int(str(last["offset"])))
-    kept = [(name, text) for name, text in request.query_params.multi_items() if name not in {"limit", "before"}]
+    given = request.query_params.multi_items()
+    kept = [(name, without_tokens(text)) for name, text in given if name not in {"limit", "before"}]
     query = urlencode([("limit", limit), *kept, ("before", end.cursor)])
     return {"Link": f'<{request.url.path}?{query}>; rel="next"'}
 
@@ -109,7 +111,7 @@ class ReplayBody(BaseModel):
     to: _Moment | None = None
     partition: _Partition | None = None
     offset: _Offset | None = None
-    reason: str | None = Field(default=None, min_length=1)
+    reason: Annotated[str, AfterValidator(asked_text)] | None = Field(default=None, min_length=1)
     all: StrictBool = False
     dry_run: StrictBool = Field(default=False, alias="dryRun")
     limit: int | None = Field(default=None, strict=True, ge=1, le=_PAGE)
@@ -224,5 +226,5 @@ def _problem(problem: Problem) -> dict[str, object]:
         "arrivedAt": Instant(problem.position.at_ms * 1_000_000).text,
         "partition": problem.position.partition,
         "offset": problem.position.offset,
-        "reason": problem.reason.encode("utf-8", "replace").decode(),
+        "reason": without_tokens(problem.reason.encode("utf-8", "replace").decode()),
     }

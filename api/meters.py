@@ -103,8 +103,7 @@ async def change(services: Services, request: Request) -> Response:
     refuse_other_case(iter(body), MeterDefinition.model_fields)
 
     def update() -> Meter:
-        current = services.registry.find(wanted).definition
-        return services.registry.update(wanted, _changed(current, body))
+        return services.registry.update(wanted, lambda current: _changed(current, body))
 
     return json_response(meter_json(await in_thread(request, update)))
 

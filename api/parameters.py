@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from api.document import known_parameters
 from api.problems import InvalidParameter
+from engine.filters import asked_text
 from engine.instants import Instant, parse_instant
 from engine.meters import SLUG
 
@@ -69,17 +70,17 @@ class Parameters:
         value = self._scalar(name)
         if value is not None and most is not None and not 1 <= len(value) <= most:
             raise _refused(name, f"length must be 1 to {most}")
-        return value
+        return None if value is None else _asked(name, value)
 
     def list(self, name: str) -> list[str]:
         """Return every value of a repeated parameter."""
         assert name in self._known.lists, f"api/openapi.yaml lacks {name}"  # noqa: S101
-        return self._lists.get(name, [])
+        return [_asked(name, value) for value in self._lists.get(name, [])]
 
     def map(self, name: str) -> dict[str, str]:
         """Return the keys and values of `name[key]=value`."""
         assert name in self._known.maps, f"api/openapi.yaml lacks {name}"  # noqa: S101
-        return self._maps.get(name, {})
+        return {key: _asked(name, value) for key, value in self._maps.get(name, {}).items()}
 
     def instant(self, name: str) -> Instant | None:
         """Return a timestamp."""
@@ -161,6 +162,13 @@ def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:
     if name in values:
         raise InvalidParameter(f'parameter "{full}" has multiple values')
     values[name] = value
+
+
+def _asked(name: str, value: str) -> str:
+    try:
+        return asked_text(value)
+    except ValueError as error:
+        raise _refused(name, str(error)) from None
 
 
 def _refused(name: str, reason: str) -> InvalidParameter:

@@ -13,7 +13,7 @@ Source: docs/contract.md D.2, D.14, D.22 and "Portal".
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,8 +25,9 @@ from api.responses import json_response, no_content, timestamp
 from api.services import Services, in_thread
 from api.usage import meter_of_slug
 from engine.errors import InvalidRequest
+from engine.filters import asked_text
 from engine.instants import parse_instant
-from engine.tokens import Claims, TokenRecord
+from engine.tokens import Claims, TokenRecord, check_subject
 
 _NOT_STORED = {"Cache-Control": "no-store"}
 
@@ -38,6 +39,9 @@ def _moment(value: object) -> object:
 
 
 _Moment = Annotated[InstanceOf[datetime], BeforeValidator(_moment)]
+
+
+_Text = Annotated[str, AfterValidator(asked_text)]
 
 
 class TokenBody(BaseModel):
@@ -63,13 +67,14 @@ class InvalidateBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    id: str | None = None
-    subject: str | None = None
+    id: _Text | None = None
+    subject: _Text | None = None
 
 
 async def create_token(services: Services, request: Request) -> Response:
     """Make a token: 200, and the only sight of it."""
     body = await read_model(request, services.settings.server.body_limit_bytes, TokenBody)
+    check_subject(body.subject)
     slugs = _allowed(services, body)
     record, token = await in_thread(request, lambda: services.tokens.create(body.subject, slugs, body.expires_at))
     return json_response({**_token_json(services, record), "token": token}, headers=_NOT_STORED)

@@ -22,7 +22,7 @@ from engine.tokens import PREFIX
 
 _log = logging.getLogger(__name__)
 RETRY_SECONDS = 1
-_TOKEN = re.compile(rf"{PREFIX}[\w.-]+", re.ASCII)  # sent in the wrong place; never sent back
+_TOKEN = re.compile(rf"{PREFIX}[\w.-]+", re.ASCII)
 
 
 class InvalidParameter(errors.InvalidRequest):
@@ -55,7 +55,7 @@ _ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
     errors.TooLarge: _Answer(413, ""),
     errors.TooManyRequests: _Answer(429, ""),
     errors.StoreUnavailable: _Answer(503, None),  # the driver's words name hosts and statements
-    errors.Unavailable: _Answer(503, ""),
+    errors.Unavailable: _Answer(503, ""),  # a query that was ended too: asked at a quieter hour it may be answered
     errors.MeterportError: _Answer(500, None),
 }
 
@@ -71,11 +71,16 @@ def problem(
     """Return a problem response for a request."""
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
-        body["detail"] = _TOKEN.sub(PREFIX + "…", detail.encode("utf-8", "replace").decode())
+        body["detail"] = detail.encode("utf-8", "replace").decode()
     body |= {"instance": f"urn:request:{request_id(scope)}", "code": code}
     if extensions:
         body["extensions"] = extensions
-    return Response(orjson.dumps(body), status, headers, media_type="application/problem+json")
+    return Response(without_tokens(orjson.dumps(body).decode()), status, headers, media_type="application/problem+json")
+
+
+def without_tokens(text: str) -> str:
+    """Return what is to be answered without the tokens that were sent in a wrong place: they are never sent back."""
+    return _TOKEN.sub(PREFIX + "…", text)
 
 
 def internal_error(scope: Scope) -> Response:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,9 +19,9 @@ from api.parameters import Parameters, slug, slug_or_id
 from api.problems import InvalidParameter
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest, NotFound, StoreError
-from engine.filters import ANYTHING, Filter, text_filter
+from engine.filters import ANYTHING, Allowance, Filter, asked_text, text_filter
 from engine.instants import Instant, parse_instant
-from engine.meters import Meter, MeterState
+from engine.meters import MAX_GROUP_BY, Meter, MeterState
 from engine.metrics import QUERIES
 from engine.store import UNKNOWN_TABLE
 from engine.tokens import Claims
@@ -30,6 +30,9 @@ from engine.windows import WindowSize
 
 T = TypeVar("T")
 _ITEMS = 100  # of an array in a query's body
+_BODY_BYTES = 262_144  # of a query: it is read on the event loop, and a token is enough to send one
+_IGNORED = frozenset({"clientId"})
+_IGNORED_OF_PORTAL = _IGNORED | {"subject", "filterCustomerId"}
 
 
 def _instant(value: object) -> object:
@@ -37,7 +40,9 @@ def _instant(value: object) -> object:
 
 
 _Bound = Annotated[InstanceOf[Instant], BeforeValidator(_instant)]
-_Texts = Annotated[list[str], Field(max_length=_ITEMS)]
+_Texts = Annotated[list[Annotated[str, AfterValidator(asked_text)]], Field(max_length=_ITEMS)]
+
+_Keys = Field(max_length=MAX_GROUP_BY)
 
 
 class QueryBody(BaseModel):
@@ -52,9 +57,16 @@ class QueryBody(BaseModel):
     subjects: _Texts | None = Field(default=None, alias="subject")
     customers: _Texts | None = Field(default=None, alias="filterCustomerId")
     group_by: _Texts | None = Field(default=None, alias="groupBy")
-    filters: dict[str, _Texts] | None = Field(default=None, alias="filterGroupBy")
-    advanced: dict[str, Any] | None = Field(default=None, alias="advancedMeterGroupByFilters")
+    filters: Annotated[dict[str, _Texts], _Keys] | None = Field(default=None, alias="filterGroupBy")
+    advanced: Annotated[dict[str, Any], _Keys] | None = Field(default=None, alias="advancedMeterGroupByFilters")
     client_id: str | None = Field(default=None, alias="clientId", min_length=1, max_length=36)
+
+
+class PortalQueryBody(QueryBody):
+    """The same on the portal: of whom is the token's to say, whatever stands here."""
+
+    subjects: Any = Field(default=None, alias="subject")
+    customers: Any = Field(default=None, alias="filterCustomerId")
 
 
 async def query_get(services: Services, request: Request) -> Response:
@@ -70,8 +82,9 @@ async def query_get(services: Services, request: Request) -> Response:
 async def query_post(services: Services, request: Request) -> Response:
     """Answer a usage query whose lists are too long for a query string."""
     wanted = slug_or_id(request)
-    body = await read_model(request, services.settings.server.body_limit_bytes, QueryBody)
-    query = _from_body(body)
+    _refuse_parameters(request, _IGNORED)
+    body = await read_model(request, _body_limit(services), QueryBody)
+    query = replace(_from_body(body), subjects=tuple(body.subjects or ()) or None)
     _refuse_customers(query, bool(body.customers))
     return await _answer(services, request, lambda: live_meter(services, wanted), query)
 
@@ -86,7 +99,8 @@ async def portal_query_get(services: Services, request: Request, claims: Claims)
 async def portal_query_post(services: Services, request: Request, claims: Claims) -> Response:
     """Answer a usage query over the token's subject, by POST."""
     wanted = slug(request)
-    body = await read_model(request, services.settings.server.body_limit_bytes, QueryBody)
+    _refuse_parameters(request, _IGNORED_OF_PORTAL)
+    body = await read_model(request, _body_limit(services), PortalQueryBody)
     return await _portal_answer(services, request, claims, wanted, _from_body(body))
 
 
@@ -138,7 +152,6 @@ def _from_body(body: QueryBody) -> UsageQuery:
         to=body.to,
         window_size=body.window_size,
         zone=_text_or(body.zone, "UTC"),
-        subjects=tuple(body.subjects or ()) or None,
         group_by=tuple(body.group_by or ()),
         filters={key: tuple(texts) for key, texts in (body.filters or {}).items()},
         advanced=_advanced(body.advanced or {}),
@@ -147,12 +160,28 @@ def _from_body(body: QueryBody) -> UsageQuery:
     return query
 
 
+def _body_limit(services: Services) -> int:
+    return min(services.settings.server.body_limit_bytes, _BODY_BYTES)
+
+
+def _refuse_parameters(request: Request, ignored: frozenset[str]) -> None:
+    """Refuse members of the body in the query string, where they would be missed. Raises: InvalidParameter."""
+    members = {field.alias or name for name, field in QueryBody.model_fields.items()} - ignored
+    folded = {name.lower() for name in members}
+    for name in request.query_params:
+        if name.partition("[")[0].lower() in folded:
+            raise InvalidParameter(f'parameter "{name}" must be given in the body')
+
+
 def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
     """Return the filter of each key; a key whose filter filters nothing is still checked to be one of the meter."""
+    if len(given) > MAX_GROUP_BY:
+        raise InvalidRequest(f"advanced meter group by filters have more than {MAX_GROUP_BY} keys")
     found: dict[str, Filter] = {}
+    allowance = Allowance()
     for key, body in given.items():
         try:
-            filter_ = text_filter(body)
+            filter_ = text_filter(body, allowance)
         except InvalidRequest as error:
             raise InvalidRequest(f"invalid group by filter: {key}: {error}") from None
         found[key] = filter_ or ANYTHING
@@ -160,7 +189,7 @@ def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
 
 
 def _refuse_both(query: UsageQuery) -> None:
-    if query.filters and query.advanced:
+    if any(query.filters.values()) and query.advanced:
         raise InvalidRequest("advanced meter group by filters and filter group by cannot be used together")
 
 

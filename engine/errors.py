@@ -11,6 +11,7 @@
     │   └── Unauthorized        no key or token, or one that is not accepted
     ├── Unavailable             retry later: nothing is wrong with the request
     │   ├── StoreUnavailable    ClickHouse refuses, stalls or is busy
+    │   ├── QueryTimeout        a query took longer than it may
     │   ├── LogUnavailable      the event log cannot be written
     │   ├── LogFull             the event log holds as many bytes as it may
     │   └── TooManyRequests     whoever asks did so more often than allowed
@@ -92,6 +93,12 @@ class StoreUnavailable(Unavailable):
     """ClickHouse refuses, stalls or is busy."""
 
     code = "store-unavailable"
+
+
+class QueryTimeout(Unavailable):
+    """A query took longer than one may; it was ended."""
+
+    code = "query-timeout"
 
 
 class LogUnavailable(Unavailable):

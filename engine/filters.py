@@ -3,7 +3,8 @@
 Owns: the operators, what is wrong with a filter, and its rendering. Operands reach SQL as bound parameters only, the
 tested expression is one the caller made. Nesting is rendered as calls, `and(…, or(…))`: the engine's parser takes few
 hundred levels of parentheses and any depth of these that the limit below lets in.
-Limits: 200 operators in one filter, which bounds its depth too; 2,048 characters a pattern.
+Limits: 200 operators in the filters of a request, which bounds their depth too; 2,048 characters a pattern, 4,096 in
+all; 8,192 characters a text, 1,000 texts a list.
 Source: docs/contract.md 2.3, D.11, D.24.
 """
 
@@ -17,6 +18,9 @@ from engine.windows import BEGINNING, END
 
 MAX_OPERATORS = 200
 PATTERN_CHARACTERS = 2048
+ALL_PATTERN_CHARACTERS = 4096
+TEXT_CHARACTERS = 8192  # written as a parameter they fit into one field of a server's request, escaped too
+MAX_TEXTS = 1000
 _JUNCTIONS = {"$and": "and", "$or": "or"}
 
 Operand = str | int | list[str]
@@ -64,18 +68,36 @@ class Bindings:
         return f"{{{name}:{type_}}}"
 
 
-def text_filter(body: object, depth: int | None = None) -> Filter | None:
+@dataclass(slots=True)
+class Allowance:
+    """What the filters of one request may hold, all together. Each that is read takes of it."""
+
+    operators: int = MAX_OPERATORS
+    pattern_characters: int = ALL_PATTERN_CHARACTERS
+
+    def take(self, name: str, operand: object) -> None:
+        """Raises: InvalidRequest: it is used up."""
+        self.operators -= 1
+        if self.operators < 0:
+            raise InvalidRequest(f"filter complexity exceeds {MAX_OPERATORS} operators")
+        if name in _PATTERNS and isinstance(operand, str):
+            self.pattern_characters -= len(operand)
+        if self.pattern_characters < 0:
+            raise InvalidRequest(f"filter complexity exceeds {ALL_PATTERN_CHARACTERS} characters of patterns")
+
+
+def text_filter(body: object, allowance: Allowance, depth: int | None = None) -> Filter | None:
     """Return the filter of a text that a JSON body holds; None if it filters nothing.
 
     Args: depth: how many `$and` and `$or` may stand in each other; None: as many as operators may.
-    Raises: InvalidRequest: "filter is invalid: …".
+    Raises: InvalidRequest: "filter is invalid: …", "filter complexity exceeds …".
     """
-    return _Reader(_TEXT_OPERATORS, depth).read(body, 0)
+    return _Reader(_TEXT_OPERATORS, allowance, depth).read(body, 0)
 
 
-def time_filter(body: object, depth: int | None = None) -> Filter | None:
+def time_filter(body: object, allowance: Allowance, depth: int | None = None) -> Filter | None:
     """Return the filter of a time, its operands in Unix milliseconds; otherwise as `text_filter`."""
-    return _Reader(_TIME_OPERATORS, depth).read(body, 0)
+    return _Reader(_TIME_OPERATORS, allowance, depth).read(body, 0)
 
 
 def condition(filter_: Filter, column: str, bindings: Bindings) -> str:
@@ -87,12 +109,12 @@ def condition(filter_: Filter, column: str, bindings: Bindings) -> str:
 
 
 class _Reader:
-    """Reads one filter, counting its operators."""
+    """Reads one filter."""
 
-    def __init__(self, operators: Mapping[str, _Operator], depth: int | None) -> None:
+    def __init__(self, operators: Mapping[str, _Operator], allowance: Allowance, depth: int | None) -> None:
         self._operators = operators
+        self._allowance = allowance
         self._depth = MAX_OPERATORS if depth is None else depth
-        self._seen = 0
 
     def read(self, body: object, depth: int) -> Filter | None:
         if not isinstance(body, dict):
@@ -105,10 +127,8 @@ class _Reader:
             raise _invalid("multiple operators are set")
         if not given:
             return None
-        self._seen += 1
-        if self._seen > MAX_OPERATORS:
-            raise InvalidRequest(f"filter complexity exceeds {MAX_OPERATORS} operators")
         ((name, operand),) = given.items()
+        self._allowance.take(name, operand)
         if name in _JUNCTIONS:
             return self._junction(_JUNCTIONS[name], name, operand, depth + 1)
         operator = self._operators[name]
@@ -143,12 +163,21 @@ def _text(operand: object) -> str:
         raise ValueError("must be a text")  # noqa: TRY004 - every wrong operand is one kind of error
     if not operand:
         raise _invalid("format mismatch")
-    return operand
+    return asked_text(operand)
+
+
+def asked_text(text: str) -> str:
+    """Return a text that stored ones are compared with. Raises: ValueError: it is too long to be asked for."""
+    if len(text) > TEXT_CHARACTERS:
+        raise ValueError(f"is longer than {TEXT_CHARACTERS} characters")
+    return text
 
 
 def _texts(operand: object) -> list[str]:
     if not isinstance(operand, list):
         raise ValueError("must be a list of texts")  # noqa: TRY004
+    if len(operand) > MAX_TEXTS:
+        raise ValueError(f"has more than {MAX_TEXTS} texts")
     return [_text(item) for item in operand]
 
 
@@ -197,6 +226,7 @@ _TEXT_OPERATORS: Mapping[str, _Operator] = {
     "$lt": _Operator(_text, "String", "{0} < {1}"),
     "$lte": _Operator(_text, "String", "{0} <= {1}"),
 }
+_PATTERNS = frozenset({"$like", "$nlike", "$ilike", "$nilike"})
 _TIME_OPERATORS: Mapping[str, _Operator] = {
     "$gt": _Operator(_milliseconds_before, "Int64", "{0} > fromUnixTimestamp64Milli({1}, 'UTC')"),
     "$gte": _Operator(_milliseconds_from, "Int64", "{0} >= fromUnixTimestamp64Milli({1}, 'UTC')"),

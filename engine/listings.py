@@ -17,7 +17,7 @@ import orjson
 from engine import sql
 from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import InvalidRequest
-from engine.filters import Bindings, Filter, condition, text_filter, time_filter
+from engine.filters import Allowance, Bindings, Filter, condition, text_filter, time_filter
 from engine.instants import Instant
 from engine.registry import MeterRegistry
 from engine.settings import QuerySettings
@@ -26,7 +26,7 @@ from engine.validation import Place, validation_errors
 from engine.windows import BEGINNING, DAY_SECONDS, END
 
 # What a search of events may filter: the API's name, its column, and how its filter is read.
-SEARCHED: Mapping[str, tuple[str, Callable[[object, int], Filter | None]]] = {
+SEARCHED: Mapping[str, tuple[str, Callable[[object, Allowance, int], Filter | None]]] = {
     "id": ("id", text_filter),
     "source": ("source", text_filter),
     "subject": ("subject", text_filter),
@@ -39,7 +39,7 @@ _SEARCH_DEPTH = 1
 
 def search_filters(body: Mapping[str, object]) -> dict[str, Filter]:
     """Return the filters a search names, by column. Raises: InvalidRequest: names the member at fault."""
-    found = {}
+    found, allowance = {}, Allowance()
     folded = {name.lower(): name for name in SEARCHED}
     for name, given in body.items():
         if name not in SEARCHED:
@@ -49,7 +49,7 @@ def search_filters(body: Mapping[str, object]) -> dict[str, Filter]:
             continue
         column, read = SEARCHED[name]
         try:
-            filter_ = read(given, _SEARCH_DEPTH)
+            filter_ = read(given, allowance, _SEARCH_DEPTH)
         except InvalidRequest as error:
             raise InvalidRequest(f"filter: {name}: {error}") from None
         if filter_ is not None:

@@ -25,13 +25,14 @@ from pydantic import (
     model_validator,
 )
 
-from engine.errors import InvalidMeter
+from engine.errors import ConfigurationError, InvalidMeter
 from engine.instants import parse_instant
 
 SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
 _KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
 RESERVED_KEYS = frozenset({"subject", "customer_id"})
 MAX_GROUP_BY = 30
+PATH_CHARACTERS = 1024  # the paths of a meter, or of many of one event type, fit into one statement
 
 
 class Aggregation(StrEnum):
@@ -179,7 +180,7 @@ class MeterDefinition(BaseModel):
 
     @model_validator(mode="after")
     def _rules(self) -> "MeterDefinition":
-        problems = [*self._text_problems(), *self._value_problems(), *self._group_by_problems()]
+        problems = [*self._text_problems(), *self._value_problems(), *self._group_by_problems(), *self._long_paths()]
         if problems:
             raise ValueError("\n".join(problems))
         if not self.name:
@@ -216,6 +217,14 @@ class MeterDefinition(BaseModel):
                 return [f"{prefix} value {key} cannot be the same as value property"]
         return []
 
+    def _long_paths(self) -> list[str]:
+        given = {
+            "valueProperty": self.valueProperty or "",
+            **{f"groupBy.{k}": path for k, path in self.groupBy.items()},
+        }
+        long = [name for name, path in given.items() if len(path) > PATH_CHARACTERS]
+        return [f"{name}: is longer than {PATH_CHARACTERS} characters" for name in long]
+
     @property
     def paths(self) -> list[str]:
         """Every JSONPath of the definition."""
@@ -241,6 +250,33 @@ def parse_definition(body: object) -> MeterDefinition:
             where = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{where}: {message}" if where else message)
         raise InvalidMeter("\n".join(lines)) from None
+
+
+def configured_definitions(bodies: Sequence[Mapping[str, Any]], reserved: Sequence[str]) -> list[MeterDefinition]:
+    """Return the definitions of a settings file, held to the rules of the API's, and to no unknown members.
+
+    Raises: ConfigurationError: `meters[0].eventType: …`, the first fault there is.
+    """
+    definitions: list[MeterDefinition] = []
+    for at, body in enumerate(bodies):
+        for name in body:
+            if name not in MeterDefinition.model_fields:
+                raise ConfigurationError(f"meters[{at}].{name}: no such member of a meter")
+        try:
+            definition = parse_definition(body)
+            check_event_type(definition.eventType, reserved)
+        except InvalidMeter as error:
+            raise ConfigurationError(f"meters[{at}]{_named(str(error).splitlines()[0])}") from None
+        if any(definition.slug == other.slug for other in definitions):
+            raise ConfigurationError(f"meters[{at}].slug: {definition.slug} stands there twice")
+        definitions.append(definition)
+    return definitions
+
+
+def _named(line: str) -> str:
+    """Return a problem behind the member it is about, if it is about one."""
+    line = line.replace("invalid event type: ", "eventType: ", 1)
+    return f".{line}" if re.split(r"[.:]", line)[0] in MeterDefinition.model_fields else f": {line}"
 
 
 def check_event_type(event_type: str, reserved: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ Source: docs/design.md R12, R16.
 import dataclasses
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -77,10 +78,10 @@ class MeterRegistry:
         Raises: InvalidMeter: a JSONPath ClickHouse does not take; Conflict: the slug is in use.
         """
         with self._writing:
+            self.check_paths(definition)
             self.refresh()
             if any(meter.slug == definition.slug for meter in self.all()):
                 raise Conflict("meter with the same slug already exists")
-            self._check_paths(definition)
             now = self._clock()
             visible_from = self._next_visible_from(self._lead)
             meter = Meter(
@@ -98,17 +99,19 @@ class MeterRegistry:
             faults.passing("meter.after-registered")
             return self._build(meter, self._lead)
 
-    def update(self, slug_or_id: str, definition: MeterDefinition) -> Meter:
+    def update(self, slug_or_id: str, change: Callable[[MeterDefinition], MeterDefinition]) -> Meter:
         """Replace a live meter's definition; another group-by gets a new rollup, filled from the events.
 
-        Raises: NotFound, InvalidMeter.
+        Args: change: is given the definition there is by now, not one an earlier picture had.
+        Raises: NotFound, InvalidMeter; what `change` raises.
         """
         with self._writing:
             self.refresh()
             meter = self.find(slug_or_id)
             if meter.state is MeterState.DELETED:
                 raise NotFound(f"meter not found: {slug_or_id}")
-            self._check_paths(definition)
+            definition = change(meter.definition)
+            self.check_paths(definition)
             now = self._clock()
             if definition.counted == meter.definition.counted:
                 return self._write(dataclasses.replace(meter, definition=definition, updated_at=now), _ASKED)
@@ -210,7 +213,8 @@ class MeterRegistry:
         self._meters = {**self._meters, written.id: written}
         return written
 
-    def _check_paths(self, definition: MeterDefinition) -> None:
+    def check_paths(self, definition: MeterDefinition) -> None:
+        """Refuse a JSONPath ClickHouse does not take. Raises: InvalidMeter."""
         for path in definition.paths:
             try:
                 self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)

@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from engine.errors import ConfigurationError
 from engine.instants import parse_instant
+from engine.meters import configured_definitions
 
 ENV_PREFIX = "METERPORT_"
 _JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
@@ -31,6 +32,7 @@ HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
 _FRAME_ANCESTOR = re.compile(
     r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
 )
+_CREDENTIAL = re.compile(r"[!-~]+")
 SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
 
@@ -221,8 +223,9 @@ class PortalSettings(_Group):
 
 
 class QuerySettings(_Group):
-    """Look-back limits of listings."""
+    """How long a query may take, and look-back limits of listings."""
 
+    timeout_seconds: float = Field(default=30, ge=0.1, description="A query over HTTP that takes longer is 503.")
     events_days: int = Field(default=32, ge=1, description="GET /events looks back so far.")
     values_days: int = Field(default=90, ge=1, description="Group-by values may be asked from so long ago.")
     values_span_days: int = Field(default=30, ge=1, description="Group-by values may be asked over so long a span.")
@@ -269,9 +272,11 @@ class Settings(BaseSettings):
 
     @field_validator("api_key")
     @classmethod
-    def _not_empty(cls, key: SecretStr | None) -> SecretStr | None:
+    def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         if key is not None and not key.get_secret_value():
             raise ValueError("must not be empty")
+        if key is not None and not _CREDENTIAL.fullmatch(key.get_secret_value()):
+            raise ValueError("must be visible ASCII characters, without spaces: no request could carry another")
         return key
 
     @field_validator("reserved_event_types")
@@ -365,6 +370,7 @@ def _not_json(error: ValueError) -> str:
 
 
 def _check_together(settings: Settings) -> None:
+    configured_definitions(settings.meters, settings.reserved_event_types)
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
     if _needs_shared_keys(settings):

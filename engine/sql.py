@@ -7,6 +7,7 @@ definition of a view, and in a SETTINGS clause.
 
 import functools
 import re
+from collections.abc import Mapping
 from importlib import resources
 from string import Template
 
@@ -47,8 +48,8 @@ def literal(text: str) -> str:
     return f"'{escaped}'"
 
 
-def settings(values: dict[str, str | int]) -> str:
+def settings(values: Mapping[str, str | float]) -> str:
     """Render a SETTINGS list: `a = 1, b = 'x'`."""
     return ", ".join(
-        f"{name} = {value if isinstance(value, int) else literal(value)}" for name, value in values.items()
+        f"{name} = {literal(value) if isinstance(value, str) else value}" for name, value in values.items()
     )

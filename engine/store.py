@@ -8,6 +8,7 @@ Source: docs/design.md R1, R5, R7.
 """
 
 import contextlib
+import copy
 import queue
 import re
 import threading
@@ -29,7 +30,7 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 
 from engine import sql
 from engine.embedded import mend_deduplication_logs
-from engine.errors import ConfigurationError, StoreError, StoreMisconfigured, StoreUnavailable
+from engine.errors import ConfigurationError, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.settings import Settings
 
 DEDUPLICATION_WINDOW = 10_000  # blocks a table remembers the tokens of; a retry comes within a few
@@ -61,11 +62,16 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "function_json_value_return_type_allow_complex": 0,
     "optimize_on_insert": 1,
 }
+# Sent with every SELECT. Ten patterns in one `or` would be compiled into one regular expression: seconds of CPU before
+# the first row, where patterns are long.
+READ_SETTINGS: dict[str, str | float] = {"optimize_or_like_chain": 0}
 # Settings that younger releases brought; an older server knows the ones beside them.
-_OPTIONAL = frozenset({"deduplicate_insert", "deduplicate_insert_select"})
+_OPTIONAL = frozenset({"deduplicate_insert", "deduplicate_insert_select", *READ_SETTINGS})
 
 _LIST_BYTES = 65_536  # of a bound list: a server takes twice as many in a field (http_max_field_value_size), escaped
 UNKNOWN_TABLE = 60
+_TIMEOUT_EXCEEDED = 159
+_ENDS_IN_SETTINGS = re.compile(r"\bSETTINGS\s+\w+ = [^()]*\Z")
 _RETRYABLE = frozenset({159, 160, 164, 201, 202, 203, 209, 210, 225, 236, 241, 242, 252, 319, 394, 425, 473, 999})
 
 
@@ -81,23 +87,32 @@ class Store:
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
         self._room = threading.Semaphore(handles)
         self._insert_settings = dict(INSERT_SETTINGS)
+        self._read_settings = dict(READ_SETTINGS)
+        self._seconds: float | None = None
+
+    def limited(self, seconds: float) -> "Store":
+        """Return this store, its connections shared, for whom a SELECT ends in QueryTimeout after so long."""
+        limited = copy.copy(self)
+        limited._seconds = seconds
+        limited._read_settings = {**self._read_settings, "max_execution_time": seconds}
+        return limited
 
     # reading
 
     def rows(self, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT; `parameters` are bound by the server as {name:Type}."""
-        with self._handle() as client:
-            return list(client.query(*_bound(statement, parameters)).result_rows)
+        with self._handle(self._seconds) as client:
+            return list(client.query(*self._bound_and_set(statement, parameters)).result_rows)
 
     def text(self, statement: str, format_: str, parameters: Mapping[str, object]) -> bytes:
         """Return the rows of a SELECT in a ClickHouse output format."""
-        with self._handle() as client:
-            return bytes(client.raw_query(*_bound(statement, parameters), fmt=format_))
+        with self._handle(self._seconds) as client:
+            return bytes(client.raw_query(*self._bound_and_set(statement, parameters), fmt=format_))
 
     def arrow(self, statement: str, **parameters: object) -> pa.Table:
         """Return the rows of a SELECT as an Arrow table, all at once."""
-        with self._handle() as client:
-            return client.query_arrow(*_bound(statement, parameters))
+        with self._handle(self._seconds) as client:
+            return client.query_arrow(*self._bound_and_set(statement, parameters))
 
     # writing
 
@@ -146,7 +161,8 @@ class Store:
 
         Raises: StoreMisconfigured: names the setting, its value and what it must be.
         """
-        names = sorted(self._insert_settings)
+        names = sorted({*INSERT_SETTINGS, *READ_SETTINGS})
+        self._read_settings = {}
         known = {
             row[0]
             for row in self.rows("SELECT name FROM system.settings WHERE name IN {names:Array(String)}", names=names)
@@ -155,6 +171,7 @@ class Store:
         if missing:
             raise StoreMisconfigured(f"ClickHouse does not know the setting {missing[0]}: it is too old")
         self._insert_settings = {name: value for name, value in INSERT_SETTINGS.items() if name in known}
+        self._read_settings = {name: value for name, value in READ_SETTINGS.items() if name in known}
         effective = dict(
             self.rows(
                 f"SELECT name, value FROM system.settings WHERE name IN {{names:Array(String)}} SETTINGS "
@@ -162,7 +179,7 @@ class Store:
                 names=names,
             )
         )
-        for name, wanted in self._insert_settings.items():
+        for name, wanted in {**self._insert_settings, **self._read_settings}.items():
             if effective.get(name) != str(wanted):
                 raise StoreMisconfigured(f"ClickHouse applies {name} = {effective.get(name)}, but it must be {wanted}")
 
@@ -187,17 +204,32 @@ class Store:
                 break
         self._on_close()
 
+    def _bound_and_set(self, statement: str, parameters: Mapping[str, object]) -> tuple[str, dict[str, object] | None]:
+        """Return a SELECT with the settings it is sent with, and the parameters it binds."""
+        bound, values = _bound(statement, parameters)
+        if not self._read_settings:
+            return bound, values
+        joint = "," if _ENDS_IN_SETTINGS.search(bound) else " SETTINGS"
+        return f"{bound}{joint} {sql.settings(self._read_settings)}", values
+
     @contextlib.contextmanager
-    def _handle(self) -> Iterator[Client]:
-        with self._room, _our_errors():
+    def _handle(self, seconds: float | None = None) -> Iterator[Client]:
+        with self._room, _our_errors(seconds):
             try:
                 client = self._idle.get_nowait()
             except queue.Empty:
                 client = self._connect()
+            failed = False
             try:
                 yield client
+            except DatabaseError:
+                failed = True  # chDB answers in Arrow what is asked next of a handle whose query for Arrow failed
+                raise
             finally:
-                self._idle.put(client)
+                if failed:
+                    client.close()
+                else:
+                    self._idle.put(client)
 
 
 def _bound(statement: str, parameters: Mapping[str, object]) -> tuple[str, dict[str, object] | None]:
@@ -228,13 +260,15 @@ def _pieces(value: object) -> list[object]:
 
 
 @contextlib.contextmanager
-def _our_errors() -> Iterator[None]:
+def _our_errors(seconds: float | None = None) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
         raise StoreUnavailable(str(error)) from error
     except DatabaseError as error:
         code = error.code
+        if seconds is not None and code == _TIMEOUT_EXCEEDED:
+            raise QueryTimeout(f"the query took longer than {seconds:g} seconds, ask for less") from error
         raise (StoreUnavailable(str(error)) if code in _RETRYABLE else StoreError(str(error), code)) from error
     except Error as error:
         raise StoreError(str(error)) from error

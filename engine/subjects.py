@@ -29,6 +29,7 @@ from engine.store import Store
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+METADATA_LEVELS = 32  # far fewer than what answers are written with takes, within the answer around it
 
 
 def key_problem(key: str) -> str | None:
@@ -132,9 +133,22 @@ def parse_subjects(body: object) -> list[SubjectInput]:
     """
     _refuse_other_case(body)
     try:
-        return _inputs.validate_python(body)
+        subjects = _inputs.validate_python(body)
     except ValidationError as error:
         raise InvalidRequest("\n".join(map(_line, error.errors()))) from None
+    deep = [index for index, given in enumerate(subjects) if _is_deeper(given.metadata, METADATA_LEVELS)]
+    if deep:
+        wrong = f"metadata: is more than {METADATA_LEVELS} levels deep"
+        raise InvalidRequest("\n".join(f"subject {index}: {wrong}" for index in deep))
+    return subjects
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Return whether objects and lists of a JSON value stand in each other more than `levels` deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def _refuse_other_case(body: object) -> None:
@@ -188,7 +202,7 @@ class Subjects:
 
     def find(self, id_or_key: str) -> Subject:
         """Return the subject of an id, else of a key. Raises: NotFound."""
-        found = _live(self._store, [id_or_key, id_or_key.upper()])
+        found = [] if key_problem(id_or_key) else _live(self._store, [id_or_key, id_or_key.upper()])
         for subject in found:
             if subject.id == id_or_key.upper():
                 return subject

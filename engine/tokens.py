@@ -108,7 +108,7 @@ class PortalTokens:
             expires_at: None is the configured life from now; finer than a millisecond is cut.
         Raises: InvalidRequest: what is wrong with an argument.
         """
-        _check_subject(subject)
+        check_subject(subject)
         _check_slugs(allowed_meter_slugs)
         now = self._clock()
         record = TokenRecord(
@@ -173,7 +173,7 @@ class PortalTokens:
             self._revoked |= {record.id for _, record in tokens}
 
     def refresh(self) -> None:
-        """Take a new picture of the revoked tokens. Run it once a second."""
+        """Take a new picture of the revoked tokens. Run it twice a second."""
         with self._picturing:  # or a picture taken before a revocation would replace the one with it
             rows = self._store.rows(sql.statement("tokens/revoked"), now_ms=milliseconds(self._clock()))
             self._revoked = frozenset(id_ for (id_,) in rows)
@@ -262,7 +262,8 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _check_subject(subject: str) -> None:
+def check_subject(subject: str) -> None:
+    """Refuse a subject no event can carry. Raises: InvalidRequest."""
     if not subject:
         raise InvalidRequest("subject is required")
     problem = key_problem(subject)

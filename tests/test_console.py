@@ -370,6 +370,36 @@ def test_bad_settings_end_with_78_and_one_line(tmp_path: Path, yaml: str, variab
         assert answer.stderr.count("\n") == 1
 
 
+GOOD = "  - {slug: good, eventType: call, aggregation: COUNT}\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("{slug: m, eventType: _internal, aggregation: COUNT}", ".eventType: event type '_internal' matched reserved"),
+        ("{slug: m, eventType: call, aggregation: COUNT, groupby: {}}", ".groupby: no such member of a meter"),
+        ("{slug: m, eventType: call, aggregation: COUNT, descripton: x}", ".descripton: no such member of a meter"),
+        ("{slug: m, aggregation: COUNT}", ".eventType: Field required"),
+        ("{slug: m, eventType: call, aggregation: TOTAL}", ".aggregation: Input should be 'SUM', "),
+        ("{slug: m, eventType: call, aggregation: SUM}", ": invalid meter aggregation: meter value property is req"),
+        ("{slug: m, eventType: call, aggregation: SUM, valueProperty: $..a}", ": invalid JSONPath: $..a"),
+        ("{slug: good, eventType: call, aggregation: COUNT}", ".slug: good stands there twice"),
+    ],
+    ids=["reserved", "case", "misspelt", "missing", "enum", "rule", "path", "twice"],
+)
+def test_a_wrong_meter_of_the_settings_ends_the_start_before_any_is_made(tmp_path: Path, wrong: str, told: str) -> None:
+    """Contract 2.1: it is held to what the API checks, and named by its place."""
+    config, directory = tmp_path / "meterport.yaml", ("--data-dir", str(tmp_path / "data"))
+    config.write_text(f"reserved_event_types: ['^_']\nmeters:\n{GOOD}  - {wrong}\n")
+
+    started = meterport("meters", "list", "--config", str(config), *directory)
+
+    assert (started.returncode, started.stdout) == (78, "")
+    assert started.stderr.startswith(f"meterport: meters[1]{told}")
+    assert started.stderr.count("\n") == 1
+    assert meterport("meters", "list", "--format", "json", *directory).stdout.strip() == "[]"
+
+
 KAFKA, STORE = "METERPORT_KAFKA__BROKERS", "METERPORT_STORE__URL"
 
 

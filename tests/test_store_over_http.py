@@ -16,12 +16,14 @@ import pyarrow as pa
 import pytest
 
 from engine.clock import milliseconds, utc_now
-from engine.errors import StoreError, StoreUnavailable
+from engine.errors import StoreError, StoreUnavailable, Unauthorized
 from engine.events import Event, event_block, event_key
 from engine.meters import Meter, MeterState, parse_definition
 from engine.migrations import migrate
+from engine.registry import MeterRegistry
 from engine.rollups import GRAINS, create_rollup
 from engine.store import Store, open_store
+from meterport import Service
 from tests.clickhouse import ClickHouse, server_settings
 from tests.clickhouse_faults import FaultKind
 from tests.server import Server
@@ -358,3 +360,35 @@ def _wait_until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+class SlowRegistry(MeterRegistry):
+    """One with so many meters that it takes seconds to look at them."""
+
+    def refresh(self) -> None:
+        super().refresh()
+        time.sleep(3)
+
+
+def test_a_process_honours_a_revocation_within_a_second_however_slow_its_registry(
+    server: ClickHouse, tmp_path: Path
+) -> None:
+    """Contract 1.2: two processes' services on one store."""
+    database = f"revoked_{next(_numbers)}"
+    one, other = (Service(server_settings(server.url, tmp_path / name, database=database)) for name in ("one", "other"))
+    other.registry = SlowRegistry(other.store)
+    try:
+        for service in (one, other):
+            service.start()
+        record, token = one.tokens.create("customer-1", None, None)
+        other.tokens.verify(token)
+        time.sleep(1)  # by now the registry is looked at
+
+        one.tokens.invalidate(record.id, None)
+
+        time.sleep(1)
+        with pytest.raises(Unauthorized, match="invalid token: revoked"):
+            other.tokens.verify(token)
+    finally:
+        for service in (one, other):
+            service.stop()

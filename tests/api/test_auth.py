@@ -106,6 +106,19 @@ def test_a_wrong_key_is_refused(stranger: ApiClient, key: str) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (401, "invalid api key")
 
 
+@pytest.mark.parametrize("space", [b"\xa0", b"\x85", b"\x1c", b"\x1f", b"\x0b", b"\x0c"], ids=repr)
+def test_only_spaces_and_tabs_are_no_part_of_a_credential(
+    stranger: ApiClient, still_token: Token, space: bytes
+) -> None:
+    """Contract 1.3: exactly the text that was issued verifies."""
+    key, mine = f"Bearer {KEY}".encode(), still_token("customer-1")["Authorization"].encode()
+
+    for path, credential in (("/api/v1/meters", key), (PORTAL, mine)):
+        for header in (credential + space, space + credential):
+            assert stranger.get(path, headers={"Authorization": header}).status_code == 401
+        assert stranger.get(path, headers={"Authorization": b" \t" + credential + b"\t "}).status_code == 200
+
+
 def test_the_header_is_trimmed(stranger: ApiClient) -> None:
     """Contract 1.4."""
     assert stranger.get("/api/v1/meters", headers={"Authorization": f"  Bearer {KEY}  "}).status_code == 200

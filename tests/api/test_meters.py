@@ -11,7 +11,7 @@ from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
 from tests.api.client import ApiClient
-from tests.api.conftest import KEY
+from tests.api.conftest import KEY, MemoryLog, build
 
 URL = "/api/v1/meters"
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")
@@ -357,3 +357,58 @@ def test_reserved_event_types_are_refused(
         assert answer.json()["detail"].startswith(
             f"validation error: invalid event type: event type '{event_type}' matched reserved pattern '"
         )
+
+
+# two processes on one store
+
+
+@pytest.fixture
+def start_another(portal: BlockingPortal, services: Services) -> Callable[[], ApiClient]:
+    """Start a second process, which looks at the registry once; returns its client."""
+
+    def start() -> ApiClient:
+        other = build(services.store, services.settings, MemoryLog(services.store, services.settings))
+        return ApiClient(portal, create_app(other), {"Authorization": f"Bearer {KEY}"})
+
+    return start
+
+
+def test_a_put_changes_the_meter_of_the_name_by_now(
+    client: ApiClient, meter: Create, services: Services, start_another: Callable[[], ApiClient]
+) -> None:
+    """Contract 2.2: what another process deleted and created anew keeps what a PUT cannot change."""
+    meter(slug="m", eventType="old")
+    elsewhere = start_another()
+    client.delete(f"{URL}/m")
+    created = client.post(URL, json={"slug": "m", "eventType": "new", "aggregation": "COUNT"}).json()
+
+    renamed = elsewhere.put(f"{URL}/m", json={"name": "renamed"})
+    repeated = elsewhere.put(f"{URL}/m", json={"eventType": "old"})
+
+    assert renamed.status_code == 200
+    services.registry.refresh()
+    shown = client.get(f"{URL}/m").json()
+    assert shown == {**created, "name": "renamed", "updatedAt": shown["updatedAt"]}
+    assert repeated.json()["detail"] == "validation error: eventType cannot be changed"
+
+
+def test_a_put_keeps_what_another_process_wrote_before(
+    client: ApiClient, meter: Create, start_another: Callable[[], ApiClient]
+) -> None:
+    """Contract 2.2: a description that is left out is kept, whoever wrote it."""
+    meter(slug="m")
+    elsewhere = start_another()
+    client.put(f"{URL}/m", json={"description": "written a moment ago"})
+
+    changed = elsewhere.put(f"{URL}/m", json={"name": "renamed"}).json()
+
+    assert (changed["name"], changed["description"]) == ("renamed", "written a moment ago")
+
+
+def test_a_wrong_path_is_told_before_a_slug_in_use(client: ApiClient, meter: Create) -> None:
+    """Contract 2.1: mending the one must not be what shows the other."""
+    meter(slug="m")
+
+    answer = client.post(URL, json={"slug": "m", "eventType": "t", "aggregation": "SUM", "valueProperty": "$..a"})
+
+    assert (answer.status_code, answer.json()["detail"]) == (400, "validation error: invalid JSONPath: $..a")

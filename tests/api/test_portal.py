@@ -90,6 +90,7 @@ def test_a_requested_expiry_is_kept(client: ApiClient) -> None:
         ({}, "invalid request body: subject: "),
         ({"subject": 1}, "invalid request body: subject: "),
         ({"subject": ""}, "validation error: subject is required"),
+        ({"subject": "", "allowedMeterSlugs": ["unknown"]}, "validation error: subject is required"),
         (
             {"subject": "a", "allowedMeterSlugs": []},
             "validation error: slug filter cannot be an empty array when provided",
@@ -401,3 +402,15 @@ def test_an_etag_differs_by_token_representation_and_answer(anyone: ApiClient, t
     changed = anyone.get(QUERY, headers={**mine, "If-None-Match": before})
 
     assert (changed.status_code, changed.headers["etag"] in tags) == (200, False)
+
+
+@pytest.mark.usefixtures("usage")
+@pytest.mark.parametrize("subject", ["me", ["someone"], 5, {"key": "me"}, None], ids=repr)
+def test_whatever_a_portal_body_says_of_whom_is_ignored(anyone: ApiClient, token: Token, subject: object) -> None:
+    """Contract 1.4: as in the query string."""
+    body = {"subject": subject, "filterCustomerId": subject}
+
+    answer = anyone.post(QUERY, headers=token("customer-1"), json=body)
+
+    assert answer.status_code == 200
+    assert [(row["subject"], row["value"]) for row in answer.json()["data"]] == [("customer-1", 3)]

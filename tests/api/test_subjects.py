@@ -1,5 +1,7 @@
 """Subjects over HTTP."""
 
+import json
+
 import pytest
 
 from tests.api.client import ApiClient
@@ -61,3 +63,25 @@ def test_wrong_subjects_are_refused(still: ApiClient, body: object, detail: str)
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith(detail)
     assert still.get(URL).json() == []
+
+
+def nested(levels: int) -> str:
+    """Objects and lists in each other, so deep."""
+    return '{"a":[' * (levels // 2) + "{}" * (levels % 2) + "]}" * (levels // 2)
+
+
+@pytest.mark.parametrize("levels", [33, 252, 253, 1000])
+def test_metadata_nested_too_deep_is_refused_and_lists_stay(client: ApiClient, levels: int) -> None:
+    """Contract 3.4: 252 levels were stored, and no list of subjects could be written from then on."""
+    deep, deepest = (f'{{"key":"a","metadata":{nested(given)}}}' for given in (32, levels))
+    headers = {"Content-Type": "application/json"}
+
+    refused = client.post(URL, content=f'[{{"key":"b"}},{deepest}]', headers=headers)
+    listed = client.get(URL)
+    taken = client.post(URL, content=f"[{deep}]", headers=headers)
+
+    assert refused.status_code == 400
+    assert refused.json()["detail"] == "validation error: subject 1: metadata: is more than 32 levels deep"
+    assert listed.json() == []
+    assert taken.status_code == 200
+    assert client.get(URL).json()[0]["metadata"] == json.loads(nested(32))

@@ -352,7 +352,7 @@ def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, ser
     old = services.registry.find("tokens_total")
     assert services.registry.advance(old, MeterState.READY, old.filled_to)
     changed = old.definition.model_copy(update={"groupBy": {"type": "$.type"}})
-    MeterRegistry(services.store).update("tokens_total", changed)
+    MeterRegistry(services.store).update("tokens_total", lambda _: changed)
 
     rows = client.get(f"{QUERY}?groupBy=type").json()["data"]
 
@@ -439,3 +439,35 @@ def test_queries_are_counted_by_grain(client: ApiClient) -> None:
     client.get(f"{QUERY}?{JANUARY}&windowSize=DAY")
 
     assert REGISTRY.get_sample_value("meterport_usage_queries_total", {"grains": "raw"}) == before + 1
+
+
+@pytest.mark.parametrize(
+    "parameter", ["windowSize=DAY", "windowsize=DAY", "filterGroupBy[model]=a", "subject=a", "to="]
+)
+@pytest.mark.parametrize("path", [QUERY, "/api/v1/portal/meters/tokens_total/query"], ids=["key", "token"])
+def test_members_of_a_body_are_not_looked_for_in_the_query_string(
+    still: ApiClient, still_token: Callable[..., dict[str, str]], path: str, parameter: str
+) -> None:
+    """Contract 2.2, D.8: what would be missed is refused; a subject means nothing on the portal, there or here."""
+    on_portal = path != QUERY
+
+    answer = still.post(
+        f"{path}?{parameter}&clientId=x&pretty=1", json={}, headers=still_token("a") if on_portal else {}
+    )
+
+    if on_portal and parameter == "subject=a":
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 400
+        assert answer.json()["detail"] == f'parameter "{parameter.partition("=")[0]}" must be given in the body'
+
+
+@pytest.mark.usefixtures("usage")
+def test_filters_that_filter_nothing_go_beside_others(client: ApiClient) -> None:
+    """Contract 2.2: `[]` does not filter, so there is nothing that could not be used together."""
+    body = {"filterGroupBy": {"model": []}, "advancedMeterGroupByFilters": {"model": {"$eq": "a"}}}
+
+    answer = client.post(QUERY, json=body)
+
+    assert answer.status_code == 200
+    assert [row["value"] for row in answer.json()["data"]] == [0.3]

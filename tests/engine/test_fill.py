@@ -359,7 +359,7 @@ def test_a_meter_changed_while_it_fills_is_filled_anew(metering: Metering) -> No
     half = metering.registry.find("models")
     changed = dataclasses.replace(MODELS, group_by={"kind": "$.tokens"})
 
-    metering.registry.update("models", definition(changed))
+    metering.registry.update("models", lambda _: definition(changed))
     metering.take(events(1000, 10))
     metering.pass_time()
     while filler.step():

@@ -10,7 +10,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
-from engine.filters import MAX_OPERATORS, Bindings, condition, text_filter, time_filter
+from engine.filters import MAX_OPERATORS, Allowance, Bindings, condition, text_filter, time_filter
 from engine.store import Store
 
 EXAMPLES = 3000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 150
@@ -19,7 +19,7 @@ TEXTS = ["", "null", "a", "A", "ab", "aB", "b", "a%", "a_", "a\\", "%", "é", "�
 
 def passing(store: Store, body: object, texts: list[str]) -> list[str]:
     """Return the texts a filter lets through, as the engine sees it."""
-    filter_, bindings = text_filter(body), Bindings("f")
+    filter_, bindings = text_filter(body, Allowance()), Bindings("f")
     where = condition(filter_, "item", bindings) if filter_ else "true"
     statement = f"SELECT item FROM (SELECT arrayJoin({{texts:Array(String)}}) AS item) WHERE {where}"
     return [row[0] for row in store.rows(statement, texts=texts, **bindings.values)]
@@ -93,9 +93,34 @@ def test_an_operator_lets_these_through(store: Store, body: object, found: list[
 def test_a_wrong_filter_is_told(body: object, problem: str) -> None:
     """Contract 2.3, D.24."""
     with pytest.raises(InvalidRequest) as caught:
-        text_filter(body)
+        text_filter(body, Allowance())
 
     assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(
+    ("bodies", "problem"),
+    [
+        ([{"$or": [{"$eq": "a"}] * 99}] * 2, None),
+        ([{"$or": [{"$eq": "a"}] * 99}, {"$or": [{"$eq": "a"}] * 100}], "filter complexity exceeds 200 operators"),
+        ([{"$like": "%" * 2048}, {"$nilike": "%" * 2048}, {"$eq": "%" * 2048}], None),
+        (
+            [{"$or": [{"$like": "_" * 2048}, {"$nlike": "_" * 2047}]}, {"$ilike": "%%"}],
+            "filter complexity exceeds 4096 characters of patterns",
+        ),
+    ],
+    ids=["200 operators", "201 operators", "4096 characters", "4097 characters"],
+)
+def test_the_filters_of_a_request_are_bounded_together(bodies: list[object], problem: str | None) -> None:
+    """Contract 2.3, D.11."""
+    allowance = Allowance()
+    try:
+        for body in bodies:
+            text_filter(body, allowance)
+    except InvalidRequest as error:
+        assert str(error) == problem
+    else:
+        assert problem is None
 
 
 def test_filters_nest_as_deep_as_there_may_be_operators(store: Store) -> None:
@@ -109,10 +134,10 @@ def test_filters_nest_as_deep_as_there_may_be_operators(store: Store) -> None:
 
 def test_a_depth_may_be_given() -> None:
     """Contract 3.2."""
-    text_filter({"$and": [{"$eq": "a"}, {"$ne": "b"}]}, depth=1)
+    text_filter({"$and": [{"$eq": "a"}, {"$ne": "b"}]}, Allowance(), depth=1)
 
     with pytest.raises(InvalidRequest, match="filter complexity exceeds maximum allowed depth"):
-        text_filter({"$and": [{"$or": [{"$eq": "a"}]}]}, depth=1)
+        text_filter({"$and": [{"$or": [{"$eq": "a"}]}]}, Allowance(), depth=1)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +157,7 @@ def test_a_depth_may_be_given() -> None:
 )
 def test_times_are_compared_finer_than_they_are_kept(store: Store, body: object, found: list[int]) -> None:
     """Contract 3.2, D.6."""
-    filter_, bindings = time_filter(body), Bindings("f")
+    filter_, bindings = time_filter(body, Allowance()), Bindings("f")
     assert filter_ is not None
 
     statement = (
@@ -147,7 +172,7 @@ def test_times_are_compared_finer_than_they_are_kept(store: Store, body: object,
 def test_a_wrong_time_is_refused(body: object) -> None:
     """Contract 3.2."""
     with pytest.raises(InvalidRequest, match="filter is invalid: "):
-        time_filter(body)
+        time_filter(body, Allowance())
 
 
 _texts = st.text(st.sampled_from("aAbB%_\\'\"é{}\n0 "), max_size=5)

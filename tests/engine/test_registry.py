@@ -216,7 +216,9 @@ def test_a_change_of_display_keeps_the_rollup(store: Store, registry: MeterRegis
     make_ready(store, registry, clock)
     clock.at += timedelta(hours=1)
 
-    changed = registry.update("tokens", parse_definition(SUM | {"name": "Tokens", "description": "All of them"}))
+    changed = registry.update(
+        "tokens", lambda _: parse_definition(SUM | {"name": "Tokens", "description": "All of them"})
+    )
 
     assert (changed.id, changed.rollup, changed.state) == (created.id, created.rollup, MeterState.READY)
     assert (changed.definition.name, changed.definition.description) == ("Tokens", "All of them")
@@ -233,7 +235,7 @@ def test_a_change_of_group_by_is_a_new_rollup_that_answers_right_at_once_and_whe
     make_ready(store, registry, clock)
     put(store, 3, 11, clock.at, model="b")  # through the views of the first rollup
 
-    changed = registry.update(created.id, parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
+    changed = registry.update(created.id, lambda _: parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
 
     by_model = {("a",): Decimal(5), ("b",): Decimal(18)}
     assert (changed.id, changed.state) == (created.id, MeterState.SETTLING)
@@ -249,9 +251,9 @@ def test_a_change_is_refused_like_a_creation(registry: MeterRegistry) -> None:
     created = registry.create(parse_definition(SUM))
 
     with pytest.raises(InvalidMeter):
-        registry.update("tokens", parse_definition(SUM | {"groupBy": {"k": "$..k"}}))
+        registry.update("tokens", lambda _: parse_definition(SUM | {"groupBy": {"k": "$..k"}}))
     with pytest.raises(NotFound):
-        registry.update("nothing", parse_definition(SUM))
+        registry.update("nothing", lambda _: parse_definition(SUM))
 
     assert registry.find("tokens") == created
 
@@ -287,7 +289,7 @@ def test_deleting_again_works_by_id_and_not_by_slug(registry: MeterRegistry) -> 
     with pytest.raises(NotFound):
         registry.delete("tokens")
     with pytest.raises(NotFound):
-        registry.update(meter.id, parse_definition(SUM))
+        registry.update(meter.id, lambda _: parse_definition(SUM))
 
 
 def test_a_meter_is_found_by_slug_and_by_id_in_any_case(registry: MeterRegistry) -> None:
@@ -387,7 +389,7 @@ def test_rollups_no_meter_answers_from_are_dropped_at_start(store: Store, clock:
 
 def test_how_far_a_fill_came_is_not_recorded_for_a_meter_that_changed_or_went(registry: MeterRegistry) -> None:
     before = registry.create(parse_definition(SUM))
-    changed = registry.update("tokens", parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
+    changed = registry.update("tokens", lambda _: parse_definition(SUM | {"groupBy": {"model": "$.model"}}))
 
     assert registry.advance(before, MeterState.READY, NOON) is None
     assert registry.find("tokens") == changed
@@ -404,7 +406,7 @@ def test_two_processes_see_each_others_meters(store: Store, clock: SetClock) -> 
         other.find("tokens")
     with pytest.raises(Conflict):  # a writer looks before it writes
         other.create(parse_definition(SUM))
-    changed = other.update("tokens", parse_definition(SUM | {"name": "Tokens"}))
+    changed = other.update("tokens", lambda _: parse_definition(SUM | {"name": "Tokens"}))
     assert changed.version > one.find("tokens").version == created.version
     one.refresh()
     assert one.find("tokens") == changed

@@ -123,6 +123,7 @@ def test_an_empty_file_is_no_setting(tmp_path: Path) -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 EARLIEST = "ingest.earliest_time: must be an RFC 3339 timestamp with an offset, from 1970 on"
+HEADER = "api_key: must be visible ASCII characters, without spaces: no request could carry another"
 FILES = {
     "an unknown setting": ("prot: 1\n", "prot: unknown setting"),
     "an unknown setting of a group": ("server:\n  prot: 1\n", "server.prot: unknown setting"),
@@ -147,6 +148,9 @@ FILES = {
     "an earliest time without an offset": ("ingest: {earliest_time: '2020-01-01T00:00:00'}\n", EARLIEST),
     "an earliest time before all windows": ("ingest: {earliest_time: '1969-12-31T23:59:59Z'}\n", EARLIEST),
     "an empty key": ("api_key: ''\n", "api_key: must not be empty"),
+    "a key of other letters": ("api_key: ключ\n", HEADER),
+    "a key of two words": ("api_key: open sesame\n", HEADER),
+    "a key with a line's end": ('api_key: "sesame\\n"\n', HEADER),
 }
 
 
@@ -361,7 +365,9 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 def test_the_settings_in_force_are_settings_again(tmp_path: Path) -> None:
-    first = load_settings(overrides={"server": {"port": 1234}, "meters": [{"slug": "a"}]})
+    first = load_settings(
+        overrides={"server": {"port": 1234}, "meters": [{"slug": "a", "eventType": "t", "aggregation": "COUNT"}]}
+    )
     listed = settings_yaml(first, {}, None)
 
     again = yaml.safe_load(listed)

@@ -13,12 +13,12 @@ from engine import sql
 from engine import store as stores
 from engine.clock import milliseconds, utc_now
 from engine.embedded import DirectoryLock
-from engine.errors import DataDirectoryInUse, StoreError, StoreMisconfigured, StoreUnavailable
+from engine.errors import DataDirectoryInUse, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.events import Event, event_block, event_key
 from engine.meters import Meter, parse_definition
 from engine.registry import MeterRegistry
 from engine.settings import load_settings
-from engine.store import INSERT_SETTINGS, Store, open_store
+from engine.store import INSERT_SETTINGS, READ_SETTINGS, Store, open_store
 from engine.usage import UsageQuery, ask_csv, ask_json, check_query
 from tests.translation import rows
 
@@ -80,6 +80,36 @@ def test_every_setting_of_an_insert_is_in_force_when_it_is_sent(store: Store) ->
 
     wanted = {name: str(value) for name, value in INSERT_SETTINGS.items()} | {"insert_deduplication_token": "a token"}
     assert {name: value for name, value in effective if name in wanted} == wanted
+
+
+@pytest.mark.parametrize("own", ["", " SETTINGS max_threads = 1"], ids=["none of its own", "one of its own"])
+def test_patterns_of_a_select_are_not_compiled_into_one(store: Store, own: str) -> None:
+    """Contract 2.3: a filter's patterns cost no time to read; beside settings a statement carries, too."""
+    asked = f"SELECT value FROM system.settings WHERE name = 'optimize_or_like_chain'{own}"
+
+    assert store.rows(asked) == [("0",)]
+    assert store.text(asked, "TSV", {}) == b"0\n"
+    assert store.arrow(asked).column("value").to_pylist() in (["0"], [b"0"])
+
+
+def test_a_setting_of_a_select_that_is_not_known_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(READ_SETTINGS, "optimize_in_the_future", 0)
+    monkeypatch.setattr(stores, "_OPTIONAL", stores._OPTIONAL | {"optimize_in_the_future"})
+
+    store.check()
+
+    assert store.rows("SELECT 1") == [(1,)]
+
+
+def test_a_select_of_a_limited_store_is_ended(store: Store) -> None:
+    """Contract 0: a thousand seconds of work, ended after a fifth of one; writes are not."""
+    limited = store.limited(0.2)
+
+    for ask in (limited.rows, lambda statement: limited.text(statement, "TSV", {}), limited.arrow):
+        with pytest.raises(QueryTimeout, match=r"the query took longer than 0\.2 seconds"):
+            ask("SELECT sum(cityHash64(number)) FROM numbers(1000000000000)")
+    assert limited.rows("SELECT value FROM system.settings WHERE name = 'max_execution_time'") == [("0.2",)]
+    assert store.rows("SELECT value FROM system.settings WHERE name = 'max_execution_time'") == [("0",)]
 
 
 def test_a_setting_that_does_not_read_back_as_sent_stops_the_start(
