@@ -1,9 +1,11 @@
 import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, useState } from 'react'
+import type { Series } from '../chart'
 import { type PortalClient, type PortalMeter, UsageError } from '../client'
 import { PortalContext } from '../context'
 import { formatBrief, formatDecimal } from '../exact'
+import { GREGORIAN } from '../locale'
 import { dateOf, spanLabel, spanOf } from '../periods'
-import { chartOf, type Group, type MeterUsage as Usage, queryOf, sizeOf, useMeterUsage } from '../usage'
+import { chartOf, type Group, idOf, type MeterUsage as Usage, queryOf, sizeOf, useMeterUsage } from '../usage'
 import { AGGREGATIONS, type View } from '../view'
 import { Chart } from './Chart'
 import { Controls } from './Controls'
@@ -38,7 +40,7 @@ export function MeterUsage({ client, meter, view, onViewChange, parts, look, onR
     ready()
   }, [settled])
   const { data, error } = usage
-  const since = usage.at === undefined ? undefined : new Intl.DateTimeFormat(locale, { timeStyle: 'medium' }).format(usage.at)
+  const since = usage.at === undefined ? undefined : new Intl.DateTimeFormat(locale, { ...GREGORIAN, timeStyle: 'medium' }).format(usage.at)
   return (
     <section className="mp-panel" aria-labelledby={heading} aria-busy={usage.stale}>
       <header className="mp-panel-head">
@@ -89,7 +91,7 @@ function Shown({ usage, meter, unit, parts, look }: ShownProps) {
             {label}, {period}
           </span>
           <strong data-exact={usage.total} title={usage.total ?? undefined}>
-            {usage.total === null ? '–' : (meter.aggregation === 'AVG' ? formatBrief : formatDecimal)(usage.total, locale)}
+            {usage.total === null ? '–' : formatDecimal(usage.total, locale)}
             {unit && usage.total !== null && <small> {unit}</small>}
           </strong>
         </p>
@@ -98,7 +100,7 @@ function Shown({ usage, meter, unit, parts, look }: ShownProps) {
         (usage.rows.length > 0 ? (
           <figure className="mp-figure">
             <Chart content={content} look={look} label={`${content.shape === 'bars' ? 'Bar' : 'Line'} chart: ${title}. The table has the numbers.`} />
-            {usage.groups.length > 0 && <Legend groups={usage.groups} names={content.series.map((one) => one.name)} unit={unit} />}
+            {usage.groups.length > 0 && <Legend groups={usage.groups} series={content.series} unit={unit} />}
           </figure>
         ) : (
           <Notice title="No usage in this period">Choose another period, or other filters.</Notice>
@@ -108,28 +110,29 @@ function Shown({ usage, meter, unit, parts, look }: ShownProps) {
   )
 }
 
-function Legend({ groups, names, unit }: { groups: Group[]; names: string[]; unit: string }) {
+function Legend({ groups, series, unit }: { groups: Group[]; series: Series[]; unit: string }) {
   const { locale } = useContext(PortalContext)
-  const others = groups.filter((group) => !names.includes(group.name))
+  const values = new Map(groups.map((group) => [idOf(group.keys), group.value]))
+  const others = groups.length - series.filter((one) => values.has(one.id)).length
   return (
     <figcaption>
       <ul className="mp-legend">
-        {names.map((name, at) => {
-          const group = groups.find((one) => one.name === name)
+        {series.map(({ id, name }, at) => {
+          const value = values.get(id)
           return (
-            <li key={name}>
+            <li key={id}>
               <i className={`mp-swatch mp-swatch-${(at % 8) + 1}`} />
-              <span>{group ? name : `${name} (${others.length})`}</span>
-              {group && (
+              <bdi>{value === undefined ? `${name} (${others})` : name}</bdi>
+              {value !== undefined && (
                 <b>
-                  {formatBrief(group.value, locale)}
+                  {formatBrief(value, locale)}
                   {unit && ` ${unit}`}
                 </b>
               )}
             </li>
           )
         })}
-        {others.length > 0 && !names.includes('Other') && <li className="mp-quiet">{others.length} more in the table</li>}
+        {others > 0 && series.every(({ id }) => values.has(id)) && <li className="mp-quiet">{others} more in the table</li>}
       </ul>
     </figcaption>
   )

@@ -1,7 +1,7 @@
 import { useContext } from 'react'
 import type { PortalClient, PortalMeter } from '../client'
 import { PortalContext } from '../context'
-import { formatBrief } from '../exact'
+import { formatBrief, formatDecimal, formatFitting } from '../exact'
 import { sizeFor, spanOf, windowStarts } from '../periods'
 import { usePolled } from '../polling'
 import { AGGREGATIONS, type View } from '../view'
@@ -40,7 +40,7 @@ interface CardProps extends Pick<MetersProps, 'client' | 'view' | 'ready'> {
 }
 
 function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
-  const { locale, units, seconds } = useContext(PortalContext)
+  const { units, seconds } = useContext(PortalContext)
   const { data } = usePolled(
     ready ? JSON.stringify([meter.slug, view.period, view.zone]) : null,
     async (signal) => {
@@ -61,12 +61,26 @@ function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
     <button type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
       <span className="mp-card-name">{meter.name}</span>
       <span className="mp-card-total">
-        {data ? formatBrief(data.total ?? (adds ? '0' : '–'), locale) : '…'}
+        {data ? <Total text={data.total ?? (adds ? '0' : '–')} /> : '…'}
         {unit && <small> {unit}</small>}
       </span>
       <span className="mp-quiet">{label}</span>
       {data && <Course values={data.course} />}
     </button>
+  )
+}
+
+/** A total in the room of a card; where that is less than its digits take, they are said and shown on pointing at it. */
+function Total({ text }: { text: string }) {
+  const { locale } = useContext(PortalContext)
+  const fitting = formatFitting(text, locale)
+  if (fitting === formatBrief(text, locale)) return fitting
+  const exact = formatDecimal(text, locale)
+  return (
+    <span title={exact}>
+      <span aria-hidden="true">{fitting}</span>
+      <span className="mp-hidden">{exact}</span>
+    </span>
   )
 }
 
