@@ -127,6 +127,12 @@ export function spanLabel(span: Span, zone: string, locale?: string): string {
   return formatter(zone, locale, shape).formatRange(span.from, short ? span.to : span.to - 1)
 }
 
+/** Write the time of day of an instant; in another zone than the reader's with that zone. */
+export function timeLabel(instant: number, zone: string, locale?: string): string {
+  const clock = { hour: 'numeric', minute: '2-digit', second: '2-digit' } as const
+  return formatter(zone, locale, zone === ownZone() ? clock : { ...clock, timeZoneName: 'short' }).format(instant)
+}
+
 /** Return the date (`2026-11-01`) of an instant in a zone. */
 export function dateOf(instant: number, zone: string): string {
   const { year, month, day } = localOf(instant, zone)
@@ -138,11 +144,12 @@ export function zones(): string[] {
   return ['UTC', ...Intl.supportedValuesOf('timeZone').filter((zone) => zone !== 'UTC')]
 }
 
-export function isZone(zone: string): boolean {
+/** Return a zone by the name both this browser and the API have for it; undefined: none. Offsets are no zones. */
+export function knownZone(zone: string): string | undefined {
   try {
-    return Boolean(new Intl.DateTimeFormat('en', { timeZone: zone }))
+    return /^[+-]/.test(zone) ? undefined : new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone
   } catch {
-    return false
+    return undefined
   }
 }
 

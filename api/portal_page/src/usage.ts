@@ -69,7 +69,6 @@ async function askUsage(client: PortalClient, meter: PortalMeter, view: View, si
     client.usage(meter.slug, { ...query, groupBy: [] }, signal),
     query.groupBy?.length ? client.usage(meter.slug, query, signal) : [],
   ])
-  const none = AGGREGATIONS[meter.aggregation].adds || meter.aggregation === 'UNIQUE_COUNT' ? '0' : null
   return {
     span,
     windowSize,
@@ -78,9 +77,14 @@ async function askUsage(client: PortalClient, meter: PortalMeter, view: View, si
     groups: grouped
       .map((row) => ({ keys: row.groupBy, value: row.value }))
       .sort((one, other) => Number(other.value) - Number(one.value)),
-    total: totals[0]?.value ?? none,
+    total: totals[0]?.value ?? emptyTotal(meter),
     subject: totals[0]?.subject ?? null,
   }
+}
+
+/** Return the total of a meter without usage: nothing counts as 0, but has no average. */
+export function emptyTotal(meter: PortalMeter): string | null {
+  return AGGREGATIONS[meter.aggregation].adds || meter.aggregation === 'UNIQUE_COUNT' ? '0' : null
 }
 
 /** Return what tells a group from every other: names may be the same. */

@@ -1,10 +1,12 @@
-import { useContext } from 'react'
+import { useContext, useEffect, useRef } from 'react'
 import type { PortalClient, PortalMeter } from '../client'
 import { PortalContext } from '../context'
 import { formatBrief, formatDecimal, formatFitting } from '../exact'
 import { sizeFor, spanOf, windowStarts } from '../periods'
 import { usePolled } from '../polling'
-import { AGGREGATIONS, type View } from '../view'
+import { emptyTotal } from '../usage'
+import { AGGREGATIONS, own, type View } from '../view'
+import { reveal } from './reveal'
 
 const PAUSE = 6 // cards are asked so many times less often than the meter looked at
 
@@ -55,13 +57,17 @@ function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
     },
     seconds * PAUSE,
   )
-  const { label, adds } = AGGREGATIONS[meter.aggregation]
-  const unit = units[meter.slug]
+  const { label } = AGGREGATIONS[meter.aggregation]
+  const unit = own(units, meter.slug)
+  const card = useRef<HTMLButtonElement>(null)
+  useEffect(() => {
+    if (chosen) reveal(card.current, card.current?.closest('ul'))
+  }, [chosen])
   return (
-    <button type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
+    <button ref={card} type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
       <span className="mp-card-name">{meter.name}</span>
       <span className="mp-card-total">
-        {data ? <Total text={data.total ?? (adds ? '0' : '–')} /> : '…'}
+        {data ? <Total text={data.total ?? emptyTotal(meter) ?? '–'} /> : '…'}
         {unit && <small> {unit}</small>}
       </span>
       <span className="mp-quiet">{label}</span>
