@@ -236,3 +236,30 @@ def test_a_group_called_other_is_no_part_of_the_rest(run: Any) -> None:
         *((f"m{number}", str(50 - number)) for number in range(6)),
         ("Other", "129"),
     ]
+
+
+def test_a_refresh_is_none_or_one_a_page_can_do(run: Any) -> None:
+    texts = [None, "", "soon", "0", "-1", "0.001", "3", "1e9", "Infinity"]
+
+    assert run("view", *(("readSeconds", text) for text in texts)) == [None, None, None, 0, 0, 0.5, 3, 86400, 86400]
+
+
+def test_a_zone_is_one_the_api_knows_too(run: Any) -> None:
+    zones = ["utc", "europe/berlin", "Asia/Tokyo", "+01:00", "-05", "Mars/Olympus", ""]
+
+    known = ["UTC", "Europe/Berlin", "Asia/Tokyo", None, None, None, None]
+    assert run("periods", *(("knownZone", zone) for zone in zones)) == known
+
+
+def test_a_period_is_of_a_time_usage_can_be_of(run: Any) -> None:
+    periods = [
+        "7d",
+        "1970-01-01..2099-12-31",
+        "1969-12-31..2026-01-01",
+        "2026-01-01..2100-01-01",
+        "2026-13-01..2026-14-01",
+    ]
+
+    assert run("view", *(("readPeriod", period) for period in periods)) == [
+        "7d", {"from": "1970-01-01", "to": "2099-12-31"}, None, None, None,
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tokens that end under <meterport-usage>: what was chosen stays, nothing of another customer, nobody asks in a loop."""
+"""Tokens that end under <meterport-usage>: what was chosen stays, nothing of another customer; no loop of requests."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack

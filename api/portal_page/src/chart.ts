@@ -189,7 +189,7 @@ function rowsAt(series: Series[], at: number): HTMLElement[] {
     const row = document.createElement('div')
     const swatch = document.createElement('i')
     swatch.className = `mp-swatch mp-swatch-${(number % 8) + 1}`
-    row.append(...(series.length > 1 ? [swatch, textElement('span', one.name)] : []), textElement('b', text))
+    row.append(...(series.length > 1 ? [swatch, textElement('bdi', one.name)] : []), textElement('b', text))
     return [row]
   })
   return rows.length > 0 ? rows : [textElement('div', 'no usage')]
