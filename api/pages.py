@@ -10,6 +10,7 @@ Source: docs/portal.md; Content Security Policy Level 3; docs/contract.md "Porta
 
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -83,15 +84,25 @@ def _page_headers(ancestors: Sequence[str]) -> dict[str, str]:
 
 def _answer(request: Request, name: str, headers: Mapping[str, str]) -> Response:
     file = _built()[name]
-    packed = "gzip" in request.headers.get("accept-encoding", "")
+    packed = _takes_gzip(request.headers.get("accept-encoding", ""))
     etag = f'"{file.etag}{"-gz" if packed else ""}"'
     shared = {**headers, "ETag": etag, "Vary": "Accept-Encoding"}
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
-    if etag in known:
+    if etag in known or "*" in known:
         return Response(status_code=304, headers=shared)
     if packed:
         shared["Content-Encoding"] = "gzip"
     return Response(file.packed if packed else file.body, headers={**shared, "Content-Type": file.kind})
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Return whether an Accept-Encoding takes gzip: by its name, else by `*`, with a weight above 0."""
+    weights = {}
+    for item in accepted.lower().split(","):
+        coding, _, weight = item.partition(";")
+        weights[coding.strip()] = weight.replace(" ", "")
+    weight = weights.get("gzip", weights.get("*", "q=0"))
+    return re.fullmatch(r"q=0(\.0*)?", weight) is None
 
 
 @cache

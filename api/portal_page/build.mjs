@@ -50,7 +50,7 @@ await build({
     target,
     minify: false,
     lib: { entry: join(here, 'src/index.ts'), formats: ['es'], fileName: () => 'index.js' },
-    rollupOptions: { external: /^(react|react-dom|uplot|@openmeter\/sdk)(\/|$)/ },
+    rollupOptions: { external: /^(react|react-dom|uplot|@openmeter\/sdk)(\/|$)/, output: { banner: "'use client'" } },
   },
 })
 copyFileSync(join(here, 'src/style.css'), join(dist, 'style.css'))

@@ -40,13 +40,13 @@ PAGE = f"""<!doctype html>
 SCRIPT = """
 const usage = document.querySelector('meterport-usage')
 
-async function open() {
+async function renew() {
   const response = await fetch('/usage-token', { method: 'POST' })
   if (response.ok) usage.token = (await response.json()).token
 }
 
-usage.addEventListener('meterport-expired', open)
-open()
+usage.addEventListener('meterport-expired', renew)
+renew()
 """
 
 STYLE = """

@@ -89,6 +89,21 @@ def test_files_are_packed_for_who_takes_it_and_not_sent_twice(stranger: ApiClien
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [("gzip", True), ("br, GZIP;q=0.5", True), ("*", True), ("gzip;q=0", False), ("gzip; q=0.000", False),
+     ("*, gzip;q=0", False), ("br", False), ("*;q=0", False)],
+)  # fmt: skip
+def test_files_are_packed_only_for_who_takes_it(stranger: ApiClient, accepted: str, packed: bool) -> None:
+    answer = stranger.get("/portal", headers={"Accept-Encoding": accepted})
+
+    assert (answer.headers.get("content-encoding") == "gzip") is packed
+
+
+def test_whoever_has_any_is_sent_none(stranger: ApiClient) -> None:
+    assert stranger.get("/portal", headers={"If-None-Match": "*"}).status_code == 304
+
+
 @pytest.mark.parametrize("name", ["nope.js", "index.html", "..%2Fbuild.mjs", "%2e%2e%2fpackage.json", ""])
 def test_there_is_nothing_else(stranger: ApiClient, name: str) -> None:
     assert stranger.get(f"/portal/{name}").status_code == 404

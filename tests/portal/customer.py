@@ -59,7 +59,11 @@ class Customer:
         self._ids = itertools.count()
         self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"})
         for meter in METERS:
-            assert self._client.post("/api/v1/meters", json=meter).status_code == 201
+            self.create(meter)
+
+    def create(self, meter: Mapping[str, object]) -> None:
+        answer = self._client.post("/api/v1/meters", json=meter)
+        assert answer.status_code == 201, answer.text
 
     def close(self) -> None:
         self._client.close()

@@ -38,6 +38,11 @@ def test_the_page_asks_for_the_files_that_are_there() -> None:
     assert "http" not in page
 
 
+def test_the_react_package_says_that_it_runs_in_the_browser(fresh_build: Path) -> None:
+    """Frameworks that render on a server read that of its first line."""
+    assert (fresh_build / "dist" / "index.js").read_text(encoding="utf-8").startswith(("'use client'", '"use client"'))
+
+
 CONSUMER = """import { OpenMeterProvider, PortalClient, UsagePortal, useOpenMeter } from '@meterport/portal'
 import '@meterport/portal/style.css'
 import { createRoot } from 'react-dom/client'

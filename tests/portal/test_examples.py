@@ -120,6 +120,31 @@ def test_nextjs_shows_usage_by_model_with_a_token_made_on_the_server(
     assert audit(opened) == []
 
 
+REFUSED = '{"type":"about:blank","title":"Unauthorized","status":401,"detail":"meter slug not allowed"}'
+
+
+@pytest.mark.parametrize(("name", "host"), [("react-portal", "127.0.0.1"), ("nextjs-portal", "localhost")])
+def test_what_no_token_mends_asks_for_none_and_passes(page: Open, start: Start, name: str, host: str) -> None:
+    """Refused for another reason than an expired token, then answered: its next question shows usage again."""
+    url = start(name, "npm", "run", "dev").replace("127.0.0.1", host)
+    opened = page()
+    opened.set_default_timeout(60_000)
+    headers = {"Access-Control-Allow-Origin": "*", "Content-Type": "application/problem+json"}
+    opened.route("**/tokens/query*", lambda route: route.fulfill(status=401, body=REFUSED, headers=headers))
+    posts: list[str] = []
+    opened.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    opened.goto(url)
+    expect(opened.get_by_role("alert").filter(has_text="meter slug not allowed")).to_be_visible(timeout=60_000)
+    before = len(posts)
+
+    opened.wait_for_timeout(3000)
+
+    assert len(posts) == before <= 2  # the first token, twice in strict mode
+    opened.unroute("**/tokens/query*")
+    expect(opened.locator("tbody tr").first).to_be_visible(timeout=20_000)
+    expect(opened.get_by_text("meter slug not allowed")).to_have_count(0)
+
+
 def test_python_shows_the_element_under_its_policy(page: Open, customer: Customer, start: Start) -> None:
     url = start("python-backend", sys.executable, "app.py")
     opened = page()
@@ -130,6 +155,7 @@ def test_python_shows_the_element_under_its_policy(page: Open, customer: Custome
     expect(opened.locator(".mp-total strong")).to_have_text(f"{total} tokens")
     assert KEY not in opened.content()
     assert opened.locator("meterport-usage").get_attribute("token") is None
+    assert "native code" in opened.evaluate("String(window.open)")
     assert audit(opened) == []
 
 

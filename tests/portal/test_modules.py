@@ -110,6 +110,8 @@ def test_numbers_keep_every_digit(run: Any) -> None:
         ("formatDecimal", "1234567.5", "en-IN"),
         ("formatBrief", "484.5407894736842105263", "en-US"),
         ("formatBrief", "484.540789", "en-US"),
+        ("formatBrief", "0.0000013", "en-US"),
+        ("formatBrief", "-0.00000123456789", "en-US"),
     )
 
     assert parsed == {
@@ -124,6 +126,7 @@ def test_numbers_keep_every_digit(run: Any) -> None:
     }
     assert formatted == [
         "12,345,678,901,234,567,890.1234567890123456789", "−0,50", "12,34,567.5", "484.5407…", "484.540789",
+        "0.0000013", "−0.000001234…",
     ]  # fmt: skip
 
 
@@ -131,3 +134,132 @@ def test_decimals_add_exactly(run: Any) -> None:
     sums = [("0.1", "0.2"), ("9007199254740993", "0.5"), ("-1.25", "1.25"), ("-0.3", "0.1"), ("99.9", "0.1")]
 
     assert run("exact", *(("addDecimals", *pair) for pair in sums)) == ["0.3", "9007199254740993.5", "0", "-0.2", "100"]
+
+
+def test_large_numbers_are_short_where_room_is_and_never_cut_inside(run: Any) -> None:
+    large = "67407407407340740740.5"
+
+    assert run(
+        "exact",
+        ("formatFitting", "123456789", "en-US"),
+        ("formatFitting", "12345678901.25", "en-US"),
+        ("formatFitting", large, "en-US"),
+        ("formatFitting", f"-{large}", "de-DE"),
+        ("formatShort", 2.5e9, "en-US"),
+        ("formatShort", 2e19, "en-US"),
+        ("formatShort", -2.5e15, "en-US"),
+    ) == ["123,456,789", "12.35B", "6.741 × 10¹⁹", "−6,741 × 10¹⁹", "2.5B", "2 × 10¹⁹", "−2.5 × 10¹⁵"]
+
+
+@pytest.mark.parametrize("locale", ["ar-EG", "fa-IR", "mr-IN", "th-TH-u-nu-thai"])
+def test_digits_are_those_of_the_api_in_every_language(run: Any, locale: str) -> None:
+    noon = int(datetime(2026, 11, 22, 12, tzinfo=ZoneInfo("UTC")).timestamp() * 1000)
+
+    written = run("exact", *((name, "1234.5", locale) for name in ("formatDecimal", "formatBrief", "formatFitting")))
+    written += run("exact", ("formatShort", 1234567.5, locale), ("formatShort", 2e19, locale))
+    written += run("periods", *(("windowLabel", noon, size, "UTC", locale) for size in ("HOUR", "DAY", "MONTH")))
+    written += run("periods", ("spanLabel", {"from": noon, "to": noon + 86_400_000 * 3}, "UTC", locale))
+
+    digits = {character for text in written for character in text if character.isdecimal()}
+    assert digits <= set("0123456789")
+    assert "2026" in written[-1]
+
+
+def test_windows_that_a_clock_shows_twice_name_their_offset(run: Any) -> None:
+    def label(instant: str, zone: str, size: str = "HOUR", *, brief: bool = False) -> tuple[object, ...]:
+        at = int(datetime.fromisoformat(instant).timestamp() * 1000)
+        return ("windowLabel", at, size, zone, "en-US", brief)
+
+    assert run(
+        "periods",
+        label("2025-10-26T00:00:00+00:00", "Europe/Berlin"),
+        label("2025-10-26T01:00:00+00:00", "Europe/Berlin"),
+        label("2025-10-26T02:00:00+00:00", "Europe/Berlin"),
+        label("2025-10-26T01:00:00+00:00", "Europe/Berlin", brief=True),
+        label("2025-04-05T15:15:00+00:00", "Australia/Lord_Howe", "MINUTE", brief=True),
+        label("2025-03-30T00:00:00+00:00", "Europe/Berlin"),
+        label("2025-10-25T22:00:00+00:00", "Europe/Berlin", "DAY"),
+    ) == [
+        "Oct 26, 2025, 02:00 GMT+2",
+        "Oct 26, 2025, 02:00 GMT+1",
+        "Oct 26, 2025, 03:00",
+        "02:00 GMT+1",
+        "01:45 GMT+10:30",
+        "Mar 30, 2025, 01:00",
+        "Sun, Oct 26, 2025",
+    ]
+
+
+def usage_of(*rows: tuple[dict[str, str], str]) -> dict[str, object]:
+    """Return a day's usage as the views hold it, one window, in groups."""
+    start = "2026-11-22T00:00:00Z"
+    found = [
+        {"windowStart": start, "windowEnd": "2026-11-23T00:00:00Z", "subject": None, "groupBy": keys, "value": value}
+        for keys, value in rows
+    ]
+    groups = [{"keys": keys, "value": value} for keys, value in rows]
+    first = int(datetime.fromisoformat(start).timestamp() * 1000)
+    span = {"from": first, "to": first + 86_400_000}
+    return {"span": span, "windowSize": "DAY", "zone": "UTC", "rows": found, "groups": groups, "total": "0"}
+
+
+TOKENS = {"slug": "tokens", "name": "Tokens", "aggregation": "SUM"}
+
+
+def columns(chart: dict[str, Any]) -> list[tuple[str, object]]:
+    return [(one["name"], one["texts"][0]) for one in chart["series"]]
+
+
+def test_groups_of_one_name_stay_groups_of_their_own(run: Any) -> None:
+    usage = usage_of(
+        ({"a": "x · y", "b": "z"}, "1"), ({"a": "x", "b": "y · z"}, "2"), ({"a": "", "b": ""}, "4"),
+        ({"a": "(none)", "b": "(none)"}, "8"),
+    )  # fmt: skip
+
+    (chart,) = run("usage", ("chartOf", usage, TOKENS, "", "en-US"))
+
+    assert columns(chart) == [
+        ("x · y · z", "1"),
+        ("x · y · z", "2"),
+        ("(none) · (none)", "4"),
+        ("(none) · (none)", "8"),
+    ]
+
+
+def test_a_group_called_other_is_no_part_of_the_rest(run: Any) -> None:
+    named = [({"model": "Other"}, "100"), *(({"model": f"m{number}"}, str(50 - number)) for number in range(9))]
+
+    (chart,) = run("usage", ("chartOf", usage_of(*named), TOKENS, "", "en-US"))
+
+    assert columns(chart) == [
+        ("Other", "100"),
+        *((f"m{number}", str(50 - number)) for number in range(6)),
+        ("Other", "129"),
+    ]
+
+
+def test_a_refresh_is_none_or_one_a_page_can_do(run: Any) -> None:
+    texts = [None, "", "soon", "0", "-1", "0.001", "3", "1e9", "Infinity"]
+
+    assert run("view", *(("readSeconds", text) for text in texts)) == [None, None, None, 0, 0, 0.5, 3, 86400, 86400]
+
+
+def test_a_zone_is_one_the_api_knows_too(run: Any) -> None:
+    zones = ["utc", "europe/berlin", "Asia/Tokyo", "+01:00", "-05", "Mars/Olympus", ""]
+
+    known = ["UTC", "Europe/Berlin", "Asia/Tokyo", None, None, None, None]
+    assert run("periods", *(("knownZone", zone) for zone in zones)) == known
+
+
+def test_a_period_is_of_a_time_usage_can_be_of(run: Any) -> None:
+    periods = [
+        "7d",
+        "1970-01-01..2099-12-31",
+        "1969-12-31..2026-01-01",
+        "2026-01-01..2100-01-01",
+        "2026-13-01..2026-14-01",
+    ]
+
+    assert run("view", *(("readPeriod", period) for period in periods)) == [
+        "7d", {"from": "1970-01-01", "to": "2099-12-31"}, None, None, None,
+    ]  # fmt: skip

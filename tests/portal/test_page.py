@@ -199,7 +199,7 @@ def test_offline_keeps_what_was_shown_and_says_since_when(page: Open, customer: 
     before = total(shown)
 
     shown.context.set_offline(True)
-    expect(shown.get_by_role("alert")).to_contain_text("You are offline. Shown is the usage of")
+    expect(shown.get_by_role("alert")).to_contain_text("You are offline. What you see is of")
     assert total(shown) == before
 
     shown.context.set_offline(False)

@@ -7,6 +7,8 @@
 import uPlot from 'uplot'
 
 export interface Series {
+  /** What it is told from others by: names need not differ. */
+  id: string
   name: string
   /** One a window; null: no value. */
   values: (number | null)[]
@@ -15,8 +17,12 @@ export interface Series {
 }
 
 export interface ChartContent {
+  /** One a window, below the axis. */
   labels: string[]
-  titles: string[]
+  /** The day of each window, said where it changes; left out where labels say it. */
+  days?: string[]
+  /** A window in full, beside the pointer. */
+  title: (at: number) => string
   series: Series[]
   /** Bars stand on each other; lines do not. */
   shape: 'bars' | 'lines'
@@ -34,7 +40,11 @@ export function draw(target: HTMLElement, content: ChartContent): { update(next:
       const alike = outline(next) === outline(shown)
       shown = next
       if (alike) {
-        plot.setData(dataOf(next))
+        // New data alone leaves the axes' texts as they were while the scales are.
+        plot.batch(() => {
+          plot.setData(dataOf(next))
+          plot.redraw(false, true)
+        })
       } else {
         plot.destroy()
         plot = build(target, () => shown)
@@ -48,7 +58,7 @@ export function draw(target: HTMLElement, content: ChartContent): { update(next:
 }
 
 function outline(content: ChartContent): string {
-  return JSON.stringify([content.shape, content.labels.length, content.series.map((series) => series.name)])
+  return JSON.stringify([content.shape, content.labels.length, Boolean(content.days), content.series.map((series) => series.id)])
 }
 
 function heightOf(target: HTMLElement): number {
@@ -69,7 +79,7 @@ function dataOf({ labels, series, shape }: ChartContent): uPlot.AlignedData {
 }
 
 function build(target: HTMLElement, content: () => ChartContent): uPlot {
-  const { labels, series, shape } = content()
+  const { labels, days, series, shape } = content()
   const style = getComputedStyle(target)
   const color = (name: string): string => style.getPropertyValue(name).trim()
   const font = `12px ${style.fontFamily}`
@@ -93,9 +103,9 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
         grid: { show: false },
         ticks: { show: false },
         gap: 8,
-        size: 30,
+        size: days ? 48 : 30,
         splits: (plot) => ticks(labels.length, plot.bbox.width / devicePixelRatio),
-        values: (_, splits) => splits.map((at) => content().labels[at] ?? ''),
+        values: (_, splits) => axisTexts(content(), splits),
       },
       {
         stroke: color('--_muted'),
@@ -111,7 +121,7 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
       {},
       ...order.map((at): uPlot.Series => {
         const stroke = color(`--_series-${(at % 8) + 1}`)
-        if (shape === 'lines') return { stroke, width: 2, spanGaps: true, points: { show: labels.length < 60, size: 5 } }
+        if (shape === 'lines') return { stroke, width: 2, points: { show: labels.length < 60, size: 5, filter: lone } }
         const paths = uPlot.paths.bars?.({ size: [gap, 44], radius: labels.length > 120 ? 0 : 0.12 })
         return { stroke, fill: stroke, width: 0, paths, points: { show: false } }
       }),
@@ -119,6 +129,21 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
     plugins: [tooltip(target, content)],
   }
   return new uPlot(options, dataOf(content()), target)
+}
+
+/** Return the points to draw where not all are: those of values without a neighbour, which no line shows. */
+function lone(plot: uPlot, number: number, all: boolean): number[] | null {
+  if (all) return null
+  const values = plot.data[number]
+  const isThere = (at: number): boolean => values[at] !== null && values[at] !== undefined
+  return [...values.keys()].filter((at) => isThere(at) && !isThere(at - 1) && !isThere(at + 1))
+}
+
+function axisTexts({ labels, days }: ChartContent, windows: number[]): string[] {
+  return windows.map((at, place) => {
+    const changed = days?.[at] !== undefined && days[at] !== days[windows[place - 1]]
+    return changed ? `${labels[at] ?? ''}\n${days[at]}` : (labels[at] ?? '')
+  })
 }
 
 function rangeOf(low: number, high: number): uPlot.Range.MinMax {
@@ -143,12 +168,12 @@ function tooltip(target: HTMLElement, content: () => ChartContent): uPlot.Plugin
     hooks: {
       init: (plot) => plot.over.append(box),
       setCursor: (plot) => {
-        const { titles, series } = content()
+        const { title, series } = content()
         const at = plot.cursor.idx
         const rows = at === null || at === undefined ? [] : rowsAt(series, at)
         box.hidden = at === null || at === undefined || (plot.cursor.left ?? -1) < 0
         if (box.hidden || at === null || at === undefined) return
-        box.replaceChildren(textElement('strong', titles[at] ?? ''), ...rows)
+        box.replaceChildren(textElement('strong', title(at)), ...rows)
         const left = plot.valToPos(at, 'x')
         const beyond = left + box.offsetWidth + 16 > target.clientWidth - plot.bbox.left / devicePixelRatio
         box.style.transform = `translate(${beyond ? Math.max(left - box.offsetWidth - 12, 0) : left + 12}px, 6px)`
@@ -164,7 +189,7 @@ function rowsAt(series: Series[], at: number): HTMLElement[] {
     const row = document.createElement('div')
     const swatch = document.createElement('i')
     swatch.className = `mp-swatch mp-swatch-${(number % 8) + 1}`
-    row.append(...(series.length > 1 ? [swatch, textElement('span', one.name)] : []), textElement('b', text))
+    row.append(...(series.length > 1 ? [swatch, textElement('bdi', one.name)] : []), textElement('b', text))
     return [row]
   })
   return rows.length > 0 ? rows : [textElement('div', 'no usage')]

@@ -60,12 +60,26 @@ export class PortalClient extends OpenMeter {
   readonly #baseUrl: string
   readonly #authorization: string
   readonly #fetch: (request: Request) => Promise<Response>
+  readonly #heard: Heard
 
   constructor(config: Config & { baseUrl: string }) {
-    super(config)
+    const heard: Heard = { answered: false, quietUntil: 0 }
+    const fetch = listening(config.fetch ?? ((request) => globalThis.fetch(request)), heard)
+    super({ ...config, fetch })
+    this.#heard = heard
+    this.#fetch = fetch
     this.#baseUrl = config.baseUrl.replace(/\/+$/, '')
     this.#authorization = `Bearer ${config.portalToken}`
-    this.#fetch = config.fetch ?? ((request) => fetch(request))
+  }
+
+  /** Whether the token opened anything yet. */
+  get answered(): boolean {
+    return this.#heard.answered
+  }
+
+  /** Until when (Unix milliseconds) the API wishes to be asked nothing more. */
+  get quietUntil(): number {
+    return this.#heard.quietUntil
   }
 
   /** Return usage with every digit. Throws UsageError. */
@@ -108,6 +122,22 @@ export class PortalClient extends OpenMeter {
       const problem = (await response.json().catch(() => ({}))) as { detail?: string }
       throw refusal(response.status, problem.detail ?? response.statusText)
     })
+  }
+}
+
+interface Heard {
+  answered: boolean
+  quietUntil: number
+}
+
+/** Return a fetch that notes what answers say beyond usage. */
+function listening(fetch: (request: Request) => Promise<Response>, heard: Heard) {
+  return async (request: Request): Promise<Response> => {
+    const response = await fetch(request)
+    heard.answered ||= response.ok
+    const wait = Number(response.headers.get('Retry-After') ?? 0)
+    if (!response.ok && wait > 0) heard.quietUntil = Date.now() + wait * 1000
+    return response
   }
 }
 

@@ -1,34 +1,47 @@
 /**
  * `<meterport-usage>`: usage on any site, from one script.
  *
- * Owns: its attributes and properties, and the events that leave it. Its styles live in its shadow: the site's do not
- * reach in, the custom properties of src/style.css do.
+ * Owns: its attributes, the properties that reflect them, and the events that leave it. Its styles live in its shadow:
+ * the site's do not reach in, the custom properties of src/style.css do.
  * Source: docs/portal.md "On your own site".
  */
 import { OpenMeterProvider } from '@openmeter/sdk/react'
 import { createRoot, type Root } from 'react-dom/client'
+import { type Attribute, ATTRIBUTES, propertyOf, readList, readPairs, type Value, writeValue } from './attributes'
 import { PortalClient, type UsageError } from './client'
 import style from './style.css?inline'
-import { readUnits, readView, type Theme, type View } from './view'
+import { readSeconds, readView, type Theme, type View } from './view'
 import type { Part } from './views/MeterUsage'
 import { UsagePortal } from './views/UsagePortal'
 
-const OWN_SCRIPT = document.currentScript instanceof HTMLScriptElement ? document.currentScript.src : ''
-const ATTRIBUTES = [
-  'token', 'base-url', 'meters', 'meter', 'period', 'window', 'time-zone', 'group-by', 'filters', 'units', 'show', 'theme',
-  'locale', 'refresh', 'heading',
-] as const
-
-type Attribute = (typeof ATTRIBUTES)[number]
+const OWN_SCRIPT = document.currentScript ?? document.querySelector('script[src$="/meterport-usage.js"]') // a module has none
+const OWN_PLACE = OWN_SCRIPT instanceof HTMLScriptElement ? new URL('..', OWN_SCRIPT.src).href : location.origin
+const LONGEST_PAUSE_MS = 60_000
 
 export class MeterportUsage extends HTMLElement {
-  static readonly observedAttributes = ATTRIBUTES
+  static readonly observedAttributes = Object.keys(ATTRIBUTES)
+
+  declare meter: string | null
+  declare period: string | null
+  declare window: string | null
+  declare timeZone: string | null
+  declare theme: string | null
+  declare locale: string | null
+  declare heading: string | null
+  declare refresh: string | number | null
+  declare meters: readonly string[] | null
+  declare groupBy: readonly string[] | null
+  declare show: readonly string[] | null
+  declare filters: Readonly<Record<string, string>> | readonly string[] | null
+  declare units: Readonly<Record<string, string>> | null
 
   #root: Root | undefined
   #token: string | null = null
   #client: PortalClient | null = null
   #clientOf = ''
   #waiting = false
+  #refused = 0
+  #telling: ReturnType<typeof setTimeout> | undefined
 
   connectedCallback(): void {
     if (!this.shadowRoot) {
@@ -36,12 +49,7 @@ export class MeterportUsage extends HTMLElement {
       sheet.replaceSync(`:host{display:block}${style}`)
       this.attachShadow({ mode: 'open' }).adoptedStyleSheets = [sheet]
     }
-    // A property set before the script was there hides the accessor.
-    if (Object.hasOwn(this, 'token')) {
-      const early = (this as { token: string | null }).token
-      delete (this as { token?: string | null }).token
-      this.token = early
-    }
+    for (const attribute of MeterportUsage.observedAttributes) this.#upgrade(propertyOf(attribute))
     this.#root ??= createRoot(this.shadowRoot as unknown as Element)
     this.#render()
   }
@@ -50,6 +58,7 @@ export class MeterportUsage extends HTMLElement {
     // Moved, not removed, if it is connected again by then.
     queueMicrotask(() => {
       if (this.isConnected) return
+      clearTimeout(this.#telling)
       this.#root?.unmount()
       this.#root = undefined
     })
@@ -64,19 +73,27 @@ export class MeterportUsage extends HTMLElement {
     return this.#token ?? this.getAttribute('token')
   }
 
-  set token(value: string | null) {
-    this.#token = value
-    if (value === null) this.removeAttribute('token')
+  set token(value: string | null | undefined) {
+    this.#token = value ?? null
+    if (!value) this.removeAttribute('token')
     this.#render()
   }
 
   /** Where Meterport is; where the script came from unless given. */
   get baseUrl(): string {
-    return this.getAttribute('base-url') ?? (OWN_SCRIPT ? new URL('..', OWN_SCRIPT).href : location.origin)
+    return this.getAttribute('base-url') ?? OWN_PLACE
   }
 
   set baseUrl(value: string) {
     this.setAttribute('base-url', value)
+  }
+
+  /** A property set before the script was there hides the accessor. */
+  #upgrade(name: string): void {
+    if (!Object.hasOwn(this, name)) return
+    const early: unknown = Reflect.get(this, name)
+    Reflect.deleteProperty(this, name)
+    Reflect.set(this, name, early)
   }
 
   /** One render for all changes of a turn. */
@@ -90,18 +107,17 @@ export class MeterportUsage extends HTMLElement {
   }
 
   #content() {
-    const refresh = this.getAttribute('refresh')
     return (
       <OpenMeterProvider value={this.#currentClient()}>
         <UsagePortal
           view={this.#view()}
           onViewChange={(view) => this.#tell('meterport-view', view)}
-          meters={this.#list('meters')}
-          parts={this.hasAttribute('show') ? (this.#list('show') as Part[]) : undefined}
+          meters={readList(this.getAttribute('meters'))}
+          parts={this.hasAttribute('show') ? (readList(this.getAttribute('show')) as Part[]) : undefined}
           theme={(this.getAttribute('theme') ?? 'auto') as Theme}
           locale={this.#text('locale')}
-          units={readUnits(this.getAttribute('units'))}
-          refreshSeconds={refresh === null ? undefined : Math.max(Number(refresh) || 0, 0)}
+          units={readPairs(this.getAttribute('units'), /,/)}
+          refreshSeconds={readSeconds(this.getAttribute('refresh'))}
           heading={this.#text('heading')}
           onTokenFailure={(error) => this.#failed(error)}
         />
@@ -113,6 +129,7 @@ export class MeterportUsage extends HTMLElement {
     const token = this.token
     const wanted = `${this.baseUrl} ${token ?? ''}`
     if (wanted !== this.#clientOf) {
+      clearTimeout(this.#telling)
       this.#clientOf = wanted
       this.#client = token ? new PortalClient({ baseUrl: this.baseUrl, portalToken: token }) : null
     }
@@ -126,26 +143,44 @@ export class MeterportUsage extends HTMLElement {
       const value = this.getAttribute(attribute)
       if (value) params.set(name, value)
     }
-    for (const key of this.#list('group-by')) params.append('group', key)
-    for (const filter of this.#list('filters')) params.append('filter', filter)
-    return readView(params)
+    const [groupBy, filters] = [readList(this.getAttribute('group-by')), readPairs(this.getAttribute('filters'))]
+    return { ...readView(params), groupBy, filters }
   }
 
   #text(name: Attribute): string | undefined {
     return this.getAttribute(name) ?? undefined
   }
 
-  #list(name: Attribute): string[] {
-    return (this.getAttribute(name) ?? '').split(/[\s,]+/).filter(Boolean)
-  }
-
+  /** Ask for another token: at once where this one opened something, later and later where none after another does. */
   #failed(error: UsageError): void {
-    this.#tell('meterport-expired', { reason: error.kind, message: error.message })
+    this.#refused = this.#client?.answered ? 0 : this.#refused + 1
+    const pause = this.#refused < 2 ? 0 : Math.min(1000 * 2 ** (this.#refused - 2), LONGEST_PAUSE_MS)
+    const tell = (): void => this.#tell('meterport-expired', { reason: error.kind, message: error.message })
+    if (pause === 0) tell()
+    else this.#telling = setTimeout(tell, pause)
   }
 
   #tell(type: string, detail: unknown): void {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }))
   }
+}
+
+for (const [attribute, kind] of Object.entries(ATTRIBUTES)) {
+  if (attribute === 'token' || attribute === 'base-url') continue // the class has these
+  Object.defineProperty(MeterportUsage.prototype, propertyOf(attribute), {
+    get(this: MeterportUsage): Value {
+      const text = this.getAttribute(attribute)
+      if (kind === 'text' || text === null) return text
+      return kind === 'list' ? readList(text) : readPairs(text, kind === 'units' ? /,/ : undefined)
+    },
+    set(this: MeterportUsage, value: Value) {
+      const text = writeValue(value)
+      if (text === null) this.removeAttribute(attribute)
+      else this.setAttribute(attribute, text)
+    },
+    configurable: true,
+    enumerable: true,
+  })
 }
 
 if (!customElements.get('meterport-usage')) customElements.define('meterport-usage', MeterportUsage)

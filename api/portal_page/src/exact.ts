@@ -3,7 +3,9 @@
  *
  * JSON.parse reads numbers as doubles, which hold 15 to 17 digits; usage has up to 38 before and 19 after the point.
  */
+import { LATIN } from './locale'
 
+const FITTING = 12 // characters
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 
 /** Parse JSON with each number as the text it was written as. Throws SyntaxError. */
@@ -16,23 +18,39 @@ export function formatDecimal(text: string, locale?: string): string {
   const match = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text)
   if (!match) return text
   const [, sign, whole, fraction] = match
-  const digits = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 }).format(BigInt(whole))
+  const digits = new Intl.NumberFormat(locale, { ...LATIN, maximumFractionDigits: 0 }).format(BigInt(whole))
   return `${sign ? '−' : ''}${digits}${fraction ? decimalPoint(locale) + fraction : ''}`
 }
 
-/** Write a decimal where room is short: a fraction longer than six digits is cut, and says so. */
+/** Write a decimal where room is short: a fraction longer than six digits is cut, and says so; four that count stay. */
 export function formatBrief(text: string, locale?: string): string {
   const [whole, fraction = ''] = text.split('.')
-  return fraction.length > 6 ? `${formatDecimal(`${whole}.${fraction.slice(0, 4)}`, locale)}…` : formatDecimal(text, locale)
+  const zeros = /^-?0$/.test(whole) ? /^0*/.exec(fraction)?.[0].length ?? 0 : 0
+  const cut = fraction.slice(0, zeros + 4)
+  return fraction.length > 6 && cut !== fraction ? `${formatDecimal(`${whole}.${cut}`, locale)}…` : formatDecimal(text, locale)
 }
 
-/** Write a double short, for the axis of a chart: 1.2K, 3M. */
+/** Write a decimal in so much room as a card has: one that is longer is rounded to four digits. */
+export function formatFitting(text: string, locale?: string): string {
+  const brief = formatBrief(text, locale)
+  return brief.length > FITTING ? formatShort(Number(text), locale) : brief
+}
+
+/** Write a double short, as the axis of a chart does: 1.2K, 3M, 6.7 × 10¹⁹. */
 export function formatShort(value: number, locale?: string): string {
-  return new Intl.NumberFormat(locale, { notation: 'compact', maximumSignificantDigits: 4 }).format(value)
+  const notation = Math.abs(value) < 1e15 ? 'compact' : 'scientific'
+  const parts = new Intl.NumberFormat(locale, { ...LATIN, notation, maximumSignificantDigits: 4 }).formatToParts(value)
+  return parts.map(({ type, value: text }) => WRITTEN[type]?.(text) ?? text).join('')
+}
+
+const WRITTEN: Partial<Record<Intl.NumberFormatPartTypes, (text: string) => string>> = {
+  minusSign: () => '−',
+  exponentSeparator: () => ' × 10',
+  exponentInteger: (digits) => digits.replace(/\d/g, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[Number(digit)]),
 }
 
 function decimalPoint(locale?: string): string {
-  const parts = new Intl.NumberFormat(locale).formatToParts(1.5)
+  const parts = new Intl.NumberFormat(locale, LATIN).formatToParts(1.5)
   return parts.find((part) => part.type === 'decimal')?.value ?? '.'
 }
 

@@ -1,5 +1,6 @@
 /** The views as React components, and what they are made of. Import `@meterport/portal/style.css` once beside them. */
 export { OpenMeterContext, OpenMeterProvider, useOpenMeter } from '@openmeter/sdk/react'
+export type { ChartContent, Series } from './chart'
 export {
   type FailureKind,
   PortalClient,
@@ -13,7 +14,7 @@ export { PortalContext, type PortalSettings } from './context'
 export { addDecimals, formatDecimal, parseExact } from './exact'
 export { type Period, type Preset, type Span, spanOf } from './periods'
 export { type Polled, usePolled } from './polling'
-export { type MeterUsage as Usage, useMeterUsage } from './usage'
+export { chartOf, type Group, type MeterUsage as Usage, useMeterUsage } from './usage'
 export { defaultView, type Theme, type View } from './view'
 export { Chart } from './views/Chart'
 export { MeterUsage, type MeterUsageProps, type Part } from './views/MeterUsage'

@@ -11,7 +11,7 @@ import { createRoot } from 'react-dom/client'
 import { PortalClient, type UsageError } from './client'
 import './style.css'
 import './page.css'
-import { readUnits, readView, type Theme, type View, writeView } from './view'
+import { readSeconds, readUnits, readView, type Theme, type View, writeView } from './view'
 import { UsagePortal } from './views/UsagePortal'
 
 const TOKEN = 'meterport.token'
@@ -52,16 +52,16 @@ const local = (): Storage => localStorage
 function Page() {
   const [address, setAddress] = useState(() => {
     const { token, params } = readAddress()
-    return { token: kept(session, TOKEN, token ?? undefined) ?? token, params }
+    return { token: kept(session, TOKEN, token ?? undefined) ?? token, params, view: readView(params) }
   })
   const [theme, setTheme] = useState<Theme>(() => themeOf(address.params.get('theme') ?? kept(local, THEME)))
-  const { token, params } = address
+  const { token, params, view } = address
 
   useEffect(() => {
     const changed = (): void => {
       const next = readAddress()
       if (next.token !== null) kept(session, TOKEN, next.token)
-      setAddress((before) => ({ token: next.token ?? before.token, params: next.params }))
+      setAddress((before) => ({ token: next.token ?? before.token, params: next.params, view: readView(next.params) }))
     }
     window.addEventListener('hashchange', changed)
     return () => window.removeEventListener('hashchange', changed)
@@ -72,9 +72,7 @@ function Page() {
   }, [theme])
 
   const client = useMemo(() => (token ? new PortalClient({ baseUrl: BASE_URL, portalToken: token }) : null), [token])
-  const view = useMemo(() => readView(params), [params])
   const units = useMemo(() => readUnits(params.get('units')), [params])
-  const refresh = params.get('refresh')
   const keepView = (next: View): void => {
     const written = writeView(next)
     for (const name of KEPT) {
@@ -82,6 +80,7 @@ function Page() {
       if (value !== null) written.set(name, value)
     }
     writeAddress(written)
+    setAddress((before) => ({ ...before, view: next }))
   }
   const forget = (error: UsageError): void => {
     kept(session, TOKEN, null)
@@ -95,12 +94,13 @@ function Page() {
     <OpenMeterProvider value={client}>
       <UsagePortal
         heading="Usage"
+        linked
         view={view}
         onViewChange={keepView}
         theme={theme}
         onThemeChange={chooseTheme}
         units={units}
-        refreshSeconds={refresh === null ? undefined : Math.max(Number(refresh) || 0, 0)}
+        refreshSeconds={readSeconds(params.get('refresh'))}
         onTokenFailure={forget}
       />
     </OpenMeterProvider>

@@ -6,6 +6,7 @@
  * Limits: a day that begins twice, where clocks go back over midnight, begins the first time.
  */
 import type { WindowSize } from './client'
+import { GREGORIAN } from './locale'
 
 export type Preset = '1h' | '24h' | '7d' | '30d' | 'month' | 'last-month' | '12m'
 
@@ -95,7 +96,7 @@ export function windowStarts(span: Span, size: WindowSize, zone: string, known: 
   return [...starts].sort((one, other) => one - other)
 }
 
-/** Write a window for people: its day, its hour, its month. */
+/** Write a window for people: its day, its hour, its month; an hour that clocks show twice with its offset from UTC. */
 export function windowLabel(start: number, size: WindowSize, zone: string, locale?: string, brief = false): string {
   const clock = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const
   const date = { day: 'numeric', month: 'short' } as const
@@ -108,7 +109,14 @@ export function windowLabel(start: number, size: WindowSize, zone: string, local
   const short = { MINUTE: clock, HOUR: clock, DAY: date, MONTH: { month: 'short', year: '2-digit' } }[
     size
   ] as Intl.DateTimeFormatOptions
-  return formatter(zone, locale, brief ? short : full).format(start)
+  const twice = (size === 'MINUTE' || size === 'HOUR') && isRepeated(start, zone)
+  const shape = brief ? short : full
+  return formatter(zone, locale, twice ? { ...shape, timeZoneName: 'shortOffset' } : shape).format(start)
+}
+
+/** Write the day of an instant, short. */
+export function dayLabel(instant: number, zone: string, locale?: string): string {
+  return formatter(zone, locale, { day: 'numeric', month: 'short' }).format(instant)
 }
 
 /** Write a span as its first and last day, or with its hours where it is short. */
@@ -117,6 +125,12 @@ export function spanLabel(span: Span, zone: string, locale?: string): string {
   const date = { day: 'numeric', month: 'short', year: 'numeric' } as const
   const shape = short ? ({ ...date, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const) : date
   return formatter(zone, locale, shape).formatRange(span.from, short ? span.to : span.to - 1)
+}
+
+/** Write the time of day of an instant; in another zone than the reader's with that zone. */
+export function timeLabel(instant: number, zone: string, locale?: string): string {
+  const clock = { hour: 'numeric', minute: '2-digit', second: '2-digit' } as const
+  return formatter(zone, locale, zone === ownZone() ? clock : { ...clock, timeZoneName: 'short' }).format(instant)
 }
 
 /** Return the date (`2026-11-01`) of an instant in a zone. */
@@ -130,11 +144,12 @@ export function zones(): string[] {
   return ['UTC', ...Intl.supportedValuesOf('timeZone').filter((zone) => zone !== 'UTC')]
 }
 
-export function isZone(zone: string): boolean {
+/** Return a zone by the name both this browser and the API have for it; undefined: none. Offsets are no zones. */
+export function knownZone(zone: string): string | undefined {
   try {
-    return Boolean(new Intl.DateTimeFormat('en', { timeZone: zone }))
+    return /^[+-]/.test(zone) ? undefined : new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone
   } catch {
-    return false
+    return undefined
   }
 }
 
@@ -157,23 +172,34 @@ const formatters = new Map<string, Intl.DateTimeFormat>()
 function formatter(zone: string, locale: string | undefined, shape: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
   const key = JSON.stringify([zone, locale, shape])
   let found = formatters.get(key)
-  if (!found) formatters.set(key, (found = new Intl.DateTimeFormat(locale, { ...shape, timeZone: zone })))
+  if (!found) formatters.set(key, (found = new Intl.DateTimeFormat(locale, { ...GREGORIAN, ...shape, timeZone: zone })))
   return found
 }
 
 function localOf(instant: number, zone: string): Local {
   const shape = { year: 'numeric', month: 'numeric', day: 'numeric', hour: 'numeric', minute: 'numeric' } as const
-  const parts = formatter(zone, 'en-US-u-ca-gregory', { ...shape, second: 'numeric', hourCycle: 'h23' }).formatToParts(instant)
+  const parts = formatter(zone, 'en-US', { ...shape, second: 'numeric', hourCycle: 'h23' }).formatToParts(instant)
   const of = (type: string): number => Number(parts.find((part) => part.type === type)?.value)
   const [year, month, day, hour, minute] = [of('year'), of('month'), of('day'), of('hour'), of('minute')]
   return { year, month, day, minute, clock: Date.UTC(year, month - 1, day, hour, minute, of('second')) }
 }
 
+function offsetOf(instant: number, zone: string): number {
+  return localOf(instant, zone).clock - Math.floor(instant / 1000) * 1000
+}
+
+/** Whether clocks show this instant a second time: they were put back by half an hour, one or two. */
+function isRepeated(instant: number, zone: string): boolean {
+  const steps = [HOUR / 2, HOUR, 2 * HOUR]
+  if (offsetOf(instant - 2 * HOUR, zone) === offsetOf(instant + 2 * HOUR, zone)) return false
+  const { clock } = localOf(instant, zone)
+  return steps.some((step) => [instant - step, instant + step].some((other) => localOf(other, zone).clock === clock))
+}
+
 /** Return the first instant of a local date; months and days may run over. */
 function at(zone: string, year: number, month: number, day: number): number {
   const wanted = Date.UTC(year, month - 1, day)
-  const offset = (instant: number): number => localOf(instant, zone).clock - Math.floor(instant / 1000) * 1000
-  const candidates = [wanted - offset(wanted - DAY), wanted - offset(wanted + DAY)]
+  const candidates = [wanted - offsetOf(wanted - DAY, zone), wanted - offsetOf(wanted + DAY, zone)]
   const right = candidates.filter((instant) => localOf(instant, zone).clock === wanted)
   // No such midnight: clocks go forward over it, and the day begins where they do.
   return right.length > 0 ? Math.min(...right) : Math.max(...candidates)

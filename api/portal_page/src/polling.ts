@@ -1,10 +1,12 @@
 /** Answers that stay fresh: asked again every few seconds, never while nobody looks. */
+import { useOpenMeter } from '@openmeter/sdk/react'
 import { useContext, useEffect, useEffectEvent, useState } from 'react'
-import { UsageError } from './client'
+import { PortalClient, UsageError } from './client'
 import { PortalContext } from './context'
 
 const TIMEOUT_MS = 30_000
 const SLOWEST = 12 // failures lengthen the pause to so many of it at most
+const LONGEST_MS = 2 ** 31 - 1 // a timer takes no more
 
 export interface Polled<T> {
   /** The last answer; of an earlier question while `stale`. */
@@ -19,27 +21,32 @@ export interface Polled<T> {
 
 interface Held<T> {
   key: string | null
+  client: unknown
   data?: T
   error?: UsageError
   at?: number
 }
 
+const ignore = (): void => undefined
+
 /**
  * Ask what `key` names (null: nothing yet), and again every `seconds` (0: only when told).
  *
  * Hidden pages do not ask; one that is shown again, or online again, asks at once. A failure that only another token
- * mends ends the asking.
+ * mends ends the asking, and is told to `onTokenFailure`, else to the context. Another client is another customer, maybe: nothing of the one before is shown.
  */
 export function usePolled<T>(
   key: string | null,
   load: (signal: AbortSignal) => Promise<T>,
   seconds: number,
+  onTokenFailure?: (error: UsageError) => void,
 ): Polled<T> {
-  const [held, setHeld] = useState<Held<T>>({ key: null })
+  const [held, setHeld] = useState<Held<T>>({ key: null, client: null })
+  const client = useOpenMeter()
   const [told, setTold] = useState(0)
-  const { onTokenFailure } = useContext(PortalContext)
+  const context = useContext(PortalContext)
   const ask = useEffectEvent(load)
-  const tell = useEffectEvent((error: UsageError) => onTokenFailure?.(error))
+  const tell = useEffectEvent(onTokenFailure ?? context.onTokenFailure ?? ignore)
 
   useEffect(() => {
     if (key === null) return undefined
@@ -57,19 +64,21 @@ export function usePolled<T>(
         const data = await ask(mine.signal)
         if (mine !== running || ended) return
         failures = 0
-        setHeld({ key, data, at: Date.now() })
+        setHeld({ key, client, data, at: Date.now() })
       } catch (failure) {
         if (mine !== running || ended) return
         const error = failure instanceof UsageError ? failure : new UsageError('unavailable', String(failure))
         failures += 1
         ended = error.needsToken
         if (error.needsToken) tell(error)
-        setHeld((before) => ({ ...before, key, data: before.key === key ? before.data : undefined, error }))
+        setHeld((before) => ({ ...(before.key === key && before.client === client && before), key, client, error }))
       } finally {
         clearTimeout(patience)
       }
       if (seconds > 0 && !document.hidden && !ended) {
-        timer = setTimeout(() => void turn(), seconds * 1000 * Math.min(2 ** failures, SLOWEST))
+        const pause = seconds * 1000 * Math.min(2 ** failures, SLOWEST)
+        const wished = client instanceof PortalClient ? client.quietUntil - Date.now() : 0
+        timer = setTimeout(() => void turn(), Math.min(Math.max(pause, wished), LONGEST_MS))
       }
     }
     const look = (): void => {
@@ -87,8 +96,10 @@ export function usePolled<T>(
       document.removeEventListener('visibilitychange', look)
       window.removeEventListener('online', look)
     }
-  }, [key, seconds, told])
+  }, [key, client, seconds, told])
 
+  const reload = (): void => setTold((count) => count + 1)
+  if (held.client !== client) return { stale: true, reload }
   const { data, error, at } = held
-  return { data, error, at, stale: held.key !== key, reload: () => setTold((count) => count + 1) }
+  return { data, error, at, stale: held.key !== key, reload }
 }

@@ -4,14 +4,15 @@ import type { ChartContent, Series } from './chart'
 import type { PortalClient, PortalMeter, UsageQuery, UsageRow, WindowSize } from './client'
 import { PortalContext } from './context'
 import { addDecimals, formatBrief, formatShort } from './exact'
-import { sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
+import { dayLabel, sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
 import { type Polled, usePolled } from './polling'
 import { AGGREGATIONS, type View } from './view'
 
 const IN_CHART = 8 // groups with a colour of their own
+const ALL = 'all' // ids of series that are no group: those of groups are lists
+const REST = 'rest'
 
 export interface Group {
-  name: string
   keys: Record<string, string>
   value: string
 }
@@ -68,22 +69,30 @@ async function askUsage(client: PortalClient, meter: PortalMeter, view: View, si
     client.usage(meter.slug, { ...query, groupBy: [] }, signal),
     query.groupBy?.length ? client.usage(meter.slug, query, signal) : [],
   ])
-  const none = AGGREGATIONS[meter.aggregation].adds || meter.aggregation === 'UNIQUE_COUNT' ? '0' : null
   return {
     span,
     windowSize,
     zone: view.zone,
     rows,
     groups: grouped
-      .map((row) => ({ name: nameOf(row.groupBy), keys: row.groupBy, value: row.value }))
+      .map((row) => ({ keys: row.groupBy, value: row.value }))
       .sort((one, other) => Number(other.value) - Number(one.value)),
-    total: totals[0]?.value ?? none,
+    total: totals[0]?.value ?? emptyTotal(meter),
     subject: totals[0]?.subject ?? null,
   }
 }
 
-/** Return a group's name: its values in the order asked for. */
-export function nameOf(keys: Record<string, string>): string {
+/** Return the total of a meter without usage: nothing counts as 0, but has no average. */
+export function emptyTotal(meter: PortalMeter): string | null {
+  return AGGREGATIONS[meter.aggregation].adds || meter.aggregation === 'UNIQUE_COUNT' ? '0' : null
+}
+
+/** Return what tells a group from every other: names may be the same. */
+export function idOf(keys: Record<string, string>): string {
+  return JSON.stringify(Object.values(keys))
+}
+
+function nameOf(keys: Record<string, string>): string {
   return Object.values(keys).map(groupText).join(' · ')
 }
 
@@ -98,24 +107,19 @@ export function chartOf(usage: MeterUsage, meter: PortalMeter, unit: string, loc
   const { adds } = AGGREGATIONS[meter.aggregation]
   const starts = windowStarts(span, windowSize, zone, rows.map((row) => Date.parse(row.windowStart)))
   const places = new Map(starts.map((start, at) => [start, at]))
-  const named = groups.slice(0, groups.length > IN_CHART && adds ? IN_CHART - 1 : IN_CHART).map((group) => group.name)
-  const texts = new Map<string, (string | null)[]>()
-  const column = (name: string): (string | null)[] => {
-    const found = texts.get(name) ?? starts.map(() => null)
-    texts.set(name, found)
-    return found
-  }
-  ;(named.length > 0 ? named : [meter.name]).forEach(column)
+  const named = groups.slice(0, groups.length > IN_CHART && adds ? IN_CHART - 1 : IN_CHART)
+  const columns = new Map(named.map(({ keys }) => [idOf(keys), emptyColumn(nameOf(keys), starts)]))
+  if (columns.size === 0) columns.set(ALL, emptyColumn(meter.name, starts))
+  else if (groups.length > named.length && adds) columns.set(REST, emptyColumn('Other', starts))
   for (const row of rows) {
     const at = places.get(Date.parse(row.windowStart))
-    const name = named.length === 0 ? meter.name : nameOf(row.groupBy)
-    const kept = named.length === 0 || named.includes(name)
-    if (at === undefined || (!kept && !adds)) continue
-    const values = column(kept ? name : 'Other')
-    const before = values[at]
-    values[at] = before === null ? row.value : addDecimals(before, row.value)
+    const column = columns.get(ALL) ?? columns.get(idOf(row.groupBy)) ?? columns.get(REST)
+    if (at === undefined || !column) continue
+    const before = column.values[at]
+    column.values[at] = before === null ? row.value : addDecimals(before, row.value)
   }
-  const series = [...texts].map(([name, values]): Series => ({
+  const series = [...columns].map(([id, { name, values }]): Series => ({
+    id,
     name,
     values: values.map((value) => (value === null ? null : Number(value))),
     texts: values.map((value) => (value === null ? null : `${formatBrief(value, locale)}${unit && ` ${unit}`}`)),
@@ -123,9 +127,21 @@ export function chartOf(usage: MeterUsage, meter: PortalMeter, unit: string, loc
   const stackable = adds && (series.length === 1 || !rows.some((row) => row.value.startsWith('-')))
   return {
     labels: starts.map((start) => windowLabel(start, windowSize, zone, locale, true)),
-    titles: starts.map((start) => windowLabel(start, windowSize, zone, locale)),
+    days: daysOf(starts, windowSize, zone, locale),
+    title: (at) => windowLabel(starts[at], windowSize, zone, locale),
     series,
     shape: stackable ? 'bars' : 'lines',
     short: (value) => formatShort(value, locale),
   }
+}
+
+function emptyColumn(name: string, starts: number[]): { name: string; values: (string | null)[] } {
+  return { name, values: starts.map(() => null) }
+}
+
+/** Return the day of each window of a clock, if there is more than one. */
+function daysOf(starts: number[], size: WindowSize, zone: string, locale?: string): string[] | undefined {
+  if (size === 'DAY' || size === 'MONTH') return undefined
+  const days = starts.map((start) => dayLabel(start, zone, locale))
+  return days[0] === days.at(-1) ? undefined : days
 }

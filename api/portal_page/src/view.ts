@@ -1,6 +1,6 @@
 /** What a reader looks at: meter, period, windows, zone, grouping, filters; and the same as text for an address. */
 import type { PortalMeter, WindowSize } from './client'
-import { isZone, ownZone, PRESETS, type Period, type Preset } from './periods'
+import { knownZone, ownZone, PRESETS, type Period, type Preset } from './periods'
 
 export interface View {
   meter?: string
@@ -26,6 +26,8 @@ export const AGGREGATIONS: Readonly<Record<PortalMeter['aggregation'], { label: 
 
 const SIZES: readonly string[] = ['MINUTE', 'HOUR', 'DAY', 'MONTH']
 const DATE = /^\d{4}-\d{2}-\d{2}$/
+const [FIRST_DATE, LAST_DATE] = ['1970-01-01', '2099-12-31']
+const [FASTEST, SLOWEST] = [0.5, 86_400] // seconds
 
 export function defaultView(): View {
   return { period: '30d', zone: ownZone(), groupBy: [], filters: {} }
@@ -38,9 +40,9 @@ export function readView(params: URLSearchParams, before: View = defaultView()):
     meter: params.get('meter') ?? before.meter,
     period: (period ? readPeriod(period) : undefined) ?? before.period,
     windowSize: size && SIZES.includes(size) ? (size as WindowSize) : before.windowSize,
-    zone: zone && isZone(zone) ? zone : before.zone,
+    zone: (zone ? knownZone(zone) : undefined) ?? before.zone,
     groupBy: params.has('group') ? params.getAll('group').filter(Boolean) : before.groupBy,
-    filters: params.has('filter') ? Object.fromEntries(params.getAll('filter').map(readFilter)) : before.filters,
+    filters: params.has('filter') ? Object.fromEntries(params.getAll('filter').map(readPair).filter(([, value]) => value)) : before.filters,
   }
 }
 
@@ -57,6 +59,13 @@ export function writeView(view: View): URLSearchParams {
   return params
 }
 
+/** Return a view that can be shown: what is missing or means nothing is at its default. */
+export function viewOf(given: Partial<View> = {}): View {
+  const view = { ...defaultView(), ...given }
+  const period = typeof view.period === 'string' ? view.period : `${view.period.from}..${view.period.to}`
+  return { ...view, period: readPeriod(period) ?? '30d', zone: knownZone(view.zone) ?? ownZone() }
+}
+
 /** Read `7d`, or two dates both included: `2026-11-01..2026-11-30`. */
 export function readPeriod(text: string): Period | undefined {
   if (PRESETS.some((preset) => preset.value === text)) return text as Preset
@@ -66,14 +75,30 @@ export function readPeriod(text: string): Period | undefined {
 
 /** Read `tokens:tokens,storage:GB` into units by slug. */
 export function readUnits(text: string | null): Record<string, string> {
-  return Object.fromEntries((text ?? '').split(',').filter((part) => part.includes(':')).map(readFilter))
+  return Object.fromEntries((text ?? '').split(',').filter((part) => part.includes(':')).map(readPair))
 }
 
+/** Read seconds between two refreshes; what is no number is undefined. */
+export function readSeconds(text: string | null): number | undefined {
+  return text === null || text.trim() === '' || Number.isNaN(Number(text)) ? undefined : boundSeconds(Number(text))
+}
+
+/** Return 0, or seconds a page may well refresh in. */
+export function boundSeconds(seconds: number): number {
+  return seconds > 0 ? Math.min(Math.max(seconds, FASTEST), SLOWEST) : 0
+}
+
+/** Whether it is a date of a time usage can be of. */
 export function isDate(text: string | undefined): text is string {
-  return text !== undefined && DATE.test(text) && !Number.isNaN(Date.parse(text))
+  return text !== undefined && DATE.test(text) && !Number.isNaN(Date.parse(text)) && text >= FIRST_DATE && text <= LAST_DATE
 }
 
-function readFilter(text: string): [string, string] {
+/** Return what a map holds under a name, which may be one that every object has (`constructor`). */
+export function own<T>(map: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(map, name) ? map[name] : undefined
+}
+
+export function readPair(text: string): [string, string] {
   const colon = text.indexOf(':')
   return colon < 0 ? [text, ''] : [text.slice(0, colon).trim(), text.slice(colon + 1).trim()]
 }

@@ -1,14 +1,15 @@
 'use client'
 import { OpenMeter, OpenMeterProvider, useOpenMeter } from '@openmeter/sdk/react'
-import { useEffect, useMemo, useState } from 'react'
+import { useCallback, useEffect, useMemo, useState } from 'react'
 
 /** The customer's usage, in the browser, with the token the server made. */
 export function Usage({ first, renew }) {
   const [{ baseUrl, token }, setAccess] = useState(first)
   const openmeter = useMemo(() => new OpenMeter({ baseUrl, portalToken: token }), [baseUrl, token])
+  const onExpired = useCallback(async () => setAccess(await renew()), [renew])
   return (
     <OpenMeterProvider value={openmeter}>
-      <ByModel meter="tokens" onExpired={async () => setAccess(await renew())} />
+      <ByModel meter="tokens" onExpired={onExpired} />
     </OpenMeterProvider>
   )
 }
@@ -20,16 +21,22 @@ function ByModel({ meter, onExpired }) {
 
   useEffect(() => {
     const controller = new AbortController()
+    let opened = false // a token that never opened anything is not renewed: another would fare no better
     const ask = async () => {
       const from = new Date(Date.now() - 30 * 86_400_000)
       from.setUTCHours(0, 0, 0, 0)
       try {
         const usage = await openmeter.query(meter, { from, groupBy: ['model'] }, { signal: controller.signal })
+        opened = true
         setRows(usage.data)
+        setProblem('')
       } catch (error) {
         if (controller.signal.aborted) return
-        if (error.status === 401) await onExpired()
-        else setProblem(error.message)
+        setProblem(error.message)
+        if (opened && hasExpired(error)) {
+          opened = false // once a token
+          onExpired().catch(() => setProblem('Usage cannot be opened right now.'))
+        }
       }
     }
     ask()
@@ -38,26 +45,33 @@ function ByModel({ meter, onExpired }) {
       clearInterval(timer)
       controller.abort()
     }
-  }, [openmeter, meter]) // eslint-disable-line react-hooks/exhaustive-deps -- onExpired does not change what is asked
+  }, [openmeter, meter, onExpired])
 
-  if (problem) return <p role="alert">{problem}</p>
-  if (!rows) return <p role="status">Loading…</p>
+  if (!rows) return problem ? <p role="alert">{problem}</p> : <p role="status">Loading…</p>
   return (
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">Model</th>
-          <th scope="col">Tokens, last 30 days</th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map((row) => (
-          <tr key={row.groupBy.model}>
-            <th scope="row">{row.groupBy.model}</th>
-            <td>{row.value.toLocaleString('en', { maximumFractionDigits: 3 })}</td>
+    <>
+      {problem && <p role="alert">{problem}</p>}
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Model</th>
+            <th scope="col">Tokens, last 30 days</th>
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody>
+          {rows.map((row) => (
+            <tr key={row.groupBy.model}>
+              <th scope="row">{row.groupBy.model}</th>
+              <td>{row.value.toLocaleString('en', { maximumFractionDigits: 3 })}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </>
   )
+}
+
+/** Other refusals, as of a meter the token does not allow, are mended by no other token. */
+function hasExpired(error) {
+  return error.status === 401 && error.getField('detail') === 'invalid token: expired'
 }

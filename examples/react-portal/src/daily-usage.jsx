@@ -14,18 +14,23 @@ export function DailyUsage({ meter, onExpired }) {
   useEffect(() => {
     if (!client) return undefined
     const controller = new AbortController()
+    let opened = false // a token that never opened anything is not renewed: another would fare no better
     const ask = async () => {
       const to = new Date()
       to.setUTCHours(24, 0, 0, 0)
       const from = new Date(to.getTime() - DAYS * 86_400_000)
       try {
         const usage = await client.queryPortalMeter({ meter, windowSize: 'DAY', from, to }, { signal: controller.signal })
+        opened = true
         setRows(usage.data)
         setProblem('')
       } catch (error) {
         if (controller.signal.aborted) return
-        if (error.status === 401) onExpired() // a new token is a new client, and asks again
-        else setProblem(error.message)
+        setProblem(error.message)
+        if (opened && hasExpired(error)) {
+          opened = false // once a token
+          onExpired() // a new token is a new client, and asks again
+        }
       }
     }
     ask()
@@ -36,11 +41,11 @@ export function DailyUsage({ meter, onExpired }) {
     }
   }, [client, meter, onExpired])
 
-  if (problem) return <p role="alert">{problem}</p>
-  if (!rows) return <p role="status">Loading…</p>
+  if (!rows) return problem ? <p role="alert">{problem}</p> : <p role="status">Loading…</p>
   if (rows.length === 0) return <p>No usage in the last {DAYS} days.</p>
   return (
     <>
+      {problem && <p role="alert">{problem}</p>}
       <Chart rows={rows} />
       <table>
         <thead>
@@ -60,6 +65,11 @@ export function DailyUsage({ meter, onExpired }) {
       </table>
     </>
   )
+}
+
+/** Other refusals, as of a meter the token does not allow, are mended by no other token. */
+function hasExpired(error) {
+  return error.status === 401 && error.getField('detail') === 'invalid token: expired'
 }
 
 function Chart({ rows }) {

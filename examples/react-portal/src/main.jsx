@@ -8,23 +8,25 @@ function App() {
   const [openmeter, setOpenmeter] = useState(null)
   const [problem, setProblem] = useState('')
 
-  const open = useCallback(async () => {
-    const response = await fetch('/usage-token', { method: 'POST' })
-    const answer = await response.json()
-    if (!response.ok) return setProblem(answer.detail)
-    setProblem('')
-    setOpenmeter(new OpenMeter({ baseUrl: answer.baseUrl, portalToken: answer.token }))
+  const renew = useCallback(async () => {
+    try {
+      const response = await fetch('/usage-token', { method: 'POST' })
+      const answer = await response.json()
+      if (!response.ok) return setProblem(answer.detail)
+      setProblem('')
+      setOpenmeter(new OpenMeter({ baseUrl: answer.baseUrl, portalToken: answer.token }))
+    } catch (error) {
+      setProblem(error.message)
+    }
   }, [])
 
-  useEffect(() => {
-    open().catch((error) => setProblem(error.message))
-  }, [open])
+  useEffect(() => void renew(), [renew])
 
   return (
     <OpenMeterProvider value={openmeter}>
       <main>
         <h1>Your usage</h1>
-        {problem ? <p role="alert">{problem}</p> : <DailyUsage meter="tokens" onExpired={open} />}
+        {problem ? <p role="alert">{problem}</p> : <DailyUsage meter="tokens" onExpired={renew} />}
       </main>
     </OpenMeterProvider>
   )

@@ -1,8 +1,10 @@
-import { useId, useMemo, useState } from 'react'
+import { useEffect, useId, useMemo, useRef, useState } from 'react'
 import type { PortalClient, PortalMeter, WindowSize } from '../client'
 import { dateOf, type Period, PRESETS, type Preset, sizeFor, sizesFor, spanOf, zones } from '../periods'
 import { usePolled } from '../polling'
-import { isDate, type View } from '../view'
+import { isDate, own, type View } from '../view'
+import { useDraft } from './draft'
+import { reveal } from './reveal'
 
 const SIZES: Readonly<Record<WindowSize, string>> = { MINUTE: 'Minute', HOUR: 'Hour', DAY: 'Day', MONTH: 'Month' }
 const VALUES_SPAN = 30 * 86_400_000 // the API lists values over so long a span, and not from further back than 90 days
@@ -47,9 +49,13 @@ function Periods({ view, change }: ControlProps) {
     const span = spanOf(view.period, view.zone, Date.now())
     choose({ from: dateOf(span.from, view.zone), to: dateOf(Math.min(span.to - 1, Date.now()), view.zone) })
   }
+  const row = useRef<HTMLFieldSetElement>(null)
+  useEffect(() => {
+    reveal(row.current?.querySelector<HTMLElement>(':checked + span') ?? null, row.current)
+  }, [view.period])
   return (
     <div className="mp-periods">
-      <fieldset className="mp-segments">
+      <fieldset ref={row} className="mp-segments">
         <legend className="mp-hidden">Period</legend>
         {PRESETS.map(({ value, label, short }) => (
           <label key={value} title={label}>
@@ -68,22 +74,22 @@ function Periods({ view, change }: ControlProps) {
 }
 
 function Dates({ period, choose }: { period: { from: string; to: string }; choose: (period: Period) => void }) {
-  const [draft, setDraft] = useState(period)
+  const [draft, setDraft] = useDraft(period)
   const change = (changes: Partial<typeof draft>): void => {
     const next = { ...draft, ...changes }
     setDraft(next)
-    if (isDate(next.from) && isDate(next.to) && next.from <= next.to && next.from >= '1970-01-01') choose(next)
+    if (isDate(next.from) && isDate(next.to) && next.from <= next.to) choose(next)
   }
   const wrong = draft.from > draft.to
   return (
     <div className="mp-dates">
       <label className="mp-field">
         <span>From</span>
-        <input type="date" value={draft.from} max="2099-12-31" onChange={(event) => change({ from: event.target.value })} />
+        <input type="date" value={draft.from} min="1970-01-01" max="2099-12-31" onChange={(event) => change({ from: event.target.value })} />
       </label>
       <label className="mp-field">
         <span>To, included</span>
-        <input type="date" value={draft.to} max="2099-12-31" aria-invalid={wrong} onChange={(event) => change({ to: event.target.value })} />
+        <input type="date" value={draft.to} min="1970-01-01" max="2099-12-31" aria-invalid={wrong} onChange={(event) => change({ to: event.target.value })} />
       </label>
       {wrong && <p role="alert">The period ends before it begins.</p>}
     </div>
@@ -145,8 +151,9 @@ function Groups({ keys, view, change }: ControlProps & { keys: string[] }) {
 
 function Filter({ client, meter, name, view, change }: ControlProps & { client: PortalClient; meter: PortalMeter; name: string }) {
   const list = useId()
-  const chosen = view.filters[name] ?? ''
-  const [draft, setDraft] = useState(chosen)
+  const input = useRef<HTMLInputElement>(null)
+  const chosen = own(view.filters, name) ?? ''
+  const [draft, setDraft] = useDraft(chosen)
   const [opened, setOpened] = useState(false)
   const { data: values = [] } = usePolled(
     opened ? JSON.stringify([meter.slug, name, view.period, view.zone]) : null,
@@ -160,12 +167,19 @@ function Filter({ client, meter, name, view, change }: ControlProps & { client: 
   )
   const apply = (value: string): void => {
     setDraft(value)
-    if (value !== chosen) change({ filters: { ...view.filters, [name]: value } })
+    if (value === chosen) return
+    const others = Object.entries(view.filters).filter(([key]) => key !== name)
+    change({ filters: Object.fromEntries(value ? [...others, [name, value]] : others) })
+  }
+  const clear = (): void => {
+    input.current?.focus()
+    apply('')
   }
   return (
     <div className="mp-field mp-filter">
       <label htmlFor={`${list}-input`}>Only {name}</label>
       <input
+        ref={input}
         id={`${list}-input`}
         type="text"
         list={list}
@@ -185,7 +199,7 @@ function Filter({ client, meter, name, view, change }: ControlProps & { client: 
         ))}
       </datalist>
       {chosen !== '' && (
-        <button type="button" className="mp-clear" aria-label={`Any ${name}`} onClick={() => apply('')}>
+        <button type="button" className="mp-clear" aria-label={`Any ${name}`} onClick={clear}>
           ×
         </button>
       )}

@@ -1,13 +1,14 @@
-import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, useState } from 'react'
+import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, useRef, useState } from 'react'
+import type { Series } from '../chart'
 import { type PortalClient, type PortalMeter, UsageError } from '../client'
 import { PortalContext } from '../context'
 import { formatBrief, formatDecimal } from '../exact'
-import { dateOf, spanLabel, spanOf } from '../periods'
-import { chartOf, type Group, type MeterUsage as Usage, queryOf, sizeOf, useMeterUsage } from '../usage'
-import { AGGREGATIONS, type View } from '../view'
+import { dateOf, spanLabel, spanOf, timeLabel } from '../periods'
+import { chartOf, type Group, idOf, type MeterUsage as Usage, queryOf, sizeOf, useMeterUsage } from '../usage'
+import { AGGREGATIONS, own, type View } from '../view'
 import { Chart } from './Chart'
 import { Controls } from './Controls'
-import { Banner, Notice } from './Notice'
+import { Banner, Notice, reason } from './Notice'
 import { Table } from './Table'
 
 export type Part = 'meters' | 'controls' | 'total' | 'chart' | 'table' | 'csv'
@@ -20,30 +21,36 @@ export interface MeterUsageProps {
   parts: ReadonlySet<Part>
   /** Changes where colours do. */
   look: string
-  /** The first usage is there. */
-  onReady?: () => void
+  /** Usage is there, or is not: then `failing`. */
+  onSettled?: (failing: boolean) => void
 }
 
 /** One meter: its total, chart and table, and what they are asked with. */
-export function MeterUsage({ client, meter, view, onViewChange, parts, look, onReady }: MeterUsageProps) {
+export function MeterUsage({ client, meter, view, onViewChange, parts, look, onSettled }: MeterUsageProps) {
   const { locale, units } = useContext(PortalContext)
   const heading = useId()
   const usage = useMeterUsage(client, meter, view)
-  const unit = units[meter.slug] ?? ''
-  const ready = useEffectEvent(() => onReady?.())
-  const settled = usage.at !== undefined || usage.error !== undefined
+  const unit = own(units, meter.slug) ?? ''
+  const title = useRef<HTMLHeadingElement>(null)
+  const tell = useEffectEvent((failing: boolean) => onSettled?.(failing))
+  const failing = usage.error !== undefined
+  const settled = usage.at !== undefined || failing
   useEffect(() => {
     if (!settled) return
     performance.mark('meterport:usage')
-    ready()
-  }, [settled])
+    tell(failing)
+  }, [settled, failing])
   const { data, error } = usage
-  const since = usage.at === undefined ? undefined : new Intl.DateTimeFormat(locale, { timeStyle: 'medium' }).format(usage.at)
+  const since = usage.at === undefined ? undefined : timeLabel(usage.at, view.zone, locale)
+  const retry = (): void => {
+    title.current?.focus()
+    usage.reload()
+  }
   return (
     <section className="mp-panel" aria-labelledby={heading} aria-busy={usage.stale}>
       <header className="mp-panel-head">
         <div>
-          <h2 id={heading}>{meter.name}</h2>
+          <h2 id={heading} ref={title} tabIndex={-1}>{meter.name}</h2>
           {meter.description && <p className="mp-quiet">{meter.description}</p>}
         </div>
         <div className="mp-panel-tools">
@@ -52,10 +59,10 @@ export function MeterUsage({ client, meter, view, onViewChange, parts, look, onR
         </div>
       </header>
       {parts.has('controls') && <Controls {...{ client, meter, view }} onChange={onViewChange} />}
-      {error && !error.needsToken && <Banner error={error} since={data && since} retry={usage.reload} />}
+      {error && !error.needsToken && <Banner error={error} since={data && since} retry={retry} />}
       {data ? (
         <div className={usage.stale ? 'mp-stale' : undefined}>
-          <Shown {...{ usage: data, meter, unit, parts, look }} />
+          <Shown {...{ usage: data, meter, unit, parts, look }} filtered={Object.keys(view.filters).length > 0} />
         </div>
       ) : (
         !error && <Waiting />
@@ -73,9 +80,10 @@ interface ShownProps {
   unit: string
   parts: ReadonlySet<Part>
   look: string
+  filtered: boolean
 }
 
-function Shown({ usage, meter, unit, parts, look }: ShownProps) {
+function Shown({ usage, meter, unit, parts, look, filtered }: ShownProps) {
   const { locale } = useContext(PortalContext)
   const period = spanLabel(usage.span, usage.zone, locale)
   const content = useMemo(() => chartOf(usage, meter, unit, locale), [usage, meter, unit, locale])
@@ -89,7 +97,7 @@ function Shown({ usage, meter, unit, parts, look }: ShownProps) {
             {label}, {period}
           </span>
           <strong data-exact={usage.total} title={usage.total ?? undefined}>
-            {usage.total === null ? '–' : (meter.aggregation === 'AVG' ? formatBrief : formatDecimal)(usage.total, locale)}
+            {usage.total === null ? '–' : formatDecimal(usage.total, locale)}
             {unit && usage.total !== null && <small> {unit}</small>}
           </strong>
         </p>
@@ -98,38 +106,39 @@ function Shown({ usage, meter, unit, parts, look }: ShownProps) {
         (usage.rows.length > 0 ? (
           <figure className="mp-figure">
             <Chart content={content} look={look} label={`${content.shape === 'bars' ? 'Bar' : 'Line'} chart: ${title}. The table has the numbers.`} />
-            {usage.groups.length > 0 && <Legend groups={usage.groups} names={content.series.map((one) => one.name)} unit={unit} />}
+            {usage.groups.length > 0 && <Legend groups={usage.groups} series={content.series} unit={unit} />}
           </figure>
         ) : (
-          <Notice title="No usage in this period">Choose another period, or other filters.</Notice>
+          <Notice title="No usage in this period">{filtered ? 'Choose another period, or other filters.' : 'Choose another period.'}</Notice>
         ))}
       {parts.has('table') && (usage.rows.length > 0 || !parts.has('chart')) && <Table {...{ usage, meter, unit }} caption={title} />}
     </>
   )
 }
 
-function Legend({ groups, names, unit }: { groups: Group[]; names: string[]; unit: string }) {
+function Legend({ groups, series, unit }: { groups: Group[]; series: Series[]; unit: string }) {
   const { locale } = useContext(PortalContext)
-  const others = groups.filter((group) => !names.includes(group.name))
+  const values = new Map(groups.map((group) => [idOf(group.keys), group.value]))
+  const others = groups.length - series.filter((one) => values.has(one.id)).length
   return (
     <figcaption>
       <ul className="mp-legend">
-        {names.map((name, at) => {
-          const group = groups.find((one) => one.name === name)
+        {series.map(({ id, name }, at) => {
+          const value = values.get(id)
           return (
-            <li key={name}>
+            <li key={id}>
               <i className={`mp-swatch mp-swatch-${(at % 8) + 1}`} />
-              <span>{group ? name : `${name} (${others.length})`}</span>
-              {group && (
+              <bdi>{value === undefined ? `${name} (${others})` : name}</bdi>
+              {value !== undefined && (
                 <b>
-                  {formatBrief(group.value, locale)}
+                  {formatBrief(value, locale)}
                   {unit && ` ${unit}`}
                 </b>
               )}
             </li>
           )
         })}
-        {others.length > 0 && !names.includes('Other') && <li className="mp-quiet">{others.length} more in the table</li>}
+        {others > 0 && series.every(({ id }) => values.has(id)) && <li className="mp-quiet">{others} more in the table</li>}
       </ul>
     </figcaption>
   )
@@ -147,23 +156,29 @@ function Waiting(): ReactNode {
 
 function Download({ client, meter, view }: { client: PortalClient; meter: PortalMeter; view: View }) {
   const [failed, setFailed] = useState<string>()
+  const [busy, setBusy] = useState(false)
   const { onTokenFailure } = useContext(PortalContext)
   const download = async (): Promise<void> => {
+    if (busy) return
+    setBusy(true)
+    setFailed(undefined)
     const span = spanOf(view.period, view.zone, Date.now())
     try {
       const blob = await client.csv(meter.slug, { ...queryOf(view, meter, span), windowSize: sizeOf(view, span) })
       const name = `${meter.slug}_${dateOf(span.from, view.zone)}_${dateOf(span.to - 1, view.zone)}.csv`
       save(blob, name)
-      setFailed(undefined)
     } catch (error) {
-      if (error instanceof UsageError && error.needsToken) onTokenFailure?.(error)
-      else setFailed(error instanceof Error ? error.message : String(error))
+      if (!(error instanceof UsageError)) throw error
+      if (error.needsToken) onTokenFailure?.(error)
+      else setFailed(reason(error))
+    } finally {
+      setBusy(false)
     }
   }
   return (
     <div className="mp-download">
-      <button type="button" className="mp-button" onClick={() => void download()}>
-        Download CSV
+      <button type="button" className="mp-button" aria-disabled={busy} onClick={() => void download()}>
+        {busy ? 'Downloading…' : 'Download CSV'}
       </button>
       {failed && <span role="alert">Not downloaded: {failed}</span>}
     </div>

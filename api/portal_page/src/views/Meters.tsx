@@ -1,10 +1,12 @@
-import { useContext } from 'react'
+import { useContext, useEffect, useRef } from 'react'
 import type { PortalClient, PortalMeter } from '../client'
 import { PortalContext } from '../context'
-import { formatBrief } from '../exact'
+import { formatBrief, formatDecimal, formatFitting } from '../exact'
 import { sizeFor, spanOf, windowStarts } from '../periods'
 import { usePolled } from '../polling'
-import { AGGREGATIONS, type View } from '../view'
+import { emptyTotal } from '../usage'
+import { AGGREGATIONS, own, type View } from '../view'
+import { reveal } from './reveal'
 
 const PAUSE = 6 // cards are asked so many times less often than the meter looked at
 
@@ -40,7 +42,7 @@ interface CardProps extends Pick<MetersProps, 'client' | 'view' | 'ready'> {
 }
 
 function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
-  const { locale, units, seconds } = useContext(PortalContext)
+  const { units, seconds } = useContext(PortalContext)
   const { data } = usePolled(
     ready ? JSON.stringify([meter.slug, view.period, view.zone]) : null,
     async (signal) => {
@@ -55,18 +57,36 @@ function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
     },
     seconds * PAUSE,
   )
-  const { label, adds } = AGGREGATIONS[meter.aggregation]
-  const unit = units[meter.slug]
+  const { label } = AGGREGATIONS[meter.aggregation]
+  const unit = own(units, meter.slug)
+  const card = useRef<HTMLButtonElement>(null)
+  useEffect(() => {
+    if (chosen) reveal(card.current, card.current?.closest('ul'))
+  }, [chosen])
   return (
-    <button type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
+    <button ref={card} type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
       <span className="mp-card-name">{meter.name}</span>
       <span className="mp-card-total">
-        {data ? formatBrief(data.total ?? (adds ? '0' : '–'), locale) : '…'}
+        {data ? <Total text={data.total ?? emptyTotal(meter) ?? '–'} /> : '…'}
         {unit && <small> {unit}</small>}
       </span>
       <span className="mp-quiet">{label}</span>
       {data && <Course values={data.course} />}
     </button>
+  )
+}
+
+/** A total in the room of a card; where that is less than its digits take, they are said and shown on pointing at it. */
+function Total({ text }: { text: string }) {
+  const { locale } = useContext(PortalContext)
+  const fitting = formatFitting(text, locale)
+  if (fitting === formatBrief(text, locale)) return fitting
+  const exact = formatDecimal(text, locale)
+  return (
+    <span title={exact}>
+      <span aria-hidden="true">{fitting}</span>
+      <span className="mp-hidden">{exact}</span>
+    </span>
   )
 }
 

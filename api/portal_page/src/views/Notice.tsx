@@ -1,17 +1,20 @@
-import type { ReactNode } from 'react'
+import { type ReactNode, useEffect, useEffectEvent, useRef } from 'react'
 import type { UsageError } from '../client'
 
 interface NoticeProps {
   title: string
   children?: ReactNode
   mark?: string
-  action?: ReactNode
+  keepFocus?: (element: HTMLElement | null) => void
 }
 
-/** What stands where usage would. */
-export function Notice({ title, children, mark, action }: NoticeProps) {
+/** What stands where usage would; takes the focus of what stood there. */
+export function Notice({ title, children, mark, keepFocus }: NoticeProps) {
+  const place = useRef<HTMLDivElement>(null)
+  const keep = useEffectEvent(() => keepFocus?.(place.current))
+  useEffect(() => keep(), [])
   return (
-    <div className="mp-notice" role="status">
+    <div ref={place} className="mp-notice" role="status" tabIndex={-1}>
       {mark && (
         <span className="mp-mark" aria-hidden="true">
           {mark}
@@ -19,40 +22,45 @@ export function Notice({ title, children, mark, action }: NoticeProps) {
       )}
       <h2>{title}</h2>
       {children && <p>{children}</p>}
-      {action}
     </div>
   )
 }
 
+interface TokenNoticeProps extends Pick<NoticeProps, 'keepFocus'> {
+  error?: UsageError
+  /** Whether a link holds the token; else an application that holds these views does. */
+  linked: boolean
+}
+
 /** Why a token shows nothing, and what to do. */
-export function TokenNotice({ error }: { error?: UsageError }) {
+export function TokenNotice({ error, linked, keepFocus }: TokenNoticeProps) {
+  const [title, mark, text] = linked ? aboutLink(error) : aboutSession(error)
+  return (
+    <Notice title={title} mark={mark} keepFocus={keepFocus}>
+      {text}
+    </Notice>
+  )
+}
+
+function aboutLink(error?: UsageError): [title: string, mark: string, text: string] {
   const again = 'Go back to your account and open your usage from there again.'
   switch (error?.kind) {
     case undefined:
-      return (
-        <Notice title="No usage link" mark="?">
-          This page shows usage to whoever opens it with a link from their account. {again}
-        </Notice>
-      )
+      return ['No usage link', '?', `This page shows usage to whoever opens it with a link from their account. ${again}`]
     case 'expired':
-      return (
-        <Notice title="This link has expired" mark="⧖">
-          Links to usage are good for a limited time. {again}
-        </Notice>
-      )
+      return ['This link has expired', '⧖', `Links to usage are good for a limited time. ${again}`]
     case 'revoked':
-      return (
-        <Notice title="This link was withdrawn" mark="⊘">
-          It does not open usage any more. {again}
-        </Notice>
-      )
+      return ['This link was withdrawn', '⊘', `It does not open usage any more. ${again}`]
     default:
-      return (
-        <Notice title="This link is not complete" mark="!">
-          It may have been cut off when it was copied. {again}
-        </Notice>
-      )
+      return ['This link is not complete', '!', `It may have been cut off when it was copied. ${again}`]
   }
+}
+
+function aboutSession(error?: UsageError): [title: string, mark: string, text: string] {
+  if (error?.kind === 'expired' || error?.kind === 'revoked') {
+    return ['The session for usage has ended', '⧖', 'Reload this page, or sign in again, to see your usage.']
+  }
+  return ['Usage cannot be opened', '!', 'This page has no valid token for it. Reload it to try again.']
 }
 
 /** Why the last refresh failed, above what is still shown. */
@@ -61,7 +69,7 @@ export function Banner({ error, since, retry }: { error: UsageError; since?: str
     <div className="mp-banner" role="alert">
       <span>
         {reason(error)}
-        {since && ` Shown is the usage of ${since}.`}
+        {since && ` What you see is of ${since}.`}
       </span>
       <button type="button" className="mp-button" onClick={retry}>
         Try again
@@ -70,7 +78,8 @@ export function Banner({ error, since, retry }: { error: UsageError; since?: str
   )
 }
 
-function reason(error: UsageError): string {
+/** Say what a failure means to a reader. */
+export function reason(error: UsageError): string {
   switch (error.kind) {
     case 'offline':
       return navigator.onLine ? 'Usage cannot be reached right now.' : 'You are offline.'

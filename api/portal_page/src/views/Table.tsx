@@ -3,8 +3,8 @@ import type { PortalMeter } from '../client'
 import { PortalContext } from '../context'
 import { formatDecimal } from '../exact'
 import { windowLabel } from '../periods'
-import { groupText, type MeterUsage } from '../usage'
-import { AGGREGATIONS } from '../view'
+import { groupText, idOf, type MeterUsage } from '../usage'
+import { AGGREGATIONS, own } from '../view'
 
 const ROWS = 31
 const WINDOWS = { MINUTE: 'Minute', HOUR: 'Hour', DAY: 'Day', MONTH: 'Month' } as const
@@ -40,14 +40,16 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
         </thead>
         <tbody>
           {rows.slice(0, shown).map((row) => (
-            <tr key={[row.windowStart, ...Object.values(row.groupBy)].join('\n')}>
+            <tr key={`${row.windowStart} ${idOf(row.groupBy)}`}>
               <th scope="row">
                 <time dateTime={row.windowStart}>
                   {windowLabel(Date.parse(row.windowStart), usage.windowSize, usage.zone, locale)}
                 </time>
               </th>
               {keys.map((key) => (
-                <td key={key}>{groupText(row.groupBy[key] ?? '')}</td>
+                <td key={key}>
+                  <bdi>{groupText(own(row.groupBy, key) ?? '')}</bdi>
+                </td>
               ))}
               <td className="mp-number">{formatDecimal(row.value, locale)}</td>
             </tr>

@@ -1,9 +1,12 @@
 import { useOpenMeter } from '@openmeter/sdk/react'
-import { useEffect, useEffectEvent, useState } from 'react'
-import { PortalClient, type UsageError } from '../client'
+import { type ReactNode, useRef, useState } from 'react'
+import { PortalClient, type PortalMeter, type UsageError } from '../client'
 import { PortalContext } from '../context'
+import { knownLocale } from '../locale'
 import { usePolled } from '../polling'
-import { defaultView, type Theme, type View } from '../view'
+import { boundSeconds, type Theme, type View, viewOf } from '../view'
+import { Boundary } from './Boundary'
+import { useLost } from './lost'
 import { Meters } from './Meters'
 import { MeterUsage, type Part } from './MeterUsage'
 import { Banner, Notice, TokenNotice } from './Notice'
@@ -25,6 +28,8 @@ export interface UsagePortalProps {
   /** Between two refreshes; 0: none. */
   refreshSeconds?: number
   heading?: string
+  /** Opened by a link that holds the token, as the page is: what is said about the token speaks of it. */
+  linked?: boolean
   /** The token is no good any more: give the provider a client with another. */
   onTokenFailure?: (error: UsageError) => void
 }
@@ -38,100 +43,158 @@ export function UsagePortal(props: UsagePortalProps) {
   if (client !== null && !(client instanceof PortalClient)) {
     throw new Error('UsagePortal needs a PortalClient as the value of its OpenMeterProvider')
   }
-  const { theme = 'auto', heading, onThemeChange } = props
+  const { theme = 'auto', locale } = props
   const dark = useDark(theme)
-  const [live, setLive] = useState(true)
-  const [lost, setLost] = useState<PortalClient>()
-  const every = props.refreshSeconds ?? 5
+  const place = useRef<HTMLDivElement>(null)
+  const held = useRef(false)
   return (
-    <div className="mp" data-theme={dark ? 'dark' : 'light'}>
-      {heading !== undefined && (
-        <header className="mp-head">
-          <h1>{heading}</h1>
-          <div className="mp-head-tools">
-            {client && client !== lost && every > 0 && (
-              <button type="button" className="mp-live" aria-pressed={live} onClick={() => setLive(!live)}>
-                <i aria-hidden="true" /> Live
-              </button>
-            )}
-            {onThemeChange && <ThemeSwitch theme={theme} onChange={onThemeChange} />}
-          </div>
-        </header>
-      )}
-      {client ? (
-        <WithToken
-          key={tokenKey(client)}
+    <div
+      ref={place}
+      className="mp"
+      data-theme={dark ? 'dark' : 'light'}
+      tabIndex={-1}
+      onFocus={() => (held.current = true)}
+      onBlur={() => (held.current = false)}
+    >
+      <Boundary>
+        <Portal
           {...props}
           client={client}
+          theme={theme}
+          locale={knownLocale(locale)}
           look={`${theme} ${dark}`}
-          seconds={live ? every : 0}
-          onTokenFailure={(error) => {
-            setLost(client)
-            props.onTokenFailure?.(error)
-          }}
+          keepFocus={(element) => held.current && element?.focus()}
+          onRetry={() => place.current?.focus()}
         />
-      ) : (
-        <TokenNotice />
-      )}
+      </Boundary>
     </div>
   )
 }
 
-const keys = new WeakMap<PortalClient, number>()
-let lastKey = 0
-
-/** Another client is another customer, maybe: nothing of the one before stays. */
-function tokenKey(client: PortalClient): number {
-  if (!keys.has(client)) keys.set(client, ++lastKey)
-  return keys.get(client) ?? 0
-}
-
-interface WithTokenProps extends UsagePortalProps {
-  client: PortalClient
+interface PortalProps extends UsagePortalProps {
+  client: PortalClient | null
+  theme: Theme
   look: string
-  seconds: number
+  /** Focus an element if the one before it, which is gone, had the focus. */
+  keepFocus: (element: HTMLElement | null) => void
+  onRetry: () => void
 }
 
-function WithToken({ client, look, seconds, ...props }: WithTokenProps) {
-  const { locale, units = NO_UNITS, meters: wanted, parts = ALL, onTokenFailure } = props
-  const [view, setView] = useState<View>(() => ({ ...defaultView(), ...props.view }))
-  const [ready, setReady] = useState(false)
-  const [failure, setFailure] = useState<UsageError>()
-  const meters = usePolled('meters', (signal) => client.meters(signal), seconds && METERS_SECONDS)
-
-  const asked = JSON.stringify(props.view ?? {})
-  const [before, setBefore] = useState(asked)
-  if (asked !== before) {
-    setBefore(asked)
-    setView({ ...defaultView(), ...props.view })
-  }
-
-  const tell = useEffectEvent((error: UsageError) => onTokenFailure?.(error))
-  const lost = failure ?? (meters.error?.needsToken ? meters.error : undefined)
-  useEffect(() => {
-    if (lost) tell(lost)
-  }, [lost])
-
-  const settings = { locale, units, seconds, onTokenFailure: setFailure }
-  const listed = meters.data && ordered(meters.data, wanted)
-  const chosen = listed?.find((meter) => meter.slug === view.meter) ?? listed?.[0]
+function Portal({ client, heading, theme, onThemeChange, linked = false, keepFocus, ...props }: PortalProps) {
+  const [view, setView] = useView(props.view)
+  const [live, setLive] = useState(true)
+  const [failing, setFailing] = useState(false)
+  const { lost, renewing, fail } = useLost(client, linked ? 0 : undefined, props.onTokenFailure)
+  const every = boundSeconds(props.refreshSeconds ?? 5)
   const change = (next: View): void => {
     setView(next)
     props.onViewChange?.(next)
   }
+  return (
+    <>
+      {heading !== undefined && (
+        <header className="mp-head">
+          <h1>{heading}</h1>
+          <div className="mp-head-tools">
+            {client && !lost && every > 0 && <Live live={live} failing={failing} onChange={setLive} />}
+            {onThemeChange && <ThemeSwitch theme={theme} onChange={onThemeChange} />}
+          </div>
+        </header>
+      )}
+      {client && (!lost || renewing) ? (
+        <Opened {...props} {...{ client, view, renewing }} seconds={live ? every : 0} onChange={change} onLost={fail} onFailing={setFailing} />
+      ) : lost || linked ? (
+        <TokenNotice error={lost} linked={linked} keepFocus={keepFocus} />
+      ) : (
+        <Loading />
+      )}
+    </>
+  )
+}
 
-  if (lost) return <TokenNotice error={lost} />
-  if (!listed) return meters.error ? <Banner error={meters.error} retry={meters.reload} /> : <Loading />
+/** What is looked at: what was given, until the customer chooses; what is given anew, when it differs from that before. */
+function useView(given: Partial<View> | undefined): [View, (view: View) => void] {
+  const [view, setView] = useState<View>(() => viewOf(given))
+  const asked = JSON.stringify(given ?? {})
+  const [before, setBefore] = useState(asked)
+  if (asked !== before) {
+    setBefore(asked)
+    setView(viewOf(given))
+  }
+  return [view, setView]
+}
+
+function Live({ live, failing, onChange }: { live: boolean; failing: boolean; onChange: (live: boolean) => void }) {
+  return (
+    <button type="button" className="mp-live" aria-pressed={live} data-failing={live && failing} onClick={() => onChange(!live)}>
+      <i aria-hidden="true" /> {live && failing ? 'Trying again' : 'Live'}
+    </button>
+  )
+}
+
+interface OpenedProps extends Omit<UsagePortalProps, 'view'> {
+  client: PortalClient
+  view: View
+  look: string
+  seconds: number
+  renewing: boolean
+  onChange: (view: View) => void
+  onLost: (error: UsageError) => void
+  onFailing: (failing: boolean) => void
+  onRetry: () => void
+}
+
+function Opened({ client, view, look, seconds, renewing, onChange, onLost, onFailing, ...props }: OpenedProps) {
+  const { locale, units = NO_UNITS, meters: wanted, parts = ALL } = props
+  const [ready, setReady] = useState(false)
+  const settings = { locale, units, seconds, onTokenFailure: onLost }
+  const listed = useMeters(client, settings)
+  if (!listed.meters) {
+    if (!listed.error || listed.error.needsToken) return <Loading />
+    const retry = (): void => {
+      props.onRetry()
+      listed.reload()
+    }
+    return <Banner error={listed.error} retry={retry} />
+  }
+  const meters = ordered(listed.meters, wanted)
+  const chosen = meters.find((meter) => meter.slug === view.meter) ?? meters[0]
   if (!chosen) return <Notice title="No meters">There is nothing metered for you yet.</Notice>
   const show = new Set(parts)
+  const settled = (failing: boolean): void => {
+    setReady(true)
+    onFailing(failing)
+  }
   return (
     <PortalContext value={settings}>
-      {show.has('meters') && listed.length > 1 && (
-        <Meters {...{ client, view, ready }} meters={listed} chosen={chosen.slug} onChoose={(meter) => change({ ...view, meter, groupBy: [], filters: {} })} />
-      )}
-      <MeterUsage key={chosen.slug} {...{ client, view, look }} meter={chosen} onViewChange={change} parts={show} onReady={() => setReady(true)} />
+      <div className={renewing ? 'mp-stale' : undefined} aria-busy={renewing}>
+        {show.has('meters') && meters.length > 1 && (
+          <Meters {...{ client, view, ready, meters }} chosen={chosen.slug} onChoose={(meter) => onChange({ ...view, meter, groupBy: [], filters: {} })} />
+        )}
+        <MeterUsage key={chosen.slug} {...{ client, view, look }} meter={chosen} onViewChange={onChange} parts={show} onSettled={settled} />
+      </div>
+      <p className="mp-hidden" role="status">
+        {renewing ? 'Your session is renewed' : ''}
+      </p>
     </PortalContext>
   )
+}
+
+/**
+ * Return the meters a token allows.
+ *
+ * With a new token the names stay until its own are there, so that nothing moves and the focus stays; no usage does.
+ */
+function useMeters(client: PortalClient, settings: { seconds: number; onTokenFailure: (error: UsageError) => void }) {
+  const { data, error, reload } = usePolled(
+    'meters',
+    (signal) => client.meters(signal),
+    settings.seconds && METERS_SECONDS,
+    settings.onTokenFailure,
+  )
+  const [meters, setMeters] = useState<PortalMeter[]>()
+  if (data && data !== meters) setMeters(data)
+  return { meters: data ?? (error && !error.needsToken ? undefined : meters), error, reload }
 }
 
 function ordered<T extends { slug: string }>(meters: T[], wanted?: readonly string[]): T[] {
@@ -139,7 +202,7 @@ function ordered<T extends { slug: string }>(meters: T[], wanted?: readonly stri
   return wanted.flatMap((slug) => meters.filter((meter) => meter.slug === slug))
 }
 
-function Loading() {
+function Loading(): ReactNode {
   return (
     <div className="mp-panel mp-waiting" role="status">
       <span className="mp-hidden">Loading</span>

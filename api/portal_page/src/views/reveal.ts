@@ -1,0 +1,7 @@
+/** Scroll a row so that one of its elements is seen; nothing else moves, the page least of all. */
+export function reveal(element: HTMLElement | null, row: Element | null | undefined): void {
+  if (!element || !row) return
+  const [inner, outer] = [element.getBoundingClientRect(), row.getBoundingClientRect()]
+  if (inner.left < outer.left) row.scrollLeft -= outer.left - inner.left
+  else if (inner.right > outer.right) row.scrollLeft += inner.right - outer.right
+}

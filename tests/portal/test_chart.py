@@ -1,0 +1,84 @@
+"""What the chart draws: texts under the right windows, gaps where nothing was, groups that stay apart."""
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from playwright.sync_api import Page, expect
+
+from tests.portal.conftest import Open
+from tests.portal.customer import ZONE, Customer, now
+from tests.portal.test_page import settle, show
+
+# Remembers every text and every line that is drawn on a canvas.
+WATCH = """
+  window.drawn = []
+  const canvas = CanvasRenderingContext2D.prototype
+  const write = canvas.fillText
+  canvas.fillText = function (text, ...at) { drawn.push(text); write.call(this, text, ...at) }
+  window.points = new Set()
+  const arc = Path2D.prototype.arc
+  Path2D.prototype.arc = function (...at) { points.add(at[0]); arc.apply(this, at) }
+"""
+
+
+def watched(opened: Page) -> Page:
+    opened.add_init_script(WATCH)
+    return opened
+
+
+def axis(page: Page) -> list[str]:
+    """Return the texts of the time axis drawn since the last look."""
+    page.wait_for_timeout(300)
+    texts: list[str] = page.evaluate("() => drawn.splice(0)")
+    return [text for text in texts if re.match(r"\d\d:\d\d|[A-Z][a-z]{2} \d", text)]
+
+
+def test_the_time_axis_follows_the_zone(page: Open, customer: Customer) -> None:
+    shown = show(watched(page()), customer, customer.token()["token"], "meter=tokens&period=24h&refresh=0")
+    settle(shown)
+    assert {text[-3:] for text in axis(shown) if ":" in text} == {":00"}
+
+    shown.get_by_label("Time zone").select_option("Asia/Calcutta")
+    settle(shown)
+
+    first = datetime.now(ZoneInfo("Asia/Calcutta")) + timedelta(hours=1)
+    assert axis(shown)[0] == f"{first:%H}:00"
+
+
+def test_the_time_axis_names_the_day_where_it_changes(page: Open, customer: Customer) -> None:
+    shown = show(watched(page()), customer, customer.token()["token"], "meter=tokens&period=7d&window=hour&refresh=0")
+    settle(shown)
+
+    today = datetime.now(ZoneInfo(ZONE))
+    days = [f"{today - timedelta(days=back):%b %-d}" for back in range(7)]
+    assert set(axis(shown)) >= {"00:00", *days}
+
+
+def test_a_line_has_gaps_and_lone_values_are_points(page: Open, tmp_path: Path) -> None:
+    """Hours of a week, one of two with a value: nothing to connect, and each is there to be seen."""
+    alone = Customer(tmp_path)
+    at = now().replace(minute=0) - timedelta(days=2)
+    alone.send(*((at + timedelta(hours=2 * n), {"tokens": "1", "model": "m", "type": "t", "ms": 5}) for n in range(4)))
+    view = "meter=latency&period=7d&window=hour&refresh=0"
+    shown = show(watched(page()), alone, alone.token()["token"], view)
+    settle(shown)
+    shown.wait_for_timeout(300)
+
+    assert shown.evaluate("points.size") == 4
+    alone.close()
+
+
+def test_a_group_called_other_keeps_its_own_total(page: Open, tmp_path: Path) -> None:
+    alone = Customer(tmp_path)
+    models = ["Other", *(f"m{number}" for number in range(9))]
+    alone.send(
+        *((now(), {"tokens": str(100 - n), "model": model, "type": "t", "ms": 1}) for n, model in enumerate(models))
+    )
+    shown = show(page(), alone, alone.token()["token"], "meter=tokens&group=model&refresh=0")
+
+    expect(shown.locator(".mp-legend li")).to_have_text(
+        ["Other100", "m099", "m198", "m297", "m396", "m495", "m594", "Other (3)"]
+    )
+    alone.close()

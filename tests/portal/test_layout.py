@@ -1,0 +1,72 @@
+"""Words of any length, narrow screens: nothing leaves the screen, what is chosen is seen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.portal.conftest import Open
+from tests.portal.customer import Customer, now
+from tests.portal.test_page import settle, show
+
+LONG = "Donaudampfschifffahrtselektrizitaetenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
+INSIDE = "document.documentElement.scrollWidth <= innerWidth"
+
+
+@pytest.fixture(scope="module")
+def wordy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+    """A customer of long words: in names, descriptions, keys and values."""
+    running = Customer(Path(tmp_path_factory.mktemp("wordy")))
+    key = LONG[:60].lower()
+    running.create(
+        {
+            "slug": "wordy", "name": LONG, "description": LONG, "eventType": "prompt", "aggregation": "SUM",
+            "valueProperty": "$.tokens", "groupBy": {key: "$.model", "model": "$.model"},
+        }
+    )  # fmt: skip
+    running.send(*((now(), {"tokens": "1", "model": f"{LONG}{n}", "type": "t", "ms": 1}) for n in range(3)))
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("device", ["desktop", "phone"])
+def test_long_words_stay_on_the_screen(page: Open, wordy: Customer, device: str) -> None:
+    opened = page(device)
+    shown = show(opened, wordy, wordy.token()["token"], f"meter=wordy&group=model&group={LONG[:60].lower()}&refresh=0")
+    settle(shown)
+    shown.wait_for_selector(".mp-course")
+
+    assert shown.evaluate(INSIDE)
+    panel = shown.locator(".mp-panel").bounding_box()
+    assert panel is not None
+    for part in (".mp-panel h2", ".mp-legend bdi", ".mp-chip span", ".mp-filter label"):
+        for box in (each.bounding_box() for each in shown.locator(part).all()):
+            assert box is not None
+            assert box["x"] + box["width"] <= panel["x"] + panel["width"], part
+    shown.hover(".mp-chart", position={"x": 150, "y": 60})
+    tip, chart = shown.locator(".mp-tip").bounding_box(), shown.locator(".mp-chart").bounding_box()
+    if tip is not None and chart is not None:
+        assert tip["width"] <= chart["width"]
+
+
+def test_values_of_other_scripts_do_not_turn_what_is_beside_them(page: Open, wordy: Customer) -> None:
+    shown = show(page(), wordy, wordy.token()["token"], "meter=wordy&group=model&refresh=0")
+    settle(shown)
+
+    assert shown.locator(".mp-table tbody td bdi").count() == 3
+    assert shown.locator(".mp-legend li bdi").count() == 3
+
+
+def test_on_a_small_screen_what_is_chosen_is_seen(page: Open, customer: Customer) -> None:
+    opened = page("phone")
+    opened.set_viewport_size({"width": 360, "height": 700})
+    shown = show(opened, customer, customer.token()["token"], "meter=tokens&period=12m&refresh=0")
+    settle(shown)
+    shown.wait_for_selector(".mp-course")
+
+    for chosen in (".mp-segments :checked + span", ".mp-card[aria-current=true]"):
+        box = shown.locator(chosen).bounding_box()
+        assert box is not None
+        assert box["x"] >= 0, chosen
+        assert box["x"] + box["width"] <= 360, chosen
+    assert shown.evaluate("scrollY") == 0
