@@ -114,7 +114,9 @@ class Parameters:
 
     def flag(self, name: str) -> bool:
         """Return true or false; absent is false."""
-        value = (self._scalar(name) or "false").lower()
+        value = self._scalar(name)
+        if value is None:
+            return False
         if value not in _FLAGS:
             raise InvalidParameter(f"invalid param format from: {name}: not true or false")
         return _FLAGS[value]

@@ -117,6 +117,8 @@ class _Reader:
         self._depth = MAX_OPERATORS if depth is None else depth
 
     def read(self, body: object, depth: int) -> Filter | None:
+        if body is None:
+            return None
         if not isinstance(body, dict):
             raise _invalid("must be an object")
         given = {name: operand for name, operand in body.items() if operand is not None}

@@ -4,6 +4,7 @@ Owns: the reading of tables out of docs/*.md, and their comparison with the runn
 lags behind, or promises more than the code keeps, is a failing test here.
 """
 
+import ast
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -305,6 +306,28 @@ def _routes(app: Starlette) -> list[Route]:
 def _path(route: Route) -> str:
     """Return a route's path without the kinds of its parameters: {subject:path} is {subject} to a reader."""
     return re.sub(r":\w+}", "}", route.path)
+
+
+def test_every_section_and_decision_is_named_by_a_test_of_it() -> None:
+    """In the docstring of the test, or of its module."""
+    contract = CONTRACT.read_text(encoding="utf-8")
+    numbered = {
+        *re.findall(r"^### (\d\.\d)", contract, re.MULTILINE),
+        *re.findall(r"^\| (D\.\d+) \|", contract, re.MULTILINE),
+    }
+    modules = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py")]
+    tests = [node for module in modules for node in ast.walk(module) if isinstance(node, ast.Module | ast.FunctionDef)]
+    docstrings = " ".join(ast.get_docstring(test) or "" for test in tests)
+
+    assert numbered - set(re.findall(r"(?<![\w.])(?:D\.\d+|\d\.\d)(?!\d)", docstrings)) == set()
+
+
+def test_every_route_is_requested_by_the_tests_of_the_api() -> None:
+    """By what stands before the first parameter of each path of the table."""
+    written = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "api").glob("test_*.py")))
+    paths = {plain(row[1]) for row in rows(CONTRACT, "method", "path", "guard", "answers", "what it does")}
+
+    assert {path for path in paths if path.split("/{")[0] not in written} == set()
 
 
 # errors

@@ -1,6 +1,6 @@
 """The oracle against numbers written out by hand, against the engine's JSON text, and against itself.
 
-Owns: the reasons to trust tests/oracle.py. The ledger restates the contract's section 4 with section D.
+Owns: the reasons to trust tests/oracle.py. The ledger restates the contract's 4.1 to 4.8 and D.5 to D.7, D.16 to D.18.
 Limits: the embedded engine takes one path per process, so `json_value` joins the session's (tests/conftest.py).
 """
 
@@ -327,6 +327,7 @@ def test_event_from_raises_the_lower_bound_but_is_no_label() -> None:
 
 
 def test_a_total_echoes_its_bounds_to_the_nanosecond() -> None:
+    """Contract 4.5."""
     (row,) = usage([event(1)], meter(), Query("2025-01-01T05:30:00.123456789+05:30", "2025-02-01T00:00:00Z"))
 
     assert row.window_start == 1_735_689_600_123_456_789
@@ -357,6 +358,7 @@ def test_windows_keep_their_labels_where_bounds_cut_them() -> None:
 
 
 def test_every_event_is_counted_under_the_text_of_its_dimension() -> None:
+    """Contract 4.8."""
     found = ['"gpt-4"', '"gpt-4"', "null", '"null"', '""', "{}", "[1]", "1", '"1"', "1.0", "true"]
     log = [event(serial, f'{{"model": {text}}}') for serial, text in enumerate(found)] + [event(90, None)]
 

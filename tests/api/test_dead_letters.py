@@ -1,4 +1,7 @@
-"""Dead letters over HTTP, on the real engine and a real event log: listed, and replayed once they are events."""
+"""Dead letters over HTTP, on the real engine and a real event log: listed, and replayed once they are events.
+
+Contract 3.3, D.25.
+"""
 
 import threading
 from collections.abc import Callable, Iterator

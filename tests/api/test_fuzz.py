@@ -37,7 +37,7 @@ def negatable() -> dict[str, Any]:
     It makes none where a schema holds itself, nor of objects of fourteen members: $or is left out.
     """
     copied = copy.deepcopy(document())
-    for name in ("TextFilter", "TimeFilter"):
+    for name in ("TextFilter", "TextSearch", "TimeSearch"):
         whole = copied["components"]["schemas"][name]
         flat = {member: schema for member, schema in whole["properties"].items() if member not in {"$and", "$or"}}
         junction = {**whole["properties"]["$and"], "items": {**whole, "properties": flat}}
@@ -105,5 +105,7 @@ def test_whatever_is_sent_is_answered_as_documented(
 
     response = case.call(base_url=server.url, headers=headers)
 
+    refused_by_size = response.status_code == 413  # which schemathesis does not take for a refusal
+    checks = [check for check in CHECKS if not (refused_by_size and check is negative_data_rejection)]
     if response.content != NO_HTTP:
-        case.validate_response(response, checks=CHECKS)
+        case.validate_response(response, checks=checks)

@@ -166,7 +166,17 @@ def test_meters_are_listed_in_the_order_asked_for(client: ApiClient, meter: Crea
 
 
 @pytest.mark.parametrize(
-    "query", ["order=asc", "orderBy=slug", "includeDeleted=maybe", "pageSize=1001", "page=0", "orderby=key"]
+    "query",
+    [
+        "order=asc",
+        "orderBy=slug",
+        "includeDeleted=maybe",
+        "includeDeleted=",
+        "includeDeleted=TRUE",
+        "pageSize=1001",
+        "page=0",
+        "orderby=key",
+    ],
 )
 def test_a_wrong_parameter_of_the_listing_is_named(still: ApiClient, query: str) -> None:
     answer = still.get(f"{URL}?{query}")

@@ -1,10 +1,12 @@
 """The OpenAPI document against the table of routes, both ways, and against the application's answers."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import jsonschema_rs
 import pytest
 from schemathesis.core.failures import Failure, FailureGroup
 from starlette.applications import Starlette
@@ -140,3 +142,37 @@ def test_an_answer_that_is_not_in_the_document_is_noticed(
     with pytest.raises((Failure, FailureGroup)):
         check("GET", USAGE_PATH, answer(status, kind, headers, body))
     check("GET", USAGE_PATH, answer(200, "application/json", {"X-Meterport-Grains": "raw"}, USAGE % b'"subject":null,'))
+
+
+@pytest.mark.parametrize(
+    ("name", "valid", "taken"),
+    [
+        ("TextFilters", {"model": None}, True),
+        ("TextFilters", {"model": {"$and": [None, {}]}}, True),
+        ("TextFilters", {"model": {"$or": [{"$and": [{"$eq": "a"}]}]}}, True),
+        ("TextFilters", {"model": {"$eq": "a", "$ne": "b"}}, False),
+        ("TextFilters", {"model": {"$in": ["a"] * 1001}}, False),
+        ("EventSearch", {"type": None, "time": None}, True),
+        (
+            "EventSearch",
+            {"type": {"$or": [{"$eq": "a"}, None]}, "time": {"$and": [{"$gt": "2025-01-01T00:00:00Z"}]}},
+            True,
+        ),
+        ("EventSearch", {"type": {"$or": [{"$and": [{"$eq": "a"}]}]}}, False),
+        ("EventSearch", {"time": {"$or": [{"$and": []}]}}, False),
+    ],
+    ids=repr,
+)
+def test_filters_are_taken_where_the_document_has_them(
+    still: ApiClient, name: str, valid: dict[str, object], taken: bool
+) -> None:
+    """Contract 2.3, 3.2, D.15."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document()["components"]}
+    told = json.dumps(valid)
+    if name == "EventSearch":
+        answer = still.get("/api/v2/events", params={"filter": told})
+    else:
+        answer = still.post(USAGE_PATH.replace("{meter}", "tokens_total"), json={"advancedMeterGroupByFilters": valid})
+
+    assert jsonschema_rs.Draft202012Validator(schema).is_valid(valid) is taken
+    assert answer.status_code == (200 if taken else 400), answer.text

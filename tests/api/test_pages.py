@@ -1,4 +1,4 @@
-"""docs/contract.md routes /portal and /portal/{file}: what keeps the page what it is, and who may frame it."""
+"""Contract 0, routes /portal and /portal/{file}: what keeps the page what it is, and who may frame it."""
 
 import gzip
 

@@ -1,6 +1,6 @@
 """What each aggregation makes of odd values, written out: from the rollup and from the events alike.
 
-Contract "Values": the text at the path decides; a number is a whole text that stands for one.
+Contract 4.1, 4.2, D.17: the text at the path decides; a number is a whole text that stands for one.
 """
 
 import dataclasses

@@ -55,6 +55,8 @@ def passing(store: Store, body: object, texts: list[str]) -> list[str]:
         ({"$or": []}, TEXTS),
         ({"$or": [{}, {"$and": [{}]}]}, TEXTS),
         ({"$or": [{}, {"$eq": "a"}]}, ["a"]),
+        (None, TEXTS),
+        ({"$or": [None, {"$eq": "a"}]}, ["a"]),
         ({"$eq": None, "$ne": None, "$in": ["a"]}, ["a"]),
     ],
     ids=lambda value: str(value)[:60],

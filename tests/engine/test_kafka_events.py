@@ -1,4 +1,7 @@
-"""Which event a Kafka record stands for: structured mode, binary mode, and what is neither."""
+"""Which event a Kafka record stands for: structured mode, binary mode, and what is neither.
+
+Contract 3.5.
+"""
 
 import json
 from collections.abc import Sequence

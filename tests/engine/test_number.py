@@ -1,4 +1,7 @@
-"""The number a text stands for, as the engine reads it: written out, and against Python's exact decimals."""
+"""The number a text stands for, as the engine reads it: written out, and against Python's exact decimals.
+
+Contract 4.1, D.16.
+"""
 
 from collections.abc import Sequence
 from decimal import Decimal

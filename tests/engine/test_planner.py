@@ -1,4 +1,7 @@
-"""Which grain answers which part of a range: written out, and for any range."""
+"""Which grain answers which part of a range: written out, and for any range.
+
+Contract 4.3.
+"""
 
 from datetime import datetime
 

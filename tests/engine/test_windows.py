@@ -1,4 +1,7 @@
-"""Windows in every zone: written out where clocks do odd things, and against zoneinfo's own transitions elsewhere."""
+"""Windows in every zone: written out where clocks do odd things, and against zoneinfo's own transitions elsewhere.
+
+Contract 4.4.
+"""
 
 import os
 from collections.abc import Iterator
