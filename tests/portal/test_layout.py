@@ -70,3 +70,18 @@ def test_on_a_small_screen_what_is_chosen_is_seen(page: Open, customer: Customer
         assert box["x"] >= 0, chosen
         assert box["x"] + box["width"] <= 360, chosen
     assert shown.evaluate("scrollY") == 0
+
+
+def test_a_total_is_not_cut_on_its_card(page: Open, wordy: Customer) -> None:
+    huge = {"slug": "huge", "eventType": "prompt", "aggregation": "SUM", "valueProperty": "$.huge"}
+    wordy.create(huge)
+    wordy.send((now(), {"tokens": "1", "model": "m", "type": "t", "ms": 1, "huge": "67407407407340740740.5"}))
+    token = wordy.token(allowedMeterSlugs=["huge", "calls"])["token"]
+    shown = show(page("phone"), wordy, token, "meter=huge&refresh=0")
+    settle(shown)
+    shown.wait_for_selector(".mp-course")
+
+    card = shown.locator(".mp-card[aria-current=true] .mp-card-total")
+    assert card.evaluate("at => at.scrollWidth <= at.clientWidth")
+    assert card.inner_text().split("\n")[0] == "6.741 × 10¹⁹"
+    assert card.locator("[title]").get_attribute("title") == "67,407,407,407,340,740,740.5"

@@ -12,7 +12,9 @@ interface NoticeProps {
 export function Notice({ title, children, mark, keepFocus }: NoticeProps) {
   const place = useRef<HTMLDivElement>(null)
   const keep = useEffectEvent(() => keepFocus?.(place.current))
-  useEffect(() => keep(), [])
+  useEffect(() => {
+    keep()
+  }, [])
   return (
     <div ref={place} className="mp-notice" role="status" tabIndex={-1}>
       {mark && (

@@ -63,7 +63,9 @@ export function UsagePortal(props: UsagePortalProps) {
           theme={theme}
           locale={knownLocale(locale)}
           look={`${theme} ${dark}`}
-          keepFocus={(element) => held.current && element?.focus()}
+          keepFocus={(element) => {
+            if (held.current) element?.focus()
+          }}
           onRetry={() => place.current?.focus()}
         />
       </Boundary>
