@@ -1,10 +1,12 @@
 """What the chart draws: texts under the right windows, gaps where nothing was, groups that stay apart."""
 
 import re
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.portal.conftest import Open
@@ -21,6 +23,14 @@ WATCH = """
   const arc = Path2D.prototype.arc
   Path2D.prototype.arc = function (...at) { points.add(at[0]); arc.apply(this, at) }
 """
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Customer]:
+    """A customer with no events yet."""
+    running = Customer(tmp_path)
+    yield running
+    running.close()
 
 
 def watched(opened: Page) -> Page:
@@ -56,9 +66,8 @@ def test_the_time_axis_names_the_day_where_it_changes(page: Open, customer: Cust
     assert set(axis(shown)) >= {"00:00", *days}
 
 
-def test_a_line_has_gaps_and_lone_values_are_points(page: Open, tmp_path: Path) -> None:
+def test_a_line_has_gaps_and_lone_values_are_points(page: Open, alone: Customer) -> None:
     """Hours of a week, one of two with a value: nothing to connect, and each is there to be seen."""
-    alone = Customer(tmp_path)
     at = now().replace(minute=0) - timedelta(days=2)
     alone.send(*((at + timedelta(hours=2 * n), {"tokens": "1", "model": "m", "type": "t", "ms": 5}) for n in range(4)))
     view = "meter=latency&period=7d&window=hour&refresh=0"
@@ -67,11 +76,9 @@ def test_a_line_has_gaps_and_lone_values_are_points(page: Open, tmp_path: Path) 
     shown.wait_for_timeout(300)
 
     assert shown.evaluate("points.size") == 4
-    alone.close()
 
 
-def test_a_group_called_other_keeps_its_own_total(page: Open, tmp_path: Path) -> None:
-    alone = Customer(tmp_path)
+def test_a_group_called_other_keeps_its_own_total(page: Open, alone: Customer) -> None:
     models = ["Other", *(f"m{number}" for number in range(9))]
     alone.send(
         *((now(), {"tokens": str(100 - n), "model": model, "type": "t", "ms": 1}) for n, model in enumerate(models))
@@ -81,4 +88,3 @@ def test_a_group_called_other_keeps_its_own_total(page: Open, tmp_path: Path) ->
     expect(shown.locator(".mp-legend li")).to_have_text(
         ["Other100", "m099", "m198", "m297", "m396", "m495", "m594", "Other (3)"]
     )
-    alone.close()
