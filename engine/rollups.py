@@ -8,6 +8,7 @@ Source: docs/design.md R9, R12, R13.
 from datetime import datetime
 
 from engine import faults, sql
+from engine.clock import milliseconds
 from engine.meters import Meter
 from engine.store import DEDUPLICATION_WINDOW, Store
 
@@ -102,4 +103,4 @@ def _listed(names: list[str]) -> str:
 
 
 def _instant(at: datetime) -> str:
-    return f"fromUnixTimestamp64Milli({round(at.timestamp() * 1000)}, 'UTC')"
+    return f"fromUnixTimestamp64Milli({milliseconds(at)}, 'UTC')"  # cut as the fill cuts it: the two meet

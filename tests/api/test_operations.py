@@ -125,6 +125,9 @@ class Unreachable:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
+    def limited(self, _: float) -> "Unreachable":
+        return self
+
     def text(self, *_: object) -> bytes:
         raise self._error
 

@@ -85,6 +85,18 @@ def test_a_meter_is_created_with_its_tables_and_views(store: Store, registry: Me
     }
 
 
+def test_what_the_fill_leaves_to_the_views_they_take(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
+    """Also where a clock is finer than the stamps are: they meet within one millisecond."""
+    clock.at = NOON + timedelta(microseconds=700)
+    meter = registry.create(parse_definition(SUM))
+
+    put(store, 1, 5, meter.visible_from)  # cut to its millisecond, as a barrier has batches stamped
+    put(store, 2, 7, meter.visible_from - timedelta(milliseconds=1))
+    make_ready(store, registry, clock)
+
+    assert answer(store, registry.find("tokens")) == {(): Decimal(12)}
+
+
 def test_a_slug_is_used_once(registry: MeterRegistry) -> None:
     registry.create(parse_definition(SUM))
 

@@ -58,7 +58,8 @@ def _event(subject: str = "u", size: int = 0) -> bytes:
 
 def _stored(topic: Topic) -> list[Message]:
     """Return everything in a topic, by partition and offset."""
-    with Consumer({"bootstrap.servers": topic.bootstrap, "group.id": "reader"}) as reader:
+    options = {"group.id": "reader", "topic.metadata.refresh.interval.ms": 500}
+    with Consumer({"bootstrap.servers": topic.bootstrap, **options}) as reader:
         places = [TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)]
         wait_for(lambda: all(_has_leader(reader, place) for place in places))
         left = sum(reader.get_watermark_offsets(place, timeout=30)[1] for place in places)
@@ -70,7 +71,7 @@ def _stored(topic: Topic) -> list[Message]:
 
 def _has_leader(reader: Consumer, place: TopicPartition) -> bool:
     try:
-        return bool(reader.get_watermark_offsets(place, timeout=30))
+        return bool(reader.get_watermark_offsets(place, timeout=2))
     except KafkaException:
         return False
 
