@@ -138,8 +138,3 @@ def _twins(ground: Ground, command: tuple[str, ...]) -> Result:
 def test_a_scenario_goes_red_without(ground: Ground, guard: str, scenario: Broken, says: str) -> None:
     with pytest.raises(AssertionError, match=says):
         scenario(ground, scenarios.broken(guard))
-
-
-def test_clocks_apart_go_red_without_barriers(ground: Ground) -> None:
-    with pytest.raises(AssertionError, match=r"differ|doubled|lost"):
-        scenarios.clocks_apart(ground, guard="barrier")

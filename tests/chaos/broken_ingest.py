@@ -5,7 +5,6 @@ First argument:
     token         every insert gets a fresh token
     duplicates    no event is dropped for having been stored before
     claims        what other processes are storing at the same moment is not looked at
-    barrier       a batch older than a meter's fill is stored all the same
     clock:N       nothing is taken out; the process's clock is N seconds ahead
 """
 
@@ -57,10 +56,6 @@ def without_claims() -> None:
     _change_standing(rivals=[])
 
 
-def without_barrier() -> None:
-    _change_standing(void=False)
-
-
 def _change_standing(**changes: object) -> None:
     from ingest.claims import Claims, Standing  # noqa: PLC0415
 
@@ -77,7 +72,6 @@ GUARDS = {
     "token": without_token,
     "duplicates": without_duplicates,
     "claims": without_claims,
-    "barrier": without_barrier,
 }
 
 if __name__ == "__main__":

@@ -154,22 +154,22 @@ def half_inserted(ground: Ground, rounds: int = 1, command: tuple[str, ...] | No
         return run.finish("kill -9 with an insert half done")
 
 
-def clocks_apart(ground: Ground, rounds: int = 1, guard: str = "") -> Result:
+def clocks_apart(ground: Ground, rounds: int = 1) -> Result:
     """Let one process's clock be slow and another's fast while meters are made: fills and batches still agree.
 
     The process that fills is in time. Events are few by turns: then the slow one has nothing under way when a barrier
     is set, and learns of it by its next batch only.
     """
-    with cluster(ground, "clocks", meters=METERS[:2], command=_with_clock(0, guard)) as run:
+    with cluster(ground, "clocks", meters=METERS[:2], command=_with_clock(0)) as run:
         members = _started(run, 3, rate=1000)
         for seconds in (-7, 3):
             _wait_for_all_partitions(run)
-            other = next(member for member in members if member.command == _with_clock(0, guard) and not _leads(member))
-            other.command = _with_clock(seconds, guard)
+            other = next(member for member in members if member.command == _with_clock(0) and not _leads(member))
+            other.command = _with_clock(seconds)
             run.fleet.kill(other)
         for turn in range(6 * rounds):
             _wait_for_all_partitions(run)
-            run.writer.rate = 1 if guard or turn % 2 else 1000
+            run.writer.rate = 1 if turn % 2 else 1000
             run.create(run.extra_meter())
             time.sleep(1.5)
             if turn % 6 == 5:
@@ -180,8 +180,8 @@ def clocks_apart(ground: Ground, rounds: int = 1, guard: str = "") -> Result:
         return run.finish("clocks 7 s behind and 3 s ahead, meters made")
 
 
-def _with_clock(seconds: int, guard: str) -> tuple[str, ...]:
-    return broken(f"clock:{seconds},{guard}" if guard else f"clock:{seconds}")
+def _with_clock(seconds: int) -> tuple[str, ...]:
+    return broken(f"clock:{seconds}")
 
 
 def zombie(ground: Ground, rounds: int = 1, protocol: str = "classic") -> Result:
