@@ -267,7 +267,7 @@ def test_every_route_is_guarded_and_answers_as_the_table_says(app: Starlette) ->
     """Nothing exists in the store and no body is sent, so each answers 200 or refuses in one of its ways."""
     with start_blocking_portal() as portal:
         clients = {guard: ApiClient(portal, app, headers) for guard, headers in _CREDENTIALS.items()}
-        for method, path, guard, answers, _ in _route_table():
+        for method, path, guard, answers, _, _ in _route_table():
             url = re.sub(r"{\w+}", "nope", plain(path))
             found = {name: client.request(method, url).status_code for name, client in clients.items()}
 
@@ -296,7 +296,7 @@ _CREDENTIALS: dict[str, dict[str, str]] = {"nobody": {}, "key": {"Authorization"
 
 
 def _route_table() -> list[list[str]]:
-    return rows(CONTRACT, "method", "path", "guard", "answers", "what it does")
+    return rows(CONTRACT, "method", "path", "guard", "answers", "section", "what it does")
 
 
 def _routes(app: Starlette) -> list[Route]:
@@ -315,19 +315,83 @@ def test_every_section_and_decision_is_named_by_a_test_of_it() -> None:
         *re.findall(r"^### (\d\.\d)", contract, re.MULTILINE),
         *re.findall(r"^\| (D\.\d+) \|", contract, re.MULTILINE),
     }
-    modules = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "tests").rglob("test_*.py")]
-    tests = [node for module in modules for node in ast.walk(module) if isinstance(node, ast.Module | ast.FunctionDef)]
-    docstrings = " ".join(ast.get_docstring(test) or "" for test in tests)
+    named = {
+        section
+        for module in _test_modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Module | ast.FunctionDef)
+        for section in _sections(node)
+    }
 
-    assert numbered - set(re.findall(r"(?<![\w.])(?:D\.\d+|\d\.\d)(?!\d)", docstrings)) == set()
+    assert numbered - named == set()
 
 
-def test_every_route_is_requested_by_the_tests_of_the_api() -> None:
-    """By what stands before the first parameter of each path of the table."""
-    written = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "api").glob("test_*.py")))
-    paths = {plain(row[1]) for row in rows(CONTRACT, "method", "path", "guard", "answers", "what it does")}
+def test_every_route_is_requested_by_a_test_that_names_its_section() -> None:
+    """The section is named in the docstring of the test; it asks itself, or by a function of its module."""
+    requested = [
+        (method, path, section)
+        for module in _test_modules()
+        for test in ast.walk(module)
+        if isinstance(test, ast.FunctionDef) and test.name.startswith("test_")
+        for method, path in _requests(module, test)
+        for section in _sections(test)
+    ]
+    routes = [
+        (method, plain(path), re.findall(r"\[(.+)]", section)[0]) for method, path, _, _, section, _ in _route_table()
+    ]
 
-    assert {path for path in paths if path.split("/{")[0] not in written} == set()
+    assert [route for route in routes if not any(_is_of(asked, route) for asked in requested)] == []
+
+
+def _test_modules() -> list[ast.Module]:
+    return [ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+
+
+def _sections(node: ast.Module | ast.FunctionDef) -> list[str]:
+    """Return the sections and decisions a docstring names."""
+    return re.findall(r"(?<![\w.])(?:D\.\d+|\d\.\d|(?<=ontract )\d)(?!\d)", ast.get_docstring(node) or "")
+
+
+def _constants(module: ast.Module) -> dict[str, str]:
+    """Return the texts that names of a module stand for."""
+    found: dict[str, str] = {}
+    for node in module.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            text = _text(node.value, found)
+            if text is not None:
+                found[node.targets[0].id] = text
+    return found
+
+
+def _requests(module: ast.Module, test: ast.FunctionDef) -> Iterator[tuple[str, str]]:
+    """Yield method and path of the requests of a test; what is not known of a path is `…`."""
+    constants = _constants(module)
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    called = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)} & functions.keys()
+    for call in (node for function in (test, *(functions[name] for name in called)) for node in ast.walk(function)):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args:
+            path = _text(call.args[0], constants)
+            if call.func.attr in {"get", "post", "put", "delete"} and path is not None:
+                yield call.func.attr.upper(), path.partition("?")[0]
+
+
+def _text(node: ast.expr, constants: dict[str, str]) -> str | None:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Name(id=name):
+            return constants.get(name)
+        case ast.FormattedValue(value=value):
+            return _text(value, constants) or "…"
+        case ast.JoinedStr(values=parts):
+            return "".join(_text(part, constants) or "…" for part in parts)
+    return None
+
+
+def _is_of(asked: tuple[str, str, str], route: tuple[str, str, str]) -> bool:
+    """Whether a request, by method, path and section, is one of a route."""
+    pattern = re.sub(r"{\w+}", "[^/]+", route[1])
+    return (asked[0], asked[2]) == (route[0], route[2]) and re.fullmatch(pattern, asked[1]) is not None
 
 
 # errors

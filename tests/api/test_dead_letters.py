@@ -32,7 +32,8 @@ from tests.api.conftest import build, event
 from tests.broker import Kafka
 from tests.topics import Topic, read, real
 
-URL, REPLAY = "/api/v1/dead-letters", "/api/v1/dead-letters/replay"
+URL = "/api/v1/dead-letters"
+REPLAY = f"{URL}/replay"
 NOW = utc_now()
 EARLIER = NOW - timedelta(hours=3)  # when the letters of these tests arrived
 STRICT = IngestSettings(future_seconds=0)  # the rules by which they were refused
@@ -126,7 +127,7 @@ def outcome(answer: dict[str, object]) -> tuple[object, object]:
 
 
 def test_dead_letters_are_a_plain_array(client: ApiClient, refused: Callable[..., list[int]]) -> None:
-    """D.13, D.22."""
+    """Contract 3.3, D.13, D.22."""
     assert client.get(URL).json() == []
 
     refused(b"{}", b"[]")
@@ -203,6 +204,7 @@ def test_a_wrong_parameter_of_the_listing_is_named(still: ApiClient, query: str,
 def test_a_letter_that_is_an_event_today_is_metered(
     client: ApiClient, log: SqliteLog, store: Store, refused: Callable[..., list[int]]
 ) -> None:
+    """Contract 3.3."""
     refused(ahead("a"), ahead("b"))
 
     answer = replayed(client, all=True)

@@ -40,7 +40,7 @@ def test_a_process_is_ready_or_says_why_not(portal: BlockingPortal, still_servic
 
 
 def test_the_version_is_told(stranger: ApiClient) -> None:
-    """Contract 0."""
+    """D.21: to everybody."""
     body = stranger.get("/version").json()
 
     assert body["version"] == __version__

@@ -18,6 +18,7 @@ def policy(headers: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_page_runs_its_own_script_only_and_nobody_frames_it(stranger: ApiClient) -> None:
+    """Contract 0."""
     answer = stranger.get("/portal")
 
     assert answer.status_code == 200
@@ -64,6 +65,7 @@ def test_what_is_no_origin_is_refused_at_start(origin: str) -> None:
 
 
 def test_files_are_kept_for_ever_where_their_name_says_what_is_in_them(stranger: ApiClient) -> None:
+    """Contract 0."""
     page = stranger.get("/portal").text
     script = page.partition('src="')[2].partition('"')[0]
 

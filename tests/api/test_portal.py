@@ -144,7 +144,7 @@ def test_a_meter_is_allowed_by_slug_not_by_id(client: ApiClient, meter: Create) 
 
 
 def test_tokens_are_listed_newest_first_without_their_text(client: ApiClient, token: Token) -> None:
-    """D.2, D.22."""
+    """Contract 1.2, D.2, D.22."""
     texts = [token(subject)["Authorization"].split()[1] for subject in ("a", "b", "a")]
 
     answer = client.get(TOKENS)
@@ -315,7 +315,7 @@ def test_portal_csv_always_has_the_subject(anyone: ApiClient, token: Token) -> N
 
 
 def test_a_token_sees_the_meters_it_allows(client: ApiClient, anyone: ApiClient, meter: Create, token: Token) -> None:
-    """D.14, D.22: a plain array; metadata is the operator's own."""
+    """Contract 1.4, D.14, D.22: a plain array; metadata is the operator's own."""
     meter(metadata={"margin": "high"})
     meter(slug="other")
 
@@ -357,7 +357,7 @@ def test_an_allowed_meter_that_is_not_there_is_404(anyone: ApiClient, meter: Cre
 
 
 def test_group_by_values_of_an_unknown_key_are_400(still: ApiClient, still_token: Token) -> None:
-    """D.14, contract 2.2."""
+    """Contract 1.4, 2.2, D.14."""
     for key in ("region", "subject"):
         answer = still.get(f"{METERS}/tokens_total/group-by/{key}/values", headers=still_token("a"))
 
