@@ -128,9 +128,11 @@ def test_a_log_is_closed_though_a_commit_is_not_answered(open_log: OpenLog, topi
     assert following.reread(plan) == batch
 
 
+@pytest.mark.parametrize("group", ["goes on", "begins anew"])
 def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_back(
-    open_log: OpenLog, topic: Topic, process: Broker
+    open_log: OpenLog, topic: Topic, process: Broker, group: str
 ) -> None:
+    """The group may begin anew by itself, too; before the commit has arrived or after it."""
     _put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
@@ -139,9 +141,17 @@ def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_b
     with pytest.raises(LogUnavailable):
         log.plan(ranges_of(batch), 5000)
     process.start()
+    if group == "begins anew":
+        wait_for(lambda: bool(topic.committed()))
+        taker = open_log()
+        _patiently(lambda: shared_out(log, taker))
+        taker.close()
 
     plan = _patiently(lambda: log.plan(ranges_of(batch), 6000))
-    if plan is None:  # the group began anew
+    if plan is None:
+        _patiently(lambda: shared_out(log))
+        plan = next(iter(log.pending()), None)
+    if plan is None:
         assert read(log, 6) == batch
         plan = _patiently(lambda: log.plan(ranges_of(batch), 7000))
     assert plan is not None
