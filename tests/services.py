@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -21,6 +22,12 @@ NPM_SECONDS = 280
 
 class Unavailable(Exception):
     """This kind of service cannot be had on this machine; says why."""
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip the test, saying what this machine lacks; in CI, which must have it, fail."""
+    assert not os.environ.get("CI"), f"CI must have it: {what}"
+    pytest.skip(what)
 
 
 def free_ports(count: int) -> list[int]:
@@ -67,8 +74,7 @@ def alone(name: str) -> Iterator[None]:
 def install_packages(folder: Path) -> None:
     """Have a folder's node_modules be what its lock file names. Without npm the test is skipped; CI must have it."""
     if shutil.which("npm") is None:
-        assert not os.environ.get("CI"), "CI needs Node and npm"
-        pytest.skip("no npm on this machine")
+        lacking("no npm on this machine")
     held, wanted = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
     with alone(folder.name):
         if not held.exists() or held.stat().st_mtime < wanted.stat().st_mtime:

@@ -4,9 +4,7 @@ Needs Java and Maven: where there are none the tests of a broker of our own are 
 them.
 """
 
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,66 +12,55 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.broker import Broker, Kafka, choose_broker, create_topic
-from tests.services import Unavailable
+from tests.own_broker import process
+
+__all__ = ["process"]  # a fixture of another file
 
 METADATA = "m" * 4_000
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    try:
-        broker = Broker(tmp_path_factory.mktemp("broker"))
-    except Unavailable as reason:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(reason))
-    broker.start()
-    yield broker
-    broker.kill()
+def test_records_and_committed_metadata_outlive_kill_minus_nine(process: Broker) -> None:
+    create_topic(process.bootstrap, "kept", 3)
+    produce(process.bootstrap, "kept", 100)
+    assert consume(process.bootstrap, "kept", 100) == [f"record {number}" for number in range(100)]
+    commit(process.bootstrap, "kept", offset=34)
+    assert committed(process.bootstrap, "kept") == (34, METADATA)
+    address = process.bootstrap
+
+    process.kill()
+    process.start()
+
+    assert process.bootstrap == address
+    assert consume(process.bootstrap, "kept", 100) == [f"record {number}" for number in range(100)]
+    assert committed(process.bootstrap, "kept") == (34, METADATA)
 
 
-def test_records_and_committed_metadata_outlive_kill_minus_nine(own: Broker) -> None:
-    create_topic(own.bootstrap, "kept", 3)
-    produce(own.bootstrap, "kept", 100)
-    assert consume(own.bootstrap, "kept", 100) == [f"record {number}" for number in range(100)]
-    commit(own.bootstrap, "kept", offset=34)
-    assert committed(own.bootstrap, "kept") == (34, METADATA)
-    address = own.bootstrap
-
-    own.kill()
-    own.start()
-
-    assert own.bootstrap == address
-    assert consume(own.bootstrap, "kept", 100) == [f"record {number}" for number in range(100)]
-    assert committed(own.bootstrap, "kept") == (34, METADATA)
-
-
-def test_a_stopped_broker_answers_when_it_continues(own: Broker) -> None:
-    admin = AdminClient({"bootstrap.servers": own.bootstrap, "log_level": 0})
+def test_a_stopped_broker_answers_when_it_continues(process: Broker) -> None:
+    admin = AdminClient({"bootstrap.servers": process.bootstrap, "log_level": 0})
     admin.list_topics(timeout=10)
 
-    own.stop_signal()
+    process.stop_signal()
     try:
         time.sleep(0.2)  # what is being answered is answered
         with pytest.raises(KafkaException):
             admin.list_topics(timeout=0.5)
     finally:
-        own.continue_()
+        process.continue_()
 
     assert admin.list_topics(timeout=10).brokers
 
 
-def test_a_topic_is_not_created_by_asking_for_it(own: Broker) -> None:
-    admin = AdminClient({"bootstrap.servers": own.bootstrap, "log_level": 0})
+def test_a_topic_is_not_created_by_asking_for_it(process: Broker) -> None:
+    admin = AdminClient({"bootstrap.servers": process.bootstrap, "log_level": 0})
 
     assert admin.list_topics("unheard-of", timeout=10).topics["unheard-of"].error is not None
     assert "unheard-of" not in admin.list_topics(timeout=10).topics
 
 
-def test_a_broker_that_cannot_start_says_why(tmp_path: Path, own: Broker) -> None:
+def test_a_broker_that_cannot_start_says_why(tmp_path: Path, process: Broker) -> None:
     broker = Broker(tmp_path)
     config = tmp_path / "server.properties"
-    config.write_text(config.read_text().replace(broker.bootstrap, own.bootstrap))
+    config.write_text(config.read_text().replace(broker.bootstrap, process.bootstrap))
 
     with pytest.raises(AssertionError, match=r"(?s)Kafka died at start.*Address already in use"):
         broker.start()
@@ -105,11 +92,11 @@ def test_without_docker_and_maven_there_is_a_mock(tmp_path: Path, monkeypatch: p
         assert consume(kafka.bootstrap, "mocked", 10) == [f"record {number}" for number in range(10)]
 
 
-def test_a_broker_that_is_given_is_taken(own: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METERPORT_TEST_KAFKA", own.bootstrap)
+def test_a_broker_that_is_given_is_taken(process: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METERPORT_TEST_KAFKA", process.bootstrap)
 
     with choose_broker(tmp_path) as kafka:
-        assert (kafka.kind, kafka.bootstrap) == ("given", own.bootstrap)
+        assert (kafka.kind, kafka.bootstrap) == ("given", process.bootstrap)
 
 
 def produce(bootstrap: str, topic: str, records: int) -> None:

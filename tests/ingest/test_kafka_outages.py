@@ -21,7 +21,7 @@ from ingest.kafka.plans import to_metadata
 from ingest.log import Plan, Range, ranges_of
 from tests.broker import Broker, create_topic
 from tests.ingest.conftest import OpenLog
-from tests.ingest.own_broker import broker, hang, process
+from tests.own_broker import broker, hang, process
 from tests.topics import Topic, read, shared_out, values, wait_for
 
 _T = TypeVar("_T")

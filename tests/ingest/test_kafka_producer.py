@@ -19,7 +19,7 @@ from ingest.dead_letters import DeadLetter
 from ingest.kafka.producer import KafkaProducer
 from ingest.log import Record
 from tests.broker import Broker
-from tests.ingest.own_broker import broker, hang, process
+from tests.own_broker import broker, hang, process
 from tests.topics import Topic, wait_for
 
 __all__ = ["broker", "process"]  # fixtures of another file
