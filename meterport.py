@@ -25,7 +25,7 @@ from api.client import ApiClient
 from api.server import HttpServer, local_url, uvicorn_config
 from engine import __version__, faults, metrics
 from engine.embedded import DirectoryLock
-from engine.errors import ConfigurationError, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
+from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
 from engine.fill import Filler
 from engine.logs import configure_logging
 from engine.meters import MeterDefinition, MeterState, configured_definitions
@@ -173,10 +173,14 @@ class Service:
 
     def _create_configured_meters(self) -> None:
         definitions = configured_definitions(self.settings.meters, self.settings.reserved_event_types)
-        missing = [definition for at, definition in enumerate(definitions) if self._is_missing(at, definition)]
-        for definition in missing:
-            self.registry.create(definition)
-            _log.info("meter_created slug=%s", definition.slug)
+        missing = [(at, definition) for at, definition in enumerate(definitions) if self._is_missing(at, definition)]
+        for at, definition in missing:
+            try:
+                self.registry.create(definition)
+            except Conflict:
+                self._is_missing(at, definition)  # another process made it meanwhile; the same one, or this raises
+            else:
+                _log.info("meter_created slug=%s", definition.slug)
 
     def _is_missing(self, at: int, definition: MeterDefinition) -> bool:
         """Return whether a configured meter is to be created. Raises: ConfigurationError: it cannot be."""

@@ -6,12 +6,13 @@
 A meter answers completely in each of these states: until READY from the events themselves. A process that dies in
 CREATING leaves tables nobody reads; `resume_creation` makes them anew under a later `visible_from`.
 Thread-safe. Several processes may share one store: each refreshes its picture once a second.
-Source: docs/design.md R12, R16.
+Source: docs/design.md R12, R12a, R16.
 """
 
 import dataclasses
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +20,7 @@ import orjson
 
 from engine import faults, sql
 from engine.clock import Clock, utc_now
-from engine.errors import Conflict, InvalidMeter, NotFound, StoreError
+from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUnavailable
 from engine.ids import new_ulid
 from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
 from engine.rollups import create_rollup, drop_rollup
@@ -34,6 +35,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEAD = timedelta(seconds=2)  # from the decision to create to the first event the views take
 _ASKED = 2  # the weight of what a user asked for: a step of a meter's life taken meanwhile does not undo it
 LEAD_MARGIN = timedelta(milliseconds=500)  # the views must stand this long before that
+_REGISTRATIONS = 3
+_REGISTRATION_SECONDS = 0.2  # in which a row whose token stands is seen
 GRACE = timedelta(seconds=1)  # a creation not finished by then was given up by a process that died
 
 
@@ -75,13 +78,12 @@ class MeterRegistry:
     def create(self, definition: MeterDefinition) -> Meter:
         """Create a meter; events stored before it are counted too.
 
-        Raises: InvalidMeter: a JSONPath ClickHouse does not take; Conflict: the slug is in use.
+        Raises: InvalidMeter: a JSONPath ClickHouse does not take; Conflict: the slug is in use, or is taken meanwhile.
         """
         with self._writing:
             self.check_paths(definition)
             self.refresh()
-            if any(meter.slug == definition.slug for meter in self.all()):
-                raise Conflict("meter with the same slug already exists")
+            self._check_slug(definition.slug)
             now = self._clock()
             visible_from = self._next_visible_from(self._lead)
             meter = Meter(
@@ -95,9 +97,30 @@ class MeterRegistry:
                 created_at=now,
                 updated_at=now,
             )
-            self._write(meter)
+            self._register(meter)
             faults.passing("meter.after-registered")
             return self._build(meter, self._lead)
+
+    def _check_slug(self, slug: str) -> None:
+        if any(meter.slug == slug for meter in self.all()):
+            raise Conflict("meter with the same slug already exists")
+
+    def _register(self, meter: Meter) -> None:
+        """Write the first row of a meter. Of processes that do so at once for one slug the store takes one's.
+
+        Raises: Conflict: another's.
+        """
+        earlier = sum(other.slug == meter.slug for other in self._meters.values())
+        for attempt in range(_REGISTRATIONS):
+            self._store.insert_rows("meters", _COLUMNS, [_row(meter)], f"meter {meter.slug} {earlier} {attempt}")
+            self.refresh()
+            if meter.id in self._meters:
+                return
+            self._check_slug(meter.slug)
+            time.sleep(_REGISTRATION_SECONDS)  # the other's row is about to be seen, or was lost when its store died
+            self.refresh()
+            self._check_slug(meter.slug)
+        raise StoreUnavailable("the store neither took the meter nor has another of its slug")
 
     def update(self, slug_or_id: str, change: Callable[[MeterDefinition], MeterDefinition]) -> Meter:
         """Replace a live meter's definition; another group-by gets a new rollup, filled from the events.

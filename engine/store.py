@@ -145,10 +145,13 @@ class Store:
                 settings={**self._insert_settings, "insert_deduplication_token": token},
             )
 
-    def insert_rows(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Insert a few rows into a registry table, synchronously."""
+    def insert_rows(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str | None = None
+    ) -> None:
+        """Insert a few rows into a registry table, synchronously; under a token that it has, nothing happens."""
+        once = {} if token is None else {**self._insert_settings, "insert_deduplication_token": token}
         with self._handle() as client:
-            client.insert(table, rows, column_names=columns, settings={"async_insert": 0})
+            client.insert(table, rows, column_names=columns, settings={"async_insert": 0, **once})
 
     def fill_settings(self, token: str) -> str:
         """Return the SETTINGS list of an INSERT … SELECT into a chain."""

@@ -101,7 +101,7 @@ CREATE TABLE meters
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY id
-SETTINGS index_granularity = 8192;
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE portal_tokens
 (

@@ -392,3 +392,29 @@ def test_a_process_honours_a_revocation_within_a_second_however_slow_its_registr
     finally:
         for service in (one, other):
             service.stop()
+
+
+def test_processes_that_start_at_once_make_a_configured_meter_once(server: ClickHouse, tmp_path: Path) -> None:
+    """As the chart starts them: several on an empty store, with the same meters in their settings."""
+    meters = [{"slug": f"m{at}", "eventType": "call", "aggregation": "COUNT"} for at in range(3)]
+    database = f"started_{next(_numbers)}"
+    services = [
+        Service(server_settings(server.url, tmp_path / name, database=database).model_copy(update={"meters": meters}))
+        for name in ("one", "other", "third")
+    ]
+    together = threading.Barrier(len(services), timeout=30)
+
+    def start(service: Service) -> None:
+        together.wait()
+        service.start()
+
+    try:
+        with ThreadPoolExecutor(len(services)) as threads:
+            for started in [threads.submit(start, service) for service in services]:
+                started.result()
+        made = MeterRegistry(services[0].store).all()
+    finally:
+        for service in services:
+            service.stop()
+
+    assert sorted(meter.slug for meter in made) == ["m0", "m1", "m2"]

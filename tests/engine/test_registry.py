@@ -1,6 +1,8 @@
 """The life of a meter: created, changed, deleted, and what a process that died in between leaves to the next."""
 
+import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -290,6 +292,14 @@ def test_a_deleted_meter_loses_its_tables_keeps_its_events_and_frees_its_slug(
     assert answer(store, registry.find("tokens")) == {(): Decimal(5)}
 
 
+def test_a_slug_is_free_again_however_often_its_meter_is_deleted(registry: MeterRegistry) -> None:
+    for _ in range(5):
+        registry.create(parse_definition(SUM))
+        registry.delete("tokens")
+
+    assert registry.all() == []
+
+
 def test_deleting_again_works_by_id_and_not_by_slug(registry: MeterRegistry) -> None:
     meter = registry.create(parse_definition(SUM))
     registry.delete(meter.id)
@@ -425,6 +435,52 @@ def test_two_processes_see_each_others_meters(store: Store, clock: SetClock) -> 
     other.delete("tokens")
     one.refresh()
     assert one.all() == []
+
+
+@pytest.mark.parametrize("deleted_before", [False, True])
+def test_of_two_processes_that_make_one_slug_at_the_same_moment_one_does(
+    store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch, deleted_before: bool
+) -> None:
+    one, other = MeterRegistry(store, clock), MeterRegistry(store, clock)
+    if deleted_before:
+        one.create(parse_definition(SUM))
+        one.delete("tokens")
+    at_the_row, made = threading.Barrier(2, timeout=30), []
+    insert_rows = Store.insert_rows
+
+    def insert_together(*arguments: object) -> None:  # each has seen by now that the slug is free
+        at_the_row.wait()
+        insert_rows(*arguments)  # type: ignore[arg-type]
+
+    def make(registry: MeterRegistry) -> None:
+        with contextlib.suppress(Conflict):
+            made.append(registry.create(parse_definition(SUM)))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "insert_rows", insert_together)
+        patched.setattr(MeterRegistry, "_build", lambda _, meter, __: meter)
+        makers = [threading.Thread(target=make, args=(registry,)) for registry in (one, other)]
+        for maker in makers:
+            maker.start()
+        for maker in makers:
+            maker.join(60)
+
+    assert [meter.id for meter in made] == [meter.id for meter in MeterRegistry(store, clock).all()]
+    assert len(made) == 1
+
+
+def test_a_token_left_by_a_row_that_was_lost_keeps_no_slug(
+    store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that dies between the token and the part: the row is gone, and nobody made the meter."""
+    lost = MeterRegistry(store, clock)
+    monkeypatch.setattr(MeterRegistry, "_build", lambda _, meter, __: meter)
+    lost.create(parse_definition(SUM))
+    store.command("ALTER TABLE meters DELETE WHERE true SETTINGS mutations_sync = 1")
+
+    created = MeterRegistry(store, clock).create(parse_definition(SUM))
+
+    assert [meter.id for meter in MeterRegistry(store, clock).all()] == [created.id]
 
 
 def test_a_meter_deleted_while_another_process_makes_its_tables_stays_deleted(

@@ -453,8 +453,10 @@ class LingeringStore(Store):
             time.sleep(0.3)
         return rows
 
-    def insert_rows(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        self._inner.insert_rows(table, columns, rows)
+    def insert_rows(
+        self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str | None = None
+    ) -> None:
+        self._inner.insert_rows(table, columns, rows, token)
 
 
 def test_a_refresh_that_began_before_a_revocation_does_not_forget_it(store: Store, clock: StoppedClock) -> None:
