@@ -77,6 +77,8 @@ class Filler:
                 _log.info("meter_ready slug=%s rollup=%s", meter.slug, meter.rollup)
             return True
         faults.passing("fill.before-piece")
+        if not self._registry.stands(meter):  # this process was paused, others went on: the token may be forgotten
+            return False
         self._store.command(self._piece(meter, meter.filled_to, end))
         faults.passing("fill.after-piece")
         self._registry.advance(meter, MeterState.FILLING, end)

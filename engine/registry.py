@@ -13,6 +13,7 @@ import dataclasses
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -48,13 +49,15 @@ class MeterRegistry:
         self._clock = clock
         self._lead = lead
         self._writing = threading.RLock()
+        self._picturing = threading.Lock()
         self._meters: dict[str, Meter] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """Take a new picture of the registry table."""
-        rows = self._store.rows(sql.statement("meters/list"))
-        self._meters = {row[0]: _meter(row) for row in rows}
+        with self._picturing:  # or a picture taken earlier would replace a later one
+            rows = self._store.rows(sql.statement("meters/list"))
+            self._meters = {row[0]: _meter(row) for row in rows}
 
     def all(self, include_deleted: bool = False) -> list[Meter]:
         """Return the meters, oldest first."""
@@ -110,17 +113,24 @@ class MeterRegistry:
 
         Raises: Conflict: another's.
         """
-        earlier = sum(other.slug == meter.slug for other in self._meters.values())
-        for attempt in range(_REGISTRATIONS):
-            self._store.insert_rows("meters", _COLUMNS, [_row(meter)], f"meter {meter.slug} {earlier} {attempt}")
-            self.refresh()
-            if meter.id in self._meters:
+        tries = Counter[int]()
+        for _ in range(_REGISTRATIONS):
+            earlier = sum(other.slug == meter.slug for other in self._meters.values())
+            self._store.insert_rows("meters", _COLUMNS, [_row(meter)], f"meter {meter.slug} {earlier} {tries[earlier]}")
+            tries[earlier] += 1
+            if self._is_registered(meter):
                 return
-            self._check_slug(meter.slug)
             time.sleep(_REGISTRATION_SECONDS)  # the other's row is about to be seen, or was lost when its store died
-            self.refresh()
-            self._check_slug(meter.slug)
+            if self._is_registered(meter):
+                return
         raise StoreUnavailable("the store neither took the meter nor has another of its slug")
+
+    def _is_registered(self, meter: Meter) -> bool:
+        """Return whether a meter is in the store. Raises: Conflict: another of its slug is."""
+        self.refresh()
+        if meter.id not in self._meters:
+            self._check_slug(meter.slug)
+        return meter.id in self._meters
 
     def update(self, slug_or_id: str, change: Callable[[MeterDefinition], MeterDefinition]) -> Meter:
         """Replace a live meter's definition; another group-by gets a new rollup, filled from the events.
@@ -174,6 +184,11 @@ class MeterRegistry:
                 if name not in live:
                     _log.info("orphan_rollup_dropped rollup=%s", name)
                     drop_rollup(self._store, name)
+
+    def stands(self, meter: Meter) -> bool:
+        """Return whether a meter is still as it was, in the store."""
+        self.refresh()
+        return self._meters.get(meter.id) == meter
 
     def advance(self, meter: Meter, state: MeterState, filled_to: datetime) -> Meter | None:
         """Record how far a rollup is filled; None if the meter was changed or deleted meanwhile."""
@@ -230,11 +245,12 @@ class MeterRegistry:
 
     def _write(self, meter: Meter, weight: int = 1) -> Meter:
         """Write the next version. `weight`: of two processes that write at the same moment the greater one wins."""
-        current = self._meters.get(meter.id)
-        written = dataclasses.replace(meter, version=(current.version if current else 0) + weight)
-        self._store.insert_rows("meters", _COLUMNS, [_row(written)])
-        self._meters = {**self._meters, written.id: written}
-        return written
+        with self._picturing:
+            current = self._meters.get(meter.id)
+            written = dataclasses.replace(meter, version=(current.version if current else 0) + weight)
+            self._store.insert_rows("meters", _COLUMNS, [_row(written)])
+            self._meters = {**self._meters, written.id: written}
+            return written
 
     def check_paths(self, definition: MeterDefinition) -> None:
         """Refuse a JSONPath ClickHouse does not take. Raises: InvalidMeter."""

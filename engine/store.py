@@ -187,13 +187,16 @@ class Store:
                 raise StoreMisconfigured(f"ClickHouse applies {name} = {effective.get(name)}, but it must be {wanted}")
 
     def check_tables(self) -> None:
-        """Check that every table of a chain keeps a deduplication window.
+        """Check that tables keep a deduplication window, and claims their order.
 
         Raises: StoreMisconfigured: names the table.
         """
-        chain = self.rows(sql.statement("chain_tables"))
-        for table, definition in chain:
-            if f"deduplication_window = {DEDUPLICATION_WINDOW}" not in definition:
+        claims = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'event_claims'"
+        for (engine,) in self.rows(claims) if self.shared else ():
+            if engine != "MergeTree":
+                raise StoreMisconfigured(f"table event_claims is a {engine}: only a MergeTree keeps claims in order")
+        for table, definition in self.rows(sql.statement("chain_tables")):
+            if f"non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}" not in definition:
                 raise StoreMisconfigured(
                     f"table {table} does not keep a deduplication window of {DEDUPLICATION_WINDOW}"
                 )
@@ -275,6 +278,8 @@ def _our_errors(seconds: float | None = None) -> Iterator[None]:
         raise (StoreUnavailable(str(error)) if code in _RETRYABLE else StoreError(str(error), code)) from error
     except Error as error:
         raise StoreError(str(error)) from error
+    except pa.ArrowException as error:  # an answer that was cut off, or ends in what went wrong
+        raise StoreUnavailable(f"the answer cannot be read: {error}") from error
 
 
 def open_store(settings: Settings) -> Store:

@@ -129,6 +129,7 @@ class Consumer:
             plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
         if plan is None:
             _log.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
+            self._cap.good()
             return True
         faults.passing("ingest.after-plan")
         self._unacknowledged = None  # the plan has acknowledged it
@@ -146,6 +147,7 @@ class Consumer:
             self._acknowledge()  # the batch before it: nothing else would, if no other came
             _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
             records = self._persist(lambda plan=plan: self._log.reread(plan))  # type: ignore[misc]
+            self._cap.good()
             self._run_plan(plan, self._decode(records, most_months=None))
             self._acknowledge()
 
@@ -166,6 +168,7 @@ class Consumer:
         if self._ahead:
             self._ahead.result()
             self._ahead = None
+        self._cap.good()
 
     def _acknowledge(self) -> None:
         plan, self._unacknowledged = self._unacknowledged, None

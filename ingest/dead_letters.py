@@ -41,7 +41,7 @@ class DeadLetterCap:
         self._run = 0
 
     def good(self) -> None:
-        """A record was an event: the run ends."""
+        """A record was an event, or records are read again: the run ends."""
         self._run = 0
 
     def bad(self, letter: DeadLetter) -> None:

@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from engine import sql
 from engine.clock import Clock, milliseconds, utc_now
+from engine.errors import LogUnavailable
 from engine.events import EventBatch, Keys
+from engine.instants import Instant
 from engine.store import Store
-from ingest.claims import Claim, Claims
+from ingest.claims import KEYS_LIVE_MS, Claim, Claims
 from ingest.log import Plan
 from ingest.seen import SeenKeys, as_keys
 
@@ -102,8 +104,9 @@ class Duplicates:
         if claimed:
             # A rival may have been stored since we looked; or nobody has its plan any more: offsets were reset by hand.
             standing = {planned.token for planned in self._planned()}
-            known |= {key for key, them in claimed.items() if any(self._may_come(rival, standing) for rival in them)}
+            known |= {key for key, them in claimed.items() if any(rival.token in standing for rival in them)}
             known |= self._stored({key: places[key] for key in claimed.keys() - known}, since_ms)
+            self._await_other_logs(rival for key in claimed.keys() - known for rival in claimed[key])
         return np.array([key in known for key in places], np.bool_)
 
     def _stored(self, suspects: dict[bytes, tuple[int, int, int]], since_ms: int) -> set[bytes]:
@@ -117,9 +120,19 @@ class Duplicates:
             known |= {key for key, *found in zip(*columns, strict=True) if tuple(found) != suspects[key]}
         return known
 
-    def _may_come(self, rival: Claim, planned: Set[str]) -> bool:
-        """Whether a rival's batch may still be stored; of another log than ours we do not know the plans."""
-        return rival.token in planned or rival.log != self._claims.log
+    def _await_other_logs(self, rivals: Iterable[Claim]) -> None:
+        """Refuse to decide while batches of other logs may still be stored: of these we do not know the plans.
+
+        Raises: LogUnavailable: try again; what is needed is told.
+        """
+        latest_ms = milliseconds(self._clock()) - KEYS_LIVE_MS
+        for rival in rivals:
+            if rival.log != self._claims.log and rival.claimed_ms > latest_ms:
+                until = Instant((rival.claimed_ms + KEYS_LIVE_MS) * 1_000_000).text
+                raise LogUnavailable(
+                    f"events of this batch are claimed by the log {rival.log}, which has not stored them: "
+                    f"let it be ingested to its end, or wait until {until}"
+                )
 
 
 def _claimed(suspects: Set[bytes], rivals: Sequence[Claim]) -> dict[bytes, list[Claim]]:

@@ -127,8 +127,8 @@ class SqliteLog:
             db.execute("DELETE FROM plans")
             db.execute("INSERT INTO plans VALUES (?, ?, ?)", (start, end - 1, plan.stored_ms))
 
-        freed = self._size_of(previous)
         try:
+            freed = self._size_of(previous)
             self._submit(write).result()
         except LogUnavailable:
             with self._state:

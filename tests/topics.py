@@ -13,7 +13,7 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -115,8 +115,19 @@ class Topic:
     def committed(self) -> dict[int, tuple[int, str]]:
         """Return offset and metadata of each partition that has a commit."""
         asked = [TopicPartition(self.name, number) for number in range(self.partitions)]
+        found: list[TopicPartition] = []
+
+        def answered() -> bool:
+            nonlocal found
+            try:
+                found = asker.committed(asked, timeout=WAIT_SECONDS)
+            except KafkaException as exception:
+                if not exception.args[0].retriable() and exception.args[0].code() != KafkaError.NOT_COORDINATOR:
+                    raise
+            return bool(found)
+
         with Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name}) as asker:
-            found = asker.committed(asked, timeout=WAIT_SECONDS)
+            wait_for(answered)
         return {answer.partition: (answer.offset, answer.metadata or "") for answer in found if answer.offset >= 0}
 
     def commit(self, commits: Mapping[int, tuple[int, str]]) -> None:

@@ -171,6 +171,7 @@ class KafkaLog:
                 f"offset {share.seen} was reached, but the topic ends at {high}: made anew or cut off; read from {low}"
             )
             share.acknowledged, share.planned = min(share.acknowledged, low), min(share.planned, low)
+            self._held.let_go(lambda record: record.partition == number)  # none of it could be read again
         else:
             return
         _log.error("log_gap topic=%s partition=%d: %s", self._topic, number, lost)

@@ -83,5 +83,6 @@ class _Rereading:
             return
         if error is None and offset < self._ends[partition]:
             self._records.append(as_record(message))
-        if error is not None or offset + 1 >= self._ends[partition]:
+        following = offset if error is not None else offset + 1  # a broker that is behind has an end of its own
+        if following >= self._ends[partition]:
             del self._ends[partition]

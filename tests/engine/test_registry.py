@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -467,6 +468,29 @@ def test_of_two_processes_that_make_one_slug_at_the_same_moment_one_does(
 
     assert [meter.id for meter in made] == [meter.id for meter in MeterRegistry(store, clock).all()]
     assert len(made) == 1
+
+
+def test_an_older_picture_does_not_replace_a_newer_one(
+    registry: MeterRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refresher's, who read the table before a meter was written to it."""
+    rows, read = Store.rows, threading.Event()
+
+    def linger(store: Store, statement: str, **parameters: object) -> object:
+        found = rows(store, statement, **parameters)
+        if threading.current_thread() is refresher:
+            read.set()
+            time.sleep(0.5)
+        return found
+
+    refresher = threading.Thread(target=registry.refresh)
+    monkeypatch.setattr(Store, "rows", linger)
+    refresher.start()
+    assert read.wait(10)
+    created = registry.create(parse_definition(SUM))
+    refresher.join()
+
+    assert registry.all() == [created]
 
 
 def test_a_token_left_by_a_row_that_was_lost_keeps_no_slug(

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from engine.clock import milliseconds, utc_now
+from engine.clock import Clock, milliseconds, utc_now
 from engine.events import Event, EventBatch, event_key
 from engine.store import Store
 from ingest.claims import Claims
@@ -15,10 +15,12 @@ NOW = milliseconds(utc_now())
 class Process:
     """One of several that store into one database: its claims, its filter, and the plan it is at."""
 
-    def __init__(self, store: Store, partition: int, planned: list[Plan]) -> None:
+    def __init__(
+        self, store: Store, partition: int, planned: list[Plan], log: str = "log", clock: Clock = utc_now
+    ) -> None:
         store.shared = True
-        self.claims = Claims(store, "log")
-        self.duplicates = Duplicates(store, self.claims, lambda: planned, timedelta(days=35))
+        self.claims = Claims(store, log)
+        self.duplicates = Duplicates(store, self.claims, lambda: planned, timedelta(days=35), clock)
         self.duplicates.load()
         self._store = store
         self._partition = partition

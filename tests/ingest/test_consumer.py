@@ -12,7 +12,7 @@ import pytest
 
 from engine import metrics, sql
 from engine.embedded import mend_deduplication_logs
-from engine.errors import StoreError, TooManyDeadLetters
+from engine.errors import StoreError, StoreMisconfigured, TooManyDeadLetters
 from engine.meters import Meter, MeterState, parse_definition
 from engine.rollups import GRAINS, create_rollup
 from engine.settings import IngestSettings
@@ -204,6 +204,21 @@ def test_a_run_of_dead_letters_stops_ingest_before_anything_of_the_batch_is_stor
     assert log.lag().records == 4
 
 
+def test_bad_records_that_are_read_again_are_not_counted_twice(
+    log: SqliteLog, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append([b"bad", b"bad", _event(1), b"bad"], NOW).result()
+    consumer = _consumer(log, store, max_dead_letter_run=3)
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteLog, "plan", lambda *_: None)  # its partitions went to another process, and come back
+        assert consumer.step()
+
+    log.discard(Plan((Range(log.partition, 1, 5),), 0))
+    assert consumer.step()
+
+    assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(1, 3)]
+
+
 def test_a_burst_of_old_events_is_split_by_months_and_counted_whole(log: SqliteLog, store: Store, meter: Meter) -> None:
     times = [f"{1975 + at // 12}-{at % 12 + 1:02d}-15T00:00:00Z" for at in range(200)]
     log.append([_event(at, time=time) for at, time in enumerate(times)], NOW).result()
@@ -267,6 +282,16 @@ def test_a_store_that_would_not_deduplicate_is_refused(store: Store) -> None:
     store.command("CREATE TABLE meter_x_00000000_minute (n Int64) ENGINE = MergeTree ORDER BY n")
 
     with pytest.raises(Exception, match="meter_x_00000000_minute does not keep a deduplication window"):
+        store.check_tables()
+
+
+def test_a_shared_store_whose_claims_have_no_order_is_refused(store: Store) -> None:
+    store.command("DROP TABLE event_claims SYNC")
+    store.command("CREATE TABLE event_claims (token String) ENGINE = ReplacingMergeTree ORDER BY token")
+    store.check_tables()  # one process alone needs no order
+
+    store.shared = True
+    with pytest.raises(StoreMisconfigured, match="table event_claims is a ReplacingMergeTree"):
         store.check_tables()
 
 

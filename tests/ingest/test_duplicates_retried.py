@@ -4,10 +4,12 @@ Each of these was seen by the chaos suite first (tests/chaos), as events counted
 """
 
 import contextlib
+from datetime import timedelta
 
 import pytest
 
-from engine.errors import StoreUnavailable
+from engine.clock import utc_now
+from engine.errors import LogUnavailable, StoreUnavailable
 from engine.events import Keys, event_key
 from engine.store import Store
 from ingest.claims import Claims
@@ -71,6 +73,28 @@ def test_a_filter_that_could_not_be_loaded_anew_is_not_asked(
     monkeypatch.undo()
 
     assert other.store(plan, "a") == []
+
+
+def test_what_another_log_claimed_and_did_not_store_is_waited_for(store: Store) -> None:
+    """A group that died before its insert; another was named since, and knows nothing of the plans of the first."""
+    hours = 0
+    one = Process(store, 1, [], "topic/before")
+    theirs = one.plan()
+    one.drop(theirs, "a", "b")
+    other = Process(store, 2, [], "topic/after", lambda: utc_now() + timedelta(hours=hours))
+    ours = other.plan()
+
+    with pytest.raises(LogUnavailable, match="are claimed by the log topic/before, which has not stored them: let it"):
+        other.drop(ours, "a", "b")
+    one.store(theirs, "a", "b")
+    assert other.store(ours, "a", "b", "c") == ["c"]
+
+    one.drop(one.plan(), "d")  # it died for good
+    later = other.plan()
+    with pytest.raises(LogUnavailable):
+        other.drop(later, "d")
+    hours = 4
+    assert other.store(later, "d") == ["d"]
 
 
 def test_a_barrier_is_not_forgotten_when_claims_cannot_be_loaded(

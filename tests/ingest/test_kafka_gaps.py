@@ -4,14 +4,17 @@ Deleting records before an offset is what retention does. One group protocol: ga
 """
 
 import logging
+from dataclasses import dataclass
 
 import pytest
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from engine import metrics
 from engine.errors import LogUnavailable
 from ingest.kafka.plans import to_metadata
+from ingest.kafka.rereading import _Rereading
 from ingest.log import Plan, Range, Record, ranges_of
 from tests.ingest.conftest import OpenLog
 from tests.topics import Topic, read, shared_out, values, wait_for
@@ -233,6 +236,27 @@ def test_a_topic_made_anew_under_a_reader_is_read_from_its_beginning(
     assert topic.committed() == {0: (records, "")}
 
 
+def test_what_is_held_of_a_partition_that_was_cut_off_is_let_go(
+    open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be read again, and stood before what is read from the beginning for ever."""
+    topic.put(*_ten())
+    log = open_log()
+    read(log, 10)
+    first = log.plan(ranges_of(log.read(3, 1 << 20, 5)), 5000)
+    assert first == Plan((Range(0, 0, 3),), 5000)
+    log.acknowledge(first)
+
+    with monkeypatch.context() as patched:  # a leader was elected that has two records, then come others
+        patched.setattr(log._member, "bounds", lambda _: (0, 2))
+        log._shares[0].astray = True
+        log.read(1000, 1 << 20, 0)
+    batch = read(log, 10)
+
+    assert _offsets(batch) == list(range(10))
+    assert log.plan(ranges_of(batch), 6000) == Plan((Range(0, 0, 10),), 6000)
+
+
 def test_plans_of_a_topic_that_is_not_there_are_not_known(open_log: OpenLog, topic: Topic) -> None:
     log = open_log()
     shared_out(log)
@@ -270,3 +294,55 @@ def _make_anew(topic: Topic, partitions: int) -> None:
     wait_for(lambda: count() == 0)
     admin.create_topics([NewTopic(topic.name, partitions, 1)])[topic.name].result(10)
     wait_for(lambda: count() == partitions)
+
+
+@dataclass
+class _Message:
+    """What librdkafka hands over."""
+
+    at: int
+    failed: KafkaError | None = None
+
+    def error(self) -> KafkaError | None:
+        return self.failed
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 5000
+
+    def value(self) -> bytes:
+        return b"{}"
+
+    def headers(self) -> None:
+        return None
+
+
+class _Behind:
+    """A consumer whose broker has not all of a partition yet: it says that its end is reached, then the rest comes."""
+
+    def __init__(self, messages: list[list[_Message]]) -> None:
+        self._messages = messages
+
+    def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+        return 0, 10
+
+    def assign(self, _: object) -> None:
+        pass
+
+    def consume(self, *_: object) -> list[_Message]:
+        return self._messages.pop(0)
+
+
+def test_the_end_of_a_broker_that_is_behind_is_not_the_end_of_a_range() -> None:
+    eof = KafkaError(KafkaError._PARTITION_EOF)
+    first, rest = [_Message(at) for at in range(4)], [_Message(at) for at in range(4, 10)]
+    behind = _Behind([[*first, _Message(4, eof)], rest])
+
+    records = _Rereading("topic", behind, Plan((Range(0, 0, 10),), 5000)).records()  # type: ignore[arg-type]
+
+    assert _offsets(records) == list(range(10))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 
-from engine.errors import LogFull
+from engine.errors import LogFull, LogUnavailable
 from ingest.kafka.log import KafkaLog
 from ingest.log import EventLog, Lag, Plan, Range, ranges_of
 from ingest.sqlite_log import SqliteLog
@@ -292,6 +292,29 @@ def test_a_full_file_refuses_and_takes_again_once_drained(tmp_path: Path) -> Non
     log.acknowledge(log.plan((Range(log.partition, 1, 2),), 5000))
     log.append([b"y" * 101], 0).result()
     assert log.lag() == Lag(1, 101)
+    log.close()
+
+
+def test_a_plan_that_failed_before_it_was_written_takes_nothing_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one made after it acknowledged it, and its records were gone before they were stored."""
+    log = SqliteLog(tmp_path / "log.sqlite", max_bytes=1000)
+    log.append([b"a"], 0).result()
+    log.plan((Range(log.partition, 1, 2),), 5000)
+    log.append([b"b", b"c"], 0).result()
+
+    def unreadable(*_: object) -> None:
+        raise LogUnavailable("disk I/O error")
+
+    with monkeypatch.context() as patched, pytest.raises(LogUnavailable):
+        patched.setattr(log, "_size_of", unreadable)
+        log.plan((Range(log.partition, 2, 4),), 6000)
+    plan = log.plan((Range(log.partition, 2, 4),), 6001)
+
+    assert plan is not None
+    assert [record.value for record in log.reread(plan)] == [b"b", b"c"]
+    assert log.lag().records == 2
     log.close()
 
 

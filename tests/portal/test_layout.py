@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.portal.conftest import Open
 from tests.portal.customer import Customer, now
@@ -82,6 +83,7 @@ def test_a_total_is_not_cut_on_its_card(page: Open, wordy: Customer) -> None:
     shown.wait_for_selector(".mp-course")
 
     card = shown.locator(".mp-card[aria-current=true] .mp-card-total")
+    expect(card).to_contain_text("6.741 × 10¹⁹")
     assert card.evaluate("at => at.scrollWidth <= at.clientWidth")
     assert card.inner_text().split("\n")[0] == "6.741 × 10¹⁹"
     assert card.locator("[title]").get_attribute("title") == "67,407,407,407,340,740,740.5"
