@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from api import console, dead_letters_console
 from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
-from api.server import HttpServer, local_url, uvicorn_config
+from api.server import HttpServer, bound, local_url, uvicorn_config
 from engine import __version__, faults, metrics
 from engine.embedded import DirectoryLock
 from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
@@ -33,7 +33,7 @@ from engine.migrations import migrate
 from engine.options import Config, DataDir
 from engine.ports import EventAppender
 from engine.registry import MeterRegistry
-from engine.settings import KafkaSettings, Settings, load_settings
+from engine.settings import KafkaSettings, Settings, is_http_url, load_settings
 from engine.settings_listing import settings_yaml
 from engine.store import open_store
 from engine.subjects import Subjects
@@ -353,6 +353,8 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
 
     With a ClickHouse server configured there is no third way: whoever serves from it may be anywhere.
     """
+    if server is not None and not is_http_url(server):
+        raise ConfigurationError(f"--server: {server!r} is no URL of a server: http(s)://host:port")
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     key = settings.api_key.get_secret_value() if settings.api_key else None
     url = local_url(settings.server.host, settings.server.port)
@@ -401,11 +403,12 @@ def _serve(service: Service) -> None:
         when_listening=lambda port: service.announce(local_url(settings.host, port)),
     )
     service.when_failed = server.end
+    listener = bound(settings.host, settings.port, "server.port")
     _serve_telemetry(service)
     if service.settings.api_key_digest is None:
         _log.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
     _on_signal(service, server.end)
-    server.run()
+    server.run([listener])
 
 
 def _ingest(service: Service) -> None:
@@ -429,7 +432,8 @@ def _serve_telemetry(service: Service) -> None:
             service.telemetry_app(), settings.telemetry_host, settings.telemetry_port, service.settings
         )
         telemetry = HttpServer(config, purpose="telemetry")
-        threading.Thread(target=telemetry.run, name="telemetry", daemon=True).start()
+        listener = bound(settings.telemetry_host, settings.telemetry_port, "server.telemetry_port")
+        threading.Thread(target=telemetry.run, args=([listener],), name="telemetry", daemon=True).start()
 
 
 def _on_signal(service: Service, end: Callable[[str], None]) -> None:

@@ -2,15 +2,18 @@
 
 import contextlib
 import logging
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 
+from engine.errors import AddressUnavailable
 from engine.settings import Settings
 
 _log = logging.getLogger(__name__)
+_BACKLOG = 2048  # uvicorn's own
 
 
 class HttpServer(uvicorn.Server):
@@ -36,11 +39,29 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if sockets and self.started:  # of sockets it did not open it says nothing
+            self._log_started_message(sockets)
+
     def _log_started_message(self, listeners: Any) -> None:
         for listener in listeners:
             host, port = listener.getsockname()[:2]
             self._when_listening(port)
             _log.info("listening url=http://%s:%d for=%s", host, port, self._purpose)
+
+
+def bound(host: str, port: int, setting: str) -> socket.socket:
+    """Return a socket that listens. Args: setting: what names the port. Raises: AddressUnavailable."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise AddressUnavailable(f"{setting}: cannot listen on {host}:{port}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    return str(error.strerror or error).partition(" (")[0]  # the library says the address once more
 
 
 def local_url(host: str, port: int) -> str:

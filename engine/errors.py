@@ -18,6 +18,7 @@
     ├── StoreError              ClickHouse refused a statement; `code` of ClickHouse inside
     └── Fatal                   stop the process: going on would lose or double usage
         ├── ConfigurationError  exit status 78
+        ├── AddressUnavailable  nobody can listen there now
         ├── DataDirectoryInUse
         ├── StoreMisconfigured
         ├── LogFailed           the event log will not serve this process again
@@ -144,6 +145,12 @@ class ConfigurationError(Fatal):
     """A setting is missing or wrong; the message names it in one line."""
 
     code = "configuration-error"
+
+
+class AddressUnavailable(Fatal):
+    """A port cannot be listened on; the message names its setting."""
+
+    code = "address-unavailable"
 
 
 class DataDirectoryInUse(Fatal):

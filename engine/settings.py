@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, get_origin
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -72,6 +73,13 @@ class StoreSettings(_Group):
     handles: int = Field(default=6, ge=3, le=64, description="Connections (chDB handles) at most.")
     timeout_seconds: int = Field(default=60, ge=1, description="How long one statement may take on a server.")
 
+    @field_validator("url")
+    @classmethod
+    def _is_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not is_http_url(url.get_secret_value()):
+            raise ValueError("must be http(s)://user:password@host:port")
+        return url
+
 
 class LogSettings(_Group):
     """The event log in front of the store."""
@@ -83,7 +91,9 @@ class KafkaSettings(_Group):
     """The event log in production: a topic of an Apache Kafka cluster, or of anything that speaks its protocol."""
 
     brokers: str | None = Field(
-        default=None, description="host:port,host:port of brokers to ask first; none: the log is SQLite, in data_dir."
+        default=None,
+        min_length=1,
+        description="host:port,host:port of brokers to ask first; none: the log is SQLite, in data_dir.",
     )
     topic: str = Field(
         default="om_default_events",
@@ -387,6 +397,15 @@ def _digest_matches(settings: Settings) -> bool:
 def _needs_shared_keys(settings: Settings) -> bool:
     """Whether other processes verify this one's tokens, so that a key made in its data directory would not do."""
     return settings.store.url is not None and not settings.portal.token_keys
+
+
+def is_http_url(text: str) -> bool:
+    """Whether a text is a URL with a scheme of HTTP, a host, and a port that is a number, if any."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:

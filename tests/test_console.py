@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -356,8 +357,15 @@ def test_config_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
         ("a: [\n", {}, "is not YAML: "),
         ("", {"METERPORT_COLOUR": "red"}, "meterport: METERPORT_COLOUR: no such setting\n"),
         ("", {"METERPORT_LOG__MAX_BYTES": "lots"}, "meterport: log.max_bytes: "),
+        ("", {"METERPORT_STORE__URL": ""}, "meterport: store.url: must be http(s)://user:password@host:port\n"),
+        ("", {"METERPORT_STORE__URL": "clickhouse:8123"}, "meterport: store.url: must be http(s)://"),
+        ("", {"METERPORT_STORE__URL": "http://clickhouse:http"}, "meterport: store.url: must be http(s)://"),
+        ("", {"METERPORT_KAFKA__BROKERS": ""}, "meterport: kafka.brokers: String should have at least 1 character"),
     ],
-    ids=["unknown", "out of range", "no mapping", "no YAML", "unknown variable", "no number"],
+    ids=[
+        *("unknown", "out of range", "no mapping", "no YAML", "unknown variable", "no number"),
+        *("no store", "no scheme", "no port", "no brokers"),
+    ],
 )
 def test_bad_settings_end_with_78_and_one_line(tmp_path: Path, yaml: str, variables: dict[str, str], line: str) -> None:
     config = tmp_path / "meterport.yaml"
@@ -455,6 +463,28 @@ def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 def test_version_and_the_programs_name() -> None:
     assert meterport("--version").stdout.startswith("meterport ")
     assert meterport("query").stderr.startswith("Usage: meterport query ")
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8888", "foo"])
+def test_a_server_that_is_no_url_is_refused_and_no_other_one_asked(tmp_path: Path, url: str) -> None:
+    answer = meterport("meters", "list", "--server", url, "--data-dir", str(tmp_path / "data"))
+
+    told = f"meterport: --server: {url!r} is no URL of a server: http(s)://host:port\n"
+    assert (answer.returncode, answer.stderr) == (78, told)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("setting", ["server.port", "server.telemetry_port"])
+def test_a_port_that_is_taken_ends_the_start(tmp_path: Path, setting: str) -> None:
+    """A process without its telemetry port would be one nobody watches."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = {"server.port": "0", setting: str(port)}
+        variables = {f"METERPORT_{name.upper().replace('.', '__')}": value for name, value in ports.items()}
+        answer = meterport("serve", "--data-dir", str(tmp_path), variables=variables)
+
+    assert answer.returncode == 70
+    assert f"meterport: {setting}: cannot listen on 127.0.0.1:{port}: Address already in use\n" in answer.stderr
 
 
 def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
