@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.services import lacking
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "api" / "portal_page"
 KINDS = {"js": "text/javascript", "mjs": "text/javascript", "css": "text/css"}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE_MS = 30_000  # how long a page may take to show what it must; many tests share two cores
 VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -34,6 +35,7 @@ def needed(*tools: str) -> None:
 def chromium() -> Iterator[Browser]:
     """Run the system's Chromium while the context lasts."""
     needed(*NAMES)
+    expect.set_options(timeout=PATIENCE_MS)
     executable = next(path for name in NAMES if (path := shutil.which(name)))
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.portal.browser import SOURCES, VIEWPORTS, Complaints, chromium
+from tests.portal.browser import PATIENCE_MS, SOURCES, VIEWPORTS, Complaints, chromium
 from tests.portal.customer import ZONE, Customer, a_month, now
 from tests.services import install_packages
 
@@ -53,7 +53,7 @@ def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
             **options,  # type: ignore[arg-type]
         )
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         opened = context.new_page()
         complaints.listen(opened)
         return opened
