@@ -102,10 +102,10 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
     if commits:  # the broker had the commit
         plan = Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
         assert commits == dict.fromkeys(range(3), (0, to_metadata(plan)))
-        assert log.pending() == taker.pending() == [plan]
+        assert _patiently(log.pending) == taker.pending() == [plan]
         assert log.read(10, 1000, 0.5) == taker.read(10, 1000, 0.5) == []
     else:
-        assert log.pending() == taker.pending() == []
+        assert _patiently(log.pending) == taker.pending() == []
         assert read(log, 2 * len(kept)) == [record for record in batch if record.partition in kept]
 
 
