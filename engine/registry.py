@@ -128,9 +128,10 @@ class MeterRegistry:
     def _is_registered(self, meter: Meter) -> bool:
         """Return whether a meter is in the store. Raises: Conflict: another of its slug is."""
         self.refresh()
-        if meter.id not in self._meters:
-            self._check_slug(meter.slug)
-        return meter.id in self._meters
+        if meter.id in self._meters:
+            return True
+        self._check_slug(meter.slug)
+        return False
 
     def update(self, slug_or_id: str, change: Callable[[MeterDefinition], MeterDefinition]) -> Meter:
         """Replace a live meter's definition; another group-by gets a new rollup, filled from the events.

@@ -26,7 +26,7 @@ from engine.ids import new_ulid
 from engine.store import Store
 from ingest.log import Plan
 
-KEYS_LIVE_MS = 3 * 3_600_000  # how long the keys of a claim are kept
+KEYS_LIVE_MS = 3 * 3_600_000  # how long the keys of a claim are kept: the TTL of event_claims
 _LOOK_BACK_MS = 2 * 3_600_000  # how far the server's clock may jump back without a claim being overlooked
 
 

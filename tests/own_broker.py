@@ -8,16 +8,13 @@ import pytest
 from confluent_kafka import KafkaException
 
 from tests.broker import Broker, Kafka, Kind, create_topic
-from tests.services import Unavailable, lacking
+from tests.services import had
 from tests.topics import wait_for
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    try:
-        made = Broker(tmp_path_factory.mktemp("kafka"))
-    except Unavailable as reason:
-        lacking(str(reason))
+    made = had(lambda: Broker(tmp_path_factory.mktemp("kafka")))
     made.start()
     yield made
     made.kill()

@@ -9,13 +9,14 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import pytest
 
+_T = TypeVar("_T")
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 NPM_SECONDS = 280
 
@@ -28,6 +29,14 @@ def lacking(what: str) -> NoReturn:
     """Skip the test, saying what this machine lacks; in CI, which must have it, fail."""
     assert not os.environ.get("CI"), f"CI must have it: {what}"
     pytest.skip(what)
+
+
+def had(make: Callable[[], _T]) -> _T:
+    """Return what is made, where this machine can; otherwise see `lacking`."""
+    try:
+        return make()
+    except Unavailable as reason:
+        lacking(str(reason))
 
 
 def free_ports(count: int) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos import scenarios
 from tests.chaos.cluster import Ground, Result
-from tests.services import Unavailable, lacking
+from tests.services import had
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1
@@ -22,10 +22,7 @@ pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    try:
-        ground = Ground(tmp_path_factory.mktemp("chaos"))
-    except Unavailable as reason:
-        lacking(str(reason))
+    ground = had(lambda: Ground(tmp_path_factory.mktemp("chaos")))
     try:
         ground.start()
         yield ground

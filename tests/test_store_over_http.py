@@ -395,7 +395,7 @@ def test_a_process_honours_a_revocation_within_a_second_however_slow_its_registr
 
 
 def test_processes_that_start_at_once_make_a_configured_meter_once(server: ClickHouse, tmp_path: Path) -> None:
-    """As the chart starts them: several on an empty store, with the same meters in their settings."""
+    """As they are deployed: several on an empty store, with the same meters in their settings."""
     meters = [{"slug": f"m{at}", "eventType": "call", "aggregation": "COUNT"} for at in range(3)]
     database = f"started_{next(_numbers)}"
     services = [

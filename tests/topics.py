@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import confluent_kafka
-import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
@@ -23,6 +22,7 @@ from engine.settings import KafkaSettings
 from ingest.kafka.log import KafkaLog
 from ingest.log import EventLog, Headers, Record
 from tests.broker import Kafka, Kind
+from tests.services import lacking
 
 WAIT_SECONDS = 60
 CLASSIC = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
@@ -147,7 +147,7 @@ class Topic:
 def real(broker: Kafka) -> Kafka:
     """Return a broker that is no mock: a mock has neither groups by the newer protocol nor transactions."""
     if broker.kind is Kind.MOCK:
-        pytest.skip(f"needs a real broker, but there is only a {broker.label}")
+        lacking(f"needs a real broker, but there is only a {broker.label}")
     return broker
 
 
