@@ -1,12 +1,15 @@
 """Connections to the brokers: options, errors, and topics made when they are missing.
 
-Owns: what every client of ours asks of librdkafka; the driver's errors and records → ours.
+Owns: what every client of ours asks of librdkafka; the driver's errors, records and log lines → ours.
 Source: librdkafka CONFIGURATION.md.
 """
 
 import contextlib
 import logging
+import math
 import operator
+import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -21,6 +24,8 @@ from ingest.log import Headers, Record
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _driver_log = logging.getLogger("kafka")  # what librdkafka has to say
+_VARYING = re.compile(r"#\w+-\d+|\d+ms")  # of what it says: a client's number, how long something took
+_SAID_SECONDS = 60
 ANSWER_SECONDS = 10
 QUEUE_BYTES = 32 << 20
 FETCH_BYTES = 4 << 20  # as brokers have them: compressed
@@ -82,9 +87,32 @@ def connect(client: Callable[[Options], _T], options: Options) -> _T:
         raise ConfigurationError(f"kafka: {exception.args[0].str()}") from exception
 
 
+class SaidOnce(logging.Filter):
+    """Lets a line through once a minute: a client that cannot connect says so many times a second.
+
+    Lines that differ in the client or in the milliseconds alone are one line.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter.filter`."""
+        line, now = _VARYING.sub("", record.getMessage()), self._clock()
+        if now - self._said.get(line, -math.inf) < _SAID_SECONDS:
+            return False
+        self._said = {said: at for said, at in self._said.items() if now - at < _SAID_SECONDS} | {line: now}
+        return True
+
+
+_driver_log.addFilter(SaidOnce())
+
+
 def _log_error(error: KafkaError) -> None:
     """Say what befell a client as a whole; it goes on by itself."""
-    _log.warning("kafka_client_error code=%s error=%s", error.name(), error.str())
+    _driver_log.warning("kafka_client_error code=%s error=%s", error.name(), error.str())
 
 
 @contextlib.contextmanager
