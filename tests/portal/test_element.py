@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from tests.portal.browser import SOURCES, Complaints, audit, site
 from tests.portal.conftest import Open
-from tests.portal.customer import Customer, now, written
+from tests.portal.customer import ZONE, Customer, now, written
 
 Serve = Callable[[AbstractContextManager[str]], str]
 
@@ -268,9 +268,10 @@ SDK = """<!doctype html><title>SDK</title><script type="importmap">{"imports": {
   "@openmeter/sdk/portal": "/sdk/src/portal/index.js", "openapi-fetch": "/fetch/index.mjs"}}</script>
 <script type="module">
   import { OpenMeter } from '@openmeter/sdk/portal'
-  window.ask = async (baseUrl, portalToken, slug) => {
+  window.ask = async (baseUrl, portalToken, slug, windowTimeZone) => {
     try {
-      const usage = await new OpenMeter({ baseUrl, portalToken }).query(slug, { windowSize: 'DAY', groupBy: ['model'] })
+      const query = { windowSize: 'DAY', windowTimeZone, groupBy: ['model'] }
+      const usage = await new OpenMeter({ baseUrl, portalToken }).query(slug, query)
       return [usage.data.length, usage.data[0].windowStart instanceof Date]
     } catch (error) {
       return [error.name, error.status, error.getField('detail'), error.message.endsWith(error.getField('detail'))]
@@ -297,7 +298,7 @@ def test_the_sdk_in_a_browser_gets_usage_and_errors_with_our_detail(
     opened.wait_for_function("() => 'ask' in window")
 
     def ask(slug: str, with_token: str = token["token"]) -> list[object]:
-        answer: list[object] = opened.evaluate("given => ask(...given)", [customer.url, with_token, slug])
+        answer: list[object] = opened.evaluate("given => ask(...given)", [customer.url, with_token, slug, ZONE])
         return answer
 
     assert ask("tokens") == [len(customer.tokens_by("%F", "model")), True]
