@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     rules = {"METERPORT_API_KEY": KEY, "METERPORT_INGEST__MAX_DEAD_LETTER_RUN": "10000"}
     first = Server(directory, variables=rules)
     first.start()
-    with httpx.Client(base_url=str(first.url), headers={"Authorization": f"Bearer {KEY}"}) as client:
+    with httpx.Client(base_url=str(first.url), headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
         while client.get("/metrics").text.find(f"meterport_dead_letters_total {MANY + 3}.0") < 0:
             assert first.running
     assert first.terminate() == 0
@@ -64,7 +64,7 @@ def events(server: Server) -> Callable[[str], int]:
     """Return how many events of a subject are counted, once all of the log is."""
 
     def count(subject: str) -> int:
-        with httpx.Client(base_url=str(server.url), headers={"Authorization": f"Bearer {KEY}"}) as client:
+        with httpx.Client(base_url=str(server.url), headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
             while client.get("/metrics").text.find("meterport_log_records 0.0") < 0:
                 assert server.running
             client.post("/api/v1/meters", json={"slug": "all", "eventType": "prompt", "aggregation": "COUNT"})

@@ -335,7 +335,7 @@ def test_a_process_on_a_server_takes_events_and_answers(server: ClickHouse, tmp_
     meterport = Server(tmp_path, variables=variables)
     meterport.start()
     try:
-        with httpx.Client(base_url=f"{meterport.url}/api/v1") as client:
+        with httpx.Client(base_url=f"{meterport.url}/api/v1", timeout=30) as client:
             meter = {"slug": "tokens", "eventType": "prompt", "aggregation": "SUM", "valueProperty": "$.tokens"}
             client.post("/meters", json=meter).raise_for_status()
             for number in range(10):

@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a meter, an event and a subject."""
     running = Server(tmp_path_factory.mktemp("fuzz"), variables={"METERPORT_API_KEY": KEY})
     running.start()
-    with httpx.Client(base_url=str(running.url), headers={"Authorization": f"Bearer {KEY}"}) as client:
+    with httpx.Client(base_url=str(running.url), headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
         meter = {"slug": "nope", "eventType": "t", "aggregation": "COUNT", "groupBy": {"model": "$.model"}}
         assert client.post("/api/v1/meters", json=meter).status_code == 201
         event = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "subject": "u", "data": {"model": "m"}}

@@ -47,7 +47,7 @@ GARBAGE: tuple[tuple[Raw, str], ...] = (
     (Raw(2, b"{}", [*_CE, ("content-type", b"text/plain")]), "application/json"),
     (Raw(3, b"x" * (10 << 20)), "not JSON"),
 )
-_STEP_SECONDS = 8  # how long a process may take to the step it is armed for before it is killed elsewhere
+_STEP_SECONDS = 8  # how long a process may take to the step it is armed for before it is killed elsewhere, at first
 
 
 # --- processes of ours that die ---------------------------------------------------------------------------------------
@@ -61,13 +61,14 @@ def every_step(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None 
         wanted: Counter[str] = Counter(dict.fromkeys([*INGEST_STEPS, *METER_STEPS], rounds))
         run.fleet.faults += [f"{point}:{1 + turn % 3}" for turn in range(rounds) for point in wanted]
         since = changed = time.monotonic()
-        kills, deadline = 0, since + 60 + rounds * 120
+        kills, patience, deadline = 0, _STEP_SECONDS, since + 60 + rounds * 180
         while wanted - run.fleet.passed:
             assert time.monotonic() < deadline, f"never passed: {wanted - run.fleet.passed}\n{run.tails()}"
             if run.fleet.kills != kills:
                 since, kills = time.monotonic(), run.fleet.kills
-            elif time.monotonic() - since > _STEP_SECONDS or not kills:
+            elif time.monotonic() - since > patience or not kills:
                 run.fleet.kill(chance.choice(members))
+                patience += 2  # a busy machine may need all of it to start one
             run.garbage(Raw(chance.randrange(12), b"{"))
             if time.monotonic() - changed > 4:
                 changed = time.monotonic()

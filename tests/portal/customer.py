@@ -57,7 +57,7 @@ class Customer:
         self.url = str(self.server.url)
         self.events: list[Event] = []
         self._ids = itertools.count()
-        self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"})
+        self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
         for meter in METERS:
             self.create(meter)
 
