@@ -5,18 +5,29 @@ Source: docs/contract.md D.9, D.12.
 """
 
 import contextlib
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, InstanceOf, ValidationError
 from starlette.requests import Request
 
 from api.parameters import refuse_other_case
 from api.problems import InvalidParameter
 from engine.errors import TooLarge
+from engine.instants import Instant, parse_instant
 
 JSON = "application/json"
 M = TypeVar("M", bound=BaseModel)
+
+
+def instant(value: object) -> Instant:
+    """Return the instant a member of a body names. Raises: ValueError: it is no text, or not RFC 3339."""
+    if not isinstance(value, str):
+        raise ValueError("not an RFC 3339 timestamp with an offset")  # noqa: TRY004 - pydantic reports ValueErrors
+    return parse_instant(value)
+
+
+Moment = Annotated[InstanceOf[Instant], BeforeValidator(instant)]
 
 
 def media_type(request: Request) -> str:

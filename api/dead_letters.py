@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, StrictBool
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import read_model
+from api.bodies import Moment, read_model
 from api.parameters import Parameters
 from api.problems import InvalidParameter, without_tokens
 from api.responses import json_response
@@ -77,11 +77,6 @@ def _arrived_ms(text: str) -> int:
 # replays
 
 
-def _moment(value: object) -> object:
-    return parse_instant(value) if isinstance(value, str) else value
-
-
-_Moment = Annotated[InstanceOf[Instant], BeforeValidator(_moment)]
 _Partition = Annotated[int, Field(strict=True, ge=0, lt=1 << _PARTITION_BITS)]
 _Offset = Annotated[int, Field(strict=True, ge=0, lt=1 << _OFFSET_BITS)]
 
@@ -91,7 +86,7 @@ class Place(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    arrived_at: _Moment = Field(alias="arrivedAt")
+    arrived_at: Moment = Field(alias="arrivedAt")
     partition: _Partition
     offset: _Offset
 
@@ -107,8 +102,8 @@ class ReplayBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     positions: list[Place] | None = Field(default=None, min_length=1, max_length=1000)
-    from_: _Moment | None = Field(default=None, alias="from")
-    to: _Moment | None = None
+    from_: Moment | None = Field(default=None, alias="from")
+    to: Moment | None = None
     partition: _Partition | None = None
     offset: _Offset | None = None
     reason: Annotated[str, AfterValidator(asked_text)] | None = Field(default=None, min_length=1)

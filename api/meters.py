@@ -18,7 +18,7 @@ from api.services import Services, in_thread
 from engine.errors import InvalidRequest
 from engine.meters import Meter, MeterDefinition, check_event_type, parse_definition
 
-_FIXED = ("slug", "aggregation", "eventType", "eventFrom", "valueProperty")
+_FIXED_TEXTS = ("slug", "aggregation", "eventType", "valueProperty")
 
 
 class Order(StrEnum):
@@ -110,18 +110,21 @@ async def change(services: Services, request: Request) -> Response:
 
 def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
     """Return the definition after a PUT: what is left out is cleared, but for the description, which is kept."""
-    fixed = {name: getattr(current, name) for name in _FIXED}
+    fixed = {name: getattr(current, name) for name in _FIXED_TEXTS}
+    for name, value in fixed.items():
+        if body.get(name) not in (None, value):
+            raise InvalidRequest(f"{name} cannot be changed")
     changed = parse_definition(
         {
-            **fixed,
             "description": current.description,
-            **{name: value for name, value in body.items() if name not in fixed or value is not None},
+            **body,
+            **fixed,
+            "eventFrom": current.eventFrom if body.get("eventFrom") is None else body["eventFrom"],
             "name": current.slug if body.get("name") is None else body["name"],
         }
     )
-    for name, value in fixed.items():
-        if getattr(changed, name) != value:
-            raise InvalidRequest(f"{name} cannot be changed")
+    if changed.eventFrom != current.eventFrom:
+        raise InvalidRequest("eventFrom cannot be changed")
     return changed
 
 

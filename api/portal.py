@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import read_model
+from api.bodies import instant, read_model
 from api.meters import meter_json
 from api.parameters import Parameters
 from api.problems import InvalidParameter
@@ -26,16 +26,13 @@ from api.services import Services, in_thread
 from api.usage import meter_of_slug
 from engine.errors import InvalidRequest
 from engine.filters import asked_text
-from engine.instants import parse_instant
 from engine.tokens import Claims, TokenRecord, check_subject
 
 _NOT_STORED = {"Cache-Control": "no-store"}
 
 
-def _moment(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=parse_instant(value).nanos // 1000)
+def _moment(value: object) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant(value).nanos // 1000)
 
 
 _Moment = Annotated[InstanceOf[datetime], BeforeValidator(_moment)]
@@ -52,9 +49,7 @@ class TokenBody(BaseModel):
     subject: str
     allowed_meter_slugs: list[str] | None = Field(default=None, alias="allowedMeterSlugs")
     allowed_meters: list[str] | None = Field(default=None, alias="allowedMeters")
-    expires_at: Annotated[InstanceOf[datetime], BeforeValidator(_moment)] | None = Field(
-        default=None, alias="expiresAt"
-    )
+    expires_at: _Moment | None = Field(default=None, alias="expiresAt")
     # Members of an answer that clients send back: taken, not used.
     id: Any = None
     token: Any = None

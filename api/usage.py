@@ -10,17 +10,16 @@ from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import read_model
+from api.bodies import Moment, read_model
 from api.parameters import Parameters, slug, slug_or_id
 from api.problems import InvalidParameter
 from api.services import Services, in_thread
 from engine.errors import InvalidRequest, NotFound, StoreError
 from engine.filters import ANYTHING, Allowance, Filter, asked_text, text_filter
-from engine.instants import Instant, parse_instant
 from engine.meters import MAX_GROUP_BY, Meter, MeterState
 from engine.metrics import QUERIES
 from engine.store import UNKNOWN_TABLE
@@ -35,11 +34,6 @@ _IGNORED = frozenset({"clientId"})
 _IGNORED_OF_PORTAL = _IGNORED | {"subject", "filterCustomerId"}
 
 
-def _instant(value: object) -> object:
-    return parse_instant(value) if isinstance(value, str) else value
-
-
-_Bound = Annotated[InstanceOf[Instant], BeforeValidator(_instant)]
 _Texts = Annotated[list[Annotated[str, AfterValidator(asked_text)]], Field(max_length=_ITEMS)]
 
 _Keys = Field(max_length=MAX_GROUP_BY)
@@ -50,8 +44,8 @@ class QueryBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    from_: _Bound | None = Field(default=None, alias="from")
-    to: _Bound | None = None
+    from_: Moment | None = Field(default=None, alias="from")
+    to: Moment | None = None
     window_size: WindowSize | None = Field(default=None, alias="windowSize")
     zone: str | None = Field(default=None, alias="windowTimeZone")
     subjects: _Texts | None = Field(default=None, alias="subject")

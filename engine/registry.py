@@ -23,7 +23,7 @@ from engine import faults, sql
 from engine.clock import Clock, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUnavailable
 from engine.ids import new_ulid
-from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
+from engine.meters import Meter, MeterDefinition, MeterState, check_indexes, rollup_name
 from engine.rollups import create_rollup, drop_rollup
 from engine.store import Store
 
@@ -254,12 +254,13 @@ class MeterRegistry:
             return written
 
     def check_paths(self, definition: MeterDefinition) -> None:
-        """Refuse a JSONPath ClickHouse does not take. Raises: InvalidMeter."""
+        """Refuse a JSONPath ClickHouse does not take, or could not read in time. Raises: InvalidMeter."""
         for path in definition.paths:
             try:
                 self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)
             except StoreError:
                 raise InvalidMeter(f"invalid JSONPath: {path}") from None
+            check_indexes(path)
 
 
 def _row(meter: Meter) -> list[object]:

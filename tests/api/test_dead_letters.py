@@ -341,6 +341,7 @@ def test_no_more_than_a_hundred_problems_are_told_but_all_are_counted(
         ({"positions": [{"partition": 0, "offset": 1, "arrivedAt": "2026-01-01T00:00:00Z"}], "limit": 1}, "limit"),
         ({"reason": ""}, "reason"),
         ({"from": "yesterday"}, "from: not an RFC 3339 timestamp"),
+        ({"to": 1735689600}, "to: not an RFC 3339 timestamp"),
         ({"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, "from must be before to"),
         ({"all": True, "reasn": "id"}, "reasn"),
         ({"all": "yes"}, "all"),

@@ -246,8 +246,10 @@ def test_a_meter_sent_back_whole_is_accepted(client: ApiClient, meter: Create) -
     [
         ("slug", "other"),
         ("aggregation", "MAX"),
+        ("aggregation", "COUNT"),
         ("eventType", "other"),
         ("valueProperty", "$.other"),
+        ("valueProperty", ""),
         ("eventFrom", "2025-01-01T00:00:00Z"),
     ],
 )

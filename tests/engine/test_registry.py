@@ -112,6 +112,7 @@ def test_a_slug_is_used_once(registry: MeterRegistry) -> None:
 ACCEPTED = [
     *("$", "$.a", "$.a.b", "$['a']", '$["a"]', '$."a b"', "$.a_b", "$.1a", "$.$a", "$.a.0", "$.a[0]", "$.a[*]", "$[*]"),
     *("$.a[0 to 1]", "$['it\\'s']", "$['{x:String}']", "$['%s']"),
+    *("$.a[0 to 999]", "$[0, 5 to 9]['b']", "$['it\\'s [0 to 5000]']", '$."[x]"[999999999]'),
 ]
 REFUSED = ["$.", "$a", "$.a.", "$.a-b", "$.a b", "$..a", "$.*", "$.@type", "$.a[?(@.b)]", "$.ä", "$'; DROP TABLE x; --"]
 
@@ -138,6 +139,22 @@ def test_a_path_the_engine_does_not_take_is_refused_and_leaves_nothing(
 
         assert str(refused.value) == f"invalid JSONPath: {path}"
     assert (registry.all(), rollups(store)) == ([], set())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("$.a[0 to 4000000000].b", "$.a[0 to 1000]", "$.a[0 TO 999, 2000]", "$.a[0 to 39][0 to 39]"),
+        *("$.a[4294967296]", "$.a[0x10]"),
+    ],
+)
+def test_a_path_whose_indexes_would_hold_up_ingest_or_wrap_around_is_refused(
+    registry: MeterRegistry, path: str
+) -> None:
+    with pytest.raises(InvalidMeter, match="invalid JSONPath"):
+        registry.create(parse_definition(SUM | {"valueProperty": path}))
+
+    assert registry.all() == []
 
 
 @pytest.mark.parametrize("path", ["", "abc", "a.b"])
