@@ -33,10 +33,6 @@ _KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
 RESERVED_KEYS = frozenset({"subject", "customer_id"})
 MAX_GROUP_BY = 30
 PATH_CHARACTERS = 1024  # the paths of a meter, or of many of one event type, fit into one statement
-PATH_ELEMENTS = 1000  # 0.1 ms an event: the engine tries each, in an array that has one element too
-_QUOTED = re.compile(r"""(['"`])(?:(?!\1)[^\\]|\\.)*\1""", re.DOTALL)
-_BRACKETS = re.compile(r"\[([^\]]*)\]")
-_INDEXES = re.compile(r"\s*([0-9]{1,9})(?:\s+to\s+([0-9]{1,9}))?\s*\Z", re.ASCII | re.IGNORECASE)
 
 
 class Aggregation(StrEnum):
@@ -281,23 +277,6 @@ def _named(line: str) -> str:
     """Return a problem behind the member it is about, if it is about one."""
     line = line.replace("invalid event type: ", "eventType: ", 1)
     return f".{line}" if re.split(r"[.:]", line)[0] in MeterDefinition.model_fields else f": {line}"
-
-
-def check_indexes(path: str) -> None:
-    """Refuse a JSONPath the engine takes whose indexes are more than it reads, or name too many elements to try.
-
-    It keeps 32 bits of an index, and no time limit ends its search through a range. Raises: InvalidMeter.
-    """
-    elements = 1
-    for inside in _BRACKETS.findall(_QUOTED.sub("", path)):
-        if inside.strip() in {"", "*"}:
-            continue
-        spans = [_INDEXES.match(span) for span in inside.split(",")]
-        if None in spans:
-            raise InvalidMeter(f"invalid JSONPath: {path}: an index is a number of at most 9 digits")
-        elements *= sum(int(span[2] or span[1]) - int(span[1]) + 1 for span in spans if span)
-    if elements > PATH_ELEMENTS:
-        raise InvalidMeter(f"invalid JSONPath: {path}: its indexes name more than {PATH_ELEMENTS} elements")
 
 
 def check_event_type(event_type: str, reserved: Sequence[str]) -> None:

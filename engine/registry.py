@@ -23,7 +23,8 @@ from engine import faults, sql
 from engine.clock import Clock, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUnavailable
 from engine.ids import new_ulid
-from engine.meters import Meter, MeterDefinition, MeterState, check_indexes, rollup_name
+from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
+from engine.paths import check_indexes
 from engine.rollups import create_rollup, drop_rollup
 from engine.store import Store
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from engine import faults, sql
 from engine.clock import milliseconds
 from engine.meters import Meter
+from engine.paths import read_at
 from engine.store import DEDUPLICATION_WINDOW, Store
 
 GRAINS = ("minute", "quarter", "day")
@@ -50,12 +51,9 @@ def minute_select(meter: Meter, stored: str) -> str:
 
 def extraction(meter: Meter) -> str:
     """Return the select list that takes a meter's text, value and dimensions out of an event's data."""
-    parts = [
-        f"JSON_VALUE(data, {sql.literal(meter.definition.groupBy[key])}) AS {meter.dimension(key)}"
-        for key in meter.dimensions
-    ]
+    parts = [f"{read_at(meter.definition.groupBy[key])} AS {meter.dimension(key)}" for key in meter.dimensions]
     if meter.definition.valueProperty is not None:
-        parts.append(f"JSON_VALUE(data, {sql.literal(meter.definition.valueProperty)}) AS text")
+        parts.append(f"{read_at(meter.definition.valueProperty)} AS text")
         parts.append(f"{sql.statement('usage/number', text='text')} AS value")
     return ", ".join(parts or ["1"])
 

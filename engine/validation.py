@@ -13,6 +13,7 @@ from typing import NamedTuple
 from engine import sql
 from engine.instants import parse_instant
 from engine.meters import Aggregation, Meter
+from engine.paths import read_at
 from engine.registry import MeterRegistry
 from engine.store import Store
 from engine.windows import BEGINNING
@@ -98,7 +99,8 @@ def _statement(meters: Sequence[Meter]) -> str:
     for at, meter in enumerate(meters):
         text, kinds = f"text_{at}", f"kinds_{at}"
         number = sql.statement("usage/number", text=text)
-        found.append(sql.statement("events/found", path=sql.literal(_path(meter)), text=text, kinds=kinds))
+        value, matches = read_at(_path(meter)), read_at(_path(meter), "JSON_QUERY")
+        found.append(sql.statement("events/found", value=value, matches=matches, text=text, kinds=kinds))
         verdicts.append(sql.statement("events/verdict", number=number, text=text, kinds=kinds))
         verdicts.append(f"toValidUTF8(substringUTF8({text}, 1, {_SHOWN + 1}))")
     return sql.statement("events/verdicts", verdicts=", ".join(verdicts), found=", ".join(found))

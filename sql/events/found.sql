@@ -1,4 +1,4 @@
 -- The text at a meter's value property, as the rollup views take it, and the JSON types of all that the path matches.
 -- Part of events/verdicts.
-JSON_VALUE(data, ${path}) AS ${text},
-arrayMap(raw -> toString(JSONType(raw)), JSONExtractArrayRaw(JSON_QUERY(data, ${path}))) AS ${kinds}
+${value} AS ${text},
+arrayMap(raw -> toString(JSONType(raw)), JSONExtractArrayRaw(${matches})) AS ${kinds}

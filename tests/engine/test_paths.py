@@ -1,0 +1,61 @@
+"""Where a path leads in an event's data, and that no path leads on for ever."""
+
+import pytest
+
+from engine.paths import WHOLE_BYTES, read_at
+from engine.store import Store
+
+LONG = f'"filler":"{"x" * WHOLE_BYTES}"'
+SHORT = '"filler":""'
+
+
+def read(store: Store, path: str, data: str, function: str = "JSON_VALUE") -> str:
+    expression = read_at(path, function)  # type: ignore[arg-type]
+    text: str = store.rows(f"SELECT {expression} FROM (SELECT {{data:String}} AS data)", data=data)[0][0]
+    return text
+
+
+def items(count: int, last: str, filler: str) -> str:
+    """Return data whose array has `count` empty objects and one more."""
+    return f'{{{filler},"items":[{"{}," * count}{last}]}}'
+
+
+@pytest.mark.parametrize("filler", [SHORT, LONG], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("path", "data", "text"),
+    [
+        ("$.a", '"a":1.50', "1.5"),
+        ("$.a[*]", '"a":[1,2]', "1"),
+        ("$.a[ * ].b", '"a":[{},{"b":[1]},{"b":"x"}]', "x"),
+        ("$.a[*].b[*].c", '"a":[{},{"b":[{},{"c":7}]}]', "7"),
+        ("$.a[*][1]", '"a":[[1],[1,2]]', "2"),
+        ("$.a[1, 3 to 5][*]", '"a":[[1],[],[2],[],[5]]', "5"),
+        ("$.a[1, 3 to 4][*]", '"a":[[1],[],[2],[],[5]]', ""),
+        ("$['[*]'].a[*]", '"[*]":{"a":[4]}', "4"),
+        ('$."it\'s [*]"[*]', '"it\'s [*]":["y"]', "y"),
+        ("$['b]'].a[*]", '"b]":{"a":[4]}', "4"),
+        ("$.a[*]", '"a":{"b":1}', ""),
+    ],
+)
+def test_the_first_scalar_a_path_matches_is_read(store: Store, path: str, data: str, text: str, filler: str) -> None:
+    assert read(store, path, f"{{{data},{filler}}}") == text
+
+
+@pytest.mark.parametrize(
+    ("path", "elements"), [("$.items[*].price", 1000), ("$['items'][*]['price']", 1000), ("$.items[*].prices[*]", 31)]
+)
+def test_in_long_data_wildcards_look_at_the_first_elements_alone(store: Store, path: str, elements: int) -> None:
+    """The engine walks an array anew for each element: one of a million that lacks a price took hours."""
+    found = '{"price":5,"prices":[5]}'
+
+    assert read(store, path, items(elements - 1, found, LONG)) == "5"
+    assert read(store, path, items(elements, found, LONG)) == ""
+    assert read(store, path, items(elements, found, LONG), "JSON_QUERY") == ""
+
+
+def test_data_that_is_short_is_looked_through_to_its_end(store: Store) -> None:
+    data = items(600, '{"price":5}', SHORT)
+
+    assert len(data) < WHOLE_BYTES
+    assert read(store, "$.items[*].price", data) == "5"
+    assert read(store, "$.items[*].prices[*]", items(600, '{"prices":[5]}', SHORT)) == "5"
