@@ -159,6 +159,21 @@ def test_the_chosen_card_is_seen_whole_among_many(page: Open, wordy: Customer, w
         assert box["x"] + box["width"] <= width
 
 
+def test_on_paper_the_whole_chart_stands_in_light_colours(page: Open, customer: Customer) -> None:
+    shown = show(page(scheme="dark"), customer, customer.token()["token"], "meter=tokens&filter=type:input&refresh=0")
+    settle(shown)
+    shown.wait_for_timeout(300)
+
+    shown.emulate_media(media="print")
+
+    narrow = "at => { at.parentElement.style.width = '500px'; return at.querySelector('canvas').clientWidth }"
+    assert shown.locator(".mp-chart").evaluate(narrow) == 500  # at once: paper comes without another frame
+    total = shown.locator(".mp-total strong")
+    assert total.evaluate("at => getComputedStyle(at).color") == "rgb(21, 26, 35)"
+    expect(shown.get_by_label("Only type")).to_be_visible()  # what is counted is said
+    expect(shown.get_by_label("Only model")).to_be_hidden()
+
+
 def test_dates_of_other_scripts_do_not_turn_what_is_beside_them(page: Open, customer: Customer) -> None:
     shown = show(page(), customer, customer.token()["token"], "meter=tokens&refresh=0")
     settle(shown)

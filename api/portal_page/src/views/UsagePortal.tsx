@@ -51,6 +51,8 @@ export function UsagePortal(props: UsagePortalProps) {
     <div
       ref={place}
       className="mp"
+      dir="ltr"
+      lang="en"
       data-theme={dark ? 'dark' : 'light'}
       tabIndex={-1}
       onFocus={() => (held.current = true)}
