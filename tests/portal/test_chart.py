@@ -21,6 +21,13 @@ WATCH = """
   canvas.fillText = function (text, ...at) { drawn.push(text); write.call(this, text, ...at) }
   window.points = new Set()
   const arc = Path2D.prototype.arc
+  window.cut = []
+  const note = canvas.fillText
+  canvas.fillText = function (text, x, ...at) {
+    const half = this.measureText(text).width / 2
+    if (this.textAlign === 'center' && x + half > this.canvas.width + 1) cut.push(text)
+    note.call(this, text, x, ...at)
+  }
   Path2D.prototype.arc = function (...at) { points.add(at[0]); arc.apply(this, at) }
 """
 
@@ -86,5 +93,47 @@ def test_a_group_called_other_keeps_its_own_total(page: Open, alone: Customer) -
     shown = show(page(), alone, alone.token()["token"], "meter=tokens&group=model&refresh=0")
 
     expect(shown.locator(".mp-legend li")).to_have_text(
-        ["Other100", "m099", "m198", "m297", "m396", "m495", "m594", "Other (3)"]
+        ["Other100", "m099", "m198", "m297", "m396", "m495", "m594", "Other (3)276"]
     )
+
+
+def levels(page: Page) -> list[str]:
+    """Return the texts of the value axis."""
+    page.wait_for_timeout(300)
+    texts: list[str] = page.evaluate("() => drawn.splice(0)")
+    return [text for text in texts if not re.search(r":|[A-Z][a-z]{2} ", text)]
+
+
+def test_values_of_any_size_have_an_axis(page: Open, alone: Customer) -> None:
+    for slug in ("vast", "tiny"):
+        alone.create({"slug": slug, "eventType": "prompt", "aggregation": "SUM", "valueProperty": f"$.{slug}"})
+    data = {"tokens": "1", "model": "m", "type": "t", "ms": 1, "vast": f"25{'0' * 36}.5", "tiny": "0.0000000000000025"}
+    alone.send((now(), data))
+    token = alone.token()["token"]
+
+    vast = show(watched(page()), alone, token, "meter=vast&refresh=0")
+    settle(vast)
+    assert {"0", "1 × 10³⁷", "2 × 10³⁷"} <= set(levels(vast))
+    tiny = show(watched(page()), alone, token, "meter=tiny&refresh=0")
+    settle(tiny)
+    assert {"0", "1 × 10⁻¹⁵", "2 × 10⁻¹⁵"} <= set(levels(tiny))
+
+
+def test_counts_have_no_fractions_on_their_axis(page: Open, alone: Customer) -> None:
+    alone.send((now(), {"tokens": "1", "model": "m", "type": "t", "ms": 1}))
+    shown = show(watched(page()), alone, alone.token()["token"], "meter=calls&refresh=0")
+    settle(shown)
+
+    assert set(levels(shown)) == {"0", "1"}
+
+
+def test_no_text_of_the_time_axis_is_cut_off(page: Open, customer: Customer) -> None:
+    opened = watched(page("phone"))
+    token = customer.token()["token"]
+    for view in ("period=12m&window=day", "period=2026-01-01..2026-11-26&window=day", "period=7d&window=hour"):
+        show(opened, customer, token, f"meter=tokens&{view}&refresh=0")
+        settle(opened)
+        opened.wait_for_timeout(300)
+
+        assert opened.evaluate("drawn.length") > 0
+        assert opened.evaluate("cut") == [], view

@@ -218,6 +218,25 @@ def test_custom_properties_reach_in_and_other_styles_do_not(page: Open, customer
     assert number.evaluate("at => getComputedStyle(at).color") == "rgb(21, 26, 35)"
 
 
+def test_what_a_site_hands_down_does_not_reach_in(page: Open, customer: Customer, serve: Serve) -> None:
+    rules = """body { direction: rtl; text-align: right; text-transform: uppercase; letter-spacing: 4px;
+      white-space: nowrap; text-shadow: 1px 1px red; text-indent: 20px; font: italic 30px serif;
+      visibility: hidden }"""
+    token = customer.token()["token"]
+    html = embedding(customer, f'token="{token}" meter="tokens"', style=f"<style>{rules}</style>")
+    opened = page()
+    opened.goto(serve(site({"/": html}.get)))
+    expect(opened.locator(".mp-panel[aria-busy=false] .mp-total strong")).to_be_attached()
+
+    heading = opened.locator(".mp-panel h2")
+    names = ["direction", "text-align", "text-transform", "white-space", "text-shadow", "text-indent", "font-style"]
+    style = "(at, names) => names.map(name => getComputedStyle(at).getPropertyValue(name))"
+    assert heading.evaluate(style, names) == ["ltr", "start", "none", "normal", "none", "0px", "normal"]
+    expect(heading).to_be_hidden()  # a site may hide it, as in a tab that is not open
+    opened.add_style_tag(content="body { visibility: visible }")
+    assert total(opened) == all_tokens(customer)
+
+
 def test_an_origin_that_may_not_ask_is_told_so(page: Open, tmp_path: Path, serve: Serve) -> None:
     closed = Customer(tmp_path, {"METERPORT_SERVER__CORS_ORIGINS": '["https://app.example.com"]'})
     url = serve(shop(closed, f'token="{closed.token()["token"]}"'))

@@ -87,3 +87,96 @@ def test_a_total_is_not_cut_on_its_card(page: Open, wordy: Customer) -> None:
     assert card.evaluate("at => at.scrollWidth <= at.clientWidth")
     assert card.inner_text().split("\n")[0] == "6.741 × 10¹⁹"
     assert card.locator("[title]").get_attribute("title") == "67,407,407,407,340,740,740.5"
+
+
+LINES = """at => {
+  const range = document.createRange()
+  range.selectNodeContents(at)
+  return range.getClientRects().length
+}"""
+
+
+def test_long_numbers_leave_room_for_the_groups(page: Open, wordy: Customer) -> None:
+    vast = {
+        "slug": "vast", "eventType": "prompt", "aggregation": "SUM", "valueProperty": "$.vast",
+        "groupBy": {"model": "$.model"},
+    }  # fmt: skip
+    wordy.create(vast)
+    data = {"tokens": "1", "type": "t", "ms": 1, "vast": "66107495373935875892499020083294217654.896092398458209612"}
+    wordy.send(*((now(), {**data, "model": model}) for model in ("atlas", "vision")))
+    opened = page()
+    opened.set_viewport_size({"width": 700, "height": 900})
+    shown = show(opened, wordy, wordy.token()["token"], "meter=vast&group=model&refresh=0")
+    settle(shown)
+
+    names = shown.locator(".mp-table tbody bdi").all()
+    assert [name.evaluate(LINES) for name in names] == [1, 1]
+    assert shown.evaluate(INSIDE)
+
+
+def test_on_a_phone_a_number_is_not_broken_for_a_long_name(page: Open, wordy: Customer) -> None:
+    wordy.send((now(), {"tokens": "-3131.6", "model": LONG, "type": "t", "ms": 1}))
+    opened = page("phone")
+    opened.set_viewport_size({"width": 320, "height": 700})
+    shown = show(opened, wordy, wordy.token()["token"], "meter=tokens&group=model&group=type&refresh=0")
+    settle(shown)
+
+    numbers = shown.locator(".mp-table td.mp-number").all()
+    assert {number.evaluate(LINES) for number in numbers} == {1}
+    assert shown.evaluate(INSIDE)
+
+
+def test_a_card_of_a_small_phone_holds_its_total_in_one_line(page: Open, wordy: Customer) -> None:
+    cents = {"slug": "cents", "eventType": "prompt", "aggregation": "SUM", "valueProperty": "$.cents"}
+    wordy.create(cents)
+    wordy.send((now(), {"tokens": "1", "model": "m", "type": "t", "ms": 1, "cents": "5251265.77"}))
+    opened = page("phone")
+    opened.set_viewport_size({"width": 320, "height": 700})
+    shown = show(opened, wordy, wordy.token()["token"], "meter=cents&refresh=0")
+    settle(shown)
+
+    card = shown.locator(".mp-card[aria-current=true] .mp-card-total")
+    expect(card).to_have_text("5,251,265.77")
+    assert card.evaluate(LINES) == 1
+
+
+@pytest.mark.parametrize("width", [390, 640])
+def test_the_chosen_card_is_seen_whole_among_many(page: Open, wordy: Customer, width: int) -> None:
+    for number in range(6):
+        slug = f"many_{width}_{number}"
+        wordy.create({"slug": slug, "eventType": "never", "aggregation": "COUNT"})
+    opened = page()
+    opened.set_viewport_size({"width": width, "height": 700})
+    for number in range(6):
+        show(opened, wordy, wordy.token()["token"], f"meter=many_{width}_{number}&refresh=0")
+        opened.reload()
+        settle(opened)
+        opened.wait_for_timeout(600)
+
+        box = opened.locator(".mp-card[aria-current=true]").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+
+
+def test_on_paper_the_whole_chart_stands_in_light_colours(page: Open, customer: Customer) -> None:
+    shown = show(page(scheme="dark"), customer, customer.token()["token"], "meter=tokens&filter=type:input&refresh=0")
+    settle(shown)
+    shown.wait_for_timeout(300)
+
+    shown.emulate_media(media="print")
+
+    narrow = "at => { at.parentElement.style.width = '500px'; return at.querySelector('canvas').clientWidth }"
+    assert shown.locator(".mp-chart").evaluate(narrow) == 500  # at once: paper comes without another frame
+    total = shown.locator(".mp-total strong")
+    assert total.evaluate("at => getComputedStyle(at).color") == "rgb(21, 26, 35)"
+    expect(shown.get_by_label("Only type")).to_be_visible()  # what is counted is said
+    expect(shown.get_by_label("Only model")).to_be_hidden()
+
+
+def test_dates_of_other_scripts_do_not_turn_what_is_beside_them(page: Open, customer: Customer) -> None:
+    shown = show(page(), customer, customer.token()["token"], "meter=tokens&refresh=0")
+    settle(shown)
+
+    assert shown.locator(".mp-total bdi").count() == 1
+    assert shown.locator(".mp-table tbody time").first.get_attribute("dir") == "auto"

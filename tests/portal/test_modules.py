@@ -151,6 +151,17 @@ def test_large_numbers_are_short_where_room_is_and_never_cut_inside(run: Any) ->
     ) == ["123,456,789", "12.35B", "6.741 × 10¹⁹", "−6,741 × 10¹⁹", "2.5B", "2 × 10¹⁹", "−2.5 × 10¹⁵"]
 
 
+def test_tiny_numbers_are_short_where_room_is(run: Any) -> None:
+    assert run(
+        "exact",
+        ("formatFitting", "0.0000000000005894181", "en-US"),
+        ("formatFitting", "0.00012", "en-US"),
+        ("formatShort", 2.5e-14, "en-US"),
+        ("formatShort", -2e-7, "de-DE"),
+        ("formatShort", 0, "en-US"),
+    ) == ["5.894 × 10⁻¹³", "0.00012", "2.5 × 10⁻¹⁴", "−2 × 10⁻⁷", "0"]
+
+
 @pytest.mark.parametrize("locale", ["ar-EG", "fa-IR", "mr-IN", "th-TH-u-nu-thai"])
 def test_digits_are_those_of_the_api_in_every_language(run: Any, locale: str) -> None:
     noon = int(datetime(2026, 11, 22, 12, tzinfo=ZoneInfo("UTC")).timestamp() * 1000)
@@ -236,6 +247,14 @@ def test_a_group_called_other_is_no_part_of_the_rest(run: Any) -> None:
         *((f"m{number}", str(50 - number)) for number in range(6)),
         ("Other", "129"),
     ]
+
+
+def test_beside_the_pointer_a_number_too_long_is_rounded(run: Any) -> None:
+    values = ["1755178147005117527369094530901.5", "12345678901234567.125"]
+
+    (chart,) = run("usage", ("chartOf", usage_of(*(({"m": value}, value) for value in values)), TOKENS, "", "en-US"))
+
+    assert [one["texts"][0] for one in chart["series"]] == ["1.755 × 10³⁰", "12,345,678,901,234,567.125"]
 
 
 def test_a_refresh_is_none_or_one_a_page_can_do(run: Any) -> None:

@@ -217,6 +217,18 @@ def test_an_error_says_so_and_can_be_tried_again(page: Open, customer: Customer)
     assert total(shown) == written(sum(customer.tokens_by(DAY).values(), Decimal()))
 
 
+def test_while_nothing_answers_it_says_so_and_goes_on_by_itself(page: Open, customer: Customer) -> None:
+    opened = page()
+    opened.route("**/portal/meters", lambda route: route.fulfill(status=503, body="{}"))
+    show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0.5")
+
+    expect(opened.get_by_role("button", name="Trying again")).to_be_visible()
+    opened.unroute("**/portal/meters")
+
+    assert total(opened) == written(sum(customer.tokens_by(DAY).values(), Decimal()))
+    expect(opened.get_by_role("button", name="Live")).to_be_visible()
+
+
 def test_while_it_loads_it_says_so(page: Open, customer: Customer) -> None:
     opened = page()
     held: list[Route] = []

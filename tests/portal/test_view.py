@@ -171,3 +171,44 @@ def test_who_asks_too_often_waits_as_long_as_told(page: Open, customer: Customer
     opened.wait_for_timeout(4000)
 
     assert len(asked) <= 4
+
+
+def test_a_theme_that_was_chosen_stays_whatever_the_link_said(page: Open, customer: Customer) -> None:
+    shown = show(page(), customer, customer.token()["token"], "meter=tokens&period=7d&theme=dark")
+    settle(shown)
+    expect(shown.locator(".mp")).to_have_attribute("data-theme", "dark")
+
+    shown.get_by_label("Colours").select_option("light")
+
+    shown.reload()
+    settle(shown)
+    expect(shown.locator(".mp")).to_have_attribute("data-theme", "light")
+    assert "period=7d" in shown.url
+    go(shown, "meter=tokens&theme=dark")
+    expect(shown.locator(".mp")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_filter_keeps_its_spaces_in_the_address(page: Open, customer: Customer) -> None:
+    shown = show(page(), customer, customer.token()["token"], "meter=tokens")
+    settle(shown)
+    shown.get_by_label("Only model").fill(" atlas ")
+    shown.keyboard.press("Enter")
+    settle(shown)
+
+    shown.reload()
+
+    expect(shown.get_by_label("Only model")).to_have_value(" atlas ")
+
+
+def test_another_token_alone_changes_nothing_of_what_is_looked_at(page: Open, customer: Customer) -> None:
+    view = "meter=tokens&period=7d&group=model&units=tokens:t"
+    shown = show(page(), customer, customer.token()["token"], view)
+    settle(shown)
+    address = shown.url
+
+    go(shown, f"token={customer.token()['token']}")
+
+    expect(shown).to_have_url(address)
+    settle(shown)
+    expect(shown.get_by_role("radio", name="Last 7 days")).to_be_checked()
+    assert total(shown).endswith(" t")

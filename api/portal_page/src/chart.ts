@@ -29,6 +29,9 @@ export interface ChartContent {
   short: (value: number) => string
 }
 
+const PADDING = 8 // pixels, right of the last window
+const WHOLE = [...Array(16).keys()].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power)) // steps of counts
+
 /** Draw into an element; call what is returned with new content, or `end` it. */
 export function draw(target: HTMLElement, content: ChartContent): { update(next: ChartContent): void; end(): void } {
   let shown = content
@@ -58,7 +61,18 @@ export function draw(target: HTMLElement, content: ChartContent): { update(next:
 }
 
 function outline(content: ChartContent): string {
-  return JSON.stringify([content.shape, content.labels.length, Boolean(content.days), content.series.map((series) => series.id)])
+  const { shape, labels, days, series } = content
+  return JSON.stringify([shape, labels.length, Boolean(days), series.map(({ id }) => id), isWhole(content)])
+}
+
+function isWhole({ series }: ChartContent): boolean {
+  return series.every(({ values }) => values.every((value) => value === null || Number.isInteger(value)))
+}
+
+/** Return what one on the value axis stands for: uPlot finds no places for texts among values of very many digits. */
+function unitOf({ series }: ChartContent): number {
+  const largest = series.reduce((most, { values }) => values.reduce<number>((so, one) => Math.max(so, Math.abs(one ?? 0)), most), 0)
+  return largest === 0 || (largest >= 1e-5 && largest < 1e15) ? 1 : 10 ** Math.floor(Math.log10(largest))
 }
 
 function heightOf(target: HTMLElement): number {
@@ -66,13 +80,15 @@ function heightOf(target: HTMLElement): number {
 }
 
 /** Return uPlot's columns: window numbers, then the series; stacked ones from the highest sum down, to be painted over. */
-function dataOf({ labels, series, shape }: ChartContent): uPlot.AlignedData {
+function dataOf(content: ChartContent): uPlot.AlignedData {
+  const { labels, series, shape } = content
+  const unit = unitOf(content)
   const numbers = labels.map((_, at) => at)
-  if (shape === 'lines') return [numbers, ...series.map((one) => one.values)]
+  if (shape === 'lines') return [numbers, ...series.map((one) => one.values.map((value) => value === null ? null : value / unit))]
   const sums: number[][] = []
   const running = labels.map(() => 0)
   for (const one of series) {
-    one.values.forEach((value, at) => (running[at] += value ?? 0))
+    one.values.forEach((value, at) => (running[at] += (value ?? 0) / unit))
     sums.push([...running])
   }
   return [numbers, ...sums.reverse()]
@@ -89,7 +105,7 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
   const options: uPlot.Options = {
     width: target.clientWidth,
     height: heightOf(target),
-    padding: [12, 8, 0, 0],
+    padding: [12, PADDING, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { show: shape === 'lines', size: 7 }, drag: { setScale: false, x: false, y: false } },
     scales: {
@@ -104,7 +120,7 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
         ticks: { show: false },
         gap: 8,
         size: days ? 48 : 30,
-        splits: (plot) => ticks(labels.length, plot.bbox.width / devicePixelRatio),
+        splits: (plot) => ticks(content(), plot.bbox.width / devicePixelRatio),
         values: (_, splits) => axisTexts(content(), splits),
       },
       {
@@ -113,8 +129,9 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
         grid: line,
         ticks: { show: false },
         border: { show: false },
+        incrs: isWhole(content()) ? WHOLE : undefined,
         size: (_, values) => 14 + 7 * Math.max(3, ...(values ?? []).map((value) => value.length)),
-        values: (_, splits) => splits.map((value) => content().short(value)),
+        values: (_, splits) => splits.map((value) => content().short(value * unitOf(content()))),
       },
     ],
     series: [
@@ -153,11 +170,15 @@ function rangeOf(low: number, high: number): uPlot.Range.MinMax {
   return [bottom < 0 ? bottom - room : 0, top > 0 || bottom === 0 ? top + room : 0]
 }
 
-/** Return the windows that carry a label: evenly spaced, and no closer than they can be read. */
-function ticks(count: number, width: number): number[] {
+/** Return the windows that carry a label: evenly spaced, no closer than they can be read, none cut off at the edge. */
+function ticks({ labels, days }: ChartContent, width: number): number[] {
+  const count = labels.length
   const least = Math.ceil((count * 68) / Math.max(width, 1))
   const step = [1, 2, 3, 4, 5, 6, 7, 10, 12, 14, 15, 24, 30, 48, 60, 72, 120, 168, 240, 360].find((one) => one >= least)
-  return Array.from({ length: Math.ceil(count / (step ?? least)) }, (_, at) => at * (step ?? least))
+  const half = (at: number): number => 3.5 * Math.max(labels[at].length, days?.[at].length ?? 0)
+  return Array.from({ length: Math.ceil(count / (step ?? least)) }, (_, at) => at * (step ?? least)).filter(
+    (at) => ((count - 0.4 - at) / (count + 0.2)) * width + PADDING >= half(at),
+  )
 }
 
 function tooltip(target: HTMLElement, content: () => ChartContent): uPlot.Plugin {
@@ -173,7 +194,9 @@ function tooltip(target: HTMLElement, content: () => ChartContent): uPlot.Plugin
         const rows = at === null || at === undefined ? [] : rowsAt(series, at)
         box.hidden = at === null || at === undefined || (plot.cursor.left ?? -1) < 0
         if (box.hidden || at === null || at === undefined) return
-        box.replaceChildren(textElement('strong', title(at)), ...rows)
+        const heading = document.createElement('strong')
+        heading.append(textElement('bdi', title(at)))
+        box.replaceChildren(heading, ...rows)
         const left = plot.valToPos(at, 'x')
         const beyond = left + box.offsetWidth + 16 > target.clientWidth - plot.bbox.left / devicePixelRatio
         box.style.transform = `translate(${beyond ? Math.max(left - box.offsetWidth - 12, 0) : left + 12}px, 6px)`

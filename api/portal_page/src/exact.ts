@@ -5,7 +5,9 @@
  */
 import { LATIN } from './locale'
 
-const FITTING = 12 // characters
+const CARD = 12 // characters
+/** Room of a number in a line with others: the legend, beside the pointer. */
+export const LINE = 26
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 
 /** Parse JSON with each number as the text it was written as. Throws SyntaxError. */
@@ -30,15 +32,16 @@ export function formatBrief(text: string, locale?: string): string {
   return fraction.length > 6 && cut !== fraction ? `${formatDecimal(`${whole}.${cut}`, locale)}…` : formatDecimal(text, locale)
 }
 
-/** Write a decimal in so much room as a card has: one that is longer is rounded to four digits. */
-export function formatFitting(text: string, locale?: string): string {
+/** Write a decimal in so many characters, those of a card if not said: one that is longer is rounded to four digits. */
+export function formatFitting(text: string, locale?: string, room = CARD): string {
   const brief = formatBrief(text, locale)
-  return brief.length > FITTING ? formatShort(Number(text), locale) : brief
+  return brief.length > room ? formatShort(Number(text), locale) : brief
 }
 
-/** Write a double short, as the axis of a chart does: 1.2K, 3M, 6.7 × 10¹⁹. */
+/** Write a double short, as the axis of a chart does: 1.2K, 3M, 6.7 × 10¹⁹, 2.5 × 10⁻¹⁴. */
 export function formatShort(value: number, locale?: string): string {
-  const notation = Math.abs(value) < 1e15 ? 'compact' : 'scientific'
+  const size = Math.abs(value)
+  const notation = size === 0 || (size >= 1e-5 && size < 1e15) ? 'compact' : 'scientific'
   const parts = new Intl.NumberFormat(locale, { ...LATIN, notation, maximumSignificantDigits: 4 }).formatToParts(value)
   return parts.map(({ type, value: text }) => WRITTEN[type]?.(text) ?? text).join('')
 }
@@ -46,6 +49,7 @@ export function formatShort(value: number, locale?: string): string {
 const WRITTEN: Partial<Record<Intl.NumberFormatPartTypes, (text: string) => string>> = {
   minusSign: () => '−',
   exponentSeparator: () => ' × 10',
+  exponentMinusSign: () => '⁻',
   exponentInteger: (digits) => digits.replace(/\d/g, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[Number(digit)]),
 }
 

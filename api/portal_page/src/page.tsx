@@ -6,7 +6,7 @@
  * refuses even that (a frame without storage) it lives in memory. A token that is no good any more is forgotten.
  */
 import { OpenMeterProvider } from '@openmeter/sdk/react'
-import { StrictMode, useEffect, useMemo, useState } from 'react'
+import { StrictMode, useEffect, useEffectEvent, useMemo, useState } from 'react'
 import { createRoot } from 'react-dom/client'
 import { PortalClient, type UsageError } from './client'
 import './style.css'
@@ -35,6 +35,15 @@ function writeAddress(params: URLSearchParams): void {
   history.replaceState(null, '', location.pathname + location.search + (text && `#${text}`))
 }
 
+function addressOf(view: View, params: URLSearchParams): URLSearchParams {
+  const written = writeView(view)
+  for (const name of KEPT) {
+    const value = params.get(name)
+    if (value !== null) written.set(name, value)
+  }
+  return written
+}
+
 /** What this browser keeps; a browser that keeps nothing is no error. */
 function kept(storage: () => Storage, name: string, value?: string | null): string | null {
   try {
@@ -57,12 +66,18 @@ function Page() {
   const [theme, setTheme] = useState<Theme>(() => themeOf(address.params.get('theme') ?? kept(local, THEME)))
   const { token, params, view } = address
 
-  useEffect(() => {
-    const changed = (): void => {
-      const next = readAddress()
-      if (next.token !== null) kept(session, TOKEN, next.token)
-      setAddress((before) => ({ token: next.token ?? before.token, params: next.params, view: readView(next.params) }))
+  const changed = useEffectEvent(() => {
+    const next = readAddress()
+    if (next.token !== null) kept(session, TOKEN, next.token)
+    if (next.token !== null && next.params.size === 0) {
+      writeAddress(addressOf(view, params)) // another token alone changes nothing of what is looked at
+      setAddress((before) => ({ ...before, token: next.token }))
+      return
     }
+    if (next.params.has('theme')) setTheme(themeOf(next.params.get('theme')))
+    setAddress((before) => ({ token: next.token ?? before.token, params: next.params, view: readView(next.params) }))
+  })
+  useEffect(() => {
     window.addEventListener('hashchange', changed)
     return () => window.removeEventListener('hashchange', changed)
   }, [])
@@ -74,12 +89,7 @@ function Page() {
   const client = useMemo(() => (token ? new PortalClient({ baseUrl: BASE_URL, portalToken: token }) : null), [token])
   const units = useMemo(() => readUnits(params.get('units')), [params])
   const keepView = (next: View): void => {
-    const written = writeView(next)
-    for (const name of KEPT) {
-      const value = params.get(name)
-      if (value !== null) written.set(name, value)
-    }
-    writeAddress(written)
+    writeAddress(addressOf(next, params))
     setAddress((before) => ({ ...before, view: next }))
   }
   const forget = (error: UsageError): void => {
@@ -88,6 +98,10 @@ function Page() {
   }
   const chooseTheme = (next: Theme): void => {
     kept(local, THEME, next)
+    const others = new URLSearchParams(params)
+    others.delete('theme') // a reload shows what was chosen
+    writeAddress(addressOf(view, others))
+    setAddress((before) => ({ ...before, params: others }))
     setTheme(next)
   }
   return (

@@ -3,7 +3,7 @@ import { useContext } from 'react'
 import type { ChartContent, Series } from './chart'
 import type { PortalClient, PortalMeter, UsageQuery, UsageRow, WindowSize } from './client'
 import { PortalContext } from './context'
-import { addDecimals, formatBrief, formatShort } from './exact'
+import { addDecimals, formatFitting, formatShort, LINE } from './exact'
 import { dayLabel, sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
 import { type Polled, usePolled } from './polling'
 import { AGGREGATIONS, type View } from './view'
@@ -122,7 +122,7 @@ export function chartOf(usage: MeterUsage, meter: PortalMeter, unit: string, loc
     id,
     name,
     values: values.map((value) => (value === null ? null : Number(value))),
-    texts: values.map((value) => (value === null ? null : `${formatBrief(value, locale)}${unit && ` ${unit}`}`)),
+    texts: values.map((value) => (value === null ? null : `${formatFitting(value, locale, LINE)}${unit && ` ${unit}`}`)),
   }))
   const stackable = adds && (series.length === 1 || !rows.some((row) => row.value.startsWith('-')))
   return {

@@ -42,7 +42,7 @@ export function readView(params: URLSearchParams, before: View = defaultView()):
     windowSize: size && SIZES.includes(size) ? (size as WindowSize) : before.windowSize,
     zone: (zone ? knownZone(zone) : undefined) ?? before.zone,
     groupBy: params.has('group') ? params.getAll('group').filter(Boolean) : before.groupBy,
-    filters: params.has('filter') ? Object.fromEntries(params.getAll('filter').map(readPair).filter(([, value]) => value)) : before.filters,
+    filters: params.has('filter') ? Object.fromEntries(params.getAll('filter').map(readFilter).filter(([, value]) => value)) : before.filters,
   }
 }
 
@@ -96,6 +96,11 @@ export function isDate(text: string | undefined): text is string {
 /** Return what a map holds under a name, which may be one that every object has (`constructor`). */
 export function own<T>(map: Readonly<Record<string, T>>, name: string): T | undefined {
   return Object.hasOwn(map, name) ? map[name] : undefined
+}
+
+/** Read `key:value`; the value as it stands, spaces around it too. */
+function readFilter(text: string): [string, string] {
+  return [readPair(text)[0], text.slice(text.indexOf(':') + 1)]
 }
 
 export function readPair(text: string): [string, string] {

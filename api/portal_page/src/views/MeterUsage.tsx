@@ -2,7 +2,7 @@ import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, 
 import type { Series } from '../chart'
 import { type PortalClient, type PortalMeter, UsageError } from '../client'
 import { PortalContext } from '../context'
-import { formatBrief, formatDecimal } from '../exact'
+import { addDecimals, formatDecimal, formatFitting, LINE } from '../exact'
 import { dateOf, spanLabel, spanOf, timeLabel } from '../periods'
 import { chartOf, type Group, idOf, type MeterUsage as Usage, queryOf, sizeOf, useMeterUsage } from '../usage'
 import { AGGREGATIONS, own, type View } from '../view'
@@ -54,7 +54,7 @@ export function MeterUsage({ client, meter, view, onViewChange, parts, look, onS
           {meter.description && <p className="mp-quiet">{meter.description}</p>}
         </div>
         <div className="mp-panel-tools">
-          {since && <span className="mp-quiet">Updated {since}</span>}
+          {since && <span className="mp-quiet">Updated <bdi>{since}</bdi></span>}
           {parts.has('csv') && <Download {...{ client, meter, view }} />}
         </div>
       </header>
@@ -94,7 +94,7 @@ function Shown({ usage, meter, unit, parts, look, filtered }: ShownProps) {
       {parts.has('total') && (
         <p className="mp-total">
           <span className="mp-quiet">
-            {label}, {period}
+            {label}, <bdi>{period}</bdi>
           </span>
           <strong data-exact={usage.total} title={usage.total ?? undefined}>
             {usage.total === null ? '–' : formatDecimal(usage.total, locale)}
@@ -119,26 +119,26 @@ function Shown({ usage, meter, unit, parts, look, filtered }: ShownProps) {
 function Legend({ groups, series, unit }: { groups: Group[]; series: Series[]; unit: string }) {
   const { locale } = useContext(PortalContext)
   const values = new Map(groups.map((group) => [idOf(group.keys), group.value]))
-  const others = groups.length - series.filter((one) => values.has(one.id)).length
+  const shown = new Set(series.map(({ id }) => id))
+  const others = groups.filter(({ keys }) => !shown.has(idOf(keys)))
+  const rest = others.reduce((sum, { value }) => addDecimals(sum, value), '0')
   return (
     <figcaption>
       <ul className="mp-legend">
         {series.map(({ id, name }, at) => {
-          const value = values.get(id)
+          const value = values.get(id) ?? rest
           return (
             <li key={id}>
               <i className={`mp-swatch mp-swatch-${(at % 8) + 1}`} />
-              <bdi>{value === undefined ? `${name} (${others})` : name}</bdi>
-              {value !== undefined && (
-                <b>
-                  {formatBrief(value, locale)}
-                  {unit && ` ${unit}`}
-                </b>
-              )}
+              <bdi>{values.has(id) ? name : `${name} (${others.length})`}</bdi>
+              <b>
+                {formatFitting(value, locale, LINE)}
+                {unit && ` ${unit}`}
+              </b>
             </li>
           )
         })}
-        {others > 0 && series.every(({ id }) => values.has(id)) && <li className="mp-quiet">{others} more in the table</li>}
+        {others.length > 0 && series.every(({ id }) => values.has(id)) && <li className="mp-quiet">{others.length} more in the table</li>}
       </ul>
     </figcaption>
   )

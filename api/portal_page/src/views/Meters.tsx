@@ -65,7 +65,7 @@ function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
   }, [chosen])
   return (
     <button ref={card} type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
-      <span className="mp-card-name">{meter.name}</span>
+      <span className="mp-card-name" title={meter.name}>{meter.name}</span>
       <span className="mp-card-total">
         {data ? <Total text={data.total ?? emptyTotal(meter) ?? '–'} /> : '…'}
         {unit && <small> {unit}</small>}
@@ -91,11 +91,12 @@ function Total({ text }: { text: string }) {
 }
 
 function Course({ values }: { values: number[] }) {
-  const most = Math.max(...values, 0)
+  const [least, most] = [Math.min(...values, 0), Math.max(...values, 0)]
+  const scale = 24 / (most - least || 1)
   const width = 100 / values.length
   const bars = values.map((value, at) => {
-    const height = most > 0 ? Math.max((Math.max(value, 0) / most) * 24, value > 0 ? 1 : 0) : 0
-    return `M${(at * width).toFixed(2)} 24v-${height.toFixed(2)}h${(width * 0.7).toFixed(2)}v${height.toFixed(2)}z`
+    const height = Math.sign(value) * Math.max(Math.abs(value) * scale, value === 0 ? 0 : 1)
+    return `M${(at * width).toFixed(2)} ${(most * scale).toFixed(2)}v${(-height).toFixed(2)}h${(width * 0.7).toFixed(2)}v${height.toFixed(2)}z`
   })
   return (
     <svg className="mp-course" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">

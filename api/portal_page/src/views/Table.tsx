@@ -7,6 +7,7 @@ import { groupText, idOf, type MeterUsage } from '../usage'
 import { AGGREGATIONS, own } from '../view'
 
 const ROWS = 31
+const LONG = 16 // characters: such a number may be broken where the screen is narrow
 const WINDOWS = { MINUTE: 'Minute', HOUR: 'Hour', DAY: 'Day', MONTH: 'Month' } as const
 
 /** Usage as answered: every row, every digit. */
@@ -42,7 +43,7 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
           {rows.slice(0, shown).map((row) => (
             <tr key={`${row.windowStart} ${idOf(row.groupBy)}`}>
               <th scope="row">
-                <time dateTime={row.windowStart}>
+                <time dateTime={row.windowStart} dir="auto">
                   {windowLabel(Date.parse(row.windowStart), usage.windowSize, usage.zone, locale)}
                 </time>
               </th>
@@ -51,7 +52,7 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
                   <bdi>{groupText(own(row.groupBy, key) ?? '')}</bdi>
                 </td>
               ))}
-              <td className="mp-number">{formatDecimal(row.value, locale)}</td>
+              <Value text={formatDecimal(row.value, locale)} />
             </tr>
           ))}
           {rows.length === 0 && (
@@ -68,7 +69,7 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
               <th scope="row" colSpan={keys.length + 1}>
                 {AGGREGATIONS[meter.aggregation].label} of the period
               </th>
-              <td className="mp-number">{formatDecimal(usage.total, locale)}</td>
+              <Value text={formatDecimal(usage.total, locale)} />
             </tr>
           </tfoot>
         )}
@@ -85,6 +86,10 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
       )}
     </div>
   )
+}
+
+function Value({ text }: { text: string }) {
+  return <td className={text.length > LONG ? 'mp-number mp-long' : 'mp-number'}>{text}</td>
 }
 
 interface TableProps {

@@ -11,7 +11,7 @@ const THEMES: readonly { value: Theme; label: string }[] = [
 /** Return whether a theme is dark now. */
 export function useDark(theme: Theme): boolean {
   const system = useSyncExternalStore(subscribe, () => matchMedia(DARK).matches, () => false)
-  return theme === 'auto' ? system : theme === 'dark'
+  return theme === 'dark' || (theme !== 'light' && system)
 }
 
 function subscribe(changed: () => void): () => void {

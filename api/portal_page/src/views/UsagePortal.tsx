@@ -1,5 +1,5 @@
 import { useOpenMeter } from '@openmeter/sdk/react'
-import { type ReactNode, useRef, useState } from 'react'
+import { type ReactNode, useEffect, useEffectEvent, useRef, useState } from 'react'
 import { PortalClient, type PortalMeter, type UsageError } from '../client'
 import { PortalContext } from '../context'
 import { knownLocale } from '../locale'
@@ -51,6 +51,8 @@ export function UsagePortal(props: UsagePortalProps) {
     <div
       ref={place}
       className="mp"
+      dir="ltr"
+      lang="en"
       data-theme={dark ? 'dark' : 'light'}
       tabIndex={-1}
       onFocus={() => (held.current = true)}
@@ -151,6 +153,9 @@ function Opened({ client, view, look, seconds, renewing, onChange, onLost, onFai
   const [ready, setReady] = useState(false)
   const settings = { locale, units, seconds, onTokenFailure: onLost }
   const listed = useMeters(client, settings)
+  const unlisted = !listed.meters && listed.error !== undefined
+  const tell = useEffectEvent(onFailing)
+  useEffect(() => tell(unlisted), [unlisted])
   if (!listed.meters) {
     if (!listed.error || listed.error.needsToken) return <Loading />
     const retry = (): void => {
@@ -188,13 +193,13 @@ function Opened({ client, view, look, seconds, renewing, onChange, onLost, onFai
  * With a new token the names stay until its own are there, so that nothing moves and the focus stays; no usage does.
  */
 function useMeters(client: PortalClient, settings: { seconds: number; onTokenFailure: (error: UsageError) => void }) {
+  const [meters, setMeters] = useState<PortalMeter[]>()
   const { data, error, reload } = usePolled(
     'meters',
     (signal) => client.meters(signal),
-    settings.seconds && METERS_SECONDS,
+    settings.seconds && (meters ? METERS_SECONDS : settings.seconds),
     settings.onTokenFailure,
   )
-  const [meters, setMeters] = useState<PortalMeter[]>()
   if (data && data !== meters) setMeters(data)
   return { meters: data ?? (error && !error.needsToken ? undefined : meters), error, reload }
 }

@@ -2,6 +2,6 @@
 export function reveal(element: HTMLElement | null, row: Element | null | undefined): void {
   if (!element || !row) return
   const [inner, outer] = [element.getBoundingClientRect(), row.getBoundingClientRect()]
-  if (inner.left < outer.left) row.scrollLeft -= outer.left - inner.left
-  else if (inner.right > outer.right) row.scrollLeft += inner.right - outer.right
+  if (inner.left >= outer.left && inner.right <= outer.right) return
+  row.scrollLeft += (inner.left + inner.right - outer.left - outer.right) / 2
 }
