@@ -8,6 +8,7 @@ import logging
 import secrets
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -83,9 +84,16 @@ class Service:
         if settings.kafka.brokers:
             self._open_kafka(settings.kafka, ingests)
         else:
-            sqlite = SqliteLog(settings.data_dir / "log.sqlite", settings.log.max_bytes)
-            self._closing.callback(sqlite.close)
-            self.log = self.appender = sqlite
+            self._open_sqlite(settings)
+
+    def _open_sqlite(self, settings: Settings) -> None:
+        path = settings.data_dir / "log.sqlite"
+        try:
+            sqlite = SqliteLog(path, settings.log.max_bytes)
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"data_dir: cannot keep the event log in {path}: {error}") from None
+        self._closing.callback(sqlite.close)
+        self.log = self.appender = sqlite
 
     def _open_kafka(self, settings: KafkaSettings, ingests: bool) -> None:
         producer = KafkaProducer(settings)

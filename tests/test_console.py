@@ -262,6 +262,38 @@ def test_a_process_that_has_the_directory_but_does_not_answer(tmp_path: Path) ->
     assert answer.stderr.endswith(": give its URL with --server\n")
 
 
+def _a_file(directory: Path) -> None:
+    directory.write_text("")
+
+
+def _a_lock_that_cannot_be_written(directory: Path) -> None:
+    (directory / "lock").mkdir(parents=True)
+
+
+def _an_event_log_that_is_none(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "log.sqlite").write_text("no database, " * 10)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (_a_file, "{} is not a directory"),
+        (_a_lock_that_cannot_be_written, "cannot use {}: Is a directory"),
+        (_an_event_log_that_is_none, "cannot keep the event log in {}/log.sqlite: file is not a database"),
+    ],
+)
+def test_a_data_directory_that_cannot_be_used(tmp_path: Path, made: Callable[[Path], None], told: str) -> None:
+    directory = tmp_path / "data"
+    made(directory)
+
+    answer = meterport("serve", "--port", "0", "--data-dir", str(directory))
+
+    assert answer.returncode == 78
+    assert answer.stderr.splitlines()[-1] == f"meterport: data_dir: {told.format(directory)}"
+    assert "Traceback" not in answer.stderr
+
+
 def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
