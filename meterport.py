@@ -309,7 +309,7 @@ def ingest(
     Any number of these processes share the topic's partitions; one may come or die at any moment.
     """
     flags = _overrides(kafka__brokers=kafka_brokers, kafka__topic=kafka_topic, kafka__group=kafka_group)
-    _run(_distributed(load_settings(config, overrides=flags), "ingest"), _ingest)
+    _run(_distributed(load_settings(config, overrides=flags, listens=False), "ingest"), _ingest)
 
 
 def _distributed(settings: Settings, command: str) -> Settings:

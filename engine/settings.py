@@ -34,6 +34,7 @@ _FRAME_ANCESTOR = re.compile(
     r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
 )
 _CREDENTIAL = re.compile(r"[!-~]+")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
 
@@ -314,10 +315,13 @@ class Settings(BaseSettings):
         return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
 
 
-def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    config: Path | None = None, overrides: Mapping[str, Any] | None = None, listens: bool = True
+) -> Settings:
     """Build the settings of this process.
 
-    Args: overrides: from flags, nested as in YAML; they win over everything.
+    Args: overrides: from flags, nested as in YAML; they win over everything. listens: it serves the API at server.host,
+    or asks who does.
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = _secrets_dir()
@@ -349,7 +353,7 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     except ValueError as error:  # pydantic-settings: a variable that is not the JSON it should be
         raise ConfigurationError(_not_json(error, secrets, f" (in {secrets_dir})")) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
-    _check_together(settings)
+    _check_together(settings, listens)
     return settings
 
 
@@ -405,13 +409,13 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _check_together(settings: Settings) -> None:
+def _check_together(settings: Settings, listens: bool) -> None:
     configured_definitions(settings.meters, settings.reserved_event_types)
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
     if _needs_shared_keys(settings):
         raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
-    if settings.api_key_digest is None and settings.server.host not in {"127.0.0.1", "localhost", "::1"}:
+    if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
         raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
 
 

@@ -460,6 +460,26 @@ def test_a_part_of_meterport_says_which_setting_it_lacks(command: str, variables
     )
 
 
+def test_ingest_needs_no_api_key_wherever_the_api_listens() -> None:
+    """One file of settings for all; ingest listens nowhere but at the telemetry port."""
+    shared = {
+        "METERPORT_SERVER__HOST": "192.0.2.1",
+        "METERPORT_PORTAL__TOKEN_KEYS": '["a-signing-key-of-tests"]',
+        KAFKA: "127.0.0.1:1",
+    }
+
+    ingest = meterport("ingest", variables={**shared, STORE: "http://127.0.0.1:1"})
+    api = meterport("api", variables={**shared, STORE: "http://127.0.0.1:1"})
+
+    assert ingest.returncode == 1
+    assert "api_key" not in ingest.stderr
+    assert ingest.stderr.splitlines()[-1].startswith("meterport: ")  # the store cannot be reached
+    assert (api.returncode, api.stderr) == (
+        78,
+        "meterport: server.host: 192.0.2.1 is not loopback and no api_key is set\n",
+    )
+
+
 # help
 
 
