@@ -102,7 +102,7 @@ class ApiClient:
 
     def tokens(self, subject: str | None, limit: int) -> list[dict[str, Any]]:
         """Return tokens, newest first, without their text."""
-        parameters = {"limit": str(limit)} | ({"subject": subject} if subject else {})
+        parameters = {"limit": str(limit)} | ({"subject": subject} if subject is not None else {})
         return list(self.request("GET", "/api/v1/portal/tokens", params=parameters).json())
 
     def invalidate_tokens(self, body: Mapping[str, object]) -> None:

@@ -88,7 +88,7 @@ def create_meter(
         "groupBy": dict(_dimension(text) for text in group_by or []) or None,
         "name": name,
         "description": description,
-        "eventFrom": timestamp(event_from, read_zone("UTC")) if event_from else None,
+        "eventFrom": timestamp(event_from, read_zone("UTC")) if event_from is not None else None,
     }
     with connected(context, config, data_dir, server) as api:
         made = api.create_meter({member: value for member, value in definition.items() if value is not None})
@@ -229,8 +229,8 @@ def query(
     """
     zone = read_zone(time_zone)
     wanted = {
-        "from": timestamp(from_, zone) if from_ else None,
-        "to": timestamp(to, zone) if to else None,
+        "from": timestamp(from_, zone) if from_ is not None else None,
+        "to": timestamp(to, zone) if to is not None else None,
         "windowSize": window_size.value if window_size else None,
         "windowTimeZone": time_zone,
         "groupBy": group_by,

@@ -135,6 +135,9 @@ def test_usage_as_csv(served: Run) -> None:
         (("query", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
         (("query", "tokens", "--group-by", "x"), 1, "meterport: validation error: invalid group by: x\n"),
         (("query", "tokens", "--from", "May"), 1, "meterport: 'May' is no time: wanted as 2026-03-01T12:30:00 or"),
+        (("query", "tokens", "--from", ""), 1, "meterport: '' is no time: "),  # a variable that is empty
+        (("query", "tokens", "--to", ""), 1, "meterport: '' is no time: "),
+        (("dead-letters", "replay", "--from", "", "--to", "2026-03-01"), 1, "meterport: '' is no time: "),
         (("query", "tokens", "--time-zone", "Mars"), 1, "meterport: unknown time zone 'Mars'"),
         (("query", "tokens", "--filter", "model"), 2, "--filter must be KEY=VALUE, not model"),
         (("token", "create", "a", "--expires", "99999999d"), 1, "from now is past the year 9999"),
