@@ -85,7 +85,7 @@ def create_meter(
         "eventType": event_type,
         "aggregation": aggregation.value,
         "valueProperty": value_property,
-        "groupBy": dict(_dimension(text) for text in group_by or []) or None,
+        "groupBy": _dimensions(group_by or []) or None,
         "name": name,
         "description": description,
         "eventFrom": timestamp(event_from, read_zone("UTC")) if event_from is not None else None,
@@ -262,9 +262,14 @@ def print_usage(rows: Sequence[dict[str, Any]], group_by: Sequence[str], subject
 # how options are read
 
 
-def _dimension(text: str) -> tuple[str, str]:
-    key, equals, path = text.partition("=")
-    return key, path if equals else f"$.{key}"
+def _dimensions(texts: Iterable[str]) -> dict[str, str]:
+    paths: dict[str, str] = {}
+    for text in texts:
+        key, equals, path = text.partition("=")
+        if key in paths:
+            raise typer.BadParameter(f"--group-by {key} is given twice")
+        paths[key] = path if equals else f"$.{key}"
+    return paths
 
 
 def _filters(texts: Iterable[str]) -> dict[str, list[str]]:

@@ -139,6 +139,11 @@ def test_usage_as_csv(served: Run) -> None:
         (("query", "tokens", "--to", ""), 1, "meterport: '' is no time: "),
         (("dead-letters", "replay", "--from", "", "--to", "2026-03-01"), 1, "meterport: '' is no time: "),
         (("query", "tokens", "--time-zone", "Mars"), 1, "meterport: unknown time zone 'Mars'"),
+        (
+            ("meters", "create", "m", "--event-type=e", "--aggregation=COUNT", "--group-by=a", "--group-by=a=$.b"),
+            2,
+            "--group-by a is given twice",
+        ),
         (("query", "tokens", "--filter", "model"), 2, "--filter must be KEY=VALUE, not model"),
         (("token", "create", "a", "--expires", "99999999d"), 1, "from now is past the year 9999"),
         (("token", "create", "a", "--meter", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
