@@ -39,11 +39,14 @@ class Refusal(ClientError):
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
         self.members = _members(response)
+        self._url = response.request.url
         self.retry_seconds = _retry_seconds(response)
         super().__init__(self._line())
 
     def _line(self) -> str:
         text = str(self.members.get("detail") or self.members.get("title") or f"status {self.status}")
+        if self.status == 404 and "detail" not in self.members:
+            return f"{text}: {self._url}"  # no such route: another server, or a path too many
         if self.status == 401:
             return f"{text}; the key comes from the setting api_key (METERPORT_API_KEY)"
         return f"{text} ({self.members['instance']})" if self.status >= 500 and "instance" in self.members else text

@@ -319,6 +319,14 @@ def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
     assert (answer.returncode, answer.stderr) == (1, f"meterport: {url}/api/v1/meters answers 502 Bad Gateway\n")
 
 
+def test_a_path_too_many_in_the_servers_url_is_seen(server: Server, tmp_path: Path) -> None:
+    url = f"{server.url}/api/v1"
+
+    answer = meterport("meters", "list", "--server", url, "--data-dir", str(tmp_path))
+
+    assert (answer.returncode, answer.stderr) == (1, f"meterport: Not Found: {url}/api/v1/meters\n")
+
+
 def test_a_busy_engine_is_waited_out() -> None:
     answers = [(503, {"Retry-After": "0"}), (503, {"Retry-After": "0"}), (204, {})]
     bodies: list[bytes] = []
