@@ -8,6 +8,7 @@ import logging
 import secrets
 import signal
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -83,9 +84,16 @@ class Service:
         if settings.kafka.brokers:
             self._open_kafka(settings.kafka, ingests)
         else:
-            sqlite = SqliteLog(settings.data_dir / "log.sqlite", settings.log.max_bytes)
-            self._closing.callback(sqlite.close)
-            self.log = self.appender = sqlite
+            self._open_sqlite(settings)
+
+    def _open_sqlite(self, settings: Settings) -> None:
+        path = settings.data_dir / "log.sqlite"
+        try:
+            sqlite = SqliteLog(path, settings.log.max_bytes)
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"data_dir: cannot keep the event log in {path}: {error}") from None
+        self._closing.callback(sqlite.close)
+        self.log = self.appender = sqlite
 
     def _open_kafka(self, settings: KafkaSettings, ingests: bool) -> None:
         producer = KafkaProducer(settings)
@@ -301,7 +309,7 @@ def ingest(
     Any number of these processes share the topic's partitions; one may come or die at any moment.
     """
     flags = _overrides(kafka__brokers=kafka_brokers, kafka__topic=kafka_topic, kafka__group=kafka_group)
-    _run(_distributed(load_settings(config, overrides=flags), "ingest"), _ingest)
+    _run(_distributed(load_settings(config, overrides=flags, listens=False), "ingest"), _ingest)
 
 
 def _distributed(settings: Settings, command: str) -> Settings:

@@ -39,11 +39,14 @@ class Refusal(ClientError):
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
         self.members = _members(response)
+        self._url = response.request.url
         self.retry_seconds = _retry_seconds(response)
         super().__init__(self._line())
 
     def _line(self) -> str:
         text = str(self.members.get("detail") or self.members.get("title") or f"status {self.status}")
+        if self.status == 404 and "detail" not in self.members:
+            return f"{text}: {self._url}"  # no such route: another server, or a path too many
         if self.status == 401:
             return f"{text}; the key comes from the setting api_key (METERPORT_API_KEY)"
         return f"{text} ({self.members['instance']})" if self.status >= 500 and "instance" in self.members else text
@@ -102,7 +105,7 @@ class ApiClient:
 
     def tokens(self, subject: str | None, limit: int) -> list[dict[str, Any]]:
         """Return tokens, newest first, without their text."""
-        parameters = {"limit": str(limit)} | ({"subject": subject} if subject else {})
+        parameters = {"limit": str(limit)} | ({"subject": subject} if subject is not None else {})
         return list(self.request("GET", "/api/v1/portal/tokens", params=parameters).json())
 
     def invalidate_tokens(self, body: Mapping[str, object]) -> None:

@@ -85,10 +85,10 @@ def create_meter(
         "eventType": event_type,
         "aggregation": aggregation.value,
         "valueProperty": value_property,
-        "groupBy": dict(_dimension(text) for text in group_by or []) or None,
+        "groupBy": _dimensions(group_by or []) or None,
         "name": name,
         "description": description,
-        "eventFrom": timestamp(event_from, read_zone("UTC")) if event_from else None,
+        "eventFrom": timestamp(event_from, read_zone("UTC")) if event_from is not None else None,
     }
     with connected(context, config, data_dir, server) as api:
         made = api.create_meter({member: value for member, value in definition.items() if value is not None})
@@ -229,8 +229,8 @@ def query(
     """
     zone = read_zone(time_zone)
     wanted = {
-        "from": timestamp(from_, zone) if from_ else None,
-        "to": timestamp(to, zone) if to else None,
+        "from": timestamp(from_, zone) if from_ is not None else None,
+        "to": timestamp(to, zone) if to is not None else None,
         "windowSize": window_size.value if window_size else None,
         "windowTimeZone": time_zone,
         "groupBy": group_by,
@@ -262,9 +262,14 @@ def print_usage(rows: Sequence[dict[str, Any]], group_by: Sequence[str], subject
 # how options are read
 
 
-def _dimension(text: str) -> tuple[str, str]:
-    key, equals, path = text.partition("=")
-    return key, path if equals else f"$.{key}"
+def _dimensions(texts: Iterable[str]) -> dict[str, str]:
+    paths: dict[str, str] = {}
+    for text in texts:
+        key, equals, path = text.partition("=")
+        if key in paths:
+            raise typer.BadParameter(f"--group-by {key} is given twice")
+        paths[key] = path if equals else f"$.{key}"
+    return paths
 
 
 def _filters(texts: Iterable[str]) -> dict[str, list[str]]:

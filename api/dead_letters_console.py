@@ -124,8 +124,8 @@ def _filters(
         "partition": partition,
         "offset": offset,
         "reason": reason,
-        "from": timestamp(from_, zone) if from_ else None,
-        "to": timestamp(to, zone) if to else None,
+        "from": timestamp(from_, zone) if from_ is not None else None,
+        "to": timestamp(to, zone) if to is not None else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 

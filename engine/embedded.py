@@ -15,7 +15,7 @@ import os
 import re
 from pathlib import Path
 
-from engine.errors import DataDirectoryInUse
+from engine.errors import ConfigurationError, DataDirectoryInUse
 
 _log = logging.getLogger(__name__)
 _PART = re.compile(r"(?P<partition>[^_]+)_(?P<first>\d+)_(?P<last>\d+)_(?P<level>\d+)(?:_\d+)?\Z")
@@ -25,12 +25,20 @@ _ADD = "1"
 class DirectoryLock:
     """Exclusive use of a data directory until released or the process ends.
 
-    Raises: DataDirectoryInUse: another process has it.
+    Raises: DataDirectoryInUse: another process has it. ConfigurationError: it cannot be made, or not written to.
     """
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds customers' data
-        self._file = (directory / "lock").open("a+")
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds customers' data
+            self._file = (directory / "lock").open("a+")
+            self._take(directory)
+        except FileExistsError:
+            raise ConfigurationError(f"data_dir: {directory} is not a directory") from None
+        except OSError as error:
+            raise ConfigurationError(f"data_dir: cannot use {directory}: {error.strerror}") from None
+
+    def _take(self, directory: Path) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -34,6 +34,7 @@ _FRAME_ANCESTOR = re.compile(
     r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
 )
 _CREDENTIAL = re.compile(r"[!-~]+")
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
 
@@ -280,6 +281,13 @@ class Settings(BaseSettings):
         default_factory=list, description="Meters created at start; one that exists must be equal."
     )
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _names_a_directory(cls, directory: Any) -> Any:
+        if directory == "":
+            raise ValueError("must not be empty")
+        return directory
+
     @field_validator("api_key")
     @classmethod
     def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
@@ -307,16 +315,18 @@ class Settings(BaseSettings):
         return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
 
 
-def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(
+    config: Path | None = None, overrides: Mapping[str, Any] | None = None, listens: bool = True
+) -> Settings:
     """Build the settings of this process.
 
-    Args: overrides: from flags, nested as in YAML; they win over everything.
+    Args: overrides: from flags, nested as in YAML; they win over everything. listens: it serves the API at server.host,
+    or asks who does.
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = _secrets_dir()
     _refuse_unknown(os.environ, "no such setting")
-    if secrets_dir:
-        _refuse_unknown([entry.name for entry in secrets_dir.iterdir()], f"no such setting (in {secrets_dir})")
+    secrets = _read_secrets(secrets_dir) if secrets_dir else {}
     yaml_values = _read_yaml(config) if config else {}
 
     class Sources(Settings):
@@ -341,20 +351,31 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Any] | Non
     except ValidationError as error:
         raise ConfigurationError(_first_line(error, yaml_values)) from None
     except ValueError as error:  # pydantic-settings: a variable that is not the JSON it should be
-        raise ConfigurationError(_not_json(error)) from None
+        raise ConfigurationError(_not_json(error, secrets, f" (in {secrets_dir})")) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
-    _check_together(settings)
+    _check_together(settings, listens)
     return settings
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that stands twice in one mapping: the first would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See `yaml.SafeLoader`."""
+        names = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in names:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
+            names.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+        values = yaml.load(_read_text(path), _Loader) or {}  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigurationError(f"{path} must hold settings by name")
     return values
 
@@ -367,25 +388,34 @@ def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
     return f"{name}: {message}{source}"
 
 
-def _not_json(error: ValueError) -> str:
-    """Name the variable: the library names the group it belongs to."""
-    for name, field in setting_names().items():
-        text = os.environ.get(variable_name(name))
-        if text is not None and get_origin(field.annotation) in _JSON:
-            try:
-                json.loads(text)
-            except ValueError:
-                return f"{variable_name(name)}: must be a JSON {_JSON[get_origin(field.annotation)]}"
+def _not_json(error: ValueError, secrets: Mapping[str, str], place: str) -> str:
+    """Name the variable, or the secret file and its `place`: the library names the group it belongs to."""
+    groups = {name.partition(".")[0]: dict for name in setting_names() if "." in name}
+    kinds = groups | {name: get_origin(field.annotation) for name, field in setting_names().items()}
+    given = {variable.upper(): text for variable, text in os.environ.items()}
+    for texts, where in ((given, ""), (secrets, place)):
+        for name, kind in kinds.items():
+            text = texts.get(variable_name(name))
+            if text is not None and kind in _JSON and not _is_json(text):
+                return f"{variable_name(name)}: must be a JSON {_JSON[kind]}{where}"
     return str(error).splitlines()[0]
 
 
-def _check_together(settings: Settings) -> None:
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_together(settings: Settings, listens: bool) -> None:
     configured_definitions(settings.meters, settings.reserved_event_types)
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
     if _needs_shared_keys(settings):
         raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
-    if settings.api_key_digest is None and settings.server.host not in {"127.0.0.1", "localhost", "::1"}:
+    if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
         raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
 
 
@@ -429,9 +459,37 @@ def _secrets_dir() -> Path | None:
     named = os.environ.get(SECRETS_VARIABLE)
     if named is None:
         return None
+    if not named:
+        raise ConfigurationError(f"{SECRETS_VARIABLE}: must not be empty")
     if not Path(named).is_dir():
         raise ConfigurationError(f"{SECRETS_VARIABLE}: {named} is not a directory")
     return Path(named)
+
+
+def _read_secrets(directory: Path) -> dict[str, str]:
+    """Return what the secret files hold, by variable.
+
+    Raises: ConfigurationError: one is of no setting, or cannot be read. The library passes over what is no file and
+    what leads out of the directory: a key would be missing, and nobody told.
+    """
+    try:
+        files = {entry.name: entry for entry in directory.iterdir() if entry.name.upper().startswith(ENV_PREFIX)}
+    except OSError as error:
+        raise ConfigurationError(f"{SECRETS_VARIABLE}: cannot read {directory}: {error.strerror}") from None
+    _refuse_unknown(files, f"no such setting (in {directory})")
+    for file in files.values():
+        if directory.resolve() not in file.resolve().parents:
+            raise ConfigurationError(f"cannot read {file}: it is a link that leads out of the directory")
+    return {name.upper(): _read_text(file) for name, file in files.items()}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8: byte {error.start + 1}") from None
 
 
 def _refuse_unknown(variables: Iterable[str], problem: str) -> None:

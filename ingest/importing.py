@@ -15,7 +15,7 @@ from typing import Protocol
 
 import orjson
 
-from engine.errors import InvalidEvent, InvalidRequest, TooLarge
+from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooLarge
 from ingest.files import EventFile, Row
 from ingest.mapping import Mapping
 
@@ -66,11 +66,15 @@ class PositionFile:
             return Position()
 
     def save(self, position: Position) -> None:
-        """Replace the position, whole."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        """Replace the position, whole. Raises: ConfigurationError: it cannot be written."""
         new = self._path.with_suffix(".tmp")
-        new.write_bytes(orjson.dumps({"file": self._name, **asdict(position)}))
-        new.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            new.write_bytes(orjson.dumps({"file": self._name, **asdict(position)}))
+            new.replace(self._path)
+        except OSError as error:
+            place = self._path.parent
+            raise ConfigurationError(f"data_dir: cannot keep how far it came in {place}: {error.strerror}") from None
 
 
 class Importer:

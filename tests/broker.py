@@ -3,8 +3,9 @@
 Owns: where the tests' Kafka comes from. `choose_broker` takes the first that answers of
     METERPORT_TEST_KAFKA > docker (testcontainers) > Maven's jars run by `java` > librdkafka's mock cluster
 and says which. `Broker` is the third of these, and the only one a test can kill: such a test makes its own.
-Limits: one node, no TLS, no SASL. A topic must be created before it is used. The mock cluster creates none on request,
-but makes every topic it is asked for, always of 4 partitions, and forgets everything at its end.
+Limits: one node; TLS and SASL where a test asks for them (`secured`). A topic must be created before it is used. The
+mock cluster creates none on request, but makes every topic it is asked for, always of 4 partitions, and forgets
+everything at its end.
 Source: kafka.apache.org/documentation "KRaft", "Broker configs"; librdkafka CONFIGURATION.md `test.mock.num.brokers`.
 """
 
@@ -120,24 +121,29 @@ def _admin(bootstrap: str) -> AdminClient:
 class Broker:
     """One data directory and one address, served by one process after another."""
 
-    def __init__(self, directory: Path, config: Mapping[str, str] | None = None) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, str] | None = None, secured: str | None = None) -> None:
         """Make ready to start; `directory` is this broker's alone, and holds its data, its configuration and its log.
 
-        Args: config: what this broker has besides CONFIG.
+        Args: config: what this broker has besides CONFIG. secured: a security protocol it speaks, too, on a port of its
+        own; how is said in `config`.
         Raises: Unavailable: no java, no mvn, or the jars cannot be fetched.
         """
         self._jars = fetch_jars()
         self._process: subprocess.Popen[bytes] | None = None
-        self._port, controller_port = free_ports(2)
+        protocols = ("PLAINTEXT", "CONTROLLER", *([secured] if secured else ()))
+        self._ports = dict(zip(protocols, free_ports(len(protocols)), strict=True))
         self._config = directory / "server.properties"
         self.directory = directory
         self.log = directory / "kafka.log"
         directory.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(_properties(directory / "data", self._port, controller_port, config or {}))
+        self._config.write_text(_properties(directory / "data", self._ports, config or {}))
 
     @property
     def bootstrap(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return self.address("PLAINTEXT")
+
+    def address(self, protocol: str) -> str:
+        return f"127.0.0.1:{self._ports[protocol]}"
 
     @property
     def version(self) -> str:
@@ -208,11 +214,14 @@ class Broker:
         return [*JAVA, QUIET, "-cp", os.pathsep.join(map(str, self._jars)), *command]
 
 
-def _properties(data: Path, port: int, controller_port: int, further: Mapping[str, str]) -> str:
+def _properties(data: Path, ports: Mapping[str, int], further: Mapping[str, str]) -> str:
+    listeners = ",".join(f"{protocol}://127.0.0.1:{port}" for protocol, port in ports.items())
+    protocols = {protocol: protocol for protocol in ports} | {"CONTROLLER": "PLAINTEXT"}
     own = {
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller_port}",
+        "listeners": listeners,
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports['CONTROLLER']}",
         "log.dirs": str(data),
     }
     return "".join(f"{name}={value}\n" for name, value in {**CONFIG, **own, **further}.items())

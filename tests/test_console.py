@@ -135,7 +135,15 @@ def test_usage_as_csv(served: Run) -> None:
         (("query", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
         (("query", "tokens", "--group-by", "x"), 1, "meterport: validation error: invalid group by: x\n"),
         (("query", "tokens", "--from", "May"), 1, "meterport: 'May' is no time: wanted as 2026-03-01T12:30:00 or"),
+        (("query", "tokens", "--from", ""), 1, "meterport: '' is no time: "),  # a variable that is empty
+        (("query", "tokens", "--to", ""), 1, "meterport: '' is no time: "),
+        (("dead-letters", "replay", "--from", "", "--to", "2026-03-01"), 1, "meterport: '' is no time: "),
         (("query", "tokens", "--time-zone", "Mars"), 1, "meterport: unknown time zone 'Mars'"),
+        (
+            ("meters", "create", "m", "--event-type=e", "--aggregation=COUNT", "--group-by=a", "--group-by=a=$.b"),
+            2,
+            "--group-by a is given twice",
+        ),
         (("query", "tokens", "--filter", "model"), 2, "--filter must be KEY=VALUE, not model"),
         (("token", "create", "a", "--expires", "99999999d"), 1, "from now is past the year 9999"),
         (("token", "create", "a", "--meter", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
@@ -262,6 +270,38 @@ def test_a_process_that_has_the_directory_but_does_not_answer(tmp_path: Path) ->
     assert answer.stderr.endswith(": give its URL with --server\n")
 
 
+def _a_file(directory: Path) -> None:
+    directory.write_text("")
+
+
+def _a_lock_that_cannot_be_written(directory: Path) -> None:
+    (directory / "lock").mkdir(parents=True)
+
+
+def _an_event_log_that_is_none(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "log.sqlite").write_text("no database, " * 10)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (_a_file, "{} is not a directory"),
+        (_a_lock_that_cannot_be_written, "cannot use {}: Is a directory"),
+        (_an_event_log_that_is_none, "cannot keep the event log in {}/log.sqlite: file is not a database"),
+    ],
+)
+def test_a_data_directory_that_cannot_be_used(tmp_path: Path, made: Callable[[Path], None], told: str) -> None:
+    directory = tmp_path / "data"
+    made(directory)
+
+    answer = meterport("serve", "--port", "0", "--data-dir", str(directory))
+
+    assert answer.returncode == 78
+    assert answer.stderr.splitlines()[-1] == f"meterport: data_dir: {told.format(directory)}"
+    assert "Traceback" not in answer.stderr
+
+
 def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
     class Other(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -277,6 +317,14 @@ def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
         other.shutdown()
 
     assert (answer.returncode, answer.stderr) == (1, f"meterport: {url}/api/v1/meters answers 502 Bad Gateway\n")
+
+
+def test_a_path_too_many_in_the_servers_url_is_seen(server: Server, tmp_path: Path) -> None:
+    url = f"{server.url}/api/v1"
+
+    answer = meterport("meters", "list", "--server", url, "--data-dir", str(tmp_path))
+
+    assert (answer.returncode, answer.stderr) == (1, f"meterport: Not Found: {url}/api/v1/meters\n")
 
 
 def test_a_busy_engine_is_waited_out() -> None:
@@ -425,6 +473,26 @@ def test_a_part_of_meterport_says_which_setting_it_lacks(command: str, variables
     assert (answer.returncode, answer.stdout) == (78, "")
     assert answer.stderr == (
         f"meterport: {missing}: `meterport {command}` needs it; without, `meterport serve` does all\n"
+    )
+
+
+def test_ingest_needs_no_api_key_wherever_the_api_listens() -> None:
+    """One file of settings for all; ingest listens nowhere but at the telemetry port."""
+    shared = {
+        "METERPORT_SERVER__HOST": "192.0.2.1",
+        "METERPORT_PORTAL__TOKEN_KEYS": '["a-signing-key-of-tests"]',
+        KAFKA: "127.0.0.1:1",
+    }
+
+    ingest = meterport("ingest", variables={**shared, STORE: "http://127.0.0.1:1"})
+    api = meterport("api", variables={**shared, STORE: "http://127.0.0.1:1"})
+
+    assert ingest.returncode == 1
+    assert "api_key" not in ingest.stderr
+    assert ingest.stderr.splitlines()[-1].startswith("meterport: ")  # the store cannot be reached
+    assert (api.returncode, api.stderr) == (
+        78,
+        "meterport: server.host: 192.0.2.1 is not loopback and no api_key is set\n",
     )
 
 

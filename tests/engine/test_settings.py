@@ -1,5 +1,6 @@
 """Where settings come from, which win, and the one line that says what is wrong with them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,62 @@ def test_a_secret_file_of_no_setting_and_a_directory_that_is_none_are_refused(
     assert refusal() == f"METERPORT_SECRETS_DIR: {tmp_path}/gone is not a directory"
 
 
+SECRET_FILES = {
+    "no JSON list": (
+        lambda file: write(file.with_name("METERPORT_PORTAL__TOKEN_KEYS"), TOKEN_KEY),
+        'METERPORT_PORTAL__TOKEN_KEYS: must be a JSON list, as ["a", "b"] (in {})',
+    ),
+    "no JSON of a group": (
+        lambda file: write(file.with_name("METERPORT_STORE"), "http://clickhouse:8123"),
+        'METERPORT_STORE: must be a JSON object, as {{"a": "b"}} (in {})',
+    ),
+    "not UTF-8": (lambda file: file.write_bytes(b"key\xff"), "{}/METERPORT_API_KEY is not UTF-8: byte 4"),
+    "a directory": (lambda file: file.mkdir(), "cannot read {}/METERPORT_API_KEY: Is a directory"),
+    "a link to nothing": (
+        lambda file: file.symlink_to("gone"),
+        "cannot read {}/METERPORT_API_KEY: No such file or directory",
+    ),
+    "a link out of the directory": (
+        lambda file: file.symlink_to("/etc/hostname"),
+        "cannot read {}/METERPORT_API_KEY: it is a link that leads out of the directory",
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "told"), SECRET_FILES.values(), ids=SECRET_FILES)
+def test_a_secret_file_that_cannot_be_read_is_named_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[Path], object], told: str
+) -> None:
+    """Without the API key the API would be open."""
+    made(tmp_path / "METERPORT_API_KEY")
+    monkeypatch.setenv(SECRETS_VARIABLE, str(tmp_path))
+
+    assert refusal() == told.format(tmp_path)
+
+
+def test_secret_files_may_be_links_within_their_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Kubernetes mounts them."""
+    (tmp_path / "..2026_03_01").mkdir()
+    write(tmp_path / "..2026_03_01" / "METERPORT_API_KEY", KEY)
+    (tmp_path / "..data").symlink_to("..2026_03_01")
+    (tmp_path / "METERPORT_API_KEY").symlink_to("..data/METERPORT_API_KEY")
+    monkeypatch.setenv(SECRETS_VARIABLE, str(tmp_path))
+
+    key = load_settings().api_key
+
+    assert key is not None
+    assert key.get_secret_value() == KEY
+
+
+@pytest.mark.parametrize("variable", [SECRETS_VARIABLE, "METERPORT_DATA_DIR"])
+def test_an_empty_variable_is_not_the_directory_the_process_happens_to_be_in(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "")
+
+    assert refusal().endswith(": must not be empty")
+
+
 def test_meters_are_listed_in_the_file(tmp_path: Path) -> None:
     config = write(tmp_path / "m.yaml", "meters:\n  - {slug: calls, eventType: call, aggregation: COUNT}\n")
 
@@ -169,7 +226,21 @@ def test_a_file_that_holds_no_settings_or_is_not_there_is_refused_with_one_line(
     assert refusal(broken).startswith(f"{broken} is not YAML: ")
     assert "\n" not in refusal(broken)
     assert refusal(write(tmp_path / "list.yaml", "- 1\n")) == f"{tmp_path}/list.yaml must hold settings by name"
+    assert refusal(write(tmp_path / "number.yaml", "1: 2\n")) == f"{tmp_path}/number.yaml must hold settings by name"
     assert refusal(tmp_path / "gone.yaml") == f"cannot read {tmp_path}/gone.yaml: No such file or directory"
+    broken.write_bytes(b"log_level: \xffinfo\n")
+    assert refusal(broken) == f"{broken} is not UTF-8: byte 12"
+
+
+def test_a_setting_that_stands_twice_in_the_file_is_refused(tmp_path: Path) -> None:
+    """The first one would be lost."""
+    twice = write(tmp_path / "m.yaml", "server: {port: 1}\nlog_level: info\nserver: {host: localhost}\n")
+    within = write(tmp_path / "n.yaml", "server: {port: 1, port: 2}\n")
+    merged = write(tmp_path / "o.yaml", "kafka: {options: &a {x: '1', y: '2'}}\nmeters: [{<<: *a, x: '3'}]\n")
+
+    assert refusal(twice).startswith(f"{twice} is not YAML: server stands there twice")
+    assert refusal(within).startswith(f"{within} is not YAML: port stands there twice")
+    assert refusal(merged) == "meters[0].x: no such member of a meter"
 
 
 VARIABLES = {

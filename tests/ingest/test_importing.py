@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.errors import InvalidEvent, InvalidRequest, TooLarge
+from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooLarge
 from ingest import importing
 from ingest.files import EventFile, Format
 from ingest.importing import Importer, Position, PositionFile
@@ -446,6 +446,19 @@ def test_a_position_that_cannot_be_read_is_the_start(write: Write, tmp_path: Pat
     stored.write_bytes(content)
 
     assert positions.load() == Position()
+
+
+def test_a_position_that_cannot_be_written_names_the_directory(write: Write) -> None:
+    """As with `import --server`, which needs no data directory else."""
+    file = EventFile(write("f.ndjson", '{"id":"1"}\n'), None, EVENTS)
+    directory = write("data", "a file")
+    sink = ListSink()
+
+    with pytest.raises(ConfigurationError) as refused:
+        Importer(sink, PositionFile(directory, file, EVENTS)).run(file)
+
+    assert str(refused.value) == f"data_dir: cannot keep how far it came in {directory}/imports: Not a directory"
+    assert sink.ids == ["1"]
 
 
 def test_killed_in_the_middle_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
