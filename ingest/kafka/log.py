@@ -247,10 +247,19 @@ class KafkaLog:
         """See `EventLog.acknowledge`."""
         with self._member.using("acknowledging"):
             stored = [number for number, _, _ in plan.ranges if self._carries(number, plan)]
+            self._pass_marks(stored)
             if stored:
                 self._member.commit({number: (self._shares[number].planned, "") for number in stored})
             self._note_stored(stored)
             self._lag = self._measured()
+
+    def _pass_marks(self, numbers: Iterable[int]) -> None:
+        """Go on at the topic's end where nothing is left to plan: a transaction ends without a record."""
+        held = self._held.firsts()
+        for number in numbers:
+            share = self._shares[number]
+            if share.drained and number not in held:
+                share.planned = share.seen = share.end
 
     def _note_stored(self, numbers: Iterable[int]) -> None:
         for number in numbers:
