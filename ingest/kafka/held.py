@@ -30,10 +30,10 @@ class Held:
         self.bytes = sum(len(record.value or b"") for record in self._records)
 
     def firsts(self) -> dict[int, int]:
-        """Return the offset of the first record held of each partition."""
+        """Return where what is held of each partition begins."""
         firsts: dict[int, int] = {}
         for record in self._records:
-            firsts.setdefault(record.partition, record.offset)
+            firsts.setdefault(record.partition, record.offset - record.before)
         return firsts
 
     def counts(self) -> Counter[int]:

@@ -167,7 +167,8 @@ class KafkaLog:
     def _tell_gap(self, number: int, share: _Share, low: int, high: int) -> None:
         if share.seen < low:
             lost = f"offsets {share.seen} to {low - 1} were deleted from the topic before they were read"
-            self._held.add(Record(number, low - 1, milliseconds(self._clock()), None, None, lost))
+            before = low - 1 - share.seen  # a plan of it spans all of them, so that whoever runs it again tells all
+            self._held.add(Record(number, low - 1, milliseconds(self._clock()), None, None, lost, before))
         elif share.seen > high:
             lost = (
                 f"offset {share.seen} was reached, but the topic ends at {high}: made anew or cut off; read from {low}"

@@ -82,10 +82,10 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
     [lost] = read(log, 1)
     plan = log.plan(ranges_of([lost]), 5000)
 
-    assert plan == Plan((Range(0, 9, 10),), 5000)
-    [again] = log.reread(plan)
-    assert (again.partition, again.offset, again.value) == (0, 9, None)
-    assert again.lost == "offsets 9 to 9 were deleted from the topic while a plan held them"
+    assert plan == Plan((Range(0, 2, 10),), 5000)
+    [again] = log.reread(plan)  # as whoever takes the plan over tells it
+    assert (again.partition, again.offset, again.value) == (0, 2, None)
+    assert again.lost == "offsets 2 to 9 were deleted from the topic while a plan held them"
     log.acknowledge(plan)
     assert log.read(10, 1000, 0.5) == []
     assert log.lag().records == 0
