@@ -395,6 +395,14 @@ def test_what_a_transaction_takes_back_is_not_seen_and_not_waited_for(open_log: 
     assert open_log().planned() == []
 
 
+def test_headers_count_to_the_bytes_of_a_batch(open_log: OpenLog, topic: Topic) -> None:
+    topic.put(*[b"{}"] * 20, headers=[("baggage", b"x" * 100_000), ("empty", None)])
+    log = open_log()
+    read(log, 20)
+
+    assert len(log.read(1000, 1_000_000, 0)) == 9
+
+
 @pytest.mark.parametrize("ending", ["commit", "abort"])
 def test_the_end_of_a_transaction_is_acknowledged_with_its_records(
     open_log: OpenLog, topic: Topic, ending: str
