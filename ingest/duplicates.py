@@ -25,6 +25,7 @@ from ingest.seen import SeenKeys, as_keys
 
 _LOOK_UP_KEYS = 10_000  # keys a statement carries at most
 _KEY_BYTES = 16
+_RUN_AGAIN = timedelta(days=1)  # so long after it was made a plan that is run again finds what it found then
 _RANGES = [(f"{first:x}0" + "00" * 15, f"{first:x}f" + "ff" * 15) for first in range(16)]
 
 
@@ -49,21 +50,25 @@ class Duplicates:
         self._planned = planned
         self._window_ms = round(window.total_seconds() * 1000)
         self._clock = clock
-        self._seen = SeenKeys()
+        self._seen_ms = self._window_ms + round(_RUN_AGAIN.total_seconds() * 1000)
+        self._seen = self._unseen()
         self._incomplete = False  # the filter is to be loaded anew before it is asked
 
     def load(self) -> int:
         """Fill the filter with the keys stored within the window, or about to be. Returns their number."""
-        seen = SeenKeys()
+        seen = self._unseen()
         for keys in self._claims.load():
             seen.add(as_keys([keys]))
-        since_ms = milliseconds(self._clock()) - self._window_ms
+        since_ms = milliseconds(self._clock()) - self._seen_ms
         for first, last in _RANGES:
             table = self._store.arrow(sql.statement("ingest/keys_in_range"), first=first, last=last, since_ms=since_ms)
             columns = [table.column(name).to_numpy() for name in ("high", "low")]
             seen.add(np.stack(columns, axis=1).astype(np.uint64, copy=False))
         self._seen, self._incomplete = seen, False
         return seen.count
+
+    def _unseen(self) -> SeenKeys:
+        return SeenKeys(self._seen_ms / 1000)
 
     def drop(self, events: EventBatch, plan: Plan) -> EventBatch:
         """Claim the events of a plan and return those to store, in their order: the first of each key that is new.

@@ -22,7 +22,8 @@ Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 class Record(NamedTuple):
     """One record of the log. `arrived_ms`: Unix milliseconds at which the log took it. `value`: the event's JSON.
 
-    `lost`: why there is nothing to decode: the log itself no longer has what it held from here on.
+    `lost`: why there is nothing to decode: the log itself no longer has what it held from here on, or, if `before` is
+    not 0, in so many offsets before this one, too.
     """
 
     partition: int
@@ -31,6 +32,7 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers | None = None
     lost: str = ""
+    before: int = 0
 
 
 class Range(NamedTuple):
@@ -130,6 +132,6 @@ def ranges_of(records: Sequence[Record]) -> tuple[Range, ...]:
     """Return the offset ranges that records cover, one a partition."""
     spans: dict[int, tuple[int, int]] = {}
     for record in records:
-        first, _ = spans.get(record.partition, (record.offset, 0))
+        first, _ = spans.get(record.partition, (record.offset - record.before, 0))
         spans[record.partition] = (first, record.offset + 1)
     return tuple(Range(partition, *span) for partition, span in sorted(spans.items()))

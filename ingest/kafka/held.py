@@ -22,18 +22,18 @@ class Held:
     def add(self, record: Record) -> None:
         """Hold one more."""
         self._records.append(record)
-        self.bytes += len(record.value or b"")
+        self.bytes += _size(record)
 
     def let_go(self, done: Callable[[Record], bool]) -> None:
         """Hold no longer what is `done`."""
         self._records = [record for record in self._records if not done(record)]
-        self.bytes = sum(len(record.value or b"") for record in self._records)
+        self.bytes = sum(map(_size, self._records))
 
     def firsts(self) -> dict[int, int]:
-        """Return the offset of the first record held of each partition."""
+        """Return where what is held of each partition begins."""
         firsts: dict[int, int] = {}
         for record in self._records:
-            firsts.setdefault(record.partition, record.offset)
+            firsts.setdefault(record.partition, record.offset - record.before)
         return firsts
 
     def counts(self) -> Counter[int]:
@@ -45,9 +45,15 @@ class Held:
         size, partitions = 0, set[int]()
         chosen = 0
         for record in self._records:
-            size += len(record.value or b"")
+            size += _size(record)
             partitions.add(record.partition)
             if chosen and (chosen == max_records or size > max_bytes or len(partitions) > max_partitions):
                 break
             chosen += 1
         return sorted(self._records[:chosen])
+
+
+def _size(record: Record) -> int:
+    """Return how many bytes a record is: in binary mode the headers are most of it."""
+    size = len(record.value or b"")
+    return size + sum(len(name) + len(value or b"") for name, value in record.headers) if record.headers else size

@@ -15,7 +15,7 @@ Source: docs/design.md R6, R8; ingest/kafka/member.py.
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message
@@ -158,6 +158,8 @@ class KafkaLog:
             if share.astray:
                 low, high = self._member.bounds(number)
                 place = share.seen if low <= share.seen <= high else low
+                if place < share.seen and share.plan is None:  # or its acknowledgement says so: others may be at it
+                    self._member.commit({number: (place, "")})
                 self._member.move(number, place)
                 self._tell_gap(number, share, low, high)
                 share.seen, share.astray, share.end = place, False, -1
@@ -165,7 +167,8 @@ class KafkaLog:
     def _tell_gap(self, number: int, share: _Share, low: int, high: int) -> None:
         if share.seen < low:
             lost = f"offsets {share.seen} to {low - 1} were deleted from the topic before they were read"
-            self._held.add(Record(number, low - 1, milliseconds(self._clock()), None, None, lost))
+            before = low - 1 - share.seen  # a plan of it spans all of them, so that whoever runs it again tells all
+            self._held.add(Record(number, low - 1, milliseconds(self._clock()), None, None, lost, before))
         elif share.seen > high:
             lost = (
                 f"offset {share.seen} was reached, but the topic ends at {high}: made anew or cut off; read from {low}"
@@ -202,8 +205,7 @@ class KafkaLog:
                 | {range_.partition: (range_.start, to_metadata(plan)) for range_ in ranges}
             )
             self._unanswered = None
-            for number in stored:
-                self._shares[number].acknowledged, self._shares[number].plan = self._shares[number].planned, None
+            self._note_stored(stored)
             for number, start, _ in ranges:
                 self._shares[number].acknowledged = start
             self._carry(plan, planned, inherited=False)
@@ -245,22 +247,35 @@ class KafkaLog:
     def acknowledge(self, plan: Plan) -> None:
         """See `EventLog.acknowledge`."""
         with self._member.using("acknowledging"):
-            ends = {number: end for number, _, end in plan.ranges if self._carries(number, plan)}
-            if ends:
-                self._member.commit({number: (end, "") for number, end in ends.items()})
-            for number, end in ends.items():
-                self._shares[number].acknowledged, self._shares[number].plan = end, None
+            stored = [number for number, _, _ in plan.ranges if self._carries(number, plan)]
+            self._pass_marks(stored)
+            if stored:
+                self._member.commit({number: (self._shares[number].planned, "") for number in stored})
+            self._note_stored(stored)
             self._lag = self._measured()
+
+    def _pass_marks(self, numbers: Iterable[int]) -> None:
+        """Go on at the topic's end where nothing is left to plan: a transaction ends without a record."""
+        held = self._held.firsts()
+        for number in numbers:
+            share = self._shares[number]
+            if share.drained and number not in held:
+                share.planned = share.seen = share.end
+
+    def _note_stored(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._shares[number].acknowledged, self._shares[number].plan = self._shares[number].planned, None
 
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
         with self._member.using("reading again"):
             for number, start, _ in plan.ranges:
                 if self._carries(number, plan):
+                    share = self._shares[number]
+                    place = min(start, share.planned)  # before its start if the partition was cut off since
                     self._held.let_go(lambda record, number=number: record.partition == number)  # type: ignore[misc]
-                    self._member.move(number, start)
-                    acknowledged = self._shares[number].acknowledged
-                    self._shares[number] = _Share(start, acknowledged, None, start, inherited=False)
+                    self._member.move(number, place)
+                    self._shares[number] = _Share(place, share.acknowledged, None, place, inherited=False)
 
     def _carries(self, number: int, plan: Plan) -> bool:
         share = self._shares.get(number)

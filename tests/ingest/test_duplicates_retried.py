@@ -18,6 +18,8 @@ from ingest.log import Plan
 from ingest.seen import as_keys
 from tests.ingest.rivals import NOW, Process
 
+DAY_MS = 86_400_000
+
 
 @pytest.fixture
 def processes(store: Store) -> tuple[Process, Process]:
@@ -73,6 +75,20 @@ def test_a_filter_that_could_not_be_loaded_anew_is_not_asked(
     monkeypatch.undo()
 
     assert other.store(plan, "a") == []
+
+
+def test_a_plan_run_again_hours_later_drops_what_it_dropped_at_the_edge_of_the_window(store: Store) -> None:
+    """Else the tables its first run did not reach would be given an event that the others have not."""
+    planned: list[Plan] = []
+    first = Process(store, 1, planned)
+    store.shared = False  # its claims bear no keys
+    assert first.store(first.plan(NOW - 35 * DAY_MS + 1000), "a") == ["a"]
+    plan = first.plan()
+    assert len(first.drop(plan, "a", "b")) == 1  # and the process dies
+
+    again = Process(store, 1, planned, clock=lambda: utc_now() + timedelta(hours=20))
+
+    assert len(again.drop(plan, "a", "b")) == 1
 
 
 def test_what_another_log_claimed_and_did_not_store_is_waited_for(store: Store) -> None:

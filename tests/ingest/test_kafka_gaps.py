@@ -13,6 +13,7 @@ from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from engine import metrics
 from engine.errors import LogUnavailable
+from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
 from ingest.kafka.rereading import _Rereading
 from ingest.log import Plan, Range, Record, ranges_of
@@ -81,10 +82,10 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
     [lost] = read(log, 1)
     plan = log.plan(ranges_of([lost]), 5000)
 
-    assert plan == Plan((Range(0, 9, 10),), 5000)
-    [again] = log.reread(plan)
-    assert (again.partition, again.offset, again.value) == (0, 9, None)
-    assert again.lost == "offsets 9 to 9 were deleted from the topic while a plan held them"
+    assert plan == Plan((Range(0, 2, 10),), 5000)
+    [again] = log.reread(plan)  # as whoever takes the plan over tells it
+    assert (again.partition, again.offset, again.value) == (0, 2, None)
+    assert again.lost == "offsets 2 to 9 were deleted from the topic while a plan held them"
     log.acknowledge(plan)
     assert log.read(10, 1000, 0.5) == []
     assert log.lag().records == 0
@@ -188,9 +189,65 @@ def test_a_commit_beyond_the_end_is_told_and_read_from_the_beginning(
     plan = log.plan(ranges_of(records), 5000)
     assert plan is not None
     log.acknowledge(plan)
-    assert topic.committed() == {0: (2, ""), 1: (3, "")}
+    assert topic.committed() == {0: (2, ""), 1: (0, "")}
     topic.put(b"c", partition=1)
     assert values(read(log, 1)) == [b"c"]
+
+
+@pytest.mark.parametrize("left", [2, 0], ids=["some records", "nothing"])
+def test_what_a_topic_grows_by_after_its_beginning_was_told_is_read_by_the_next_process(
+    open_log: OpenLog, topic: Topic, gaps_before: float, left: int
+) -> None:
+    topic.put(*_ten()[:left])
+    topic.commit({0: (7, "")})
+    log = open_log()
+    read(log, left)
+    wait_for(lambda: log.read(10, 1000, 0.1) is not None and _gaps() == gaps_before + 1)
+    log.close()
+
+    topic.put(*_ten()[left:])
+
+    assert values(read(open_log(), 10)) == _ten()
+
+
+def test_a_batch_that_was_under_way_when_a_partition_was_cut_off_leaves_its_beginning_to_be_read(
+    open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic.put(*_ten())
+    topic.put(*_ten(), partition=1)
+    log = open_log()
+    first = log.plan(ranges_of(read(log, 20)), 5000)
+    assert first is not None
+
+    _cut_off(log, monkeypatch)
+    assert topic.committed() == {0: (0, to_metadata(first)), 1: (0, to_metadata(first))}  # others may be at it
+    log.acknowledge(first)
+
+    assert topic.committed() == {0: (0, ""), 1: (10, "")}
+    assert _offsets(read(log, 10)) == list(range(10))
+
+
+def test_a_plan_given_up_after_its_partition_was_cut_off_is_read_from_the_beginning(
+    open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic.put(*_ten())
+    topic.commit({0: (4, "")})
+    log = open_log()
+    plan = log.plan(ranges_of(read(log, 6)), 5000)
+    assert plan is not None
+
+    _cut_off(log, monkeypatch)
+    log.discard(plan)
+
+    assert _offsets(read(log, 10)) == list(range(10))
+
+
+def _cut_off(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let partition 0 be found to end at 2: a leader was elected that has no more; then others come."""
+    with monkeypatch.context() as patched:
+        patched.setattr(log._member, "bounds", lambda _: (0, 2))
+        log._shares[0].astray = True
+        log.read(1000, 1 << 20, 0)
 
 
 def test_a_topic_made_anew_while_nobody_reads_is_read_from_its_beginning(open_log: OpenLog, topic: Topic) -> None:
@@ -247,10 +304,7 @@ def test_what_is_held_of_a_partition_that_was_cut_off_is_let_go(
     assert first == Plan((Range(0, 0, 3),), 5000)
     log.acknowledge(first)
 
-    with monkeypatch.context() as patched:  # a leader was elected that has two records, then come others
-        patched.setattr(log._member, "bounds", lambda _: (0, 2))
-        log._shares[0].astray = True
-        log.read(1000, 1 << 20, 0)
+    _cut_off(log, monkeypatch)
     batch = read(log, 10)
 
     assert _offsets(batch) == list(range(10))

@@ -395,6 +395,52 @@ def test_what_a_transaction_takes_back_is_not_seen_and_not_waited_for(open_log: 
     assert open_log().planned() == []
 
 
+def test_headers_count_to_the_bytes_of_a_batch(open_log: OpenLog, topic: Topic) -> None:
+    topic.put(*[b"{}"] * 20, headers=[("baggage", b"x" * 100_000), ("empty", None)])
+    log = open_log()
+    read(log, 20)
+
+    assert len(log.read(1000, 1_000_000, 0)) == 9
+
+
+@pytest.mark.parametrize("ending", ["commit", "abort"])
+def test_the_end_of_a_transaction_is_acknowledged_with_its_records(
+    open_log: OpenLog, topic: Topic, ending: str
+) -> None:
+    """Nothing but its mark may follow for weeks: once retention has deleted that, it would be told as a gap."""
+    topic.put_in_transaction((b"a", b"b"), "commit")
+    if ending == "abort":
+        topic.put_in_transaction((b"x",), "abort")
+    end = 3 if ending == "commit" else 5
+    log = open_log()
+    plan = log.plan(ranges_of(read(log, 2)), 5000)
+    assert plan is not None
+    wait_for(lambda: log.read(10, 1000, 0.1) == [] and log.waiting() == 0)
+    log.acknowledge(plan)
+    assert topic.committed() == {0: (end, "")}
+    log.close()
+    topic.delete_before({0: end})
+    topic.put(b"c")
+
+    log = open_log()
+    assert values(read(log, 1)) == [b"c"]
+    assert log.lag().records == 1
+
+
+def test_what_is_read_and_not_planned_is_not_acknowledged_with_the_batch_before_it(
+    open_log: OpenLog, topic: Topic
+) -> None:
+    topic.put(b"a", b"b", b"c")
+    log = open_log()
+    plan = log.plan(ranges_of(read(log, 3)[:1]), 5000)
+    assert plan is not None
+    wait_for(lambda: len(log.read(10, 1000, 0.1)) == 2 and log.waiting() == 2)
+
+    log.acknowledge(plan)
+
+    assert topic.committed() == {0: (1, "")}
+
+
 def test_an_open_transaction_is_waited_for(open_log: OpenLog, topic: Topic) -> None:
     log = open_log()
     with topic.transaction((b"a",)) as commit:

@@ -32,6 +32,25 @@ def test_no_key_is_ever_forgotten_however_the_filter_grew(piece: int) -> None:
     assert seen.contains(keys).all()
 
 
+@pytest.mark.parametrize("each", [50, 300, 700])
+def test_a_filter_of_a_process_that_runs_for_long_has_room_for_the_keys_that_are_kept(
+    each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.seen._FIRST_CAPACITY", 1024)
+    now = 0.0
+    seen = SeenKeys(10, lambda: now)
+    pieces = [_keys(seed, each) for seed in range(300)]
+
+    for at, piece in enumerate(pieces):
+        now = float(at)
+        seen.add(piece)
+        assert seen.contains(np.concatenate(pieces[max(0, at - 9) : at + 1])).all()
+        assert sum(layer.capacity for layer in seen._layers) <= max(4 * 10 * each, 2 * 1024)
+
+    assert seen.count == 300 * each
+    assert seen.contains(pieces[0]).sum() == 0
+
+
 def test_a_key_is_found_alone_as_among_others() -> None:
     keys = _keys(2, 1_000)
     seen = SeenKeys()
