@@ -37,6 +37,7 @@ _POLL_SECONDS = 0.05
 _MORE_SECONDS = 0.02  # how long a batch waits for more where more is known to come
 _FRESH_SECONDS = 0.1  # how long it waits at all, unless the topic has enough to fill it: somebody waits to see it
 _KEEP_SECONDS = 0.2
+_LOOK_SECONDS = 5  # how often the topic's end is asked for meanwhile
 _IDLE_SECONDS = 2  # partitions nobody reads are paused after it
 _NOT_THERE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 
@@ -76,6 +77,8 @@ class KafkaLog:
         self._unanswered: Plan | None = None  # its commit may or may not have arrived
         self._read_at = 0.0
         self._lag = Lag(0, 0)
+        self._ends: dict[int, int] = {}  # of partitions, as asked for while nobody reads
+        self._looked_at = 0.0
         self._keeper = threading.Thread(target=self._keep, name="kafka-keeper", daemon=True)
         self._keeper.start()
 
@@ -92,6 +95,7 @@ class KafkaLog:
         while True:
             with self._member.using("reading") as consumer:
                 self._read_at = time.monotonic()
+                self._ends = {}
                 self._member.resume()
                 self._find_places()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._read_at)))
@@ -314,7 +318,7 @@ class KafkaLog:
         return len(self._held) + sum(not share.drained for share in list(self._shares.values()))
 
     def lag(self) -> Lag:
-        """See `EventLog.lag`; as of the last look at the log. Brokers say nothing of bytes."""
+        """See `EventLog.lag`; as of the last look at the log, seconds ago at most. Brokers say nothing of bytes."""
         return self._lag
 
     def _measured(self) -> Lag:
@@ -327,10 +331,11 @@ class KafkaLog:
         return sum(max(0, high - share.seen) for high, share in highs)
 
     def _behind(self, number: int, share: _Share, held: int) -> int:
-        if share.drained and share.plan is None:
+        asked = self._ends.get(number, 0)
+        if share.drained and share.plan is None and asked <= share.end:
             return held  # a transaction ends without a record
         low, high = self._member.bounds_heard(number)
-        return max(0, max(high, share.seen) - max(low, share.acknowledged))
+        return max(0, max(high, asked, share.seen) - max(low, share.acknowledged))
 
     # membership
 
@@ -364,12 +369,22 @@ class KafkaLog:
                     if idle > _IDLE_SECONDS:
                         self._member.pause()
                     self._take(_polled(consumer, 0))
+                    if idle > _IDLE_SECONDS:
+                        self._look_at_ends()
             except LogUnavailable as error:
                 if not self._member.closing.is_set():
                     _log.warning("membership_kept_with_error error=%s", error)
             except LogFailed as error:
                 _log.warning("membership_not_kept error=%s", error)  # whoever uses the log hears it, too
                 return
+
+    def _look_at_ends(self) -> None:
+        """Let the lag grow with the topic, though nothing is fetched that tells of it."""
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            self._ends = self._member.ends(self._shares)
+            self._lag = self._measured()
 
     def close(self) -> None:
         """Leave the group; plans that are not acknowledged are the next owner's."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
 from engine.errors import LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
@@ -33,6 +33,7 @@ from ingest.kafka.plans import Commit, plan_of
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
+_LOOK_SECONDS = 1
 
 Given = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
 Taken = Callable[[set[int]], None]
@@ -145,6 +146,12 @@ class Member:
         """Return the same as of the last fetch; negative if there was none."""
         low, high = self._used().get_watermark_offsets(self._at(partition), cached=True)
         return low, high
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Ask for the next offset of each partition, in one request a broker. Raises: KafkaException."""
+        asked = [self._at(number, OFFSET_END) for number in partitions]  # in the place of a time it asks for the end
+        found = self._used().offsets_for_times(asked, timeout=_LOOK_SECONDS) if asked else []
+        return {answer.partition: answer.offset for answer in found if answer.error is None}
 
     def move(self, partition: int, offset: int) -> None:
         """Read a partition of ours from elsewhere; a seek is refused where reading has not begun or has failed."""

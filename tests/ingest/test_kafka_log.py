@@ -403,6 +403,24 @@ def test_headers_count_to_the_bytes_of_a_batch(open_log: OpenLog, topic: Topic) 
     assert len(log.read(1000, 1_000_000, 0)) == 9
 
 
+def test_what_comes_while_nobody_reads_is_counted(open_log: OpenLog, topic: Topic) -> None:
+    """The store is away, say, and a batch waits for it: who looks at the lag must see it grow."""
+    topic.put(b"a", b"b")
+    log = open_log()
+    plan = log.plan(ranges_of(read(log, 2)), 5000)
+    assert plan is not None
+    wait_for(lambda: log._member._paused)
+
+    topic.put(b"c", b"d", b"e")
+    topic.put(b"f", partition=1)
+
+    wait_for(lambda: log.lag().records == 6)
+    log.acknowledge(plan)
+    assert log.lag().records == 4
+    assert values(read(log, 4)) == [b"c", b"d", b"e", b"f"]
+    assert log.lag().records == 4
+
+
 @pytest.mark.parametrize("ending", ["commit", "abort"])
 def test_the_end_of_a_transaction_is_acknowledged_with_its_records(
     open_log: OpenLog, topic: Topic, ending: str
