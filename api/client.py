@@ -8,6 +8,7 @@ Owns: how a problem becomes one line, and what is waited out: a busy engine (503
 that does not answer in the middle of an import for a minute.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -163,19 +164,28 @@ class ApiClient:
         left = waiting if start.waiting else 0
         while left > 0:
             on_wait(left)
-            time.sleep(0.05)
-            self._patiently(lambda: self.request("GET", "/readyz"))
+            self._look_on()
             now = self._ingest()
             if now.done < start.done:  # the server was started again, and counts from 0
                 waiting, start = now.waiting, now
             left = min(now.waiting, waiting - (now.done - start.done))
 
     def _ingest(self) -> "_Ingest":
-        text = self._patiently(lambda: self.request("GET", "/metrics")).text
-        totals = [
-            _metric(text, f"meterport_{name}_total") for name in ("events_stored", "events_duplicate", "dead_letters")
-        ]
-        return _Ingest(waiting=_metric(text, "meterport_log_records"), done=sum(totals))
+        text = self._metrics()
+        while math.isnan(_metric(text, "meterport_log_records")):  # just started, it has no share of the log yet
+            self._look_on()
+            text = self._metrics()
+        names = ("events_stored", "events_duplicate", "dead_letters")
+        done = sum(_metric(text, f"meterport_{name}_total") for name in names)
+        return _Ingest(waiting=int(_metric(text, "meterport_log_records")), done=int(done))
+
+    def _metrics(self) -> str:
+        return self._patiently(lambda: self.request("GET", "/metrics")).text
+
+    def _look_on(self) -> None:
+        """Let some time pass. Raises: Refusal: the server is not able to store anything, and says why."""
+        time.sleep(0.05)
+        self._patiently(lambda: self.request("GET", "/readyz"))
 
     # requests
 
@@ -239,8 +249,8 @@ def _retry_seconds(response: httpx.Response) -> float | None:
     return min(float(seconds), _LONGEST_WAIT_SECONDS) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
 
 
-def _metric(text: str, name: str) -> int:
+def _metric(text: str, name: str) -> float:
     found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
     if not found:
         raise ClientError(f"/metrics shows no {name}")
-    return int(float(found[1]))
+    return float(found[1])

@@ -61,7 +61,7 @@ def _peak(bootstrap: str, topic: str) -> tuple[int, int]:
         while stored < BATCHES:
             stored += consumer.step()
             most = max(most, int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE)
-        left = log.lag().records
+        left = int(log.lag().records)
         log.close()
     return most, left
 

@@ -72,7 +72,27 @@ _LIST_BYTES = 65_536  # of a bound list: a server takes twice as many in a field
 UNKNOWN_TABLE = 60
 _TIMEOUT_EXCEEDED = 159
 _ENDS_IN_SETTINGS = re.compile(r"\bSETTINGS\s+\w+ = [^()]*\Z")
-_RETRYABLE = frozenset({159, 160, 164, 201, 202, 203, 209, 210, 225, 236, 241, 242, 252, 319, 394, 425, 473, 999})
+_PASSING = {  # codes and names of what ends by itself, or when somebody has made room
+    159: "TIMEOUT_EXCEEDED",
+    160: "TOO_SLOW",
+    164: "READONLY",
+    201: "QUOTA_EXCEEDED",
+    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    203: "NO_FREE_CONNECTION",
+    209: "SOCKET_TIMEOUT",
+    210: "NETWORK_ERROR",
+    225: "NO_ZOOKEEPER",
+    236: "ABORTED",
+    241: "MEMORY_LIMIT_EXCEEDED",
+    242: "TABLE_IS_READ_ONLY",
+    243: "NOT_ENOUGH_SPACE",
+    252: "TOO_MANY_PARTS",
+    319: "UNKNOWN_STATUS_OF_INSERT",
+    394: "QUERY_WAS_CANCELLED",
+    425: "SYSTEM_ERROR",
+    473: "DEADLOCK_AVOIDED",
+    999: "KEEPER_EXCEPTION",
+}
 
 
 class Store:
@@ -275,7 +295,7 @@ def _our_errors(seconds: float | None = None) -> Iterator[None]:
         code = error.code
         if seconds is not None and code == _TIMEOUT_EXCEEDED:
             raise QueryTimeout(f"the query took longer than {seconds:g} seconds, ask for less") from error
-        raise (StoreUnavailable(str(error)) if code in _RETRYABLE else StoreError(str(error), code)) from error
+        raise (StoreUnavailable(str(error)) if code in _PASSING else StoreError(str(error), code)) from error
     except Error as error:
         raise StoreError(str(error)) from error
     except pa.ArrowException as error:  # an answer that was cut off, or ends in what went wrong
@@ -315,7 +335,7 @@ def _connect_embedded(path: Path) -> Client:
     try:
         return clickhouse_connect.get_client(interface="chdb", path=str(path))
     except ProgrammingError as error:
-        raise ConfigurationError(f"data_dir: {error}") from error
+        raise ConfigurationError(f"data_dir: {str(error).partition(', Stack trace')[0]}") from error
 
 
 def _open_server(settings: Settings) -> Store:

@@ -62,9 +62,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What the log holds that is not stored yet."""
+    """What the log holds that is not stored yet. `records`: NaN while a process that shares the log does not know."""
 
-    records: int
+    records: float
     bytes: int
 
 

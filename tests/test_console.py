@@ -278,6 +278,11 @@ def _a_lock_that_cannot_be_written(directory: Path) -> None:
     (directory / "lock").mkdir(parents=True)
 
 
+def _a_store_that_is_none(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "store").write_text("")
+
+
 def _an_event_log_that_is_none(directory: Path) -> None:
     directory.mkdir()
     (directory / "log.sqlite").write_text("no database, " * 10)
@@ -289,6 +294,7 @@ def _an_event_log_that_is_none(directory: Path) -> None:
         (_a_file, "{} is not a directory"),
         (_a_lock_that_cannot_be_written, "cannot use {}: Is a directory"),
         (_an_event_log_that_is_none, "cannot keep the event log in {}/log.sqlite: file is not a database"),
+        (_a_store_that_is_none, "Unable to open the chdb engine at '{}/store': "),
     ],
 )
 def test_a_data_directory_that_cannot_be_used(tmp_path: Path, made: Callable[[Path], None], told: str) -> None:
@@ -298,8 +304,9 @@ def test_a_data_directory_that_cannot_be_used(tmp_path: Path, made: Callable[[Pa
     answer = meterport("serve", "--port", "0", "--data-dir", str(directory))
 
     assert answer.returncode == 78
-    assert answer.stderr.splitlines()[-1] == f"meterport: data_dir: {told.format(directory)}"
+    assert answer.stderr.splitlines()[-1].startswith(f"meterport: data_dir: {told.format(directory)}")
     assert "Traceback" not in answer.stderr
+    assert "Stack trace" not in answer.stderr
 
 
 def test_a_server_that_is_none_of_ours(tmp_path: Path) -> None:
@@ -355,6 +362,35 @@ def test_a_busy_engine_is_waited_out() -> None:
 
     assert refused == {}
     assert bodies == [b'[{"id":1},{"id":2}]'] * 3 + [b"[{}]"]
+
+
+def test_a_server_that_does_not_know_its_lag_yet_has_not_stored_everything() -> None:
+    """One that was killed and started again joins its consumer group first."""
+    metrics = [("NaN", 0), ("NaN", 0), ("3.0", 0), ("3.0", 0), ("NaN", 0), ("0.0", 3)]
+    told: list[int] = []
+
+    class Started(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            lag, stored = metrics.pop(0) if self.path == "/metrics" else ("0", 0)
+            totals = {"events_stored": stored, "events_duplicate": 0, "dead_letters": 0}
+            lines = [f"meterport_log_records {lag}", *(f"meterport_{name}_total {n}" for name, n in totals.items())]
+            body = "\n".join(lines).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Started) as started:
+        threading.Thread(target=started.serve_forever, daemon=True).start()
+        client = ApiClient(f"http://127.0.0.1:{started.server_port}", None)
+        client.wait_until_stored(told.append)
+        client.close()
+        started.shutdown()
+
+    assert (told, metrics) == ([3], [])
 
 
 # settings

@@ -4,6 +4,7 @@ Owns: `Topic`, what its group has committed, and waiting: a group takes its time
 """
 
 import ctypes
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -182,6 +183,17 @@ def read(log: EventLog, count: int) -> list[Record]:
     wait_for(enough, lambda: f"{len(records)} of {count} records")
     assert len(records) == count, records
     return records
+
+
+def lag(log: EventLog) -> float:
+    """Return how far a log is behind, once it has heard of each of its partitions."""
+
+    def known() -> bool:
+        log.read(1, 1, 0.1)
+        return not math.isnan(log.lag().records)
+
+    wait_for(known)
+    return log.lag().records
 
 
 def values(records: Sequence[Record]) -> list[bytes | None]:

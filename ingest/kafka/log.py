@@ -13,6 +13,7 @@ Source: docs/design.md R6, R8; ingest/kafka/member.py.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -76,7 +77,8 @@ class KafkaLog:
         self._held = Held()
         self._unanswered: Plan | None = None  # its commit may or may not have arrived
         self._read_at = 0.0
-        self._lag = Lag(0, 0)
+        self._assigned = False  # told which partitions are ours, if any
+        self._lag = Lag(math.nan, 0)
         self._ends: dict[int, int] = {}  # of partitions, as asked for while nobody reads
         self._looked_at = 0.0
         self._keeper = threading.Thread(target=self._keep, name="kafka-keeper", daemon=True)
@@ -322,6 +324,8 @@ class KafkaLog:
         return self._lag
 
     def _measured(self) -> Lag:
+        if not self._assigned:
+            return Lag(math.nan, 0)
         held = self._held.counts()
         return Lag(sum(self._behind(number, share, held[number]) for number, share in self._shares.items()), 0)
 
@@ -330,11 +334,13 @@ class KafkaLog:
         highs = ((self._member.bounds_heard(number)[1], share) for number, share in self._shares.items())
         return sum(max(0, high - share.seen) for high, share in highs)
 
-    def _behind(self, number: int, share: _Share, held: int) -> int:
-        asked = self._ends.get(number, 0)
+    def _behind(self, number: int, share: _Share, held: int) -> float:
+        asked = self._ends.get(number, -1)
         if share.drained and share.plan is None and asked <= share.end:
             return held  # a transaction ends without a record
         low, high = self._member.bounds_heard(number)
+        if max(high, asked) < 0:
+            return math.nan  # nothing was fetched of it yet
         return max(0, max(high, asked, share.seen) - max(low, share.acknowledged))
 
     # membership
@@ -346,6 +352,7 @@ class KafkaLog:
             made = plan if plan and was_made(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
             self._shares[number] = _Share(max(0, start), max(0, offset), made, max(0, start), inherited=True)
+        self._assigned = True
         metrics.PARTITIONS.set(len(self._shares))
         metrics.REBALANCES.inc()
         _log.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._inherited()))

@@ -234,6 +234,7 @@ def test_a_portal_subject_is_compared_never_run(store: Store) -> None:
 LATER = {
     "too slow": "SELECT sleepEachRow(0.2) FROM numbers(50) SETTINGS max_execution_time = 0.1, max_block_size = 1",
     "too little memory": "SELECT groupArray(number) FROM numbers(10000000) SETTINGS max_memory_usage = 1000000",
+    "a full disk": "SELECT throwIf(1, 'full', toInt16(243)) SETTINGS allow_custom_error_code_in_throwif = 1",
 }
 
 

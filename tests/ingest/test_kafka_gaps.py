@@ -18,7 +18,7 @@ from ingest.kafka.plans import to_metadata
 from ingest.kafka.rereading import _Rereading
 from ingest.log import Plan, Range, Record, ranges_of
 from tests.ingest.conftest import OpenLog
-from tests.topics import Topic, read, shared_out, values, wait_for
+from tests.topics import Topic, lag, read, shared_out, values, wait_for
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
     assert again.lost == "offsets 2 to 9 were deleted from the topic while a plan held them"
     log.acknowledge(plan)
     assert log.read(10, 1000, 0.5) == []
-    assert log.lag().records == 0
+    assert lag(log) == 0
     assert topic.committed() == {0: (10, "")}
     assert _gaps() == gaps_before + 1
 
@@ -185,7 +185,7 @@ def test_a_commit_beyond_the_end_is_told_and_read_from_the_beginning(
     assert values(records) == [b"a", b"b"]
     assert _gaps() == gaps_before + 2
     assert "offset 7 was reached, but the topic ends at 2: made anew or cut off; read from 0" in caplog.text
-    assert log.lag().records == 2
+    assert lag(log) == 2
     plan = log.plan(ranges_of(records), 5000)
     assert plan is not None
     log.acknowledge(plan)
@@ -286,7 +286,7 @@ def test_a_topic_made_anew_under_a_reader_is_read_from_its_beginning(
     wait_for(all_read)
     batch = read(log, records)
     assert _offsets(batch) == list(range(records))
-    assert log.lag().records == records
+    assert lag(log) == records
     plan = log.plan(ranges_of(batch), 6000)
     assert plan == Plan((Range(0, 0, records),), 6000)
     log.acknowledge(plan)
@@ -331,7 +331,7 @@ def test_an_empty_topic_has_nothing_and_then_what_comes(open_log: OpenLog, topic
     shared_out(log)
 
     wait_for(lambda: log.read(10, 1000, 0.1) == [] and log.waiting() == 0)
-    assert (log.lag().records, log.planned()) == (0, [])
+    assert (lag(log), log.planned()) == (0, [])
 
     topic.put(b"a")
     assert values(read(log, 1)) == [b"a"]

@@ -3,6 +3,7 @@
 A log stands for a process; a group that is asked to share takes about a second. Both group protocols of Kafka.
 """
 
+import math
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
 from ingest.log import Plan, Range, Record, ranges_of
 from tests.broker import Kafka
 from tests.ingest.conftest import OpenLog
-from tests.topics import Topic, owned, read, real, shared_out, values, wait_for
+from tests.topics import Topic, lag, owned, read, real, shared_out, values, wait_for
 
 
 def _put_two_each(topic: Topic) -> None:
@@ -93,7 +94,7 @@ def test_an_acknowledgement_moves_the_partitions_of_its_process_alone(open_log: 
     assert topic.committed() == dict.fromkeys(range(3), stored)
     assert not giver.holds(plan)
     assert [log.planned() for log in (giver, one, other)] == [[], [], []]
-    assert [log.lag().records for log in (giver, one, other)] == [0, 0, 0]
+    assert [lag(log) for log in (giver, one, other)] == [0, 0, 0]
 
 
 def test_who_gave_a_partition_away_never_moves_it_forwards_or_back(open_log: OpenLog, topic: Topic) -> None:
@@ -403,6 +404,15 @@ def test_headers_count_to_the_bytes_of_a_batch(open_log: OpenLog, topic: Topic) 
     assert len(log.read(1000, 1_000_000, 0)) == 9
 
 
+def test_the_lag_is_not_known_before_partitions_are(open_log: OpenLog, topic: Topic) -> None:
+    """Whoever waits until all is stored must not take a process that was just started for one with nothing to do."""
+    topic.put(*[b"{}"] * 7)
+    log = open_log()
+    assert math.isnan(log.lag().records)
+
+    assert lag(log) == 7
+
+
 def test_what_comes_while_nobody_reads_is_counted(open_log: OpenLog, topic: Topic) -> None:
     """The store is away, say, and a batch waits for it: who looks at the lag must see it grow."""
     topic.put(b"a", b"b")
@@ -442,7 +452,7 @@ def test_the_end_of_a_transaction_is_acknowledged_with_its_records(
 
     log = open_log()
     assert values(read(log, 1)) == [b"c"]
-    assert log.lag().records == 1
+    assert lag(log) == 1
 
 
 def test_what_is_read_and_not_planned_is_not_acknowledged_with_the_batch_before_it(
@@ -555,6 +565,7 @@ def test_a_closed_log_says_so(open_log: OpenLog, topic: Topic) -> None:
     topic.put(b"a")
     log = open_log()
     [record] = read(log, 1)
+    assert lag(log) == 1
     log.close()
     log.close()
 
