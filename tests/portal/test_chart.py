@@ -137,3 +137,15 @@ def test_no_text_of_the_time_axis_is_cut_off(page: Open, customer: Customer) -> 
 
         assert opened.evaluate("drawn.length") > 0
         assert opened.evaluate("cut") == [], view
+
+
+def test_an_answer_that_says_the_same_is_not_drawn_again(page: Open, customer: Customer) -> None:
+    shown = show(watched(page()), customer, customer.token()["token"], "meter=tokens&period=30d&refresh=1")
+    settle(shown)
+    axis(shown)
+
+    for _ in range(3):
+        with shown.expect_response(lambda answer: "/tokens/query" in answer.url):
+            pass
+
+    assert axis(shown) == []

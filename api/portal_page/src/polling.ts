@@ -29,6 +29,11 @@ interface Held<T> {
 
 const ignore = (): void => undefined
 
+/** Return the data held if an answer says the same, or all that is made of it would be made and drawn anew. */
+function sameOr<T>(data: T, { data: before }: Held<T>): T {
+  return before !== undefined && JSON.stringify(before) === JSON.stringify(data) ? before : data
+}
+
 /**
  * Ask what `key` names (null: nothing yet), and again every `seconds` (0: only when told).
  *
@@ -64,7 +69,7 @@ export function usePolled<T>(
         const data = await ask(mine.signal)
         if (mine !== running || ended) return
         failures = 0
-        setHeld({ key, client, data, at: Date.now() })
+        setHeld((before) => ({ key, client, data: sameOr(data, before), at: Date.now() }))
       } catch (failure) {
         if (mine !== running || ended) return
         const error = failure instanceof UsageError ? failure : new UsageError('unavailable', String(failure))
