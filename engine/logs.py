@@ -1,12 +1,19 @@
-"""How a process logs: one line an event on stderr, as text or JSON."""
+"""How a process logs: one line an event on stderr, as text or JSON; what goes wrong again and again, once a minute."""
 
 import logging
+import math
+import re
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import orjson
 
 from engine.settings import Settings
+
+_VARYING = re.compile(r"#\w+-\d+|\d+ms|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SAID_SECONDS = 60
 
 
 class _JsonFormatter(logging.Formatter):
@@ -20,6 +27,26 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(entry).decode()
+
+
+class SaidOnce(logging.Filter):
+    """Lets a line through once a minute: whoever cannot connect says so many times a second.
+
+    Lines that differ in a client's number, the milliseconds or the id of a query alone are one line.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter.filter`."""
+        line, now = _VARYING.sub("", record.getMessage()), self._clock()
+        if now - self._said.get(line, -math.inf) < _SAID_SECONDS:
+            return False
+        self._said = {said: at for said, at in self._said.items() if now - at < _SAID_SECONDS} | {line: now}
+        return True
 
 
 def configure_logging(settings: Settings) -> None:

@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable
 
 from engine.errors import Fatal, MeterportError
+from engine.logs import SaidOnce
 
 _log = logging.getLogger(__name__)
+_log.addFilter(SaidOnce())  # work that is tried again five times a second, while the store is away
 
 
 class Workers:

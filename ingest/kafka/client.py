@@ -6,10 +6,7 @@ Source: librdkafka CONFIGURATION.md.
 
 import contextlib
 import logging
-import math
 import operator
-import re
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,14 +15,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from engine.errors import ConfigurationError, LogFailed, LogUnavailable
+from engine.logs import SaidOnce
 from engine.settings import KafkaSettings
 from ingest.log import Headers, Record
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _driver_log = logging.getLogger("kafka")  # what librdkafka has to say
-_VARYING = re.compile(r"#\w+-\d+|\d+ms")  # of what it says: a client's number, how long something took
-_SAID_SECONDS = 60
 ANSWER_SECONDS = 10
 QUEUE_BYTES = 32 << 20
 FETCH_BYTES = 4 << 20  # as brokers have them: compressed
@@ -85,26 +81,6 @@ def connect(client: Callable[[Options], _T], options: Options) -> _T:
         return client(options)
     except KafkaException as exception:
         raise ConfigurationError(f"kafka: {exception.args[0].str()}") from exception
-
-
-class SaidOnce(logging.Filter):
-    """Lets a line through once a minute: a client that cannot connect says so many times a second.
-
-    Lines that differ in the client or in the milliseconds alone are one line.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._said: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """See `logging.Filter.filter`."""
-        line, now = _VARYING.sub("", record.getMessage()), self._clock()
-        if now - self._said.get(line, -math.inf) < _SAID_SECONDS:
-            return False
-        self._said = {said: at for said, at in self._said.items() if now - at < _SAID_SECONDS} | {line: now}
-        return True
 
 
 _driver_log.addFilter(SaidOnce())
