@@ -64,6 +64,7 @@ class SqliteLog:
         with self._state:
             if self._bytes + size > self._max_bytes:
                 raise LogFull(f"the event log holds {self._bytes} of {self._max_bytes} bytes: ingest is behind")
+            self._records += len(values)  # before they are durable: whoever was answered finds them in the lag
             self._bytes += size
         rows = [(arrived_ms, value) for value in values]
         done = self._submit(lambda db: self._insert(db, rows))
@@ -74,10 +75,9 @@ class SqliteLog:
         db.executemany("INSERT INTO records (arrived_ms, value) VALUES (?, ?)", rows)
 
     def _appended(self, future: "Future[None]", records: int, size: int) -> None:
-        with self._state:
-            if future.exception() is None:
-                self._records += records
-            else:
+        if future.exception() is not None:
+            with self._state:
+                self._records -= records
                 self._bytes -= size
 
     # reading

@@ -3,6 +3,7 @@
 The broker is these tests' own: they stop and kill it.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -61,19 +62,24 @@ def _stored(topic: Topic) -> list[Message]:
     options = {"group.id": "reader", "topic.metadata.refresh.interval.ms": 500}
     with Consumer({"bootstrap.servers": topic.bootstrap, **options}) as reader:
         places = [TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)]
-        wait_for(lambda: all(_has_leader(reader, place) for place in places))
-        left = sum(reader.get_watermark_offsets(place, timeout=30)[1] for place in places)
+        left = sum(_end(reader, place) for place in places)
         reader.assign(places)
         found: list[Message] = []
         wait_for(lambda: len(found) == left or found.extend(reader.consume(1000, 0.2)) or False)  # type: ignore[func-returns-value]
     return sorted(found, key=lambda message: (message.partition(), message.offset()))
 
 
-def _has_leader(reader: Consumer, place: TopicPartition) -> bool:
-    try:
-        return bool(reader.get_watermark_offsets(place, timeout=2))
-    except KafkaException:
-        return False
+def _end(reader: Consumer, place: TopicPartition) -> int:
+    """Return the end of a partition, once it has a leader that says so."""
+    ends: list[int] = []
+
+    def is_told() -> bool:
+        with contextlib.suppress(KafkaException):
+            ends.append(reader.get_watermark_offsets(place, timeout=2)[1])
+        return bool(ends)
+
+    wait_for(is_told)
+    return ends[0]
 
 
 def _values(topic: Topic) -> list[bytes | None]:
