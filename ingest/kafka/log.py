@@ -97,7 +97,6 @@ class KafkaLog:
         while True:
             with self._member.using("reading") as consumer:
                 self._read_at = time.monotonic()
-                self._ends = {}
                 self._member.resume()
                 self._find_places()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._read_at)))
@@ -169,6 +168,7 @@ class KafkaLog:
                 self._member.move(number, place)
                 self._tell_gap(number, share, low, high)
                 share.seen, share.astray, share.end = place, False, -1
+                self._ends.pop(number, None)
 
     def _tell_gap(self, number: int, share: _Share, low: int, high: int) -> None:
         if share.seen < low:
@@ -361,6 +361,7 @@ class KafkaLog:
     def _taken(self, numbers: set[int]) -> None:
         """Give partitions up: whatever of them is not planned is the next owner's, what is planned he finds."""
         self._shares = {number: share for number, share in self._shares.items() if number not in numbers}
+        self._ends = {number: end for number, end in self._ends.items() if number not in numbers}
         self._held.let_go(lambda record: record.partition in numbers)
         metrics.PARTITIONS.set(len(self._shares))
         _log.info("partitions_revoked partitions=%s", sorted(numbers))
