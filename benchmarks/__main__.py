@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import backlog, ingest, kafka, latency, live, queries
+from benchmarks import backlog, ingest, kafka, latency, live, page, queries
 
 BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
     "ingest": ingest.run,
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
     "latency": latency.run,
     "live": live.run,
     "queries": queries.run,
+    "page": page.run,
 }
 
 

@@ -20,7 +20,13 @@ from tests.clickhouse import ClickHouseServer, clickhouse_server, server_setting
 
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, for every test that asks for them
 
+LONGEST = ("test_chaos.py", "test_crash.py", "test_examples.py")
 _numbers = itertools.count()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest: workers that are done take what is left of another's, and share best what is short."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

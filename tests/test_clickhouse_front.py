@@ -248,7 +248,7 @@ def test_refused(http: httpx.Client, server: ClickHouse) -> None:
         _ask(http, "SELECT 1")
     _wait_until(lambda: _answers(server))
 
-    assert 0.9 < time.monotonic() - began < 3
+    assert 0.9 < time.monotonic() - began < 10
 
 
 def test_refused_until_it_behaves(http: httpx.Client, server: ClickHouse) -> None:

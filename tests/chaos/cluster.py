@@ -144,7 +144,7 @@ class Cluster:
         meters: Sequence[oracle.Meter] = METERS,
         command: Sequence[str] | None = None,
         seed: int = 1,
-        bursts: bool = True,
+        first: int = 0,
         twins: float = 0.02,
         options: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
@@ -156,7 +156,7 @@ class Cluster:
         self.database = f"chaos_{unique}"
         self.directory = ground.directory / unique
         self.topic = Topic(ground.broker.bootstrap, f"topic_{unique}", f"group_{unique}", partitions)
-        self.writer = Writer(ground.broker.bootstrap, self.topic, seed, bursts, twins)
+        self.writer = Writer(ground.broker.bootstrap, self.topic, seed, first, twins)
         self.fold = Fold(self.writer.numbers)
         self.letters: dict[tuple[int, int], str] = {}
         self.meters = list(meters)

@@ -1,7 +1,7 @@
 """What the chaos suite sends: events by number, the same for a seed, and what a fold must know of each.
 
 Owns: the choice of times, subjects and values, and the JSON of an event. Times lie in a few minutes of every third hour
-over four days around a clock change, so that minutes hold many events; now and then a burst lies over 200 months. No
+over four days around a clock change, so that minutes hold many events; once in 50,000 a burst lies over 200 months. No
 two events share a time: ties of LATEST, which the log's positions decide, are tested elsewhere (tests/test_usage.py).
 Limits: 7 million events a load. Written for speed: a million events a few seconds.
 """
@@ -22,6 +22,7 @@ ODD = ("1", "2.5", '"0.1"', "-3", "null", '"abc"', "1e3")  # as JSON
 ODD_TENTHS = (10, 25, 1, -30, None, None, 10_000)
 _MONTHS = 200
 _BURST_EVERY = 50_000
+FIRST_BURST = 25_000  # inserts of so many months take minutes of processor time: small loads have none
 _FIRST_HOUR_MS = 1_761_955_200_000  # 2025-11-01T00:00Z; clocks change in New York a day later
 _MINUTES = [hour * 60 + minute for hour in range(0, 96, 3) for minute in (0, 15, 29, 59)]
 _SLOTS = len(_MINUTES) * 60_000
@@ -65,18 +66,19 @@ class Numbers:
         return self.integer[at] * 10 if odd < 0 else ODD_TENTHS[odd]
 
 
-def events(seed: int, numbers: Numbers, bursts: bool = True) -> Iterator[Sent]:
-    """Yield events for ever, and note each in `numbers`."""
+def events(seed: int, numbers: Numbers, first: int = 0) -> Iterator[Sent]:
+    """Yield events from the `first` on for ever, and note each in `numbers`."""
     bits = random.Random(seed).getrandbits  # noqa: S311 - reproducible, not secret
     minutes = [_minute_text(_FIRST_HOUR_MS + minute * 60_000) for minute in _MINUTES]
-    number = 0
+    number = first
     while True:
         chance = bits(64)
         subject, model, kind, odd = chance % SUBJECTS, (chance >> 8) % MODELS, chance >> 16 & 1, (chance >> 20) % 8 - 1
         slot = number * _STRIDE % _SLOTS
         minute, ms = divmod(slot, 60_000)
-        if bursts and number % _BURST_EVERY < _MONTHS:
-            at_ms = _month_ms(number % _BURST_EVERY) + slot
+        month = (number - FIRST_BURST) % _BURST_EVERY
+        if month < _MONTHS:
+            at_ms = _month_ms(month) + slot
             at = f"{_minute_text(at_ms)}{at_ms % 60_000 // 1000:02d}.{at_ms % 1000:03d}Z"
         else:
             at_ms = _FIRST_HOUR_MS + _MINUTES[minute] * 60_000 + ms

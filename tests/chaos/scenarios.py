@@ -16,6 +16,7 @@ from engine.faults import POINTS
 from tests.chaos.cluster import PARTITIONS, Cluster, Ground, Result, cluster, wait_until
 from tests.chaos.dice import Dice
 from tests.chaos.http_sender import HttpSender
+from tests.chaos.load import FIRST_BURST
 from tests.chaos.processes import Process
 from tests.chaos.topic import Raw
 from tests.clickhouse_faults import FaultKind
@@ -332,7 +333,7 @@ def twins(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None = Non
 
 def months(ground: Ground, rounds: int = 1) -> Result:
     """Let batches span 200 months, which are cut, and kill in the middle of them."""
-    with cluster(ground, "months", meters=METERS[:3]) as run:
+    with cluster(ground, "months", meters=METERS[:3], first=FIRST_BURST) as run:
         run.create(*run.meters)
         run.writer.send(1000)
         for turn in range(rounds):

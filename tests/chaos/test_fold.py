@@ -7,7 +7,7 @@ import pytest
 from tests import oracle
 from tests.chaos.check import questions
 from tests.chaos.fold import Fold
-from tests.chaos.load import Numbers, events
+from tests.chaos.load import FIRST_BURST, Numbers, events
 from tests.crash import METERS
 
 
@@ -15,7 +15,7 @@ from tests.crash import METERS
 def folds() -> tuple[Fold, oracle.Fold]:
     """Both folds of events of four days and, first of them, of 200 months."""
     numbers, slow = Numbers(), oracle.Fold()
-    for sent in islice(events(7, numbers), 3000):
+    for sent in islice(events(7, numbers, FIRST_BURST), 3000):
         slow.add(sent.for_oracle())
     return Fold(numbers), slow
 

@@ -158,12 +158,12 @@ class Raw(NamedTuple):
 class Writer:
     """Sends a load to a topic; what it sent is delivered once `finish` or `send` has returned."""
 
-    def __init__(self, bootstrap: str, topic: Topic, seed: int, bursts: bool = True, twins: float = 0.02) -> None:
-        """Args: twins: the share of events sent to another partition, too, at nearly the same moment."""
+    def __init__(self, bootstrap: str, topic: Topic, seed: int, first: int = 0, twins: float = 0.02) -> None:
+        """Args: first: of the load's events; twins: the share sent to another partition, too, nearly at once."""
         self.numbers = Numbers()
         self.records = 0
         self._topic = topic
-        self._events = events(seed, self.numbers, bursts)
+        self._events = events(seed, self.numbers, first)
         self._chance = Random(seed)  # noqa: S311 - reproducible, not secret
         self._twins = twins
         self._remembered: list[Sent] = []

@@ -181,7 +181,7 @@ def test_while_brokers_are_away_nothing_is_done_and_after_it_everything_is(
     for future in done:
         with pytest.raises(LogUnavailable):
             future.result(30)
-    assert PRODUCE_SECONDS - 0.5 < time.monotonic() - began < PRODUCE_SECONDS + 2
+    assert PRODUCE_SECONDS - 0.5 < time.monotonic() - began < PRODUCE_SECONDS + 10
 
     _bring_back(process, away)
     producer.append([_event("after")], 1).result(30)
@@ -204,7 +204,7 @@ def test_brokers_that_are_away_from_the_start_are_not_asked_by_each_request_anew
     for future in done:
         with pytest.raises(LogUnavailable):
             future.result(30)
-    assert time.monotonic() - began < PRODUCE_SECONDS + 2
+    assert time.monotonic() - began < PRODUCE_SECONDS + 10
 
     _bring_back(process, away)
     wait_for(lambda: _appended(producer))

@@ -15,7 +15,6 @@ from tests.portal.customer import BEYOND, Customer, now, written
 
 DAY = "%a, %b %-d, %Y"  # as the page writes a day in English
 WEIGHT_LIMIT = 200_000  # bytes over the wire
-USAGE_LIMIT_MS = 1000.0
 
 
 def show(page: Page, customer: Customer, token: str, view: str = "meter=tokens") -> Page:
@@ -319,7 +318,7 @@ def test_axe_finds_nothing_serious_in_other_states(page: Open, customer: Custome
     assert audit(opened) == []
 
 
-def test_it_is_light_and_quick(page: Open, customer: Customer) -> None:
+def test_it_is_light(page: Open, customer: Customer) -> None:
     opened = page()
     show(opened, customer, customer.token()["token"])
     total(opened)
@@ -328,17 +327,9 @@ def test_it_is_light_and_quick(page: Open, customer: Customer) -> None:
         """() => [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
           .filter(entry => !entry.name.includes('/api/')).reduce((sum, entry) => sum + entry.transferSize, 0)"""
     )
-    times: list[float] = []
-    while len(times) < 5 or (min(times) > USAGE_LIMIT_MS and len(times) < 25):  # others may keep the machine busy
-        again = page()
-        show(again, customer, customer.token()["token"])
-        total(again)
-        times.append(float(again.evaluate("performance.getEntriesByName('meterport:usage')[0].startTime")))
-        again.context.close()
-    print(f"\nthe page weighs {weight:,} bytes; first usage after {', '.join(f'{one:.0f}' for one in times)} ms")
+    print(f"\nthe page weighs {weight:,} bytes")
 
-    assert weight <= WEIGHT_LIMIT
-    assert min(times) <= USAGE_LIMIT_MS
+    assert 0 < weight <= WEIGHT_LIMIT
 
 
 def test_it_survives_a_restart_of_the_server(page: Open, tmp_path: Path) -> None:
