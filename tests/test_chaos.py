@@ -17,7 +17,7 @@ from tests.services import had
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1
 BOTH = ["classic", "consumer"]  # group protocols; the short form has one of them for each scenario
-pytestmark = pytest.mark.timeout(1800 if LONG else 400)
+pytestmark = pytest.mark.timeout(1800 if LONG else 600)
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def every_step(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None 
         wanted: Counter[str] = Counter(dict.fromkeys([*INGEST_STEPS, *METER_STEPS], rounds))
         run.fleet.faults += [f"{point}:{1 + turn % 3}" for turn in range(rounds) for point in wanted]
         since = changed = time.monotonic()
-        kills, patience, deadline = 0, _STEP_SECONDS, since + 60 + rounds * 180
+        kills, patience, deadline = 0, _STEP_SECONDS, since + 60 + rounds * 300
         while wanted - run.fleet.passed:
             assert time.monotonic() < deadline, f"never passed: {wanted - run.fleet.passed}\n{run.tails()}"
             if run.fleet.kills != kills:
@@ -71,7 +71,7 @@ def every_step(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None 
                 run.fleet.kill(chance.choice(members))
                 patience += 2  # a busy machine may need all of it to start one
             run.garbage(Raw(chance.randrange(12), b"{"))
-            if time.monotonic() - changed > 4:
+            if time.monotonic() - changed > patience / 2:  # it lives for three more, and shall be filled by then
                 changed = time.monotonic()
                 run.change_meters()
             time.sleep(0.2)
