@@ -78,7 +78,7 @@ def test_a_store_that_misbehaves(ground: Ground) -> None:
 
 
 def test_a_store_killed_while_it_inserts(ground: Ground) -> None:
-    exact(scenarios.store_killed(ground, 3 * ROUNDS), runs=3)
+    exact(scenarios.store_killed(ground, 3 * ROUNDS if LONG else 2), runs=2)
 
 
 def test_garbage_among_events(ground: Ground) -> None:
@@ -103,11 +103,11 @@ def test_a_topic_read_again_from_its_beginning(ground: Ground, killed: bool) -> 
 
 
 def test_events_over_http_while_the_broker_is_away(ground: Ground) -> None:
-    exact(scenarios.over_http(ground, 2 * ROUNDS), runs=2)
+    exact(scenarios.over_http(ground, ROUNDS))
 
 
 def test_everything_at_random(ground: Ground) -> None:
-    exact(scenarios.at_random(ground, 40 if LONG else 10, 300_000 if LONG else 30_000), runs=10)
+    exact(scenarios.at_random(ground, 40 if LONG else 8, 300_000 if LONG else 30_000), runs=8)
 
 
 Broken = Callable[[Ground, tuple[str, ...]], Result]

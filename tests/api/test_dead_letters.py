@@ -467,6 +467,8 @@ def test_a_letter_the_log_finds_too_large_does_not_hold_up_the_others(
     for offset, size in enumerate([10, 4000, 10, 10]):
         kafka_letter(store, ahead(f"e{offset}", text="x" * size), offset=offset)
 
+    began = milliseconds(utc_now())
+
     with closing(KafkaProducer(topic.settings())) as producer:
         answer = replayed(ApiClient(portal, create_app(build(store, api_settings, producer))), all=True)
 
@@ -477,7 +479,7 @@ def test_a_letter_the_log_finds_too_large_does_not_hold_up_the_others(
     with closing(KafkaLog(topic.settings())) as log:
         sent = read(log, 3)
     assert {orjson.loads(record.value or b"")["id"] for record in sent} == {"e0", "e2", "e3"}
-    assert all(abs(record.arrived_ms - milliseconds(NOW)) < 600_000 for record in sent)  # not theirs: retention
+    assert all(record.arrived_ms >= began for record in sent)  # not when the letters came: retention
 
 
 # what is sent
