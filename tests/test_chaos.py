@@ -103,7 +103,7 @@ def test_a_topic_read_again_from_its_beginning(ground: Ground, killed: bool) -> 
 
 
 def test_events_over_http_while_the_broker_is_away(ground: Ground) -> None:
-    exact(scenarios.over_http(ground, ROUNDS))
+    exact(scenarios.over_http(ground, 2 * ROUNDS if LONG else 1))
 
 
 def test_everything_at_random(ground: Ground) -> None:

@@ -375,7 +375,7 @@ class BusyRegistry(MeterRegistry):
         super().refresh()
         if not self.idle.is_set():
             self.looks.set()
-            self.idle.wait(60)
+            self.idle.wait()
 
 
 def test_a_process_honours_a_revocation_however_busy_its_registry(server: ClickHouse, tmp_path: Path) -> None:
@@ -393,8 +393,7 @@ def test_a_process_honours_a_revocation_however_busy_its_registry(server: ClickH
 
         one.tokens.invalidate(record.id, None)
 
-        wait_for(lambda: _is_revoked(other, token))
-        assert not busy.idle.is_set()
+        assert wait_for(lambda: _is_revoked(other, token)) < 10  # within a second, on a machine that is not busy too
     finally:
         busy.idle.set()
         for service in (one, other):
