@@ -2,8 +2,7 @@
 
 Owns: the loop read → decode → plan → claim → insert → acknowledge. A plan is durable before its insert starts, and an
 insert carries a token made from its offsets, so whoever runs the plan again changes nothing twice. While a batch is
-inserted the next is read and decoded, in a second thread, if as much waits already; it is planned only when its turn
-has come. If less waits, it is read after the insert: then it has what came meanwhile, too, and usage is seen sooner.
+inserted the next is read and decoded, in a second thread; it is planned only when its turn has come.
 
 | the process dies                       | what the next one does                                 |
 |----------------------------------------|--------------------------------------------------------|
@@ -118,9 +117,9 @@ class Consumer:
             self._reader.shutdown(cancel_futures=True)
 
     def step(self, wait_seconds: float = _IDLE_SECONDS) -> bool:
-        """Store one batch, if the log has one; if much waits, read the next meanwhile. Returns whether it had one."""
+        """Store one batch, if the log has one, while the next one is read and decoded. Returns whether it had."""
         self._finish_pending()
-        batch = self._ahead.result() if self._ahead else self._fetch(0 if self._unacknowledged else wait_seconds)
+        batch = self._ahead.result() if self._ahead else self._fetch(wait_seconds)
         self._ahead = None
         if not batch.records:
             self._acknowledge()
@@ -134,10 +133,10 @@ class Consumer:
             return True
         faults.passing("ingest.after-plan")
         self._unacknowledged = None  # the plan has acknowledged it
-        if self._log.waiting() >= len(batch.records):
+        if self._behind():
             self._ahead = self._reader.submit(self._fetch, 0)
         self._run_plan(plan, batch)
-        if not self._behind():
+        if self._ahead is None:
             self._acknowledge()
         self._measure(batch)
         return True
@@ -190,7 +189,7 @@ class Consumer:
         return max(milliseconds(self._clock()), self.claims.floor_ms)
 
     def _behind(self) -> bool:
-        """Whether records wait behind the batch, so that the next plan will acknowledge it."""
+        """Whether records wait behind the batch under way, so that the next plan will acknowledge it."""
         return self._log.waiting() > 0
 
     def _decode(self, records: Sequence[Record], most_months: int | None) -> Batch:

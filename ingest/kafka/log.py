@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 _CHUNK = 2000  # records taken from librdkafka at a time
 _POLL_SECONDS = 0.05
 _MORE_SECONDS = 0.02  # how long a batch waits for more where more is known to come
-_FRESH_SECONDS = 0.03  # how long it waits at all, unless the topic has enough to fill it: somebody waits to see it
+_FRESH_SECONDS = 0.1  # how long it waits at all, unless the topic has enough to fill it: somebody waits to see it
 _KEEP_SECONDS = 0.2
 _LOOK_SECONDS = 5  # how often the topic's end is asked for meanwhile
 _IDLE_SECONDS = 2  # partitions nobody reads are paused after it
@@ -79,7 +79,6 @@ class KafkaLog:
         self._read_at = 0.0
         self._assigned = False  # told which partitions are ours, if any
         self._lag = Lag(math.nan, 0)
-        self._unread = 0  # how many records the topic has beyond those that were read, as far as fetches told
         self._ends: dict[int, int] = {}  # of partitions, as asked for while nobody reads
         self._looked_at = 0.0
         self._keeper = threading.Thread(target=self._keep, name="kafka-keeper", daemon=True)
@@ -103,7 +102,6 @@ class KafkaLog:
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._read_at)))
                 batch = self._held.batch(max_records, max_bytes, PLAN_PARTITIONS)
                 self._lag = self._measured()
-                self._unread = self._count_unread()
             if batch or time.monotonic() >= deadline:
                 return batch
 
@@ -122,7 +120,7 @@ class KafkaLog:
                 return
             else:
                 self._take(_polled(consumer, _MORE_SECONDS))
-            if now > began + _FRESH_SECONDS and self._count_unread() < max_records - len(self._held):
+            if now > began + _FRESH_SECONDS and self._unread() < max_records - len(self._held):
                 return
 
     def _take(self, messages: list[Message]) -> None:
@@ -318,8 +316,8 @@ class KafkaLog:
         return 0 in self._shares
 
     def waiting(self) -> int:
-        """See `EventLog.waiting`; a partition that was not read to its end counts as one at least."""
-        return len(self._held) + max(self._unread, sum(not share.drained for share in list(self._shares.values())))
+        """See `EventLog.waiting`; a partition that was not read to its end counts as one."""
+        return len(self._held) + sum(not share.drained for share in list(self._shares.values()))
 
     def lag(self) -> Lag:
         """See `EventLog.lag`; as of the last look at the log, seconds ago at most. Brokers say nothing of bytes."""
@@ -331,9 +329,10 @@ class KafkaLog:
         held = self._held.counts()
         return Lag(sum(self._behind(number, share, held[number]) for number, share in self._shares.items()), 0)
 
-    def _count_unread(self) -> int:
-        left = [(number, share.seen) for number, share in self._shares.items() if not share.drained]
-        return sum(max(0, self._member.bounds_heard(number)[1] - seen) for number, seen in left)
+    def _unread(self) -> int:
+        """Return how many records the topic has that were not read, as of the last fetch."""
+        highs = ((self._member.bounds_heard(number)[1], share) for number, share in self._shares.items())
+        return sum(max(0, high - share.seen) for high, share in highs)
 
     def _behind(self, number: int, share: _Share, held: int) -> float:
         asked = self._ends.get(number, -1)

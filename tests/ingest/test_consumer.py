@@ -8,7 +8,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from engine import metrics, sql
@@ -218,44 +217,6 @@ def test_bad_records_that_are_read_again_are_not_counted_twice(
     assert consumer.step()
 
     assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(1, 3)]
-
-
-@pytest.mark.parametrize(
-    ("waiting", "read_meanwhile", "stored"), [(2, False, [3, 2 + 5]), (3, True, [3, 3])], ids=["a few", "as many"]
-)
-def test_what_comes_during_an_insert_is_in_the_next_block_unless_as_much_waits_already(
-    log: SqliteLog, store: Store, monkeypatch: pytest.MonkeyPatch, waiting: int, read_meanwhile: bool, stored: list[int]
-) -> None:
-    """Else it would wait for two inserts to be seen: a batch read ahead has ended before it came."""
-    consumer = _consumer(log, store)
-    plan, insert = log.plan, store.insert_block
-    read_ahead: list[bool] = []
-    blocks: list[int] = []
-
-    def plan_late(*args: object) -> Plan:
-        if not blocks:
-            log.append([_event(number) for number in range(10, 10 + waiting)], NOW).result()
-        return plan(*args)  # type: ignore[arg-type]
-
-    def insert_late(table: str, block: pa.Table, token: str) -> None:
-        if table == "events":
-            read_ahead.append(consumer._ahead is not None)
-            if consumer._ahead:
-                consumer._ahead.result()
-            if not blocks:
-                log.append([_event(number) for number in range(20, 25)], NOW).result()
-            blocks.append(len(block))
-        insert(table, block, token)
-
-    monkeypatch.setattr(log, "plan", plan_late)
-    monkeypatch.setattr(store, "insert_block", insert_late)
-    log.append([_event(number) for number in range(3)], NOW).result()
-    while consumer.step(wait_seconds=0):
-        pass
-
-    assert (read_ahead[0], blocks[:2]) == (read_meanwhile, stored)
-    assert sum(blocks) == 3 + waiting + 5
-    assert log.lag().records == 0
 
 
 def test_a_burst_of_old_events_is_split_by_months_and_counted_whole(log: SqliteLog, store: Store, meter: Meter) -> None:
