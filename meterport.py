@@ -120,7 +120,7 @@ class Service:
         consumer = Consumer(
             log, self.store, self.settings.ingest, self.workers.stop, dead_letter_sink=self._dead_letter_sink
         )
-        filler = Filler(self.store, self.registry, Settling(log, consumer.claims))
+        filler = Filler(self.store, self.registry, Settling(consumer.unresolved, consumer.claims))
 
         def fill() -> None:
             while log.leads() and not self.workers.stop.is_set() and filler.step():

@@ -17,6 +17,7 @@ from engine.settings import IngestSettings, load_settings
 from engine.store import Store, open_store
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
+from tests.no_ingest import NoIngest
 
 MINUTE_MS = 60_000
 START_MS = 1_764_547_200_000  # 2025-12-01
@@ -68,7 +69,7 @@ def ready_meters(opened: Store, count: int = len(METERS)) -> list[Meter]:
     registry = MeterRegistry(opened, lead=LEAD_MARGIN + timedelta(milliseconds=300))
     for body in METERS[:count]:
         registry.create(parse_definition(json.loads(json.dumps(body))))
-    filler = Filler(opened, registry, settled=lambda _: True)
+    filler = Filler(opened, registry, NoIngest())
     while any(meter.state is not MeterState.READY for meter in registry.all()):
         filler.step()
         time.sleep(0.05)

@@ -9,8 +9,8 @@ Source: docs/design.md R16.
 """
 
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from engine import faults, sql
 from engine.clock import Clock, milliseconds, utc_now
@@ -25,23 +25,35 @@ PIECE_EVENTS = 500_000
 _HOUR = timedelta(hours=1)
 
 
+class Barriers(Protocol):
+    """What a fill waits for."""
+
+    def settled(self, before_ms: int) -> bool:
+        """Whether every batch stamped before that instant is in the store, and none will be again."""
+        ...
+
+    def whole(self, rollup: str) -> bool:
+        """Whether every batch that was unresolved when this was asked first about a rollup has been stored since."""
+        ...
+
+
 class Filler:
     """Fills the rollups of a registry. One process a store runs it.
 
-    `settled(ms)`: whether every batch stamped before that instant is in the store, for good (ingest/settling.py).
+    `barriers`: what to wait for (ingest/settling.py).
     """
 
     def __init__(
         self,
         store: Store,
         registry: MeterRegistry,
-        settled: Callable[[int], bool],
+        barriers: Barriers,
         clock: Clock = utc_now,
         piece_events: int = PIECE_EVENTS,
     ) -> None:
         self._store = store
         self._registry = registry
-        self._settled = settled
+        self._barriers = barriers
         self._clock = clock
         self._piece_events = piece_events
 
@@ -64,7 +76,7 @@ class Filler:
         return further
 
     def _settle(self, meter: Meter) -> bool:
-        if self._clock() < meter.visible_from or not self._settled(milliseconds(meter.visible_from)):
+        if self._clock() < meter.visible_from or not self._barriers.settled(milliseconds(meter.visible_from)):
             return False
         self._registry.advance(meter, MeterState.FILLING, meter.filled_to)
         return True
@@ -72,6 +84,8 @@ class Filler:
     def _fill(self, meter: Meter) -> bool:
         end = self._next_end(meter)
         if end is None:
+            if not self._barriers.whole(meter.rollup):  # `events` may show half of a batch that the rollup lacks
+                return False
             faults.passing("fill.before-ready")
             if self._registry.advance(meter, MeterState.READY, meter.filled_to):
                 _log.info("meter_ready slug=%s rollup=%s", meter.slug, meter.rollup)

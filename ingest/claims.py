@@ -8,9 +8,9 @@ of a meter (engine/fill.py) works on a set that is fixed, whatever the clocks sa
 
 The order is that of ClickHouse's block numbers: a MergeTree gives them out and makes parts visible under one lock, so
 whoever sees a claim sees every claim before it.
-Limits: an ingest group that died in the middle of an insert and stayed away for three hours, the life of the keys in
-claims, may count an event twice whose duplicate comes on another partition in the second of its return.
-Source: docs/design.md R11, R16; tests/ingest/test_claims.py.
+Limits: keys live for three hours, the claims themselves for 30 days. A plan whose keys are gone is run before anything
+is judged (`cover`; ingest/consumer.py).
+Source: docs/design.md R11, R11b, R16; tests/ingest/test_claims.py.
 """
 
 from base64 import b64decode
@@ -121,6 +121,14 @@ class Claims:
             rivals=rivals,
             missed=not own or any(claim.forgotten for claim in others),
         )
+
+    def cover(self, plan: Plan) -> bool:
+        """Whether the claims tell every event that whoever ran this plan may have stored.
+
+        They do not where a claim carries no keys: the store is one process's alone, or the keys were kept long enough.
+        """
+        claims, with_keys = self._store.rows(sql.statement("ingest/claims_of_plan"), token=plan.token)[0]
+        return bool(claims == 0 or with_keys > 0)
 
     def settle(self, before_ms: int) -> None:
         """Set a barrier: no batch stamped before `before_ms` is begun from now on."""

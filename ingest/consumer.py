@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import pyarrow as pa
@@ -37,12 +38,13 @@ from engine import faults, metrics
 from engine.clock import Clock, milliseconds, utc_now
 from engine.cloudevents import TimeSpan
 from engine.errors import StoreError, Unavailable
+from engine.events import EventBatch
 from engine.settings import IngestSettings
-from engine.store import Store
+from engine.store import DEDUPLICATION_WINDOW, Store
 from ingest.claims import Claims
 from ingest.dead_letters import DeadLetter, DeadLetterCap, DeadLetterSink, dead_letter_block, new_letters
 from ingest.decoding import Batch, decode_records
-from ingest.duplicates import Duplicates, Voided
+from ingest.duplicates import Duplicates, KeysForgotten, Voided
 from ingest.log import EventLog, Plan, Record, ranges_of
 
 _T = TypeVar("_T")
@@ -89,6 +91,8 @@ class Consumer:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
         self._ahead: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
         self._unacknowledged: Plan | None = None  # stored
+        self._running: list[str] = []  # tokens of the plans this process is executing
+        self._stored: dict[str, None] = {}  # tokens of the plans this process has stored, the oldest first
         self._stands_until = 0.0  # monotonic seconds
 
     def start(self) -> None:
@@ -98,9 +102,36 @@ class Consumer:
         """
         sys.setswitchinterval(_SWITCH_SECONDS)
         gc.set_threshold(_YOUNG_OBJECTS, 20, 100)
+        self._catch_up()
+        self._finish_pending()
+
+    def unresolved(self) -> list[Plan]:
+        """Return the plans that may be stored in part: they are not acknowledged, and this process has not stored them.
+
+        Any thread may call it. Raises: LogUnavailable.
+        """
+        return [plan for plan in self._log.planned() if plan.token not in self._stored]
+
+    def _catch_up(self) -> None:
+        """Load the duplicate filter, and run every plan that may have stored events nobody can name.
+
+        A plan that is run again must keep what its first run kept. So no event may be judged while another plan may
+        have stored that event and neither `event_keys` nor a claim shows it.
+        """
         keys = self._persist(self._duplicates.load)
         _log.info("duplicate_filter_loaded keys=%d", keys)
-        self._finish_pending()
+        for plan in sorted(self._persist(self.unresolved), key=lambda plan: plan.stored_ms):
+            if plan.token not in self._running and not self._persist(partial(self.claims.cover, plan)):
+                self._run_again(plan)
+                if not self._store.shared:
+                    self._log.release(plan)
+                self._acknowledge()
+
+    def _run_again(self, plan: Plan) -> None:
+        _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
+        records = self._persist(lambda: self._log.reread(plan))
+        self._cap.good()
+        self._run_plan(plan, self._decode(records, most_months=None))
 
     def run(self) -> None:
         """Start, then consume until `stop` is set. Raises: Fatal: going on would lose or double usage."""
@@ -145,15 +176,16 @@ class Consumer:
         """Run the plans that came with partitions this process was given."""
         for plan in self._persist(self._log.pending):
             self._acknowledge()  # the batch before it: nothing else would, if no other came
-            _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
-            records = self._persist(lambda plan=plan: self._log.reread(plan))  # type: ignore[misc]
-            self._cap.good()
-            self._run_plan(plan, self._decode(records, most_months=None))
+            if plan.token in self._stored:  # its partition went and came back before the plan was acknowledged
+                self._unacknowledged = plan
+            else:
+                self._run_again(plan)
             self._acknowledge()
 
     def _run_plan(self, plan: Plan, batch: Batch) -> None:
         """Insert a planned batch; it is then to be acknowledged, or was given up and will be read again."""
         self._stands_until = time.monotonic() + _FENCE_SECONDS
+        self._running.append(plan.token)
         try:
             self._execute(plan, batch)
         except (Voided, _Superseded) as reason:
@@ -162,6 +194,11 @@ class Consumer:
             self._persist(lambda: self._log.discard(plan))
         else:
             self._unacknowledged = plan
+            self._stored[plan.token] = None
+            if len(self._stored) > DEDUPLICATION_WINDOW:
+                del self._stored[next(iter(self._stored))]
+        finally:
+            self._running.pop()
 
     def _drop_ahead(self) -> None:
         """Forget the batch read ahead: the records before it are read again first."""
@@ -201,7 +238,7 @@ class Consumer:
         Raises: Voided, _Superseded: nothing, or nothing more, may be inserted.
         """
         with _phase("deduplicate"):
-            kept = self._persist(lambda: self._duplicates.drop(batch.events, plan))
+            kept = self._drop_duplicates(plan, batch)
         faults.passing("ingest.after-claim")
         letters = self._store_letters(plan, batch.letters) if batch.letters else []
         if len(kept):
@@ -230,6 +267,13 @@ class Consumer:
         with _phase("insert"):
             self._persist(attempt)
         metrics.BLOCKS.inc()
+
+    def _drop_duplicates(self, plan: Plan, batch: Batch) -> EventBatch:
+        while True:
+            try:
+                return self._persist(lambda: self._duplicates.drop(batch.events, plan))
+            except KeysForgotten:
+                self._catch_up()
 
     def _check_fence(self, plan: Plan) -> None:
         """Ask the log again if the plan was last seen to stand long ago: the process was paused, or the store away.

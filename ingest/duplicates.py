@@ -33,6 +33,10 @@ class Voided(Exception):
     """The plan must not be stored under its stamp: discard it and plan its records anew."""
 
 
+class KeysForgotten(Exception):
+    """The filter lacks keys of other batches. Load it, run the plans whose keys no claim has, then ask again."""
+
+
 class Duplicates:
     """Finds duplicates against one store. Not thread-safe: one consumer owns it."""
 
@@ -74,7 +78,7 @@ class Duplicates:
         """Claim the events of a plan and return those to store, in their order: the first of each key that is new.
 
         Keys stored longer before the plan's stamp than the window are forgotten. Safe to repeat: the same come out.
-        Raises: Voided.
+        Raises: Voided, KeysForgotten.
         """
         if not len(events):
             return events
@@ -86,7 +90,7 @@ class Duplicates:
         if standing.void:
             raise Voided
         if self._incomplete:
-            self.load()
+            raise KeysForgotten
         suspects = np.flatnonzero(kept & self._seen.contains(keys))
         if len(suspects):
             kept[suspects] = ~self._known(events.at(suspects), standing.rivals, plan)

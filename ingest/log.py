@@ -95,6 +95,14 @@ class EventLog(Protocol):
         """Say that a planned batch is in the store. After LogUnavailable it is pending still."""
         ...
 
+    def release(self, plan: Plan) -> None:
+        """Say that a plan is in the store although its partitions may be another member's now.
+
+        Only for a store that no other process writes to: then nobody else can be running the plan. The log commits
+        the end of the plan together with the next plan or acknowledgement.
+        """
+        ...
+
     def discard(self, plan: Plan) -> None:
         """Give up a plan of which nothing will be inserted; its records are read again and planned anew."""
         ...

@@ -152,6 +152,9 @@ class SqliteLog:
             self._forget(freed)
             self._planned = self._left = None
 
+    def release(self, plan: Plan) -> None:
+        """See `EventLog.release`: the file belongs to this process alone, so the plan is pending here as well."""
+
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
         self._submit(lambda db: db.execute("DELETE FROM plans")).result()

@@ -76,6 +76,7 @@ class KafkaLog:
         self._shares: dict[int, _Share] = {}
         self._held = Held()
         self._unanswered: Plan | None = None  # its commit may or may not have arrived
+        self._released: list[Plan] = []  # stored, and still to be acknowledged on partitions that are not ours
         self._read_at = 0.0
         self._assigned = False  # told which partitions are ours, if any
         self._lag = Lag(math.nan, 0)
@@ -207,10 +208,12 @@ class KafkaLog:
             ]
             self._unanswered = plan
             self._member.commit(
-                {number: (self._shares[number].planned, "") for number in stored}
+                self._released_ends()
+                | {number: (self._shares[number].planned, "") for number in stored}
                 | {range_.partition: (range_.start, to_metadata(plan)) for range_ in ranges}
             )
             self._unanswered = None
+            self._released.clear()
             self._note_stored(stored)
             for number, start, _ in ranges:
                 self._shares[number].acknowledged = start
@@ -255,10 +258,30 @@ class KafkaLog:
         with self._member.using("acknowledging"):
             stored = [number for number, _, _ in plan.ranges if self._carries(number, plan)]
             self._pass_marks(stored)
-            if stored:
-                self._member.commit({number: (self._shares[number].planned, "") for number in stored})
+            commits = self._released_ends() | {number: (self._shares[number].planned, "") for number in stored}
+            if commits:
+                self._member.commit(commits)
+                self._released.clear()
             self._note_stored(stored)
             self._lag = self._measured()
+
+    def release(self, plan: Plan) -> None:
+        """See `EventLog.release`."""
+        self._released.append(plan)
+
+    def _released_ends(self) -> dict[int, tuple[int, str]]:
+        """Return what to commit for released plans: their ends on partitions of others that still carry them.
+
+        Nothing before this process has joined the group: the coordinator would refuse the commit.
+        """
+        ends = {
+            number: (plan, end)
+            for plan in self._released
+            for number, _, end in plan.ranges
+            if number not in self._shares and self._assigned
+        }
+        commits = self._member.committed(ends)
+        return {number: (end, "") for number, (plan, end) in ends.items() if commits[number].plan == plan}
 
     def _pass_marks(self, numbers: Iterable[int]) -> None:
         """Go on at the topic's end where nothing is left to plan: a transaction ends without a record."""

@@ -14,6 +14,7 @@ from engine.meters import MeterState
 from engine.metrics import REGISTRY
 from engine.registry import MeterRegistry
 from tests.api.client import ApiClient
+from tests.no_ingest import NoIngest
 
 QUERY = "/api/v1/meters/tokens_total/query"
 JANUARY = "from=2025-01-01T00:00:00Z&to=2025-02-01T00:00:00Z"
@@ -371,7 +372,7 @@ def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, services: Ser
 
 def fill(services: Services) -> None:
     """Have the meter answered from its rollup."""
-    filler = Filler(services.store, services.registry, settled=lambda _: True)
+    filler = Filler(services.store, services.registry, NoIngest())
     deadline = time.monotonic() + 30
     while services.registry.find("tokens_total").state is not MeterState.READY and time.monotonic() < deadline:
         time.sleep(0 if filler.step() else 0.1)

@@ -19,6 +19,7 @@ from engine.registry import GRACE, LEAD, MeterRegistry
 from engine.rollups import create_rollup
 from engine.store import Store
 from engine.usage import UsageQuery, ask_json, check_query
+from tests.no_ingest import NoIngest
 from tests.translation import rows
 
 NOON = utc_now().replace(minute=0, second=0, microsecond=0)  # the store forgets stamps that are weeks past
@@ -57,7 +58,7 @@ def put(store: Store, offset: int, value: int, stored_at: datetime, model: str =
 
 def make_ready(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
     clock.at += LEAD + timedelta(seconds=1)
-    filler = Filler(store, registry, lambda _: True, clock)
+    filler = Filler(store, registry, NoIngest(), clock)
     while filler.step():
         pass
 

@@ -6,7 +6,7 @@ from engine.clock import Clock, milliseconds, utc_now
 from engine.events import Event, EventBatch, event_key
 from engine.store import Store
 from ingest.claims import Claims
-from ingest.duplicates import Duplicates
+from ingest.duplicates import Duplicates, KeysForgotten
 from ingest.log import Plan, Range
 
 NOW = milliseconds(utc_now())
@@ -39,7 +39,12 @@ class Process:
             Event(id_, "s", "call", "u", NOW, b"{}", b"", NOW, partition, offset + at, event_key("s", id_))
             for at, id_ in enumerate(ids)
         ]
-        return self.duplicates.drop(EventBatch.of(*zip(*events, strict=True)), plan)
+        batch = EventBatch.of(*zip(*events, strict=True))
+        try:
+            return self.duplicates.drop(batch, plan)
+        except KeysForgotten:
+            self.duplicates.load()
+            return self.duplicates.drop(batch, plan)
 
     def store(self, plan: Plan, *ids: str) -> list[str]:
         """Store a batch; returns the ids that were not dropped."""
