@@ -71,30 +71,44 @@ def mend_deduplication_logs(store: Path) -> list[str]:
     """
     mended = []
     for directory in sorted(store.glob("store/*/*/deduplication_logs")):
-        newest = _newest_block(directory.parent)
+        blocks = _PartBlocks(directory.parent)
         for log in sorted(directory.glob("deduplication_log_*.txt")):
             lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if not _lost(line, newest)]
-            if kept != lines:
-                _replace(log, "".join(kept), store.with_name("mend.tmp"))
-                mended += [f"{directory.parent.name}: {line.split()[1]}" for line in lines if _lost(line, newest)]
+            lost = [line for line in lines if _is_lost(line, blocks)]
+            if lost:
+                _replace(log, "".join(line for line in lines if line not in lost), store.with_name("mend.tmp"))
+                mended += [f"{directory.parent.name}: {line.strip() or 'an empty line'}" for line in lost]
     for record in mended:
         _log.warning("deduplication_record_without_part_removed table_and_part=%s", record)
     return mended
 
 
-def _newest_block(table: Path) -> int:
-    """Return the highest block number of a table's parts: they count up over all its partitions."""
-    parts = (_PART.match(entry.name) for entry in table.iterdir())
-    return max((int(part["last"]) for part in parts if part), default=0)
+class _PartBlocks:
+    """The block numbers that the parts in a table's directory hold, by partition of the table.
+
+    Several inserts go into one table at a time (a batch and a meter's fill), so the block that a crash took away need
+    not be the newest one: each record is compared with what the parts hold.
+    """
+
+    def __init__(self, table: Path) -> None:
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+        for entry in table.iterdir():
+            part = _PART.match(entry.name)
+            if part:
+                self._spans.setdefault(part["partition"], []).append((int(part["first"]), int(part["last"])))
+
+    def hold(self, part: re.Match[str]) -> bool:
+        """Whether a part, or one it was merged into, is in place."""
+        first, last = int(part["first"]), int(part["last"])
+        return any(start <= first and last <= end for start, end in self._spans.get(part["partition"], ()))
 
 
-def _lost(line: str, newest: int) -> bool:
+def _is_lost(line: str, blocks: _PartBlocks) -> bool:
     fields = line.split("\t")
     if len(fields) != 3 or not line.endswith("\n"):
         return True  # a record cut off by the crash
     part = _PART.match(fields[1])
-    return fields[0] == _ADD and part is not None and int(part["first"]) > newest
+    return fields[0] == _ADD and part is not None and not blocks.hold(part)
 
 
 def _replace(log: Path, text: str, new: Path) -> None:
