@@ -77,7 +77,7 @@ def mend_deduplication_logs(store: Path) -> list[str]:
             lost = [line for line in lines if _is_lost(line, blocks)]
             if lost:
                 _replace(log, "".join(line for line in lines if line not in lost), store.with_name("mend.tmp"))
-                mended += [f"{directory.parent.name}: {line.strip() or 'an empty line'}" for line in lost]
+                mended += [f"{directory.parent.name}: {''.join(line.split()[1:2]) or 'cut off'}" for line in lost]
     for record in mended:
         _log.warning("deduplication_record_without_part_removed table_and_part=%s", record)
     return mended

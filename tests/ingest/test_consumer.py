@@ -258,6 +258,7 @@ def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_t
         ("lost", ["202601_1_1_0", "202602_2_2_0"], ["202601_1_1_0", "202602_2_2_0", "202601_3_3_0"]),
         ("merged", ["all_1_3_1"], ["all_1_1_0", "all_2_2_0", "all_3_3_0"]),
         ("empty", [], ["all_1_1_1"]),
+        ("beside", ["all_1_1_0", "all_3_3_0"], ["all_1_1_0", "all_2_2_0", "all_3_3_0"]),
     ):
         table = store / "store" / name[:3] / name
         for part in parts:
@@ -265,7 +266,8 @@ def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_t
         (table / "tmp_insert_all_9_9_0").mkdir(parents=True)
         (table / "deduplication_logs").mkdir()
         lines = "".join(f"1\t{part}\tblock_{at}\n" for at, part in enumerate(tokens))
-        (table / "deduplication_logs" / "deduplication_log_1.txt").write_text(lines + "1\tall_4")  # cut off
+        cut_off = "1" if name == "beside" else "1\tall_4"
+        (table / "deduplication_logs" / "deduplication_log_1.txt").write_text(lines + cut_off)
 
     mended = mend_deduplication_logs(store)
 
@@ -275,6 +277,8 @@ def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_t
     assert len(logs["merged"].splitlines()) == 3
     assert logs["empty"] == ""
     assert "lost: 202601_3_3_0" in mended
+    assert [line.split("\t")[1] for line in logs["beside"].splitlines()] == ["all_1_1_0", "all_3_3_0"]
+    assert "beside: cut off" in mended
     shutil.rmtree(store)
 
 
