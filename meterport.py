@@ -3,6 +3,8 @@
 It alone sees `engine`, `ingest` and `api` together.
 """
 
+import engine.early_stop  # isort: skip  # noqa: F401 - first of all: a service may be told to stop while it is loaded
+
 import contextlib
 import logging
 import secrets
@@ -25,6 +27,7 @@ from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
 from api.server import HttpServer, bound, local_url, uvicorn_config
 from engine import __version__, faults, metrics
+from engine.early_stop import ENDING
 from engine.embedded import DirectoryLock
 from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
 from engine.fill import Filler
@@ -77,6 +80,7 @@ class Service:
         self.subjects = Subjects(self.store)
         self.workers = Workers(on_failure=self._failed)
         self.stopping = False
+        self._ingesting = False
         self.when_failed: Callable[[], None] = lambda: None
         self.log: EventLog | None = None
         self.appender: EventAppender
@@ -126,6 +130,7 @@ class Service:
             while log.leads() and not self.workers.stop.is_set() and filler.step():
                 pass
 
+        self._ingesting = True
         self.workers.run("consumer", consumer.run)
         self.workers.repeat("filler", fill, 0.2)
 
@@ -138,7 +143,7 @@ class Service:
         self._closing.close()
 
     def _has_own_work(self) -> bool:
-        return isinstance(self.log, SqliteLog) and self.log.lag().records > 0
+        return self._ingesting and isinstance(self.log, SqliteLog) and self.log.lag().records > 0
 
     def announce(self, url: str) -> None:
         """Let commands that find the data directory in use know where to ask."""
@@ -449,7 +454,7 @@ def _on_signal(service: Service, end: Callable[[str], None]) -> None:
         service.stopping = True  # the telemetry port says so while requests are finished
         end(signal.Signals(number).name)
 
-    for ending in (signal.SIGTERM, signal.SIGINT):
+    for ending in ENDING:
         signal.signal(ending, handle)
 
 
