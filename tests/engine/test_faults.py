@@ -1,6 +1,9 @@
 """Fault points: each that can be armed is passed somewhere, or a crash test would kill at random and not know."""
 
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -22,3 +25,18 @@ def test_every_point_that_can_be_armed_is_passed() -> None:
 def test_a_point_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"fault: 'ingest\.nowhere:1' is not one of"):
         faults.arm("ingest.nowhere:1")
+
+
+def test_a_kill_within_a_step_comes_while_the_interpreter_is_held() -> None:
+    """As chDB holds it for the whole of an insert."""
+    program = """
+import ctypes
+from engine import faults
+faults.arm("ingest.in-insert")
+faults.entering("ingest.in-insert", 0.05)
+ctypes.PyDLL(None).sleep(60)
+"""
+
+    killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False, timeout=50)
+
+    assert killed.returncode == -signal.SIGKILL
