@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos import scenarios
+from tests.chaos import alone, scenarios
 from tests.chaos.cluster import Ground, Result
 from tests.services import had
 
@@ -106,6 +106,14 @@ def test_events_over_http_while_the_broker_is_away(ground: Ground) -> None:
     exact(scenarios.over_http(ground, 2 * ROUNDS if LONG else 1))
 
 
+def test_an_embedded_store_killed_with_its_ingest(ground: Ground) -> None:
+    exact(alone.alone_killed(ground, 100 if LONG else 3), runs=3)
+
+
+def test_a_plan_half_inserted_whose_partition_another_member_holds(ground: Ground) -> None:
+    exact(alone.alone_parted(ground, 10 if LONG else 1))
+
+
 def test_everything_at_random(ground: Ground) -> None:
     exact(scenarios.at_random(ground, 40 if LONG else 8, 300_000 if LONG else 30_000), runs=8)
 
@@ -121,6 +129,10 @@ def _twins(ground: Ground, command: tuple[str, ...]) -> Result:
     return scenarios.twins(ground, 0, command)
 
 
+def _parted(ground: Ground, command: tuple[str, ...]) -> Result:
+    return alone.alone_parted(ground, command=(*command[:-1], "serve", "--port", "0"))
+
+
 @pytest.mark.parametrize(
     ("guard", "scenario", "says"),
     [
@@ -128,6 +140,7 @@ def _twins(ground: Ground, command: tuple[str, ...]) -> Result:
         ("plan", _half, "rows differ|[1-9][0-9]* doubled"),  # cut anew: the same events in other blocks
         ("duplicates", _twins, "[1-9][0-9]* doubled"),
         ("claims", _twins, "[1-9][0-9]* doubled"),
+        ("unresolved", _parted, "[1-9][0-9]* doubled"),
     ],
 )
 def test_a_scenario_goes_red_without(ground: Ground, guard: str, scenario: Broken, says: str) -> None:

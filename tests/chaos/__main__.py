@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from tests.chaos import scenarios
+from tests.chaos import alone, scenarios
 from tests.chaos.cluster import Ground, Result
 
 SCENARIOS: list[Callable[[Ground, int], Result]] = [
@@ -37,6 +37,8 @@ SCENARIOS: list[Callable[[Ground, int], Result]] = [
     scenarios.replay,
     lambda ground, rounds: scenarios.replay(ground, rounds, killed=True),
     scenarios.over_http,
+    lambda ground, rounds: alone.alone_killed(ground, 10 * rounds),
+    alone.alone_parted,
 ]
 
 

@@ -4,6 +4,7 @@ First argument:
     plan          commits carry no plan
     token         every insert gets a fresh token
     duplicates    no event is dropped for having been stored before
+    unresolved    plans that may be stored in part are not run before other events are judged
     claims        what other processes are storing at the same moment is not looked at
     clock:N       nothing is taken out; the process's clock is N seconds ahead
 """
@@ -52,6 +53,12 @@ def without_duplicates() -> None:
     Duplicates.drop = keep  # type: ignore[method-assign,assignment]
 
 
+def without_unresolved() -> None:
+    from ingest.claims import Claims  # noqa: PLC0415
+
+    Claims.cover = lambda *_: True  # type: ignore[method-assign]
+
+
 def without_claims() -> None:
     _change_standing(rivals=[])
 
@@ -72,6 +79,7 @@ GUARDS = {
     "token": without_token,
     "duplicates": without_duplicates,
     "claims": without_claims,
+    "unresolved": without_unresolved,
 }
 
 if __name__ == "__main__":

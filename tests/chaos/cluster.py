@@ -282,9 +282,13 @@ class Cluster:
         assert not self.topic_moved(), "the group's offsets moved after all was stored"
         self.check_exits(allowed)
         self.fleet.close()
-        with self.client() as client:
-            client.command(f"DROP DATABASE {self.database} SYNC")  # kept where something is wrong
+        self.drop_store()  # kept where something is wrong
         return Result(title, self.runs, expected, loss.lost, loss.doubled, list(self.recovery.seconds))
+
+    def drop_store(self) -> None:
+        """Remove what the scenario stored."""
+        with self.client() as client:
+            client.command(f"DROP DATABASE {self.database} SYNC")
 
     def topic_moved(self) -> bool:
         return not self.topic.is_drained()
