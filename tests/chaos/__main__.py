@@ -38,6 +38,7 @@ SCENARIOS: list[Callable[[Ground, int], Result]] = [
     lambda ground, rounds: scenarios.replay(ground, rounds, killed=True),
     scenarios.over_http,
     lambda ground, rounds: alone.alone_killed(ground, 10 * rounds),
+    alone.alone_for_default_sessions,
     alone.alone_parted,
 ]
 

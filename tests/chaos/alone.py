@@ -28,6 +28,7 @@ from tests.crash import METERS
 from tests.server import ROOT
 
 SERVE = (sys.executable, "-m", "meterport", "serve", "--port", "0")
+DEFAULT_SESSION_SECONDS = 45
 SESSION_SECONDS = 12  # of a process that died; it is back after two
 PARTITIONS = 4
 _LISTENING = r"listening url=(\S+) for=api"
@@ -78,14 +79,16 @@ class _Reader:
 class Alone(Cluster):
     """A topic, a group, and the one process with its data directory."""
 
-    def __init__(self, ground: Ground, name: str, command: Sequence[str] | None = None, **options: Any) -> None:
-        super().__init__(ground, name, partitions=PARTITIONS, meters=METERS[:3], **options)
+    def __init__(
+        self, ground: Ground, name: str, command: Sequence[str] | None = None, session_seconds: int = SESSION_SECONDS
+    ) -> None:
+        super().__init__(ground, name, partitions=PARTITIONS, meters=METERS[:3])
         self.data = self.directory / "data"
         for variable in ("STORE__URL", "STORE__DATABASE", "STORE__TIMEOUT_SECONDS"):
             del self._variables[f"METERPORT_{variable}"]
         self._variables |= {
             "METERPORT_DATA_DIR": str(self.data),
-            "METERPORT_KAFKA__OPTIONS": json.dumps({"session.timeout.ms": str(SESSION_SECONDS * 1000)}),
+            "METERPORT_KAFKA__OPTIONS": json.dumps({"session.timeout.ms": str(session_seconds * 1000)}),
         }
         self._serve_command = command or SERVE
 
@@ -201,6 +204,31 @@ def alone_killed(ground: Ground, rounds: int = 1, command: tuple[str, ...] | Non
             serve.wait_until_ready()
             run.runs += 1
         return run.finish("embedded store and ingest killed together")
+
+
+def alone_for_default_sessions(ground: Ground, rounds: int = 1) -> Result:
+    """Kill the process seven times in 20,000 events, with sessions as long as Kafka's default; so often, anew each time.
+
+    A member that died keeps its partitions for 45 seconds, longer than all of the load takes.
+    """
+    chance = Random(7)  # noqa: S311
+    total = Result("embedded, sessions of 45 s, 7 kills in 20,000 events", 0, 0)
+    for _ in range(rounds):
+        with closing(Alone(ground, "alone_long", session_seconds=DEFAULT_SESSION_SECONDS)) as run:
+            serve = run.start()
+            run.writer.run(1000)
+            run.create(*run.meters)
+            for kill in range(7):
+                time.sleep(chance.uniform(0.5, 2.5))
+                run.fleet.kill(serve, "ingest.in-insert:1" if kill % 2 else "")
+                serve.wait_until_ready()
+            run.writer.finish()
+            run.writer.send(max(0, 20_000 - len(run.writer.numbers)))
+            result = run.finish(total.scenario)
+        total.runs += 1
+        total.events += result.events
+        total.seconds += result.seconds
+    return total
 
 
 def alone_parted(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
