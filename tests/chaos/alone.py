@@ -207,7 +207,7 @@ def alone_killed(ground: Ground, rounds: int = 1, command: tuple[str, ...] | Non
 
 
 def alone_for_default_sessions(ground: Ground, rounds: int = 1) -> Result:
-    """Kill the process seven times in 20,000 events, with sessions as long as Kafka's default; so often, anew each time.
+    """Kill the process seven times in 20,000 events, with sessions as long as Kafka's default; a new store each round.
 
     A member that died keeps its partitions for 45 seconds, longer than all of the load takes.
     """
