@@ -5,18 +5,19 @@ a sink into the context.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from engine.errors import InvalidRequest
 from engine.options import Config, DataDir, Server
 from engine.settings import load_settings
 from ingest.files import EventFile, Format
 from ingest.importing import EventSink, Importer, Position, PositionFile
-from ingest.mapping import Mapping
+from ingest.mapping import COLUMN, Mapping, column_names
 from ingest.progress import ImportProgress
 
 Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[EventSink]]
@@ -35,12 +36,16 @@ def import_command(
     ] = None,
     subject: Annotated[str | None, typer.Option(help="Event subject: a constant, or column:NAME.")] = None,
     id_: Annotated[
-        str | None, typer.Option("--id", help="Event id: column:A, or column:A,B joined. Default: file hash and row.")
+        list[str] | None,
+        typer.Option("--id", help="Event id: column:A, or column:A,B joined. Default: a hash of what the row means."),
     ] = None,
     time_: Annotated[str | None, typer.Option("--time", help="Event time: column:NAME, or a constant.")] = None,
     time_zone: Annotated[str, typer.Option(help="IANA zone of times that carry no offset.")] = "UTC",
     data: Annotated[
-        str | None, typer.Option(help="Columns that become data, A,B,C. Default: all that are used for nothing else.")
+        list[str] | None, typer.Option(help="Columns that become data, A,B,C. Default: all not used for anything else.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Column whose cells stay text, even those that are numbers; repeat it.")
     ] = None,
     null: Annotated[
         list[str] | None, typer.Option(help="Text that means an empty CSV cell, as NA; repeat it for more.")
@@ -70,8 +75,17 @@ def import_command(
     """
     overrides = {} if data_dir is None else {"data_dir": data_dir}
     settings = load_settings(config, overrides=overrides)
-    columns = tuple(data.split(",")) if data is not None else None
-    mapping = Mapping(type_, source, subject, id_, time_, time_zone, columns, tuple(sorted(null or ())))
+    mapping = Mapping(
+        type_,
+        source,
+        subject,
+        _joined(id_),
+        time_,
+        time_zone,
+        _names(data),
+        tuple(sorted(null or ())),
+        tuple(sorted(text or ())),
+    )
     file = EventFile(path, format_, mapping)
     positions = PositionFile(settings.data_dir, file, mapping, server or "")
     connect: Connect = context.obj
@@ -82,6 +96,19 @@ def import_command(
     typer.echo(_summary(before, done, time.monotonic() - began))
     if done.skipped and not done.accepted:
         raise typer.Exit(1)
+
+
+def _joined(ids: Sequence[str] | None) -> str | None:
+    """Return what --id says, given once or several times, as one list of columns."""
+    return ",".join([ids[0], *(id_.removeprefix(COLUMN) for id_ in ids[1:])]) if ids else None
+
+
+def _names(lists: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the columns that --data names, or None if it was not given. Raises: InvalidRequest."""
+    try:
+        return None if not lists else tuple(name for line in lists for name in column_names(line))
+    except InvalidRequest as error:
+        raise InvalidRequest(f"--data: {error}") from None
 
 
 def import_file(

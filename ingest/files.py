@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
@@ -32,11 +31,12 @@ from ingest.mapping import (
     Mapping,
     RowEncoder,
     check_json,
-    guessed_literal,
+    csv_columns,
     json_string,
     number_literal,
     timestamp_literal,
 )
+from ingest.rows import Row, numbered
 
 _PARQUET_ROWS = 4096
 _CELL_BYTES = 16 << 20
@@ -59,14 +59,6 @@ _ENDINGS = {
     ".tsv": Format.TSV,
     ".parquet": Format.PARQUET,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row: `event` is its CloudEvent in JSON, or why there is none. `number` counts from 1, headers not counted."""
-
-    number: int
-    event: bytes | InvalidEvent
 
 
 class EventFile:
@@ -102,7 +94,7 @@ class EventFile:
         reader = {Format.NDJSON: self._read_lines, Format.PARQUET: self._read_parquet}.get(self.format, self._read_csv)
         number = 0
         try:
-            for row in reader():
+            for row in numbered(reader()) if self._mapping.makes_ids else reader():
                 number = row.number
                 if number > after:
                     yield row
@@ -130,10 +122,10 @@ class EventFile:
             header = [name.removeprefix("\ufeff") for name in next(reader, [])]
             if not header:
                 raise InvalidRequest(f"{self.path}: the first line must name the columns")
-            encoder = self._encoder([Column(name, guessed_literal) for name in header])
+            encoder = RowEncoder(csv_columns(header), self._mapping)
             for number, cells in enumerate(reader, 1):
                 if cells:
-                    yield Row(number, self._encoded(encoder, number, [self._cell(cell) for cell in cells], len(header)))
+                    yield Row(number, self._encoded(encoder, [self._cell(cell) for cell in cells], len(header)))
 
     def _cell(self, text: str) -> str | None:
         return None if text in self._nulls else text
@@ -141,22 +133,20 @@ class EventFile:
     def _read_parquet(self) -> Iterator[Row]:
         with pq.ParquetFile(self.path) as file:
             zone = read_zone(self._mapping.time_zone)
-            encoder = self._encoder([Column(field.name, _literal_of(field.type, zone)) for field in file.schema_arrow])
+            columns = [Column(field.name, _literal_of(field.type, zone)) for field in file.schema_arrow]
+            encoder = RowEncoder(columns, self._mapping)
             number = 0
             for batch in file.iter_batches(_PARQUET_ROWS):
-                columns = [_texts(column, zone) for column in batch.columns]
-                for cells in zip(*columns, strict=True):
+                texts = [_texts(column, zone) for column in batch.columns]
+                for cells in zip(*texts, strict=True):
                     number += 1
-                    yield Row(number, self._encoded(encoder, number, cells, len(columns)))
+                    yield Row(number, self._encoded(encoder, cells, len(columns)))
 
-    def _encoder(self, columns: list[Column]) -> RowEncoder:
-        return RowEncoder(columns, self._mapping, self.hash[:16])
-
-    def _encoded(self, encoder: RowEncoder, number: int, cells: Cells, width: int) -> bytes | InvalidEvent:
+    def _encoded(self, encoder: RowEncoder, cells: Cells, width: int) -> bytes | InvalidEvent:
         if len(cells) != width:
             return InvalidEvent(f"{len(cells)} cells, but the first line names {width} columns")
         try:
-            return encoder.encode(number, cells)
+            return encoder.encode(cells)
         except InvalidEvent as error:
             return error
 

@@ -16,8 +16,9 @@ from typing import Protocol
 import orjson
 
 from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooLarge
-from ingest.files import EventFile, Row
+from ingest.files import EventFile
 from ingest.mapping import Mapping
+from ingest.rows import Row
 
 BATCH_EVENTS = 2000
 BATCH_BYTES = 8 << 20

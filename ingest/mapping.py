@@ -1,12 +1,14 @@
 """Rows of a table to CloudEvents: which column becomes what, and what a cell's text becomes in JSON.
 
 Owns: `Mapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event).
-Values stay exact. The engine reads JSON number literals as doubles, so a number of a CSV file is a literal, as
-written, up to 15 significant digits, and a string of all its digits beyond.
+A cell of a CSV file is what stands in the file. ClickHouse reads a JSON number as a double and prints that, so a cell
+becomes a JSON number only where the same text is printed again; every other cell is a JSON string, whose digits meters
+read exactly. Ids of rows that name none are made by ingest/rows.py.
 """
 
+import csv
 import hashlib
-import math
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,14 +18,21 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from engine.errors import InvalidEvent, InvalidRequest
+from engine.instants import Instant, parse_instant
 from engine.local_times import read_zone, timestamp
+from ingest.rows import START, content_id
 
 COLUMN = "column:"
 _ATTRIBUTES = ("id", "source", "type", "subject")
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?\Z", re.ASCII)
+_WRITTEN = frozenset({"id", "specversion"})  # of a file of events, by other means than the rest
+_NAMELESS = '{"specversion":"1.0"'
+_NUMBER = re.compile(r"(?!-0\Z)-?(?P<integer>0|[1-9]\d*)(?:\.(?P<fraction>\d*[1-9]))?\Z", re.ASCII)
 _EXACT_DIGITS = 15  # every decimal of so many significant digits survives a double
+_PLAIN_ZEROS = 2  # ClickHouse prints 0.001 as it is, and 0.0001 as 1e-04
 Literals = Callable[[str], str | None]
 Cells = Sequence[str | None]
+Attribute = Callable[[Cells], str | None]  # reads one from a row; None: the row has none
+Data = tuple[str, list[str]]  # the JSON of an event's data, and the names and cells it was made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +50,9 @@ class Column:
 class Mapping:
     """How rows become events. Each of the texts is a constant, or `column:NAME`.
 
-    id: `column:A,B`, joined; None: from the file's hash and the row's number. time_zone: of times without an offset.
-    data: the columns that become the event's data; None: all that are used for nothing else. nulls: texts that mean
-    an empty cell of a CSV file.
+    id: `column:A,B`, joined; the names are one line of CSV. None: made from the row (ingest/rows.py). time_zone: of
+    times without an offset. data: the columns that become the event's data; None: all that are used for nothing else.
+    nulls: texts that mean an empty cell of a CSV file. text: columns whose cells always become JSON strings.
     """
 
     type: str | None = None
@@ -54,6 +63,7 @@ class Mapping:
     time_zone: str = "UTC"
     data: tuple[str, ...] | None = None
     nulls: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
     @property
     def given(self) -> bool:
@@ -61,9 +71,14 @@ class Mapping:
         return self != Mapping(time_zone=self.time_zone, nulls=self.nulls)
 
     @property
+    def makes_ids(self) -> bool:
+        """Whether the ids of rows are made from the rows."""
+        return self.given and self.id is None
+
+    @property
     def digest(self) -> str:
-        """A short hash: another mapping of the same file is another import."""
-        return hashlib.sha256(orjson.dumps(asdict(self))).hexdigest()[:12]
+        """A short hash: another mapping of the same file is another import. Its texts need not be UTF-8."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:12]
 
 
 class RowEncoder:
@@ -74,28 +89,42 @@ class RowEncoder:
     Raises: InvalidRequest: what the mapping lacks, or names and the file does not have.
     """
 
-    def __init__(self, columns: Sequence[Column], mapping: Mapping, file_hash: str) -> None:
+    def __init__(self, columns: Sequence[Column], mapping: Mapping) -> None:
         self._columns = columns
         self._positions = {column.name: at for at, column in enumerate(columns)}
         self._zone = read_zone(mapping.time_zone)
-        self._file_hash = file_hash
+        self._id: Attribute | None = None  # None: the id is made from the row
         if len(self._positions) != len(columns):
             raise InvalidRequest("two columns have the same name")
+        self._texts = {self._position(name) for name in mapping.text}
         if not mapping.given and {*_ATTRIBUTES} <= {*self._positions}:
-            self._parts = [self._attribute(column.name) for column in columns if column.name != "data"]
+            optional = {column.name: self._optional(column.name) for column in columns if column.name != "data"}
+            attributes = {name: read for name, read in optional.items() if name not in _WRITTEN}
+            self._id = optional["id"]
             self._data = self._json_data(self._positions.get("data"))
         else:
-            self._parts, used = self._mapped(mapping)
+            attributes, used = self._mapped(mapping)
             self._data = self._object_data(mapping.data, used)
+        self._keys = [f'"{name}":' for name in attributes]
+        self._readers = [*attributes.values()]
 
-    def encode(self, row: int, cells: Cells) -> bytes:
-        """Return the JSON of the event of row number `row`. Raises: InvalidEvent: why there is none."""
-        attributes = ",".join([part for write in self._parts if (part := write(row, cells))])
-        return f'{{"specversion":"1.0",{attributes},"data":{self._data(cells)}}}'.encode()
+    def encode(self, cells: Cells) -> bytes:
+        """Return the JSON of the event of a row. Raises: InvalidEvent: why there is none."""
+        texts = [read(cells) for read in self._readers]
+        data, contents = self._data(cells)
+        id_ = self._id(cells) if self._id else self._made_id(texts, contents)
+        members = [key + json_string(text) for key, text in zip(self._keys, texts, strict=True) if text is not None]
+        named = START + json_string(id_)[1:] if id_ is not None else _NAMELESS
+        return f'{",".join([named, *members])},"data":{data}}}'.encode()
+
+    def _made_id(self, texts: list[str | None], contents: list[str]) -> str:
+        *named, time = [text or "" for text in texts]
+        contents.sort()
+        return content_id([*named, _instant(time), *contents])
 
     # attributes
 
-    def _mapped(self, mapping: Mapping) -> tuple[list[Callable[[int, Cells], str]], set[int]]:
+    def _mapped(self, mapping: Mapping) -> tuple[dict[str, Attribute], set[int]]:
         missing = [name for name in ("type", "subject", "time") if getattr(mapping, name) is None]
         if missing:
             raise InvalidRequest(
@@ -103,48 +132,43 @@ class RowEncoder:
                 f"the file's columns are {', '.join(self._positions)}"
             )
         texts = {"source": mapping.source or "import", "type": mapping.type or "", "subject": mapping.subject or ""}
-        parts, used = [self._id(mapping.id)], set(self._named(mapping.id))
+        self._id = self._joined_id(mapping.id)
+        attributes, used = {}, set(self._named(mapping.id))
         for name, text in {**texts, "time": mapping.time or ""}.items():
             if text.startswith(COLUMN):
                 at = self._position(text.removeprefix(COLUMN))
-                parts.append(self._from_column(name, at))
+                attributes[name] = self._from_column(name, at)
                 used.add(at)
             else:
-                parts.append(_constant(name, timestamp(text, self._zone) if name == "time" else text))
-        return parts, used
+                attributes[name] = _constant(timestamp(text, self._zone) if name == "time" else text)
+        return attributes, used
 
     def _named(self, id_: str | None) -> list[int]:
-        return [] if id_ is None else [self._position(name) for name in id_.removeprefix(COLUMN).split(",")]
+        return [] if id_ is None else [self._position(name) for name in column_names(id_.removeprefix(COLUMN))]
 
-    def _id(self, id_: str | None) -> Callable[[int, Cells], str]:
+    def _joined_id(self, id_: str | None) -> Attribute | None:
         if id_ is None:
-            return lambda row, _: f'"id":"{self._file_hash}-{row}"'
+            return None
         if not id_.startswith(COLUMN):
             raise InvalidRequest(f"--id must be {COLUMN}NAME or {COLUMN}A,B: one id for every row would make them one")
         positions = self._named(id_)
         if len(positions) == 1:
             return self._from_column("id", positions[0])
+        return lambda cells: "/".join([_escaped(self._text(at, cells)) for at in positions])
 
-        def joined(_: int, cells: Cells) -> str:
-            return f'"id":{json_string("/".join(_escaped(self._text(at, cells)) for at in positions))}'
-
-        return joined
-
-    def _from_column(self, name: str, at: int) -> Callable[[int, Cells], str]:
+    def _from_column(self, name: str, at: int) -> Attribute:
         zone = self._zone
         if name == "time":
-            return lambda _, cells: f'"time":"{_timestamp(self._text(at, cells), zone)}"'
-        return lambda _, cells: f'"{name}":{json_string(self._text(at, cells))}'
+            return lambda cells: _timestamp(self._text(at, cells), zone)
+        return lambda cells: self._text(at, cells)
 
-    def _attribute(self, name: str) -> Callable[[int, Cells], str]:
-        """Write an attribute of a file of events; an empty one is left out, and missed later if it is required."""
+    def _optional(self, name: str) -> Attribute:
+        """Read an attribute of a file of events; an empty one is left out, and missed later if it is required."""
         at = self._positions[name]
-        written = self._from_column(name, at)
-        if name == "specversion":
-            return lambda _, __: ""
+        read = self._from_column(name, at)
         if not re.fullmatch(r"[a-z0-9]+", name):
             raise InvalidRequest(f"column {name!r} is no attribute of an event; map the columns with --type and others")
-        return lambda row, cells: written(row, cells) if cells[at] else ""
+        return lambda cells: read(cells) if cells[at] else None
 
     def _text(self, at: int, cells: Cells) -> str:
         text = cells[at]
@@ -159,20 +183,22 @@ class RowEncoder:
 
     # data
 
-    def _object_data(self, names: Sequence[str] | None, used: set[int]) -> Callable[[Cells], str]:
+    def _object_data(self, names: Sequence[str] | None, used: set[int]) -> Callable[[Cells], Data]:
         chosen = [at for at in range(len(self._columns)) if at not in used]
         if names is not None:
             chosen = [self._position(name) for name in names]
-        writers = [(at, f"{json_string(self._columns[at].name)}:", self._literal(at)) for at in chosen]
+        named = [(at, self._columns[at].name) for at in chosen]
+        writers = [(at, f"{json_string(name)}:", f"{len(name)}:{name}", self._literal(at)) for at, name in named]
 
-        def write(cells: Cells) -> str:
-            members = []
-            for at, key, literal in writers:
+        def write(cells: Cells) -> Data:
+            members, contents = [], []
+            for at, key, name, literal in writers:
                 cell = cells[at]
                 value = None if cell is None else literal(cell)
                 if value is not None:
                     members.append(key + value)
-            return f"{{{','.join(members)}}}"
+                    contents.append(f"{name}{cell}")
+            return f"{{{','.join(members)}}}", contents
 
         return write
 
@@ -180,14 +206,39 @@ class RowEncoder:
         column = self._columns[at]
         if column.literal is None:
             raise InvalidRequest(f"column {column.name!r} holds what JSON cannot; choose the others with --data")
-        return column.literal
+        return string_literal if at in self._texts else column.literal
 
-    def _json_data(self, at: int | None) -> Callable[[Cells], str]:
-        def write(cells: Cells) -> str:
+    def _json_data(self, at: int | None) -> Callable[[Cells], Data]:
+        def write(cells: Cells) -> Data:
             text = None if at is None else cells[at]
-            return check_json(text, "column data") if text else "null"
+            return (check_json(text, "column data") if text else "null"), []
 
         return write
+
+
+@lru_cache(maxsize=65_536)
+def _instant(text: str) -> str:
+    """Return an RFC 3339 time in UTC, without saying so: two texts of one instant become the same."""
+    if text.endswith(("Z", "+00:00")):
+        return text.removesuffix("Z").removesuffix("+00:00")
+    try:
+        return Instant(parse_instant(text).nanos).text.removesuffix("Z")
+    except ValueError:
+        return text  # the year is out of range, which the server says
+
+
+def column_names(line: str) -> list[str]:
+    """Return the names of a list of columns, which is one line of CSV. Raises: InvalidRequest."""
+    try:
+        (names,) = csv.reader([line], strict=True)
+    except (csv.Error, ValueError):
+        raise InvalidRequest(f'{line!r} is no list of columns: write A,B, and a name with a comma as "A, B"') from None
+    return names
+
+
+def csv_columns(header: Sequence[str]) -> list[Column]:
+    """Return the columns a line of CSV names. Blanks around a name are not part of it."""
+    return [Column(name.strip(), guessed_literal) for name in header]
 
 
 def check_json(text: str, name: str) -> str:
@@ -208,20 +259,22 @@ def json_string(text: str) -> str:
         raise InvalidEvent("a text is not UTF-8") from None
 
 
+def string_literal(text: str) -> str | None:
+    """Return a cell as a JSON string; empty: None."""
+    return json_string(text) if text else None
+
+
 @lru_cache(maxsize=65_536)
 def guessed_literal(text: str) -> str | None:
-    """Return a cell of a CSV file as JSON: a number where a double holds it exactly, else a string; empty: None."""
-    if not text:
-        return None
-    return text if _NUMBER.match(text) and _exact(text) else json_string(text)
+    """Return a cell of a CSV file as JSON: a number where ClickHouse prints it alike, else a string; empty: None."""
+    match = _NUMBER.match(text)
+    return text if match and _prints_alike(match["integer"], match["fraction"] or "") else string_literal(text)
 
 
-def _exact(text: str) -> bool:
-    mantissa, _, exponent = text.lower().partition("e")
-    digits = mantissa.lstrip("-").replace(".", "").lstrip("0")
-    if len(digits) > _EXACT_DIGITS:
+def _prints_alike(integer: str, fraction: str) -> bool:
+    if integer == "0" and len(fraction) - len(fraction.lstrip("0")) > _PLAIN_ZEROS:
         return False
-    return not exponent or not digits or (math.isfinite(float(text)) and float(text) != 0)
+    return len((integer + fraction).lstrip("0")) <= _EXACT_DIGITS
 
 
 def number_literal(text: str) -> str | None:
@@ -245,9 +298,8 @@ def timestamp_literal(zone: ZoneInfo) -> Literals:
     return lambda text: f'"{_timestamp(text, zone)}"'
 
 
-def _constant(name: str, text: str) -> Callable[[int, Cells], str]:
-    part = f'"{name}":{json_string(text)}'
-    return lambda _, __: part
+def _constant(text: str) -> Attribute:
+    return lambda _: text
 
 
 _ESCAPES = str.maketrans({"%": "%25", "/": "%2F"})

@@ -1,0 +1,117 @@
+"""Rows of a file, and the ids of those that name none.
+
+Owns: `Row`, and the rule of derived ids. An id is a hash of what the row means after it was mapped (source, type,
+subject, time as an instant, and the cells that become data, by the names of their columns), and the number of this
+occurrence: of equal rows of one file the first is 1, the next is 2. The place of a row, the name, the format and the
+compression of its file are not part of it, so the same rows in another file are the same events.
+Limits: 8 bytes of memory a row, plus about 64 MiB while two layers are merged. Two contents that share 64 bits of
+their hash would be numbered as one (of 20 million rows with a chance of 1 in 100,000); their ids still differ, since
+an id holds 128 bits, and are the same in every run over the same rows.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InvalidEvent
+
+Fingerprints = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
+START = '{"specversion":"1.0","id":"'  # how the JSON of an event with a derived id begins
+_HEX = 32
+_FINGERPRINT = slice(len(START), len(START) + 16)
+_ID_END = len(START) + _HEX
+_CHUNK_ROWS = 4096
+_CHUNK_BYTES = 8 << 20
+_LARGEST_LAYER = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row: `event` is its CloudEvent in JSON, or why there is none. `number` counts from 1, headers not counted."""
+
+    number: int
+    event: bytes | InvalidEvent
+
+
+def content_id(texts: Sequence[str]) -> str:
+    """Return the derived id of the first row that means `texts`; `numbered` makes the ids of the others."""
+    content = "".join([f"{len(text)}:{text}" for text in texts])
+    return f"{hashlib.blake2b(content.encode(), digest_size=_HEX // 2).hexdigest()}-1"
+
+
+class Occurrences:
+    """Counts how often each fingerprint has come. Keeps sorted layers, which it merges as they grow alike."""
+
+    def __init__(self) -> None:
+        self._layers: list[Fingerprints] = []
+
+    def count(self, fingerprints: Fingerprints) -> Counts:
+        """Add fingerprints; returns for each which occurrence of it this is, from 1 on."""
+        order = np.argsort(fingerprints, kind="stable")
+        ordered = fingerprints[order]
+        numbers = np.arange(1, len(ordered) + 1) - np.searchsorted(ordered, ordered)
+        for layer in self._layers:
+            numbers += _times(layer, ordered)
+        found = np.empty(len(ordered), dtype=np.int64)
+        found[order] = numbers
+        self._add(ordered)
+        return found
+
+    def _add(self, ordered: Fingerprints) -> None:
+        if len(ordered):
+            self._layers.append(ordered)
+        while len(self._layers) > 1 and self._merges(len(self._layers[-2]), len(self._layers[-1])):
+            merged = np.concatenate(self._layers[-2:])
+            merged.sort(kind="stable")  # merges two sorted runs in linear time
+            self._layers[-2:] = [merged]
+
+    def _merges(self, older: int, newer: int) -> bool:
+        return older <= 2 * newer and older + newer <= _LARGEST_LAYER
+
+
+def _times(layer: Fingerprints, ordered: Fingerprints) -> Counts:
+    """Return how often a layer holds each of some sorted fingerprints."""
+    first = np.searchsorted(layer, ordered)
+    times = np.zeros(len(ordered), dtype=np.int64)
+    held = np.flatnonzero(layer[np.minimum(first, len(layer) - 1)] == ordered)
+    times[held] = np.searchsorted(layer, ordered[held], side="right") - first[held]
+    return times
+
+
+def numbered(rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows whose events have derived ids, each with the number of its occurrence in its id.
+
+    They are looked up some thousands at a time. What `rows` raises is raised behind the rows that came before.
+    """
+    occurrences = Occurrences()
+    chunk: list[Row] = []
+    size = 0
+    try:
+        for row in rows:
+            chunk.append(row)
+            size += len(row.event) if isinstance(row.event, bytes) else 0
+            if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
+                full, chunk, size = chunk, [], 0
+                yield from _numbered(full, occurrences)
+    except Exception:
+        yield from _numbered(chunk, occurrences)
+        raise
+    yield from _numbered(chunk, occurrences)
+
+
+def _numbered(chunk: Sequence[Row], occurrences: Occurrences) -> Iterator[Row]:
+    events = [row.event for row in chunk if isinstance(row.event, bytes)]
+    fingerprints = np.frombuffer(bytes.fromhex("".join([event[_FINGERPRINT].decode() for event in events])), ">u8")
+    numbers = iter(occurrences.count(fingerprints.astype(np.uint64)).tolist())
+    for row in chunk:
+        number = next(numbers) if isinstance(row.event, bytes) else 1
+        yield row if number == 1 else Row(row.number, _renumbered(row.event, number))
+
+
+def _renumbered(event: bytes | InvalidEvent, number: int) -> bytes:
+    assert isinstance(event, bytes)  # noqa: S101 - only events have a number
+    return event[:_ID_END] + b"-%d" % number + event[_ID_END + len("-1") :]
