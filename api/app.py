@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api import auth, dead_letters, events, meters, operations, pages, portal, subjects, usage, values
+from api import auth, dead_letters, events, meters, operations, outcomes, pages, portal, subjects, usage, values
 from api.cors import PortalCors
 from api.limits import RequestLimit
 from api.problems import HANDLERS
@@ -71,6 +71,7 @@ def _managed(services: Services) -> list[Route]:
     return [
         resource("/metrics", GET=managed(operations.metrics)),
         resource("/api/v1/events", GET=managed(events.listed), POST=managed(events.ingest)),
+        resource("/api/v1/events/outcomes", POST=managed(outcomes.outcomes)),
         resource("/api/v2/events", GET=managed(events.searched)),
         resource("/api/v1/debug/metrics", GET=managed(operations.debug_metrics)),
         resource("/api/v1/dead-letters", GET=managed(dead_letters.listed)),

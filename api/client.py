@@ -19,7 +19,9 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from api.events import BATCH
-from engine.errors import MeterportError, TooLarge
+from engine.errors import InvalidEvent, MeterportError, TooLarge
+from engine.instants import Instant, parse_instant
+from engine.outcomes import EventName, Outcome
 
 _OUTAGE_SECONDS = 60
 _LONGEST_WAIT_SECONDS = 30
@@ -119,7 +121,8 @@ class ApiClient:
         """Make events durable, all or none of them; a busy engine is waited out.
 
         Returns: why each refused event is refused, by index; empty: all are durable.
-        Raises: TooLarge: they are too long for one request. Refusal, Unreachable.
+        Raises: TooLarge: they are too long for one request. InvalidEvent: the batch is refused as a whole, for one of
+            its events. Refusal, Unreachable.
         """
         body = b"[" + b",".join(events) + b"]"
         try:
@@ -129,10 +132,35 @@ class ApiClient:
         except Refusal as refusal:
             if refusal.status == 413:
                 raise TooLarge(str(refusal)) from None
-            if refusal.status != 400 or not refusal.refused_events:
+            if refusal.status != 400 or refusal.members.get("code") != InvalidEvent.code:
                 raise
+            if not refusal.refused_events:
+                raise InvalidEvent(str(refusal).removeprefix("invalid event: ")) from None
             return refusal.refused_events
         return {}
+
+    def newest_stamp(self) -> int | None:
+        """Return when the newest batch of events was stamped, in Unix milliseconds; None if there is none."""
+        newest = self._outcomes({"events": []}).get("newestStoredAt")
+        return None if newest is None else _unix_ms(newest)
+
+    def outcomes(self, names: Sequence[EventName], explain_after_ms: int) -> list[Outcome]:
+        """Return what became of each event, in their order; those stored after `explain_after_ms` are explained."""
+        events = [name._asdict() for name in names]
+        try:
+            answer = self._outcomes({"events": events, "explainAfter": Instant(explain_after_ms * 1_000_000).text})
+        except Refusal as refusal:
+            if refusal.status != 413 or len(names) < 2:
+                raise
+            half = len(names) // 2
+            return [*self.outcomes(names[:half], explain_after_ms), *self.outcomes(names[half:], explain_after_ms)]
+        return [
+            Outcome(_unix_ms(event["storedAt"]) if event["stored"] else None, event.get("validationError"))
+            for event in answer["events"]
+        ]
+
+    def _outcomes(self, body: Mapping[str, object]) -> dict[str, Any]:
+        return dict(self._patiently(lambda: self.request("POST", "/api/v1/events/outcomes", json=body)).json())
 
     # dead letters
 
@@ -247,6 +275,10 @@ def _members(response: httpx.Response) -> dict[str, Any]:
 def _retry_seconds(response: httpx.Response) -> float | None:
     seconds = response.headers.get("Retry-After", "")
     return min(float(seconds), _LONGEST_WAIT_SECONDS) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
+
+
+def _unix_ms(text: str) -> int:
+    return parse_instant(text).nanos // 1_000_000
 
 
 def _metric(text: str, name: str) -> float:

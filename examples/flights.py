@@ -26,8 +26,8 @@ from api.client import ApiClient, Refusal
 from engine.settings import load_settings
 from ingest.console import import_file
 from ingest.files import EventFile
-from ingest.importing import PositionFile
 from ingest.mapping import Mapping
+from ingest.positions import PositionFile
 from meterport import connect  # noqa: TID251 - a program that uses Meterport, no part of it
 
 DATA_DIR = Path("data-demo")

@@ -16,9 +16,11 @@ from engine.errors import InvalidRequest
 from engine.options import Config, DataDir, Server
 from engine.settings import load_settings
 from ingest.files import EventFile, Format
-from ingest.importing import EventSink, Importer, Position, PositionFile
+from ingest.importing import EventSink, Importer
 from ingest.mapping import COLUMN, Mapping, column_names
+from ingest.positions import Position, PositionFile, shown_name
 from ingest.progress import ImportProgress
+from ingest.summary import Uncounted, summary
 
 Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[EventSink]]
 
@@ -70,8 +72,14 @@ def import_command(
       meterport import flights.csv --type flight \\
         --subject column:carrier --time column:time_hour
 
-    A second run goes on where the first one ended; nothing is counted twice. An invalid row ends the import at once,
-    or is left out with --skip-invalid; then the exit status is 1 only if not one row was good.
+    Without --id an id is a hash of what a row means: source, type, subject, time and data. The same rows in a file
+    that grew, was packed or saved anew count once; imported as another --type they are other events. Equal rows of one
+    file are told apart by their number. A mapping that was mended makes other events, and those of the wrong one stay.
+    So it is for as long as duplicates are found (ingest.duplicate_window_days).
+
+    A second run goes on where the first one ended. An invalid row ends the import at once, or is left out with
+    --skip-invalid. At the end it says how many rows were stored, were stored already (before, or under the id of an
+    earlier row), and are not counted by every meter of their type. The exit status is 1 if no row became an event.
     """
     overrides = {} if data_dir is None else {"data_dir": data_dir}
     settings = load_settings(config, overrides=overrides)
@@ -89,12 +97,15 @@ def import_command(
     file = EventFile(path, format_, mapping)
     positions = PositionFile(settings.data_dir, file, mapping, server or "")
     connect: Connect = context.obj
-    began = time.monotonic()
+    began, uncounted = time.monotonic(), Uncounted()
     with connect(config, data_dir, server) as sink:
-        before = Position() if restart else positions.load()
-        done = import_file(sink, file, positions, skip_invalid, restart)
-    typer.echo(_summary(before, done, time.monotonic() - began))
-    if done.skipped and not done.accepted:
+        before = (None if restart else positions.load()) or Position()
+        done = import_file(sink, file, positions, skip_invalid, restart, uncounted)
+    for line in summary(before, done, uncounted, time.monotonic() - began):
+        typer.echo(line)
+    if not done.read and not file.empty:
+        raise InvalidRequest(f"{path}: it holds no rows, so nothing was imported")
+    if done.read and not done.sent:
         raise typer.Exit(1)
 
 
@@ -112,17 +123,18 @@ def _names(lists: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def import_file(
-    sink: EventSink, file: EventFile, positions: PositionFile, skip_invalid: bool = False, restart: bool = False
+    sink: EventSink,
+    file: EventFile,
+    positions: PositionFile,
+    skip_invalid: bool = False,
+    restart: bool = False,
+    uncounted: Uncounted | None = None,
 ) -> Position:
-    """Import a file, showing how far it is; returns once all of it is usage. Raises: MeterportError: why not."""
-    with ImportProgress(file.path.name, file.rows) as progress:
+    """Import a file, showing how far it is; returns once all of it is usage. Raises: MeterportError: why not.
+
+    Args: uncounted: takes up the rows that not every meter counts.
+    """
+    with ImportProgress(shown_name(file.path), file.rows) as progress:
         on_skip = progress.skipped if skip_invalid else None
-        done = Importer(sink, positions, progress.reached, on_skip).run(file, restart)
-        sink.wait_until_stored(progress.storing)
-    return done
-
-
-def _summary(before: Position, done: Position, seconds: float) -> str:
-    read, accepted, skipped = done.read - before.read, done.accepted - before.accepted, done.skipped - before.skipped
-    earlier = f" ({before.read:,} rows were read by an earlier run)" if before.read else ""
-    return f"read {read:,} rows, accepted {accepted:,}, skipped {skipped:,}, all stored, in {seconds:.1f} s{earlier}"
+        importer = Importer(sink, positions, progress.reached, on_skip, (uncounted or Uncounted()).add)
+        return importer.run(file, restart, progress.storing)

@@ -81,6 +81,16 @@ class EventFile:
         except _UNREADABLE as error:
             raise _unreadable(path, error) from None
 
+    @property
+    def empty(self) -> bool:
+        """Whether the file has no content at all."""
+        return self.hash == hashlib.sha256().hexdigest()
+
+    @property
+    def ids_repeat(self) -> bool:
+        """Whether two rows may have one id: ids made from rows are told apart."""
+        return not self._mapping.makes_ids
+
     def _count(self, lines: int) -> int | None:
         if self.format is Format.PARQUET:
             return int(pq.ParquetFile(self.path).metadata.num_rows)

@@ -1,134 +1,100 @@
-"""Files into the engine, by the same way as any producer's events, restartable at every batch.
+"""Files into the engine, by the same way as any producer's events, restartable.
 
-Owns: batches, what is done about a row that is refused, and the position: how many rows of which file, read how,
-are durable. It is written after each batch that was accepted, so a run that was killed may send its last batch
-again; the events keep their ids and are dropped as duplicates.
-Limits: a position is kept for a file's content, not its name, and belongs to one data directory.
+Owns: batches, and what is done about a row that is refused. What became of the rows that were sent is in
+ingest/ledger.py, how far the import is in ingest/positions.py: a run that was killed may send again the rows whose
+outcome was not known; the events keep their ids and are dropped as duplicates.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Dict
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Protocol
 
-import orjson
-
-from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooLarge
+from engine.errors import InvalidEvent, InvalidRequest, TooLarge
 from ingest.files import EventFile
-from ingest.mapping import Mapping
+from ingest.ledger import Ledger, OutcomeSource
+from ingest.positions import Position, PositionFile
 from ingest.rows import Row
 
 BATCH_EVENTS = 2000
 BATCH_BYTES = 8 << 20
 
 
-class EventSink(Protocol):
-    """Where events go."""
+class EventSink(OutcomeSource, Protocol):
+    """Where events go, and who knows what became of them."""
 
     def send_events(self, events: Sequence[bytes]) -> Dict[int, str]:
         """Make events durable, all or none of them; waits while the engine is busy.
 
         Returns: why each refused event (by its index) is refused; empty: all are durable.
-        Raises: TooLarge: they are too long for one request.
+        Raises: TooLarge: they are too long for one request. InvalidEvent: one of them breaks the batch, and which one
+            is not known.
         """
         ...
 
-    def wait_until_stored(self, on_wait: Callable[[int], None]) -> None:
-        """Return once all that was sent is usage; `on_wait` is told how many records are not."""
+    def newest_stamp(self) -> int | None:
+        """Return when the newest batch of events was stamped, in Unix milliseconds; None if there is none."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Rows up to number `row` are done: `read` of them, `accepted` as events or `skipped` as invalid."""
-
-    row: int = 0
-    read: int = 0
-    accepted: int = 0
-    skipped: int = 0
-
-
-class PositionFile:
-    """The position of one import, on disk. `target`: which engine, if it is not that of the data directory."""
-
-    def __init__(self, data_dir: Path, file: EventFile, mapping: Mapping, target: str = "") -> None:
-        self._name = file.path.name
-        key = hashlib.sha256(f"{mapping.digest} {file.format} {target}".encode()).hexdigest()[:12]
-        self._path = data_dir / "imports" / f"{file.hash}-{key}.json"
-
-    def load(self) -> Position:
-        """Return the position; the start if there is none, or none that can be read."""
-        try:
-            stored = orjson.loads(self._path.read_bytes())
-            return Position(**{name: int(stored[name]) for name in Position.__dataclass_fields__})
-        except (OSError, ValueError, KeyError, TypeError):
-            return Position()
-
-    def save(self, position: Position) -> None:
-        """Replace the position, whole. Raises: ConfigurationError: it cannot be written."""
-        new = self._path.with_suffix(".tmp")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(orjson.dumps({"file": self._name, **asdict(position)}))
-            new.replace(self._path)
-        except OSError as error:
-            place = self._path.parent
-            raise ConfigurationError(f"data_dir: cannot keep how far it came in {place}: {error.strerror}") from None
 
 
 class Importer:
     """Moves rows into a sink.
 
-    Args: on_batch: told the position after each batch. on_skip: told each row left out: number and reason; None:
-        the first such row ends the import.
+    Args: on_batch: told the number of the last row after each batch. on_skip: told each row left out: number and
+        reason; None: the first such row ends the import. on_uncounted: told each row that was stored and that some
+        meter of its type does not count: number and reason.
     """
 
     def __init__(
         self,
         sink: EventSink,
         positions: PositionFile,
-        on_batch: Callable[[Position], None] = lambda _: None,
+        on_batch: Callable[[int], None] = lambda _: None,
         on_skip: Callable[[int, str], None] | None = None,
+        on_uncounted: Callable[[int, str], None] = lambda _, __: None,
     ) -> None:
         self._sink = sink
         self._positions = positions
         self._on_batch = on_batch
         self._on_skip = on_skip
-        self._position = Position()
+        self._on_uncounted = on_uncounted
 
-    def run(self, file: EventFile, restart: bool = False) -> Position:
+    def run(self, file: EventFile, restart: bool = False, on_wait: Callable[[int], None] = lambda _: None) -> Position:
         """Import a file from where an earlier run of it got to; `restart`: from its start.
 
+        Returns once the outcome of every row is known; `on_wait` is told how many records wait to be stored.
         Raises: InvalidRequest: names file and row; every row before it is durable.
         """
-        self._position = Position() if restart else self._positions.load()
-        for rows in _batches(file.read(after=self._position.row)):
-            try:
-                self._deliver(rows)
-            except InvalidEvent as error:
-                raise InvalidRequest(f"{file.path}: row {self._position.row + 1}: {error}") from None
-        return self._position
+        start = None if restart else self._positions.load()
+        if start is None:
+            start = Position(since_ms=self._sink.newest_stamp() or 0)
+            self._positions.save(start)
+        ledger = Ledger(self._sink, start, file.ids_repeat, self._positions.save, self._on_uncounted)
+        for rows in _batches(file.read(after=0 if file.ids_repeat else start.row)):
+            done = [row for row in rows if row.number <= start.row]
+            ledger.pass_over(done)
+            self._deliver(file, ledger, rows[len(done) :])
+        ledger.close(on_wait)
+        return ledger.position
 
-    def _deliver(self, rows: Sequence[Row]) -> None:
-        """Make rows durable, or leave them out. Raises: InvalidEvent: of the row after the position."""
+    def _deliver(self, file: EventFile, ledger: Ledger, rows: Sequence[Row]) -> None:
+        """Make rows durable, or leave them out. Raises: InvalidRequest: of the first one that is neither."""
         good = [row for row in rows if isinstance(row.event, bytes)]
         refused = {row.number: str(row.event) for row in rows if isinstance(row.event, InvalidEvent)}
         if not refused or self._on_skip:
             try:
                 refused |= self._refused(good)
-            except TooLarge:
-                self._halve(rows)
+            except (TooLarge, InvalidEvent) as error:
+                self._halve(file, ledger, rows, error)
                 return
         if not refused:
-            self._advance(rows, 0)
+            self._advance(ledger, rows, rows)
         elif self._on_skip is None:
-            self._stop_before(rows, refused)
+            self._stop_before(file, ledger, rows, refused)
         else:
             for number in sorted(refused):
                 self._on_skip(number, refused[number])
-            self._advance(rows, len(refused))
+            self._advance(ledger, rows, [row for row in rows if row.number not in refused])
 
     def _refused(self, rows: Sequence[Row]) -> dict[int, str]:
         """Send rows, and again without those that are refused. Returns the reason of each of them by row number."""
@@ -141,31 +107,27 @@ class Importer:
                 break
         return refused
 
-    def _halve(self, rows: Sequence[Row]) -> None:
+    def _halve(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], error: TooLarge | InvalidEvent) -> None:
+        """Deliver the halves of a batch that is refused as a whole; a row of its own is refused for the same reason."""
         if len(rows) > 1:
-            self._deliver(rows[: len(rows) // 2])
-            self._deliver(rows[len(rows) // 2 :])
+            self._deliver(file, ledger, rows[: len(rows) // 2])
+            self._deliver(file, ledger, rows[len(rows) // 2 :])
         else:
-            self._deliver([replace(rows[0], event=InvalidEvent("longer than the engine takes"))])
+            reason = error if isinstance(error, InvalidEvent) else InvalidEvent("longer than the engine takes")
+            self._deliver(file, ledger, [replace(rows[0], event=reason)])
 
-    def _stop_before(self, rows: Sequence[Row], refused: Dict[int, str]) -> None:
+    def _stop_before(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], refused: Dict[int, str]) -> None:
         first = min(refused)
         before = [row for row in rows if row.number < first]
         if before:
-            self._deliver(before)
-        self._position = replace(self._position, row=first - 1)
-        raise InvalidEvent(refused[first])
+            self._deliver(file, ledger, before)
+        ledger.close(lambda _: None)  # so that the next run goes on here
+        raise InvalidRequest(f"{file.path}: row {first}: {refused[first]}")
 
-    def _advance(self, rows: Sequence[Row], skipped: int) -> None:
-        done = self._position
-        self._position = Position(
-            row=rows[-1].number,
-            read=done.read + len(rows),
-            accepted=done.accepted + len(rows) - skipped,
-            skipped=done.skipped + skipped,
-        )
-        self._positions.save(self._position)
-        self._on_batch(self._position)
+    def _advance(self, ledger: Ledger, rows: Sequence[Row], sent: Sequence[Row]) -> None:
+        if rows:
+            ledger.add(rows, sent)
+            self._on_batch(rows[-1].number)
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -8,8 +8,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ingest.importing import Position
-
 _LINE_SECONDS = 5
 
 
@@ -22,7 +20,7 @@ class ImportProgress:
         self._rows = rows
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._first: Position | None = None
+        self._first: int | None = None
         self._began = self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -40,15 +38,15 @@ class ImportProgress:
         if self._bar:
             self._bar.stop()
 
-    def reached(self, position: Position) -> None:
-        """Show a position."""
-        self._first = self._first or position
-        rate = f"{(position.row - self._first.row) / max(time.monotonic() - self._began, 0.001):,.0f}"
+    def reached(self, row: int) -> None:
+        """Show the number of the last row that was sent."""
+        self._first = row if self._first is None else self._first
+        rate = f"{(row - self._first) / max(time.monotonic() - self._began, 0.001):,.0f}"
         if self._bar:
-            self._bar.update(self._task, completed=position.row, rate=rate)
+            self._bar.update(self._task, completed=row, rate=rate)
         else:
             total = "" if self._rows is None else f" of {self._rows:,}"
-            self._line(f"{self._name}: {position.row:,}{total} rows, {rate} rows/s")
+            self._line(f"{self._name}: {row:,}{total} rows, {rate} rows/s")
 
     def storing(self, records: int) -> None:
         """Show how many accepted events are not usage yet."""

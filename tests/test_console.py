@@ -77,7 +77,7 @@ def usage(served: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "import", str(directory / "usage.csv"), "--type", "use", "--subject", "column:customer",
         "--time", "column:at", "--time-zone", "Europe/Berlin", "--data-dir", str(directory),
     )  # fmt: skip
-    assert imported.stdout.startswith("read 3 rows, accepted 3, skipped 0, all stored, in "), imported.stderr
+    assert imported.stdout.startswith("read 3 rows, stored 3, already stored 0, skipped 0, in "), imported.stderr
     return directory
 
 
@@ -167,7 +167,7 @@ def test_a_second_import_sends_nothing(served: Run, usage: Path) -> None:
         "--time", "column:at", "--time-zone", "Europe/Berlin", "--data-dir", str(usage),
     )  # fmt: skip
 
-    assert again.stdout.startswith("read 0 rows, accepted 0, skipped 0, all stored, in ")
+    assert again.stdout.startswith("read 0 rows, stored 0, already stored 0, skipped 0, in ")
     assert again.stdout.endswith(" s (3 rows were read by an earlier run)\n")
 
 
@@ -186,7 +186,7 @@ def test_invalid_rows_are_told_and_counted(served: Run, tmp_path: Path) -> None:
         f"meterport: {path}: row 2: time 'yesterday' is no time: wanted as 2026-03-01T12:30:00 or 2026-03-01, "
         "or with an offset\n",
     )
-    assert (skipping.returncode, skipping.stdout[:41]) == (0, "read 2 rows, accepted 1, skipped 1, all s")
+    assert (skipping.returncode, skipping.stdout[:51]) == (0, "read 2 rows, stored 0, already stored 1, skipped 1,")
     assert skipping.stderr.startswith("bad.csv: row 2 left out: time 'yesterday' is no time")
     assert nothing.returncode == 1
 

@@ -1,4 +1,7 @@
-"""Ids made for rows stand for what the rows mean: the same rows in another file count once, other events apart."""
+"""Ids made for rows stand for what the rows mean: the same rows in another file count once, other events apart.
+
+Contract D.27. Cases N3, N3b.
+"""
 
 import gzip
 import tracemalloc

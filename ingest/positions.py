@@ -1,0 +1,73 @@
+"""How far an import is, on disk, so that a run that was killed goes on where it was.
+
+Owns: `Position`, the rows whose outcome is known and what became of them, and the file it is kept in.
+Limits: a position is kept for a file's content, not its name, and belongs to one data directory.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from engine.errors import ConfigurationError
+from ingest.files import EventFile
+from ingest.mapping import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Rows up to number `row` are done. Of `read` rows some were `skipped` as invalid, and the others sent.
+
+    stored: those this import has stored. uncounted: those of them that some meter of their type left out, or whose
+    type no meter has. known: those that were stored before, or whose id an earlier row of the file has. late: those
+    that are in the event log, but were not stored when we stopped waiting. since_ms: when the newest batch of events
+    was stamped before the import began, 0 if there was none: what has a later stamp was stored by the import.
+    """
+
+    row: int = 0
+    read: int = 0
+    stored: int = 0
+    uncounted: int = 0
+    known: int = 0
+    late: int = 0
+    skipped: int = 0
+    since_ms: int = 0
+
+    @property
+    def sent(self) -> int:
+        """Rows that became events."""
+        return self.stored + self.known + self.late
+
+
+class PositionFile:
+    """The position of one import, on disk. `target`: which engine, if it is not that of the data directory."""
+
+    def __init__(self, data_dir: Path, file: EventFile, mapping: Mapping, target: str = "") -> None:
+        self._name = shown_name(file.path)
+        key = hashlib.sha256(f"{mapping.digest} {file.format} {target}".encode("utf-8", "surrogateescape"))
+        self._path = data_dir / "imports" / f"{file.hash}-{key.hexdigest()[:12]}.json"
+
+    def load(self) -> Position | None:
+        """Return the position; None if there is none, or none that can be read."""
+        try:
+            stored = orjson.loads(self._path.read_bytes())
+            return Position(**{name: int(stored[name]) for name in Position.__dataclass_fields__})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, position: Position) -> None:
+        """Replace the position, whole. Raises: ConfigurationError: it cannot be written."""
+        new = self._path.with_suffix(".tmp")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            new.write_bytes(orjson.dumps({"file": self._name, **asdict(position)}))
+            new.replace(self._path)
+        except OSError as error:
+            place = self._path.parent
+            raise ConfigurationError(f"data_dir: cannot keep how far it came in {place}: {error.strerror}") from None
+
+
+def shown_name(path: Path) -> str:
+    """Return the name of a file as text; bytes of it that are not UTF-8 are escaped."""
+    return path.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
