@@ -149,6 +149,7 @@ class _Replay:
 
     def __init__(self, services: Services, request: Request, wanted: DeadLetterFilter, dry_run: bool) -> None:
         self.replayed = 0
+        self.already_stored = 0
         self.still_invalid = 0
         self._problems: list[Problem] = []
         self._missing = set(wanted.places)
@@ -181,6 +182,7 @@ class _Replay:
         nowhere = [Problem(place, "no dead letter that was not replayed is here") for place in sorted(self._missing)]
         return {
             "replayed": self.replayed,
+            **({"alreadyStored": self.already_stored} if self.already_stored else {}),
             "stillInvalid": self.still_invalid,
             "problems": [_problem(problem) for problem in [*self._problems, *nowhere][:_SHOWN]],
             **({"next": self._end.cursor, "remaining": remaining} if self._end and remaining else {}),
@@ -194,6 +196,7 @@ class _Replay:
         if good and not self._dry_run:
             await self._engine(replay.mark, sorted(good), now_ms)
         self.replayed += len(good)
+        self.already_stored += len(good & {*batch.stored, *batch.repeated})
         self.still_invalid += len(problems)
         self._problems += problems[: _SHOWN - len(self._problems)]
 

@@ -89,30 +89,37 @@ def replay_letters(
         raise typer.BadParameter("give --all, or choose by --partition, --offset, --reason, --from and --to")
     body = {**(filters or {"all": True}), "dryRun": dry_run}
     with connected(context, config, data_dir, server) as api, _Progress() as progress:
-        replayed, invalid, problems = _replay(api, body, progress)
+        replayed, known, invalid, problems = _replay(api, body, progress)
     for problem in problems:
         say(f"{problem['partition']}:{problem['offset']} of {problem['arrivedAt']}: {problem['reason']}")
     if invalid > len(problems):
         say(f"and {invalid - len(problems):,} more")
     would_be = "would be " if dry_run else ""
-    typer.echo(f"{would_be}replayed {replayed:,}, still invalid {invalid:,}")
+    stored = f" ({known:,} of them stored already)" if known else ""
+    typer.echo(f"{would_be}replayed {replayed:,}{stored}, still invalid {invalid:,}")
     if invalid and not replayed:
         raise typer.Exit(1)
 
 
-def _replay(api: ApiClient, body: dict[str, object], progress: "_Progress") -> tuple[int, int, list[dict[str, Any]]]:
-    """Replay a request's worth after the other. Returns the numbers replayed and still invalid, and some problems."""
-    replayed = invalid = 0
+def _replay(
+    api: ApiClient, body: dict[str, object], progress: "_Progress"
+) -> tuple[int, int, int, list[dict[str, Any]]]:
+    """Replay a request's worth after the other.
+
+    Returns: the numbers replayed, of these stored already, and still invalid; and some problems.
+    """
+    replayed = known = invalid = 0
     problems: list[dict[str, Any]] = []
     after: dict[str, object] = {}
     while True:
         answer = api.replay_dead_letters({**body, **after, "limit": REQUEST_LETTERS})
         replayed += answer["replayed"]
+        known += answer.get("alreadyStored", 0)
         invalid += answer["stillInvalid"]
         problems += answer["problems"][: _SHOWN - len(problems)]
         progress.reached(replayed + invalid, answer.get("remaining", 0))
         if "next" not in answer:
-            return replayed, invalid, problems
+            return replayed, known, invalid, problems
         after = {"after": answer["next"]}
 
 

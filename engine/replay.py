@@ -67,11 +67,15 @@ class Problem(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What some letters are today: events to be sent, events that are stored already, or neither."""
+    """What some letters are today: events to be sent, events that are stored already, or neither.
+
+    repeated: those of the events to be sent that will be dropped, since another letter of the batch has their id.
+    """
 
     sendable: list[Sendable]
     stored: list[Position]
     problems: list[Problem]
+    repeated: list[Position]
 
     @property
     def positions(self) -> set[Position]:
@@ -131,7 +135,10 @@ def check(store: Store, positions: Sequence[Position], now_ms: int, span: TimeSp
             keys.setdefault(key.hex().upper(), []).append(Sendable(letter.position, event))
     known = _stored(store, keys, now_ms)
     stored = [letter.position for key in known for letter in keys[key]]
-    return Batch([letter for key in keys if key not in known for letter in keys[key]], stored, problems)
+    new = [letters for key, letters in keys.items() if key not in known]
+    sendable = [letter for letters in new for letter in letters]
+    repeated = [letter.position for letters in new for letter in letters[1:]]
+    return Batch(sendable, stored, problems, repeated)
 
 
 def mark(store: Store, positions: Sequence[Position], now_ms: int) -> None:

@@ -215,6 +215,22 @@ def test_a_letter_that_is_an_event_today_is_metered(
     assert all(parse_instant(letter["replayedAt"]) for letter in client.get(URL).json())
 
 
+def test_letters_whose_event_is_stored_already_are_told(
+    client: ApiClient, log: SqliteLog, store: Store, refused: Callable[..., list[int]]
+) -> None:
+    """K1: they are marked as replayed and add no usage; of two letters of one event the second is such a one."""
+    log.append([ahead("stored")], milliseconds(NOW)).result()
+    ingest(log, store)
+    refused(ahead("stored"), ahead("twice"), ahead("twice"), ahead("new"))
+
+    tried = replayed(client, all=True, dryRun=True)
+    answer = replayed(client, all=True)
+    ingest(log, store)
+
+    assert answer == tried == {"replayed": 4, "alreadyStored": 2, "stillInvalid": 0, "problems": []}
+    assert ids(store) == ["new", "stored", "twice"]
+
+
 def test_a_letter_that_is_no_event_today_either_is_told_with_todays_reason_and_stays(
     client: ApiClient, log: SqliteLog, store: Store, refused: Callable[..., list[int]]
 ) -> None:
