@@ -17,6 +17,8 @@ PATH_ELEMENTS = 1000  # 0.1 ms an event at most: each is tried, in an array that
 WHOLE_BYTES = 2048
 _QUOTED = r"""(['"`])(?:(?!\1)[^\\]|\\.)*\1"""
 _PART = re.compile(rf"\[?\s*{_QUOTED}|\[(?P<inside>[^\]]*)\]", re.DOTALL)  # a name in quotes, or indexes
+_PLAIN_NAME = re.compile(r"[\w$]+", re.ASCII)
+_UNQUOTED = re.compile(r"\.(?P<name>[^.\[\]'\"`\\*?()]+)(?P<indexes>(?:\[[0-9, to]+\]|\[\*\])*)")
 _INDEXES = re.compile(r"\s*([0-9]{1,9})(?:\s+to\s+([0-9]{1,9}))?\s*\Z", re.ASCII | re.IGNORECASE)
 
 
@@ -27,6 +29,17 @@ def check_indexes(path: str) -> None:
     """
     if _elements(path) > PATH_ELEMENTS:
         raise InvalidMeter(f"invalid JSONPath: {path}: its indexes name more than {PATH_ELEMENTS} elements")
+
+
+def with_quotes(path: str) -> str | None:
+    """Return a JSONPath with quotes around the names that need them; None: that is not what is wrong with it."""
+    parts = [*_UNQUOTED.finditer(path)]
+    if not parts or "$" + "".join(part[0] for part in parts) != path:
+        return None
+    names = [part["name"] if _PLAIN_NAME.fullmatch(part["name"]) else None for part in parts]
+    steps = [f".{name}" if name else f"['{part['name']}']" for name, part in zip(names, parts, strict=True)]
+    quoted = "$" + "".join(step + part["indexes"] for step, part in zip(steps, parts, strict=True))
+    return quoted if quoted != path else None
 
 
 def read_at(path: str, function: Literal["JSON_VALUE", "JSON_QUERY"] = "JSON_VALUE") -> str:

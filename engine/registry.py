@@ -24,7 +24,7 @@ from engine.clock import Clock, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUnavailable
 from engine.ids import new_ulid
 from engine.meters import Meter, MeterDefinition, MeterState, rollup_name
-from engine.paths import check_indexes
+from engine.paths import check_indexes, with_quotes
 from engine.rollups import create_rollup, drop_rollup
 from engine.store import Store
 
@@ -257,11 +257,19 @@ class MeterRegistry:
     def check_paths(self, definition: MeterDefinition) -> None:
         """Refuse a JSONPath ClickHouse does not take, or could not read in time. Raises: InvalidMeter."""
         for path in definition.paths:
-            try:
-                self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)
-            except StoreError:
-                raise InvalidMeter(f"invalid JSONPath: {path}") from None
+            if not self._takes(path):
+                quoted = with_quotes(path)
+                proposal = f"; write {quoted}" if quoted and self._takes(quoted) else ""
+                raise InvalidMeter(f"invalid JSONPath: {path}{proposal}")
             check_indexes(path)
+
+    def _takes(self, path: str) -> bool:
+        """Return whether ClickHouse takes a JSONPath."""
+        try:
+            self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)
+        except StoreError:
+            return False
+        return True
 
 
 def _row(meter: Meter) -> list[object]:

@@ -82,7 +82,7 @@ def test_a_meter_is_shown_in_full(client: ApiClient) -> None:
             "invalid meter aggregation: meter value property is required when the aggregation is not count",
         ),
         ({"valueProperty": "tokens"}, "invalid meter aggregation: meter value property must start with $"),
-        ({"valueProperty": "$.a-b"}, "invalid JSONPath: $.a-b"),
+        ({"valueProperty": "$.a-b"}, "invalid JSONPath: $.a-b; write $['a-b']"),
         ({"groupBy": {"model": "$..a"}}, "invalid JSONPath: $..a"),
         (
             {"groupBy": {"a b": "$.a"}},

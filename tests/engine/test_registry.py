@@ -115,7 +115,16 @@ ACCEPTED = [
     *("$.a[0 to 1]", "$['it\\'s']", "$['{x:String}']", "$['%s']"),
     *("$.a[0 to 1000]", "$[0, 5 to 9]['b']", "$['it\\'s [0 to 5000]']", '$."[x]"[999999999]'),
 ]
-REFUSED = ["$.", "$a", "$.a.", "$.a-b", "$.a b", "$..a", "$.*", "$.@type", "$.a[?(@.b)]", "$.ä", "$'; DROP TABLE x; --"]
+REFUSED = ["$.", "$a", "$.a.", "$..a", "$.*", "$.a[?(@.b)]", "$'; DROP TABLE x; --"]
+QUOTABLE = {
+    "$.a-b": "$['a-b']",
+    "$.a b": "$['a b']",
+    "$.ä": "$['ä']",
+    "$.@type": "$['@type']",
+    "$.usage.prompt tokens": "$.usage['prompt tokens']",
+    "$.lineItem/UsageAmount[0].x:y.z": "$['lineItem/UsageAmount'][0]['x:y'].z",
+    "$.cost, total": "$['cost, total']",
+}
 
 
 def test_every_json_path_the_contract_names_makes_a_meter(store: Store, registry: MeterRegistry) -> None:
@@ -140,6 +149,25 @@ def test_a_path_the_engine_does_not_take_is_refused_and_leaves_nothing(
 
         assert str(refused.value) == f"invalid JSONPath: {path}"
     assert (registry.all(), rollups(store)) == ([], set())
+
+
+def test_a_path_whose_names_lack_quotes_is_refused_with_the_path_to_write(
+    store: Store, registry: MeterRegistry
+) -> None:
+    """N32: what is proposed counts what was meant."""
+    for path, proposed in QUOTABLE.items():
+        with pytest.raises(InvalidMeter) as refused:
+            registry.create(parse_definition(SUM | {"valueProperty": path}))
+
+        assert str(refused.value) == f"invalid JSONPath: {path}; write {proposed}"
+    data = '{"usage":{"prompt tokens":7},"lineItem/UsageAmount":[{"x:y":{"z":8}}]}'
+    proposals = [proposed for proposed in QUOTABLE.values() if proposed.startswith(("$.usage", "$['lineItem"))]
+    rows = [store.rows(f"SELECT JSON_VALUE({{data:String}}, '{text}')", data=data) for text in map(_quoted, proposals)]
+    assert rows == [[("7",)], [("8",)]]
+
+
+def _quoted(path: str) -> str:
+    return path.replace("'", "\\'")
 
 
 @pytest.mark.parametrize(
