@@ -18,6 +18,7 @@ from engine.errors import InvalidRequest
 from engine.local_times import read_zone, timestamp
 from engine.meters import Aggregation
 from engine.options import Config, DataDir, Server
+from engine.paths import matches_many
 from engine.windows import WindowSize
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -93,6 +94,8 @@ def create_meter(
     with connected(context, config, data_dir, server) as api:
         made = api.create_meter({member: value for member, value in definition.items() if value is not None})
         _print_meters([made], format_)
+    if value_property is not None and matches_many(value_property):
+        say(f"note: {value_property} can match several values of an event; the first one counts, not their sum")
 
 
 @meters.command("delete")

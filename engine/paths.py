@@ -42,6 +42,11 @@ def with_quotes(path: str) -> str | None:
     return quoted if quoted != path else None
 
 
+def matches_many(path: str) -> bool:
+    """Return whether a path can match several values of one event, of which a meter counts the first."""
+    return any(_is_every(inside) or not inside.strip().isdigit() for inside in _insides(path))
+
+
 def read_at(path: str, function: Literal["JSON_VALUE", "JSON_QUERY"] = "JSON_VALUE") -> str:
     """Return the expression that reads by a path in `data`: text, or a list of all it matches."""
     wildcards = sum(_is_every(inside) for inside in _insides(path))

@@ -214,6 +214,19 @@ def test_a_token_from_its_making_to_its_end(served: Run, server: Server, usage: 
     assert cells(served("token", "list").stdout)[1][-1] == "revoked"
 
 
+@pytest.mark.parametrize(("path", "noted"), [("$.items[*].qty", True), ("$.a[0 to 2]", True), ("$.a[0].qty", False)])
+def test_a_meter_that_counts_the_first_of_many_values_is_made_with_a_note(
+    tmp_path: Path, path: str, noted: bool
+) -> None:
+    """N30: usage is too low where the sum of all was meant, and no listing says so."""
+    options = ("--event-type", "cart", "--aggregation", "sum", "--value-property", path)
+
+    made = meterport("meters", "create", "cart", *options, "--data-dir", str(tmp_path))
+
+    note = f"note: {path} can match several values of an event; the first one counts, not their sum\n"
+    assert (made.returncode, made.stderr) == (0, note if noted else "")
+
+
 @pytest.mark.usefixtures("usage")
 def test_meters_are_listed(served: Run) -> None:
     assert cells(served("meters", "list").stdout) == [
