@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.main
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
@@ -34,13 +35,14 @@ from engine.fill import Filler
 from engine.logs import configure_logging
 from engine.meters import MeterDefinition, MeterState, configured_definitions
 from engine.migrations import migrate
-from engine.options import Config, DataDir
+from engine.options import Config, DataDir, require_utf8
 from engine.ports import EventAppender
 from engine.registry import MeterRegistry
 from engine.settings import KafkaSettings, Settings, is_http_url, load_settings
 from engine.settings_listing import settings_yaml
 from engine.store import open_store
 from engine.subjects import Subjects
+from engine.texts import printable
 from engine.tokens import PortalTokens, load_token_keys
 from ingest.console import import_command
 from ingest.consumer import Consumer
@@ -464,14 +466,16 @@ def _keeps_data(settings: Settings) -> bool:
 
 
 def main() -> None:
-    """Run the command line; errors of ours are one line on stderr."""
+    """Run the command line; errors of ours are one line on stderr, without anything that a terminal obeys."""
+    command = typer.main.get_command(app)
+    require_utf8(command)
     try:
-        app(prog_name="meterport")
+        command(prog_name="meterport")
     except ConfigurationError as error:
-        print(f"meterport: {error}", file=sys.stderr)  # noqa: T201
+        print(f"meterport: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_CONFIG) from None
     except MeterportError as error:
-        print(f"meterport: {error}", file=sys.stderr)  # noqa: T201
+        print(f"meterport: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_SOFTWARE if isinstance(error, Fatal) else 1) from None
 
 

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from engine.errors import ConfigurationError
 from engine.instants import parse_instant
 from engine.meters import configured_definitions
+from engine.texts import is_utf8, printable
 
 ENV_PREFIX = "METERPORT_"
 _JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
@@ -286,6 +287,8 @@ class Settings(BaseSettings):
     def _names_a_directory(cls, directory: Any) -> Any:
         if directory == "":
             raise ValueError("must not be empty")
+        if not is_utf8(str(directory)):
+            raise ValueError(f"{printable(str(directory))} is not UTF-8: the store takes no such path")
         return directory
 
     @field_validator("api_key")

@@ -135,6 +135,11 @@ def _local_date(second: int, steps: Steps) -> date:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second + steps.at(second))).date()
 
 
+def date_begins(day: date, name: str) -> int:
+    """Return the first second of a zone's local date or, where the zone skips it, of the next one."""
+    return _date_begins(day, offsets(name))
+
+
 def _date_begins(day: date, steps: Steps) -> int:
     """Return the first second whose local date is `day` or, where `day` is skipped, later."""
     midnight = (day - date(1970, 1, 1)).days * DAY_SECONDS

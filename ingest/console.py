@@ -13,13 +13,14 @@ from typing import Annotated
 import typer
 
 from engine.errors import InvalidRequest
+from engine.local_times import Ambiguous, TimeUnit
 from engine.options import Config, DataDir, Server
 from engine.settings import load_settings
 from ingest.files import EventFile, Format
 from ingest.importing import EventSink, Importer
 from ingest.mapping import COLUMN, Mapping, column_names
-from ingest.positions import Position, PositionFile, shown_name
-from ingest.progress import ImportProgress
+from ingest.positions import Position, PositionFile
+from ingest.progress import ImportProgress, SpoolProgress
 from ingest.summary import Uncounted, summary
 
 Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[EventSink]]
@@ -27,7 +28,12 @@ Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManage
 
 def import_command(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="The file. NDJSON and CSV may be gzipped (.gz).", metavar="FILE")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="The file, or - for standard input; NDJSON and CSV may be gzip or Zstandard.", metavar="FILE"
+        ),
+    ],
     format_: Annotated[
         Format | None,
         typer.Option("--format", help="How to read it. Default: by the ending of its name."),
@@ -43,6 +49,14 @@ def import_command(
     ] = None,
     time_: Annotated[str | None, typer.Option("--time", help="Event time: column:NAME, or a constant.")] = None,
     time_zone: Annotated[str, typer.Option(help="IANA zone of times that carry no offset.")] = "UTC",
+    time_unit: Annotated[
+        TimeUnit | None,
+        typer.Option(help="Times are numbers that count these from 1970 on. Default: no number is one."),
+    ] = None,
+    ambiguous: Annotated[
+        Ambiguous,
+        typer.Option(help="Which one is a local time that occurs twice, when clocks are set back: see below."),
+    ] = Ambiguous.ERROR,
     data: Annotated[
         list[str] | None, typer.Option(help="Columns that become data, A,B,C. Default: all not used for anything else.")
     ] = None,
@@ -72,6 +86,10 @@ def import_command(
       meterport import flights.csv --type flight \\
         --subject column:carrier --time column:time_hour
 
+    A local time that occurs twice, in the hour when clocks are set back, makes a row
+    invalid. --ambiguous earlier or later takes one of the two for all; infer takes the
+    later one where the rows of a subject, in the order of time, go back or repeat a time.
+
     Without --id an id is a hash of what a row means: source, type, subject, time and data. The same rows in a file
     that grew, was packed or saved anew count once; imported as another --type they are other events. Equal rows of one
     file are told apart by their number. A mapping that was mended makes other events, and those of the wrong one stay.
@@ -93,8 +111,10 @@ def import_command(
         _names(data),
         tuple(sorted(null or ())),
         tuple(sorted(text or ())),
+        time_unit,
+        ambiguous,
     )
-    file = EventFile(path, format_, mapping)
+    file = EventFile(path, format_, mapping, SpoolProgress().reached)
     positions = PositionFile(settings.data_dir, file, mapping, server or "")
     connect: Connect = context.obj
     began, uncounted = time.monotonic(), Uncounted()
@@ -103,8 +123,13 @@ def import_command(
         done = import_file(sink, file, positions, skip_invalid, restart, uncounted)
     for line in summary(before, done, uncounted, time.monotonic() - began):
         typer.echo(line)
+    if ambiguous_times := file.ambiguous_earlier + file.ambiguous_later:
+        typer.echo(
+            f"{ambiguous_times:,} local times occur twice: {file.ambiguous_earlier:,} were taken as the earlier, "
+            f"{file.ambiguous_later:,} as the later"
+        )
     if not done.read and not file.empty:
-        raise InvalidRequest(f"{path}: it holds no rows, so nothing was imported")
+        raise InvalidRequest(f"{file.label}: it holds no rows, so nothing was imported")
     if done.read and not done.sent:
         raise typer.Exit(1)
 
@@ -134,7 +159,7 @@ def import_file(
 
     Args: uncounted: takes up the rows that not every meter counts.
     """
-    with ImportProgress(shown_name(file.path), file.rows) as progress:
+    with ImportProgress(file.name, file.rows) as progress:
         on_skip = progress.skipped if skip_invalid else None
         importer = Importer(sink, positions, progress.reached, on_skip, (uncounted or Uncounted()).add)
         return importer.run(file, restart, progress.storing)

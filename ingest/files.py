@@ -1,46 +1,35 @@
 """Files of events, and of rows that become events: newline-delimited JSON, CSV, Parquet.
 
 Owns: reading each format as a stream, the number every row keeps however often the file is read, and telling a row
-that is wrong (the rest can go on) from a file that is.
+that is wrong (the rest can go on) from a file that is; every error is in our words.
 Nothing passes through a float: a CSV cell stays text, a Parquet value becomes its shortest exact text.
 """
 
 import csv
-import gzip
-import hashlib
+import re
 import zlib
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, time
-from decimal import Decimal
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
-from zoneinfo import ZoneInfo
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.errors import InvalidEvent, InvalidRequest
-from engine.local_times import read_zone, timestamp
-from ingest.mapping import (
-    Cells,
-    Column,
-    Literals,
-    Mapping,
-    RowEncoder,
-    check_json,
-    csv_columns,
-    json_string,
-    number_literal,
-    timestamp_literal,
-)
+from engine.local_times import LocalTimes, read_zone
+from engine.texts import is_utf8, printable
+from ingest.encodings import encoding_of, form_of, lines_of
+from ingest.mapping import NOT_UTF8, Cells, Mapping, RowEncoder, csv_columns
+from ingest.parquet import ParquetFile
 from ingest.rows import Row, numbered
+from ingest.sources import OnSpool, Source
 
-_PARQUET_ROWS = 4096
 _CELL_BYTES = 16 << 20
+_HEAD_BYTES = 64
 _UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException, UnicodeError)
+_MARK = "\ufeff"
+_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?\Z')  # the line by which Excel is told what parts the cells
 
 
 class Format(StrEnum):
@@ -59,6 +48,24 @@ _ENDINGS = {
     ".tsv": Format.TSV,
     ".parquet": Format.PARQUET,
 }
+_PACKED = (".gz", ".zst")
+_LIBRARY_WORDS = (  # what csv, gzip, zlib and Arrow say, and what it means to the reader of a file
+    ("new-line character", "a carriage return stands in a cell without quotes around it"),
+    ("unexpected end of data", "unexpected end of data: a quote that begins a cell is never closed"),
+    ("expected after", "a cell goes on behind its closing quote"),
+    ("field larger than", f"a cell is longer than {_CELL_BYTES >> 20} MiB: is a quote never closed?"),
+    ("Compressed file ended before", "Compressed file ended before its end: it is cut off"),
+    ("Truncated compressed stream", "Compressed file ended before its end: it is cut off"),
+    ("ZSTD", "its Zstandard data is damaged"),
+    ("while decompressing", "its gzip data is damaged"),
+    ("CRC check failed", "its gzip data is damaged: the check sum differs"),
+    ("Incorrect length of data", "its gzip data is damaged: the length differs"),
+    ("Not a gzipped file (", "its gzip data is followed by something else"),
+    ("magic bytes not found", "it is no Parquet file, or not all of one: its end is missing"),
+    ("file size is 0 bytes", "it is empty, which no Parquet file is"),
+    ("utf-16", "its bytes are not UTF-16, as its byte order mark says"),
+    ("utf-32", "its bytes are not UTF-32, as its byte order mark says"),
+)
 
 
 class EventFile:
@@ -67,34 +74,52 @@ class EventFile:
     Raises: InvalidRequest: no such file, or a name that does not tell the format.
     """
 
-    def __init__(self, path: Path, format_: Format | None, mapping: Mapping) -> None:
+    def __init__(
+        self, path: Path, format_: Format | None, mapping: Mapping, on_spool: OnSpool = lambda _, __: None
+    ) -> None:
         self.path = path
         self.format = format_ or _format_of(path)
         self._mapping = mapping
         self._nulls = frozenset(mapping.nulls)
-        self._packed = path.suffix == ".gz"
+        self._named_gzip = path.suffix.lower() == ".gz"
         if self.format is Format.NDJSON and mapping.given:
             raise InvalidRequest("--type, --subject and their like are for CSV and Parquet; NDJSON holds whole events")
+        if self.format is Format.NDJSON and mapping.time_unit:
+            raise InvalidRequest("--time-unit is for CSV and Parquet; the times of NDJSON are those of whole events")
+        self._times = LocalTimes(read_zone(mapping.time_zone), mapping.time_unit, mapping.ambiguous)
+        self._after = 0
         try:
-            self.hash, lines = _digest(path)
-            self.rows = self._count(lines)
+            self._source = Source(path, on_spool)
         except _UNREADABLE as error:
-            raise _unreadable(path, error) from None
+            raise _unreadable(printable(str(path)), error) from None
+        self.label, self.name, self.hash = self._source.label, self._source.name, self._source.hash
+        self.rows = self._count()
 
     @property
     def empty(self) -> bool:
         """Whether the file has no content at all."""
-        return self.hash == hashlib.sha256().hexdigest()
+        return self._source.size == 0
 
     @property
     def ids_repeat(self) -> bool:
         """Whether two rows may have one id: ids made from rows are told apart."""
         return not self._mapping.makes_ids
 
-    def _count(self, lines: int) -> int | None:
+    @property
+    def ambiguous_earlier(self) -> int:
+        """How many rows read so far have a time that occurs twice, and were taken for the earlier one."""
+        return self._times.earlier
+
+    @property
+    def ambiguous_later(self) -> int:
+        """How many were taken for the later one."""
+        return self._times.later
+
+    def _count(self) -> int | None:
         if self.format is Format.PARQUET:
-            return int(pq.ParquetFile(self.path).metadata.num_rows)
-        return None if self._packed else lines
+            return self._parquet().rows
+        packed = self.path.suffix.lower() in _PACKED
+        return None if packed else self._source.lines or None
 
     def read(self, after: int = 0) -> Iterator[Row]:
         """Yield the rows behind row number `after`; blank lines have a number, but no row.
@@ -102,163 +127,123 @@ class EventFile:
         Raises: InvalidRequest: the file cannot be read on, or not with this mapping.
         """
         reader = {Format.NDJSON: self._read_lines, Format.PARQUET: self._read_parquet}.get(self.format, self._read_csv)
-        number = 0
+        self._after, number = after, 0
         try:
             for row in numbered(reader()) if self._mapping.makes_ids else reader():
                 number = row.number
                 if number > after:
                     yield row
         except _UNREADABLE as error:
-            raise _unreadable(self.path, error, number + 1) from None
-
-    def _open(self) -> IO[bytes]:
-        return gzip.open(self.path, "rb") if self._packed else self.path.open("rb")  # type: ignore[return-value]
+            raise _unreadable(self.label, error, number + 1) from None
+        self._source.check_unchanged()
 
     # one reader a format
 
     def _read_lines(self) -> Iterator[Row]:
-        with self._open() as file:
-            for number, line in enumerate(file, 1):
-                text = line.strip(b" \t\r\n")
+        with lines_of(self._source, encoding_of(self._source, self._named_gzip)) as lines:
+            for number, line in enumerate(lines, 1):
+                text = line.removeprefix(_MARK).strip(" \t\r\n")
                 if text:
                     yield Row(number, _whole_event(text))
 
     def _read_csv(self) -> Iterator[Row]:
         csv.field_size_limit(_CELL_BYTES)
-        with self._open() as raw:
-            # A byte that is not UTF-8 becomes a surrogate, which the encoder refuses in its row.
-            lines = (line.decode("utf-8", "surrogateescape") for line in raw)
-            reader = csv.reader(lines, delimiter="\t" if self.format is Format.TSV else ",", strict=True)
-            header = [name.removeprefix("\ufeff") for name in next(reader, [])]
+        with lines_of(self._source, encoding_of(self._source, self._named_gzip)) as lines:
+            first = next(lines, "")
+            delimiter = "\t" if self.format is Format.TSV else ","
+            if said := _SEPARATOR.match(first):
+                delimiter, first = said[1], next(lines, "")
+            reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+            header = next(reader, [])
             if not header:
-                raise InvalidRequest(f"{self.path}: the first line must name the columns")
-            encoder = RowEncoder(csv_columns(header), self._mapping)
+                raise InvalidRequest(f"{self.label}: the first line must name the columns")
+            encoder = self._csv_encoder(header, delimiter)
             for number, cells in enumerate(reader, 1):
                 if cells:
-                    yield Row(number, self._encoded(encoder, [self._cell(cell) for cell in cells], len(header)))
+                    yield Row(number, self._encoded(encoder, number, [self._cell(cell) for cell in cells], header))
+
+    def _csv_encoder(self, header: list[str], delimiter: str) -> RowEncoder:
+        for number, name in enumerate(header, 1):
+            if not is_utf8(name):
+                raise InvalidRequest(
+                    f"{self.label}: the name of column {number}, {printable(name)}, is not UTF-8: "
+                    "save the file as UTF-8, or convert it, as by iconv -f CP1252 -t UTF-8"
+                )
+        try:
+            return RowEncoder(csv_columns(header), self._mapping, self._times)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{error}{_delimiter_hint(header, delimiter)}") from None
 
     def _cell(self, text: str) -> str | None:
         return None if text in self._nulls else text
 
-    def _read_parquet(self) -> Iterator[Row]:
-        with pq.ParquetFile(self.path) as file:
-            zone = read_zone(self._mapping.time_zone)
-            columns = [Column(field.name, _literal_of(field.type, zone)) for field in file.schema_arrow]
-            encoder = RowEncoder(columns, self._mapping)
-            number = 0
-            for batch in file.iter_batches(_PARQUET_ROWS):
-                texts = [_texts(column, zone) for column in batch.columns]
-                for cells in zip(*texts, strict=True):
-                    number += 1
-                    yield Row(number, self._encoded(encoder, cells, len(columns)))
+    def _parquet(self) -> ParquetFile:
+        with self._source.open() as file:
+            start = file.read(_HEAD_BYTES)
+        form = "is packed with gzip: unpack it first" if start.startswith(b"\x1f\x8b") else form_of(start)
+        if form and not start.startswith(b"PAR1"):
+            raise InvalidRequest(f"{self.label}: it {form}")
+        try:
+            return ParquetFile(self._source.open(), self._times)
+        except _UNREADABLE as error:
+            raise _unreadable(self.label, error) from None
 
-    def _encoded(self, encoder: RowEncoder, cells: Cells, width: int) -> bytes | InvalidEvent:
-        if len(cells) != width:
-            return InvalidEvent(f"{len(cells)} cells, but the first line names {width} columns")
+    def _read_parquet(self) -> Iterator[Row]:
+        file = self._parquet()
+        encoder = RowEncoder(file.columns, self._mapping, self._times)
+        names = [column.name for column in file.columns]
+        for number, cells in enumerate(file.cells(encoder.used), 1):
+            yield Row(number, self._encoded(encoder, number, cells, names))
+
+    def _encoded(self, encoder: RowEncoder, number: int, cells: Cells, names: Sequence[str]) -> bytes | InvalidEvent:
+        if len(cells) != len(names):
+            return InvalidEvent(f"{len(cells)} cells, but the first line names {len(names)} columns")
+        self._times.counts = number > self._after
         try:
             return encoder.encode(cells)
         except InvalidEvent as error:
-            return error
+            if str(error) != NOT_UTF8:
+                return error
+            broken = next(name for name, cell in zip(names, cells, strict=True) if cell and not is_utf8(cell))
+            return InvalidEvent(f"column {broken} is not UTF-8", error.field)
 
 
 def _format_of(path: Path) -> Format:
-    name = path.with_suffix("") if path.suffix == ".gz" else path
-    if name.suffix not in _ENDINGS or (name != path and name.suffix == ".parquet"):
-        raise InvalidRequest(f"{path}: the name tells no format; give --format ndjson, csv, tsv or parquet")
-    return _ENDINGS[name.suffix]
+    name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
+    ending = name.suffix.lower()
+    if ending not in _ENDINGS or (name != path and ending == ".parquet"):
+        label = printable(str(path))
+        raise InvalidRequest(f"{label}: the name tells no format; give --format ndjson, csv, tsv or parquet")
+    return _ENDINGS[ending]
 
 
-def _digest(path: Path) -> tuple[str, int]:
-    """Return the SHA-256 of a file and how many lines it has."""
-    digest, lines = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-            lines += chunk.count(b"\n")
-    return digest.hexdigest(), lines
+def _unreadable(label: str, error: Exception, number: int | None = None) -> InvalidRequest:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    reason = next((ours for theirs, ours in _LIBRARY_WORDS if theirs in said), printable(said))
+    return InvalidRequest(f"{label}: {'' if not number else f'row {number}: '}{reason}")
 
 
-def _unreadable(path: Path, error: Exception, number: int | None = None) -> InvalidRequest:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-    return InvalidRequest(f"{path}: {'' if not number else f'row {number}: '}{reason}")
+def _delimiter_hint(header: Sequence[str], delimiter: str) -> str:
+    """Say what seems to part the cells of a file whose first line is one name."""
+    other = next((mark for mark in "\t;|," if mark != delimiter and mark in header[0]), None)
+    if len(header) > 1 or other is None:
+        return ""
+    if other == "\t":
+        return "; tabs seem to part the cells: give --format tsv"
+    if other == ",":
+        return "; commas seem to part the cells: give --format csv"
+    return f"; if {other!r} parts the cells, put the line sep={other} before the first one"
 
 
-def _whole_event(text: bytes) -> bytes | InvalidEvent:
+def _whole_event(text: str) -> bytes | InvalidEvent:
     """Return a line that holds one JSON object: anything else would break the batch it is put in."""
-    if not text.startswith(b"{"):
+    if not text.startswith("{"):
         return InvalidEvent("not a JSON object")
     try:
-        orjson.loads(text)
+        line = text.encode()
+        orjson.loads(line)
+    except UnicodeEncodeError:
+        return InvalidEvent("not JSON: it is not UTF-8")
     except orjson.JSONDecodeError as error:
         return InvalidEvent(f"not JSON: {error}")
-    return text
-
-
-# Parquet values
-
-
-def _literal_of(kind: pa.DataType, zone: ZoneInfo) -> Literals | None:
-    """Return what turns a value's text (`_texts`) into JSON."""
-    if pa.types.is_dictionary(kind):
-        return _literal_of(kind.value_type, zone)
-    if pa.types.is_floating(kind):
-        return number_literal
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return str
-    if pa.types.is_timestamp(kind):
-        return timestamp_literal(zone)
-    if pa.types.is_nested(kind) and not pa.types.is_map(kind):
-        return partial(check_json, name="a nested value")
-    return json_string if _has_text(kind) else None
-
-
-def _has_text(kind: pa.DataType) -> bool:
-    types = pa.types
-    tests = (
-        types.is_string,
-        types.is_large_string,
-        types.is_string_view,
-        types.is_decimal,
-        types.is_date,
-        types.is_time,
-    )
-    return any(test(kind) for test in tests) or bool(types.is_null(kind))
-
-
-def _texts(column: pa.Array, zone: ZoneInfo) -> Iterable[str | None]:
-    """Return every value as text, exactly: the shortest that names it. A null is None."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _texts(column.dictionary_decode(), zone)
-    if _literal_of(kind, zone) is None:
-        return [None] * len(column)
-    if pa.types.is_nested(kind):
-        return [None if value is None else _nested_text(value, zone) for value in column.to_pylist()]
-    if pa.types.is_timestamp(kind) and kind.tz:
-        column = column.cast(pa.timestamp(kind.unit, "UTC"))
-    if pa.types.is_date64(kind) or pa.types.is_float16(kind):
-        column = column.cast(pa.date32() if pa.types.is_date64(kind) else pa.float32())
-    texts: list[str | None] = column.cast(pa.string()).to_pylist()
-    if pa.types.is_decimal(kind):
-        return [None if text is None else format(Decimal(text), "f") for text in texts]
-    return texts
-
-
-def _nested_text(value: Any, zone: ZoneInfo) -> str:
-    def plain(inner: Any) -> str:
-        match inner:
-            case datetime():
-                return timestamp(inner.isoformat(), zone)
-            case date() | time():
-                return inner.isoformat()
-            case Decimal():
-                return format(inner, "f")
-            case _:
-                raise InvalidRequest(
-                    f"a nested {type(inner).__name__} cannot be written as JSON; leave it out by --data"
-                )
-
-    try:
-        return orjson.dumps(value, plain, orjson.OPT_PASSTHROUGH_DATETIME).decode()
-    except TypeError as error:
-        raise error.__cause__ if isinstance(error.__cause__, InvalidRequest) else InvalidRequest(str(error)) from None
+    return line

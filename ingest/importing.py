@@ -122,7 +122,7 @@ class Importer:
         if before:
             self._deliver(file, ledger, before)
         ledger.close(lambda _: None)  # so that the next run goes on here
-        raise InvalidRequest(f"{file.path}: row {first}: {refused[first]}")
+        raise InvalidRequest(f"{file.label}: row {first}: {refused[first]}")
 
     def _advance(self, ledger: Ledger, rows: Sequence[Row], sent: Sequence[Row]) -> None:
         if rows:

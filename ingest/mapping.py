@@ -13,13 +13,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 import orjson
 
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import Instant, parse_instant
-from engine.local_times import read_zone, timestamp
+from engine.local_times import Ambiguous, LocalTimes, TimeUnit
 from ingest.rows import START, content_id
 
 COLUMN = "column:"
@@ -29,6 +28,7 @@ _NAMELESS = '{"specversion":"1.0"'
 _NUMBER = re.compile(r"(?!-0\Z)-?(?P<integer>0|[1-9]\d*)(?:\.(?P<fraction>\d*[1-9]))?\Z", re.ASCII)
 _EXACT_DIGITS = 15  # every decimal of so many significant digits survives a double
 _PLAIN_ZEROS = 2  # ClickHouse prints 0.001 as it is, and 0.0001 as 1e-04
+NOT_UTF8 = "a text is not UTF-8"
 Literals = Callable[[str], str | None]
 Cells = Sequence[str | None]
 Attribute = Callable[[Cells], str | None]  # reads one from a row; None: the row has none
@@ -40,10 +40,12 @@ class Column:
     """A column of a file.
 
     literal: turns a cell's text into JSON, or None where the key is to be left out; None: it holds what JSON cannot.
+    unfit: what it holds, if that can be no attribute of an event; None: its cells are texts.
     """
 
     name: str
     literal: Literals | None
+    unfit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Mapping:
     id: `column:A,B`, joined; the names are one line of CSV. None: made from the row (ingest/rows.py). time_zone: of
     times without an offset. data: the columns that become the event's data; None: all that are used for nothing else.
     nulls: texts that mean an empty cell of a CSV file. text: columns whose cells always become JSON strings.
+    time_unit: what times that are numbers count. ambiguous: which is meant of a local time that occurs twice.
     """
 
     type: str | None = None
@@ -64,11 +67,16 @@ class Mapping:
     data: tuple[str, ...] | None = None
     nulls: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    time_unit: TimeUnit | None = None
+    ambiguous: Ambiguous = Ambiguous.ERROR
 
     @property
     def given(self) -> bool:
         """Whether anything was said about the columns."""
-        return self != Mapping(time_zone=self.time_zone, nulls=self.nulls)
+        nothing = Mapping(
+            time_zone=self.time_zone, nulls=self.nulls, time_unit=self.time_unit, ambiguous=self.ambiguous
+        )
+        return self != nothing
 
     @property
     def makes_ids(self) -> bool:
@@ -89,15 +97,17 @@ class RowEncoder:
     Raises: InvalidRequest: what the mapping lacks, or names and the file does not have.
     """
 
-    def __init__(self, columns: Sequence[Column], mapping: Mapping) -> None:
+    def __init__(self, columns: Sequence[Column], mapping: Mapping, times: LocalTimes) -> None:
         self._columns = columns
         self._positions = {column.name: at for at, column in enumerate(columns)}
-        self._zone = read_zone(mapping.time_zone)
+        self._times = times
+        self.used: set[int] = set()  # the columns whose cells `encode` looks at
+        self._series: list[int] = []  # the columns whose values name a series of rows in the order of time
         self._id: Attribute | None = None  # None: the id is made from the row
-        if len(self._positions) != len(columns):
-            raise InvalidRequest("two columns have the same name")
+        _check_names([column.name for column in columns])
         self._texts = {self._position(name) for name in mapping.text}
         if not mapping.given and {*_ATTRIBUTES} <= {*self._positions}:
+            self._series = [self._positions[name] for name in ("source", "type", "subject")]
             optional = {column.name: self._optional(column.name) for column in columns if column.name != "data"}
             attributes = {name: read for name, read in optional.items() if name not in _WRITTEN}
             self._id = optional["id"]
@@ -112,8 +122,8 @@ class RowEncoder:
         """Return the JSON of the event of a row. Raises: InvalidEvent: why there is none."""
         texts = [read(cells) for read in self._readers]
         data, contents = self._data(cells)
-        id_ = self._id(cells) if self._id else self._made_id(texts, contents)
         members = [key + json_string(text) for key, text in zip(self._keys, texts, strict=True) if text is not None]
+        id_ = self._id(cells) if self._id else self._made_id(texts, contents)
         named = START + json_string(id_)[1:] if id_ is not None else _NAMELESS
         return f'{",".join([named, *members])},"data":{data}}}'.encode()
 
@@ -136,15 +146,18 @@ class RowEncoder:
         attributes, used = {}, set(self._named(mapping.id))
         for name, text in {**texts, "time": mapping.time or ""}.items():
             if text.startswith(COLUMN):
-                at = self._position(text.removeprefix(COLUMN))
+                at = self._text_position(text.removeprefix(COLUMN), name)
                 attributes[name] = self._from_column(name, at)
                 used.add(at)
+                if name != "time":
+                    self._series.append(at)
             else:
-                attributes[name] = _constant(timestamp(text, self._zone) if name == "time" else text)
+                attributes[name] = _constant(self._times.constant(text) if name == "time" else text)
         return attributes, used
 
     def _named(self, id_: str | None) -> list[int]:
-        return [] if id_ is None else [self._position(name) for name in column_names(id_.removeprefix(COLUMN))]
+        names = [] if id_ is None else column_names(id_.removeprefix(COLUMN))
+        return [self._text_position(name, "id") for name in names]
 
     def _joined_id(self, id_: str | None) -> Attribute | None:
         if id_ is None:
@@ -157,18 +170,25 @@ class RowEncoder:
         return lambda cells: "/".join([_escaped(self._text(at, cells)) for at in positions])
 
     def _from_column(self, name: str, at: int) -> Attribute:
-        zone = self._zone
         if name == "time":
-            return lambda cells: _timestamp(self._text(at, cells), zone)
+            return lambda cells: self._time(at, cells)
         return lambda cells: self._text(at, cells)
 
     def _optional(self, name: str) -> Attribute:
         """Read an attribute of a file of events; an empty one is left out, and missed later if it is required."""
-        at = self._positions[name]
+        at = self._text_position(name, name)
         read = self._from_column(name, at)
         if not re.fullmatch(r"[a-z0-9]+", name):
             raise InvalidRequest(f"column {name!r} is no attribute of an event; map the columns with --type and others")
         return lambda cells: read(cells) if cells[at] else None
+
+    def _time(self, at: int, cells: Cells) -> str:
+        text = self._text(at, cells)
+        series = "\0".join([cells[place] or "" for place in self._series])
+        try:
+            return self._times.timestamp(text, series)
+        except InvalidRequest as error:
+            raise InvalidEvent(f"time {error}", "time") from None
 
     def _text(self, at: int, cells: Cells) -> str:
         text = cells[at]
@@ -179,7 +199,14 @@ class RowEncoder:
     def _position(self, name: str) -> int:
         if name not in self._positions:
             raise InvalidRequest(f"there is no column {name!r}; the file's columns are {', '.join(self._positions)}")
+        self.used.add(self._positions[name])
         return self._positions[name]
+
+    def _text_position(self, name: str, attribute: str) -> int:
+        at = self._position(name)
+        if unfit := self._columns[at].unfit:
+            raise InvalidRequest(f"column {name!r} holds {unfit}, which can be no event's {attribute}")
+        return at
 
     # data
 
@@ -187,6 +214,7 @@ class RowEncoder:
         chosen = [at for at in range(len(self._columns)) if at not in used]
         if names is not None:
             chosen = [self._position(name) for name in names]
+        self.used.update(chosen)
         named = [(at, self._columns[at].name) for at in chosen]
         writers = [(at, f"{json_string(name)}:", f"{len(name)}:{name}", self._literal(at)) for at, name in named]
 
@@ -209,6 +237,8 @@ class RowEncoder:
         return string_literal if at in self._texts else column.literal
 
     def _json_data(self, at: int | None) -> Callable[[Cells], Data]:
+        self.used.update(() if at is None else (at,))
+
         def write(cells: Cells) -> Data:
             text = None if at is None else cells[at]
             return (check_json(text, "column data") if text else "null"), []
@@ -241,6 +271,15 @@ def csv_columns(header: Sequence[str]) -> list[Column]:
     return [Column(name.strip(), guessed_literal) for name in header]
 
 
+def _check_names(names: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if name in seen:
+            which = f"{name!r}, columns {seen[name]} and {number}"
+            raise InvalidRequest(f"two columns have the same name: {which}; name them apart")
+        seen[name] = number
+
+
 def check_json(text: str, name: str) -> str:
     """Return `text` if it is one JSON value, so that it cannot break out of where it is put. Raises: InvalidEvent."""
     try:
@@ -256,7 +295,7 @@ def json_string(text: str) -> str:
     try:
         return orjson.dumps(text).decode()
     except TypeError:
-        raise InvalidEvent("a text is not UTF-8") from None
+        raise InvalidEvent(NOT_UTF8) from None
 
 
 def string_literal(text: str) -> str | None:
@@ -284,18 +323,6 @@ def number_literal(text: str) -> str | None:
     if text.endswith("inf"):
         raise InvalidEvent("a number is infinite", "data")
     return text
-
-
-def _timestamp(text: str, zone: ZoneInfo) -> str:
-    try:
-        return timestamp(text, zone)
-    except InvalidRequest as error:
-        raise InvalidEvent(f"time {error}", "time") from None
-
-
-def timestamp_literal(zone: ZoneInfo) -> Literals:
-    """Return what writes a timestamp as RFC 3339."""
-    return lambda text: f'"{_timestamp(text, zone)}"'
 
 
 def _constant(text: str) -> Attribute:

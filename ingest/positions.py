@@ -44,7 +44,7 @@ class PositionFile:
     """The position of one import, on disk. `target`: which engine, if it is not that of the data directory."""
 
     def __init__(self, data_dir: Path, file: EventFile, mapping: Mapping, target: str = "") -> None:
-        self._name = shown_name(file.path)
+        self._name = file.name
         key = hashlib.sha256(f"{mapping.digest} {file.format} {target}".encode("utf-8", "surrogateescape"))
         self._path = data_dir / "imports" / f"{file.hash}-{key.hexdigest()[:12]}.json"
 
@@ -66,8 +66,3 @@ class PositionFile:
         except OSError as error:
             place = self._path.parent
             raise ConfigurationError(f"data_dir: cannot keep how far it came in {place}: {error.strerror}") from None
-
-
-def shown_name(path: Path) -> str:
-    """Return the name of a file as text; bytes of it that are not UTF-8 are escaped."""
-    return path.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -8,7 +8,28 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from engine.texts import printable
+
 _LINE_SECONDS = 5
+
+
+class SpoolProgress:
+    """Says that something is read to its end first, and every few seconds how much of it came."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._spoke: float | None = None
+
+    def reached(self, label: str, size: int) -> None:
+        """Show how many bytes came."""
+        if self._spoke is None:
+            self._say(f"{label}: it is read to its end before its first row is imported")
+        elif time.monotonic() - self._spoke >= _LINE_SECONDS:
+            self._say(f"{label}: {size / (1 << 20):,.0f} MiB so far")
+
+    def _say(self, text: str) -> None:
+        self._spoke = time.monotonic()
+        self._console.print(Text(text), soft_wrap=True)
 
 
 class ImportProgress:
@@ -57,7 +78,7 @@ class ImportProgress:
 
     def skipped(self, number: int, reason: str) -> None:
         """Show a row that is left out."""
-        self._console.print(Text(f"{self._name}: row {number} left out: {reason}"), soft_wrap=True)
+        self._console.print(Text(f"{self._name}: row {number} left out: {printable(reason)}"), soft_wrap=True)
 
     def _line(self, text: str) -> None:
         if time.monotonic() - self._spoke >= _LINE_SECONDS:

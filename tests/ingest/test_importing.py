@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooLarge
+from engine.local_times import Ambiguous
 from engine.outcomes import EventName, Outcome
 from ingest import importing, ledger
 from ingest.files import EventFile, Format
@@ -225,7 +226,7 @@ def test_parquet_rows_are_mapped(tmp_path: Path) -> None:
 
 def test_parquet_values_json_cannot_hold(tmp_path: Path) -> None:
     path = tmp_path / "flights.parquet"
-    columns = {"carrier": ["UA"], "at": ["2013-01-01"], "f": [float("inf")], "raw": [b"\x00"]}
+    columns = {"carrier": ["UA"], "at": ["2013-01-01"], "f": [float("inf")], "raw": pa.array([1], pa.duration("s"))}
     pq.write_table(pa.table(columns), path)
 
     with pytest.raises(InvalidRequest, match="column 'raw' holds what JSON cannot; choose the others with --data"):
@@ -336,12 +337,13 @@ def test_a_mapping_that_does_not_fit_is_refused(write: Write, mapping: RowMappin
         ("UA,2013-02-30,1", "time '2013-02-30' is no time: day is out of range for month"),
         ("UA,01/02/2013,1", "time '01/02/2013' is no time: wanted as"),
         ("UA,2013-03-10 02:30,1", "time 2013-03-10 02:30:00 never occurs in America/New_York"),
-        (b"UA,2013-01-01,\xff", "a text is not UTF-8"),
+        (b"UA,2013-01-01,\xff", "column n is not UTF-8"),
     ],
 )
 def test_a_row_that_is_no_event_says_why(write: Write, row: str | bytes, reason: str) -> None:
     content = b"carrier,at,n\n" + (row.encode() if isinstance(row, str) else row) + b"\nUA,2013-11-03 01:30,1\n"
-    mapping = RowMapping(type="flight", subject="column:carrier", time="column:at", time_zone="America/New_York")
+    zone, rule = "America/New_York", Ambiguous.EARLIER
+    mapping = RowMapping(type="flight", subject="column:carrier", time="column:at", time_zone=zone, ambiguous=rule)
 
     bad, good = read(write("flights.csv", content), mapping)
 

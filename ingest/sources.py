@@ -1,0 +1,142 @@
+"""What an import reads from: a file, or anything else that can be read once, made into bytes that can be read again.
+
+Owns: `Source`. A regular file is read through one open descriptor, up to the length it had at first: a file that is
+replaced under its name, or grows, does not change what is read. Everything else (a pipe, standard input, a device) is
+read to its end into a temporary file first, for an import needs the hash of all content before its first row.
+Limits: the temporary file is as long as what came; it is in TMPDIR, has no name, and ends with the process.
+"""
+
+import hashlib
+import io
+import os
+import stat
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from engine.errors import InvalidRequest
+from engine.texts import printable
+
+STANDARD_INPUT = "-"
+_CHUNK_BYTES = 1 << 20
+OnSpool = Callable[[str, int], None]
+
+
+class Source:
+    """Bytes that can be read any number of times. `label` is for people; `hash` is the SHA-256 of all, in hex.
+
+    Args: path: a file, or `-` for standard input. on_spool: told the label and the bytes so far while what can be read
+        once only is kept.
+    Raises: OSError: it cannot be read. InvalidRequest: it cannot be kept.
+    """
+
+    def __init__(self, path: Path, on_spool: OnSpool = lambda _, __: None) -> None:
+        self.label = "standard input" if str(path) == STANDARD_INPUT else printable(str(path))
+        self.name = "standard input" if str(path) == STANDARD_INPUT else printable(path.name)
+        self.descriptor = _opened(path, lambda size: on_spool(self.label, size), self.label)
+        weakref.finalize(self, os.close, self.descriptor)
+        kept = os.fstat(self.descriptor)
+        self.size, self._changed_ns = kept.st_size, kept.st_mtime_ns
+        self.hash, self.lines = self._digest()
+
+    def open(self) -> IO[bytes]:
+        """Return a stream of all bytes, from the first one on."""
+        return io.BufferedReader(_Span(self), _CHUNK_BYTES)
+
+    def check_unchanged(self) -> None:
+        """Raises: InvalidRequest: the file was written to since its hash was taken, other than at its end."""
+        if os.fstat(self.descriptor).st_mtime_ns != self._changed_ns and self._digest()[0] != self.hash:
+            raise InvalidRequest(
+                f"{self.label}: it was changed while it was read, so some of its rows may be of neither content; "
+                "import it again once it is complete"
+            )
+
+    def _digest(self) -> tuple[str, int]:
+        """Return the SHA-256 of all bytes, and how many lines they have."""
+        digest, lines = hashlib.sha256(), 0
+        with self.open() as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                lines += chunk.count(b"\n")
+        return digest.hexdigest(), lines
+
+
+class _Span(io.RawIOBase):
+    """The bytes of a source; each stream has a place of its own in the one descriptor."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        wanted = min(len(buffer), self._source.size - self._at)
+        if wanted <= 0:
+            return 0
+        got = os.preadv(self._source.descriptor, [memoryview(buffer)[:wanted]], self._at)
+        if not got:
+            raise InvalidRequest(f"{self._source.label}: it became shorter while it was read")
+        self._at += got
+        return got
+
+
+def _opened(path: Path, on_spool: Callable[[int], None], label: str) -> int:
+    """Return the descriptor of a regular file with the content of `path`."""
+    if str(path) == STANDARD_INPUT:
+        descriptor = os.dup(0)
+    else:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            on_spool(0)  # a FIFO is opened once somebody writes to it: say so before that
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        kind = os.fstat(descriptor)
+        if stat.S_ISDIR(kind.st_mode):
+            raise InvalidRequest(f"{label}: it is a directory, not a file")
+        if stat.S_ISREG(kind.st_mode) and kind.st_size and not os.lseek(descriptor, 0, os.SEEK_CUR):
+            return os.dup(descriptor)
+        return _spooled(descriptor, on_spool, label)  # files of /proc have a size of 0, too
+    finally:
+        os.close(descriptor)
+
+
+def _spooled(descriptor: int, on_spool: Callable[[int], None], label: str) -> int:
+    """Read a descriptor to its end. Returns: that of a temporary file with what came."""
+    size = 0
+    with _temporary(label) as copy:
+        while chunk := os.read(descriptor, _CHUNK_BYTES):
+            try:
+                copy.write(chunk)
+                copy.flush()
+            except OSError as error:
+                raise _not_kept(label, error) from None
+            size += len(chunk)
+            on_spool(size)
+        return os.dup(copy.fileno())
+
+
+def _temporary(label: str) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(prefix="meterport-")
+    except OSError as error:
+        raise _not_kept(label, error) from None
+
+
+def _not_kept(label: str, error: OSError) -> InvalidRequest:
+    place = tempfile.gettempdir() if tempfile.tempdir else os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only said
+    reason = error.strerror or "no directory takes it"
+    return InvalidRequest(f"{label}: no copy of it can be kept in {place}: {reason}; TMPDIR names another place")

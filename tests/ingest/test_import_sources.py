@@ -1,0 +1,640 @@
+"""What an import reads from: pipes, files that change, encodings of spreadsheets, kinds of Parquet columns.
+
+Cases N4, N5, N9, N23, N23b and N28; those on the command line run `meterport import` on a data directory of its own.
+"""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.errors import InvalidEvent, InvalidRequest
+from engine.texts import printable
+from ingest.files import EventFile, Format
+from ingest.mapping import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+EVENT = '{"specversion":"1.0","id":"%s","source":"s","type":"t","subject":"a"}\n'
+TABLE = "ts,who,n\n2026-11-01T00:00:00Z,a,1\n2026-11-02T00:00:00Z,ü,2\n"
+ROWS = Mapping(type="t", subject="column:who", time="column:ts")
+OPTIONS = ("--type=t", "--subject=column:who", "--time=column:ts")
+Write = Callable[[str, bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_(name: str, content: bytes) -> Path:
+        (tmp_path / name).write_bytes(content)
+        return tmp_path / name
+
+    return write_
+
+
+def read(path: Path, mapping: Mapping = ROWS, format_: Format | None = None) -> list[Any]:
+    """Return subject and data of each event of a file; of an invalid row the reason."""
+    rows = [row.event for row in EventFile(path, format_, mapping).read()]
+    events = [str(row) if isinstance(row, InvalidEvent) else orjson.loads(row) for row in rows]
+    return [event if isinstance(event, str) else (event["subject"], event.get("data")) for event in events]
+
+
+def refusal(path: Path, mapping: Mapping = ROWS, format_: Format | None = None) -> str:
+    """Return the one line that says why a file cannot be read, without the directory."""
+    with pytest.raises(InvalidRequest) as refused:
+        read(path, mapping, format_)
+    return str(refused.value).replace(f"{printable(str(path.parent))}/", "")
+
+
+TWO = [("a", {"n": 1}), ("ü", {"n": 2})]
+
+
+# byte order marks (N5)
+
+
+@pytest.mark.parametrize(("name", "pack"), [("f.csv", bytes), ("f.csv.gz", gzip.compress), ("f.tsv", bytes)])
+def test_a_byte_order_mark_before_a_quote_is_no_part_of_the_name(write: Write, name: str, pack: Any) -> None:
+    """N5: Excel writes the mark, exports of databases the quotes."""
+    table = TABLE.replace("ts,who", '"ts","who"')
+    text = table.replace(",", "\t") if "tsv" in name else table
+    path = write(name, pack(codecs.BOM_UTF8 + text.encode()))
+
+    assert read(path) == TWO
+
+
+def test_a_first_name_with_a_comma_is_one_name_behind_a_mark(write: Write) -> None:
+    """N5"""
+    path = write("f.csv", codecs.BOM_UTF8 + b'"cost, total",ts,who\r\n5,2026-11-01,a\r\n')
+
+    assert read(path) == [("a", {"cost, total": 5})]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_marks_of_ndjson_are_passed_over_where_files_were_joined_too(write: Write, pack: Any) -> None:
+    """N5: with --skip-invalid the first event was left out."""
+    one, two = (codecs.BOM_UTF8 + (EVENT % number).encode() for number in "12")
+    path = write("f.ndjson.gz" if pack is gzip.compress else "f.ndjson", pack(one) + pack(two))
+
+    assert read(path, Mapping()) == [("a", None), ("a", None)]
+
+
+# how text is encoded (N23)
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_utf_16_with_its_mark_is_read(write: Write, codec: str, end: str) -> None:
+    """N23: "Unicode Text" of spreadsheets."""
+    assert read(write("f.csv", TABLE.replace("\n", end).encode(codec))) == TWO
+    assert read(write("f.csv.gz", gzip.compress(TABLE.encode(codec)))) == TWO
+    assert read(write("f.ndjson", (EVENT % 1).encode(codec)), Mapping()) == [("a", None)]
+
+
+def test_utf_16_without_a_mark_is_named(write: Write) -> None:
+    """N23"""
+    assert refusal(write("f.csv", TABLE.encode("utf-16-le"))) == (
+        "f.csv: it seems to be UTF-16 without a byte order mark, for half of its bytes are zero: save it as UTF-8"
+    )
+
+
+def test_utf_16_that_is_cut_off_is_said_in_our_words(write: Write) -> None:
+    """N23"""
+    assert refusal(write("f.csv", TABLE.encode("utf-16")[:-1])).endswith(
+        "its bytes are not UTF-16, as its byte order mark says"
+    )
+
+
+def test_a_header_that_is_not_utf_8_is_named_with_its_place(write: Write) -> None:
+    """N23"""
+    assert refusal(write("f.csv", "ts,who,Größe\n2026-11-01,a,1\n".encode("cp1252"))) == (
+        "f.csv: the name of column 3, Gr\\xf6\\xdfe, is not UTF-8: "
+        "save the file as UTF-8, or convert it, as by iconv -f CP1252 -t UTF-8"
+    )
+
+
+def test_a_cell_that_is_not_utf_8_is_an_error_of_its_row(write: Write) -> None:
+    """N23"""
+    path = write("f.csv", "ts,who,n\n2026-11-01,a,ö\n2026-11-01,ö,1\n2026-11-01,a,1\n".encode("cp1252"))
+
+    assert read(path) == ["column n is not UTF-8", "column who is not UTF-8", ("a", {"n": 1})]
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.ndjson"])
+def test_lines_may_end_in_a_lone_carriage_return(write: Write, name: str) -> None:
+    """N23: files of old spreadsheets."""
+    if name == "f.csv":
+        assert read(write(name, TABLE.replace("\n", "\r").encode())) == TWO
+    else:
+        assert len(read(write(name, (EVENT % 1 + EVENT % 2).replace("\n", "\r").encode()), Mapping())) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        (b"a\rb,2026-11-01\n", "row 1: a carriage return stands in a cell without quotes around it"),
+        (b'"a,2026-11-01\n', "row 1: unexpected end of data: a quote that begins a cell is never closed"),
+        (b'"a"b,2026-11-01\n', "row 1: a cell goes on behind its closing quote"),
+        (
+            b'"' + b"a" * (16 << 20) + b'a",2026-11-01\n',
+            "row 1: a cell is longer than 16 MiB: is a quote never closed?",
+        ),
+    ],
+    ids=["return", "open", "behind", "long"],
+)
+def test_csv_that_is_broken_is_told_in_our_words(write: Write, rows: bytes, reason: str) -> None:
+    """N23: the words of Python's csv module speak of its arguments."""
+    assert refusal(write("f.csv", b"who,ts\n" + rows)) == f"f.csv: {reason}"
+
+
+# packed files (N23)
+
+
+def zstandard(content: bytes) -> bytes:
+    return bytes(pa.compress(content, codec="zstd", asbytes=True))
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.csv.gz", "f.csv.zst", "F.CSV", "F.CSV.GZ", "f.Csv.gZ"])
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard])
+def test_gzip_and_zstandard_are_known_by_their_bytes(write: Write, name: str, pack: Any) -> None:
+    """N23: whatever the name says, and in whatever case."""
+    assert read(write(name, pack(TABLE.encode()))) == TWO
+
+
+def test_more_than_one_zstandard_frame_is_read_and_a_cut_one_is_not(write: Write) -> None:
+    """N23"""
+    frames = zstandard((EVENT % 1).encode()) + zstandard((EVENT % 2).encode())
+
+    assert len(read(write("f.ndjson.zst", frames), Mapping())) == 2
+    assert refusal(write("f.ndjson.zst", frames[:-5]), Mapping()).endswith(
+        "Compressed file ended before its end: it is cut off"
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda packed: packed[:-9], "Compressed file ended before its end: it is cut off"),
+        (lambda packed: packed + b"more", "its gzip data is followed by something else"),
+        (lambda packed: packed[:-8] + b"\0\0\0\0" + packed[-4:], "its gzip data is damaged: the check sum differs"),
+        (lambda packed: packed[:12] + b"\xff\xff\xff" + packed[15:], "its gzip data is damaged"),
+    ],
+    ids=["cut off", "followed", "check sum", "block"],
+)
+def test_damaged_gzip_is_told_in_our_words(write: Write, damage: Any, reason: str) -> None:
+    """N23: a library's words and the file's bytes are for nobody."""
+    said = refusal(write("f.csv.gz", damage(gzip.compress(TABLE.encode()))))
+
+    assert said.endswith(f": {reason}")
+
+
+def archive(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as zipped:
+        zipped.writestr("f.csv", content)
+    return file.getvalue()
+
+
+def parquet(content: bytes) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": [content]}), file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("pack", "reason"),
+    [
+        (archive, "it is a zip archive or an Excel workbook: unpack it, or save its sheet as CSV"),
+        (bz2.compress, "it is packed with bzip2: unpack it first"),
+        (lzma.compress, "it is packed with xz: unpack it first"),
+        (parquet, "it is Parquet: give --format parquet"),
+        (
+            lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99),
+            "it is an old Excel workbook: save its sheet as CSV",
+        ),
+        (lambda _: b"Obj\x01\x04\x14", "it is Avro: convert it to Parquet or NDJSON"),
+    ],
+    ids=["zip", "bzip2", "xz", "parquet", "excel", "avro"],
+)
+@pytest.mark.parametrize("name", ["f.csv", "f.ndjson"])
+def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any, reason: str) -> None:
+    """N23: it was read as broken data of the form its name tells."""
+    mapping = Mapping() if name == "f.ndjson" else ROWS
+
+    assert refusal(write(name, pack(TABLE.encode())), mapping) == f"{name}: {reason}"
+    assert refusal(write(f"{name}.gz", gzip.compress(pack(TABLE.encode()))), mapping) == f"{name}.gz: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (TABLE.encode(), "it is no Parquet file, or not all of one: its end is missing"),
+        (parquet(b"x")[:-3], "it is no Parquet file, or not all of one: its end is missing"),
+        (gzip.compress(parquet(b"x")), "it is packed with gzip: unpack it first"),
+        (archive(b""), "it is a zip archive or an Excel workbook: unpack it, or save its sheet as CSV"),
+        (b"", "it is empty, which no Parquet file is"),
+    ],
+    ids=["csv", "cut off", "gzip", "zip", "empty"],
+)
+def test_what_is_no_parquet_file_is_named(write: Write, content: bytes, reason: str) -> None:
+    """N23"""
+    assert refusal(write("f.parquet", content)) == f"f.parquet: {reason}"
+
+
+# what parts cells, and the names of columns (N23)
+
+
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"'])
+def test_a_line_that_says_what_parts_the_cells_is_obeyed(write: Write, line: str) -> None:
+    """N23: Excel writes and reads it."""
+    assert read(write("f.csv", f"\ufeff{line}\r\n{TABLE.replace(',', ';')}".encode())) == TWO
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "hint"),
+    [
+        ("f.csv", ";", "; if ';' parts the cells, put the line sep=; before the first one"),
+        ("f.csv", "|", "; if '|' parts the cells, put the line sep=| before the first one"),
+        ("f.csv", "\t", "; tabs seem to part the cells: give --format tsv"),
+        ("f.tsv", ",", "; commas seem to part the cells: give --format csv"),
+    ],
+)
+def test_another_mark_between_cells_is_hinted_at(write: Write, name: str, mark: str, hint: str) -> None:
+    """N23"""
+    said = refusal(write(name, TABLE.replace(",", mark).encode()))
+
+    assert said.startswith("there is no column 'who'; the file's columns are ts")
+    assert said.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("header", "which"),
+    [
+        ("ts,who,n,n", "'n', columns 3 and 4"),
+        ("ts,who,,", "'', columns 3 and 4"),
+        ("a,who,a,ts", "'a', columns 1 and 3"),
+    ],
+)
+def test_two_columns_of_one_name_are_said_with_their_places(write: Write, header: str, which: str) -> None:
+    """N23"""
+    assert refusal(write("f.csv", f"{header}\n1,2,3,4\n".encode())) == (
+        f"two columns have the same name: {which}; name them apart"
+    )
+
+
+# pipes and files that change (N4)
+
+
+def fed(path: Path, content: bytes) -> threading.Thread:
+    """Write into a FIFO from another thread, as another program would."""
+    thread = threading.Thread(target=path.write_bytes, args=(content,), daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.csv.gz", "f.parquet"])
+def test_a_fifo_is_read_to_its_end_and_imported(tmp_path: Path, name: str) -> None:
+    """N4: it was read once for its hash, and opened a second time for ever."""
+    pq.write_table(pa.table({"ts": ["2026-11-01", "2026-11-02"], "who": ["a", "ü"], "n": [1, 2]}), tmp_path / "f")
+    content = {"f.csv": TABLE.encode(), "f.csv.gz": gzip.compress(TABLE.encode())}.get(
+        name, (tmp_path / "f").read_bytes()
+    )
+    os.mkfifo(tmp_path / name)
+    feeding = fed(tmp_path / name, content)
+    told: list[tuple[str, int]] = []
+
+    file = EventFile(tmp_path / name, None, ROWS, lambda label, size: told.append((label, size)))
+    feeding.join(30)
+
+    assert [row.number for row in file.read()] == [row.number for row in file.read()] == [1, 2]
+    assert told[0] == (str(tmp_path / name), 0)  # before anybody writes into it
+    assert told[-1][1] == len(content)
+    (tmp_path / f"2{name}").write_bytes(content)
+    assert file.hash == EventFile(tmp_path / f"2{name}", None, ROWS).hash
+
+
+def test_a_pipe_that_cannot_be_kept_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N4"""
+    os.mkfifo(tmp_path / "f.csv")
+    feeding = fed(tmp_path / "f.csv", TABLE.encode())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+
+    said = refusal(tmp_path / "f.csv")
+    feeding.join(30)
+
+    assert said == "f.csv: no copy of it can be kept in none: No such file or directory; TMPDIR names another place"
+
+
+def test_a_file_that_says_it_is_empty_and_is_not_is_imported_whole() -> None:
+    """N4: those of /proc have a size of 0. It holds no table, and is not taken for an empty one."""
+    file = EventFile(Path("/proc/self/status"), Format.NDJSON, Mapping())
+
+    assert not file.is_empty
+    assert len(list(file.read())) > 10
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    """N4"""
+    assert refusal(tmp_path, format_=Format.CSV).endswith(": it is a directory, not a file")
+
+
+def test_a_file_that_is_replaced_under_its_name_is_read_as_it_was(write: Write) -> None:
+    """N4: its hash and its rows are of one content."""
+    path = write("f.csv", TABLE.encode())
+    file = EventFile(path, None, ROWS)
+    write("new", b"ts,who,n\n2026-11-01,other,9\n").replace(path)
+
+    assert len(list(file.read())) == 2
+
+
+def test_a_file_that_grows_is_read_as_far_as_it_reached_at_first(write: Write) -> None:
+    """N4"""
+    path = write("f.ndjson", (EVENT % 1).encode())
+    file = EventFile(path, None, Mapping())
+    rows = file.read()
+    with path.open("a") as more:
+        more.write(EVENT % 2)
+    os.utime(path, ns=(1, 1))
+
+    assert [row.number for row in rows] == [1]
+
+
+def test_a_file_that_is_written_over_meanwhile_is_no_success(write: Write) -> None:
+    """N4: some of the rows that were read are of neither content."""
+    path = write("f.ndjson", (EVENT % 1 + EVENT % 2).encode())
+    file = EventFile(path, None, Mapping())
+    path.write_bytes((EVENT % 3 + EVENT % 4).encode())
+    os.utime(path, ns=(1, 1))
+
+    with pytest.raises(InvalidRequest, match="it was changed while it was read"):
+        list(file.read())
+
+
+def test_a_file_that_is_cut_meanwhile_is_no_success(write: Write) -> None:
+    """N4"""
+    path = write("f.ndjson", (EVENT % 1 + EVENT % 2).encode())
+    file = EventFile(path, None, Mapping())
+    os.truncate(path, 10)
+
+    with pytest.raises(InvalidRequest, match="it became shorter while it was read"):
+        list(file.read())
+
+
+# kinds of Parquet columns (N9)
+
+
+def table(tmp_path: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), tmp_path / "f.parquet")
+    return tmp_path / "f.parquet"
+
+
+BINARY = [pa.binary(), pa.large_binary(), pa.binary(2), pa.binary_view()]
+
+
+@pytest.mark.parametrize("kind", BINARY, ids=str)
+def test_bytes_of_parquet_that_are_utf_8_are_text(tmp_path: Path, kind: pa.DataType) -> None:
+    """N9: older writers do not annotate text."""
+    values = pa.array([b"ab", "ü".encode(), b"\xffx", None], kind)
+    times = pa.array([b"2026-11-01"] * 4, pa.binary(10))
+    path = table(tmp_path, who=values, ts=times, id=pa.array([b"i%d" % n for n in range(4)], pa.binary()), m=values)
+    mapping = Mapping(type="t", subject="column:who", time="column:ts", id="column:id")
+
+    assert read(path, mapping) == [
+        *(("ab", {"m": "ab"}), ("ü", {"m": "ü"})),
+        *("column who is not UTF-8", "column who is empty"),
+    ]
+    as_data = Mapping(type="t", subject="s", time="column:ts", id="column:id", data=("m",))
+    assert read(path, as_data) == [("s", {"m": "ab"}), ("s", {"m": "ü"}), "column m is not UTF-8", ("s", {})]
+    joined = Mapping(type="t", subject="s", time="column:ts", id="column:id,who", data=())
+    assert read(path, joined) == [("s", {}), ("s", {}), "column who is not UTF-8", "column who is empty"]
+
+
+def test_nested_bytes_and_dictionaries_of_bytes_are_text_too(tmp_path: Path) -> None:
+    """N9"""
+    nested = pa.array([{"x": [b"ab"]}, {"x": [b"\xff"]}])
+    coded = pa.array([b"ab", b"\xff"]).dictionary_encode()
+    path = table(tmp_path, who=["a", "b"], ts=["2026-11-01"] * 2, nested=nested, coded=coded)
+
+    assert read(path)[0] == ("a", {"nested": {"x": ["ab"]}, "coded": "ab"})
+    assert read(path)[1] == "column nested is not UTF-8"
+
+
+def test_a_file_of_events_may_hold_its_texts_as_bytes(tmp_path: Path) -> None:
+    """N9: it ended in a batch that was no JSON."""
+    columns = {name: pa.array([b"x"], pa.binary()) for name in ("id", "source", "type", "subject")}
+    path = table(tmp_path, **columns, data=pa.array([b'{"n":1}'], pa.binary()))
+
+    assert read(path, Mapping()) == [("x", {"n": 1})]
+
+
+def test_uuids_and_json_of_parquet_are_text_and_json(tmp_path: Path) -> None:
+    """N9: kinds of today's writers."""
+    key = UUID("00000000-0000-0000-0000-0000000000ab")
+    uuids = pa.array([key.bytes], pa.uuid())
+    path = table(tmp_path, who=uuids, ts=["2026-11-01"], j=pa.array(['{"a":[1.50]}'], pa.json_()))
+
+    assert read(path) == [(str(key), {"j": {"a": [1.5]}})]
+    assert read(path, Mapping(type="t", subject="s", time="column:ts", id="column:who"))[0][0] == "s"
+
+
+UNFIT = {
+    "maps": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+    "values of the kind duration[s]": pa.array([1], pa.duration("s")),
+    "structs": pa.array([{"x": 1}]),
+    "lists": pa.array([[1]]),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+@pytest.mark.parametrize("attribute", ["subject", "id", "time", "type", "source"])
+def test_a_column_that_can_be_no_attribute_is_one_error_that_names_its_kind(
+    tmp_path: Path, kind: str, attribute: str
+) -> None:
+    """N9: it was told as empty, row by row."""
+    path = table(tmp_path, m=UNFIT[kind], ts=["2026-11-01"])
+    options: dict[str, Any] = {"type": "t", "subject": "s", "time": "column:ts", "data": (), attribute: "column:m"}
+
+    assert refusal(path, Mapping(**options)) == f"column 'm' holds {kind}, which can be no event's {attribute}"
+
+
+def test_a_column_that_json_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
+    """N9: a nested duration ended the import even where --data left it out."""
+    nested = pa.array([{"x": 1}], pa.struct([("x", pa.duration("s"))]))
+    path = table(tmp_path, who=["a"], ts=["2026-11-01"], nested=nested, d=[Decimal("1.50")])
+
+    assert refusal(path) == "a nested timedelta cannot be written as JSON; leave it out by --data"
+    assert read(path, Mapping(type="t", subject="column:who", time="column:ts", data=("d",))) == [("a", {"d": "1.50"})]
+
+
+def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> None:
+    """N28: memory must not grow with the row group. Arrow's own count of bytes, in a process of its own."""
+    rows = 250_000
+    column = pa.array([f"{number:0200}" for number in range(rows)])
+    path = table(tmp_path, who=column, ts=pa.array(["2026-11-01"] * rows).dictionary_encode(), m=column)
+    pq.write_table(
+        pq.read_table(path), path, row_group_size=rows, compression="none", use_dictionary=False
+    )  # one row group of 100 MB
+    reading = (
+        "import sys; from pathlib import Path; import pyarrow as pa\n"
+        "from ingest.files import EventFile; from ingest.mapping import Mapping\n"
+        "file = EventFile(Path(sys.argv[1]), None, Mapping(type='t', subject='column:who', time='column:ts'))\n"
+        "print(sum(1 for _ in file.read()), pa.default_memory_pool().max_memory())\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", reading, str(path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    read_rows, peak = map(int, done.stdout.split())
+    assert read_rows == rows
+    assert peak < path.stat().st_size / 3
+
+
+# the command (N4, N23, N23b)
+
+
+def meterport(
+    *arguments: str | bytes, data_dir: Path, stdin: bytes | None = None, code: int = 0
+) -> "subprocess.CompletedProcess[bytes]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
+    answer = subprocess.run(
+        [sys.executable, "-m", "meterport", *arguments, "--data-dir", str(data_dir)],
+        cwd=ROOT, env=environment, input=stdin, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert b"Traceback" not in answer.stderr, answer.stderr.decode(errors="replace")
+    assert answer.returncode == code, answer.stderr.decode(errors="replace")
+    return answer
+
+
+def usage(data_dir: Path) -> list[Any]:
+    answer = meterport("query", "m", "--format=json", data_dir=data_dir)
+    return [row["value"] for row in orjson.loads(answer.stdout)["data"]]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory with a meter that counts events of type t."""
+    meterport("meters", "create", "m", "--event-type=t", "--aggregation=COUNT", data_dir=tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_standard_input_is_imported_by_each_of_its_names(data_dir: Path) -> None:
+    """N4: it said "read 0 rows, all stored", and nothing was counted."""
+    for number, (name, content) in enumerate([("-", EVENT % 1), ("/dev/stdin", EVENT % 2), ("/dev/fd/0", EVENT % 3)]):
+        answer = meterport("import", name, "--format=ndjson", data_dir=data_dir, stdin=content.encode())
+
+        assert answer.stdout.startswith(b"read 1 rows, accepted 1")
+        label = "standard input" if name == "-" else name
+        assert f"{label}: it is read to its end before its first row is imported\n".encode() in answer.stderr
+        assert usage(data_dir) == [number + 1]
+
+
+def test_nothing_of_a_source_that_became_an_event_is_no_success(data_dir: Path, write: Write) -> None:
+    """N4: 0 rows of a source that is not empty are never "all stored"."""
+    for content in (b"\n \r\n", b""):
+        answer = meterport("import", "-", "--format=ndjson", data_dir=data_dir, stdin=content, code=1 if content else 0)
+        assert answer.stdout == b"there is no row in it, so nothing was imported\n"
+    only_names = write("f.csv", b"ts,who,n\n")
+    answer = meterport("import", str(only_names), *OPTIONS, data_dir=data_dir, code=1)
+    assert answer.stdout == b"there is no row in it, so nothing was imported\n"
+
+
+def test_a_file_whose_name_is_not_utf_8_is_imported(data_dir: Path, tmp_path: Path) -> None:
+    """N23b: it ended in a traceback after its first batch, at each run."""
+    path = os.fsencode(tmp_path) + b"/caf\xe9\x1b[31m.csv"
+    Path(os.fsdecode(path)).write_bytes(TABLE.encode() + b"2026-11-01,,1\n")
+
+    stopped = meterport("import", path, *OPTIONS, data_dir=data_dir, code=1)
+    meterport("import", path, *OPTIONS, "--skip-invalid", data_dir=data_dir)
+
+    assert b"caf\\xe9\\x1b[31m.csv: row 3: column who is empty\n" in stopped.stderr
+    assert usage(data_dir) == [2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("import", "f.csv", *OPTIONS, b"--data=Gr\xf6"), "--data: Gr\\xf6"),
+        (("import", "f.csv", *OPTIONS, "--null=-", b"--null=\xff"), "--null: \\xff"),
+        (("query", b"\xf6"), "SLUG: \\xf6"),
+        (("query", "m", b"--subject=\xf6"), "--subject: \\xf6"),
+        (("meters", "create", "m", b"--event-type=\xf6", "--aggregation=COUNT"), "--event-type: \\xf6"),
+        (("meters", "delete", b"\xf6"), "SLUG: \\xf6"),
+        (("token", "create", b"\xf6"), "SUBJECT: \\xf6"),
+        (("token", "invalidate", b"--id=\xf6"), "--id: \\xf6"),
+        (("dead-letters", "list", b"--server=\xf6"), "--server: \\xf6"),
+        (("serve", b"--host=\xf6"), "--host: \\xf6"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_an_option_that_is_not_utf_8_is_one_line(tmp_path: Path, arguments: tuple[str | bytes, ...], said: str) -> None:
+    """N23b: for every command, in one place."""
+    answer = meterport(*arguments, data_dir=tmp_path / "none", code=1)
+
+    assert answer.stderr == f"meterport: {said} is not UTF-8\n".encode()
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_data_directory_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    """N23b: the embedded store takes no such path."""
+    directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
+
+    answer = meterport("meters", "list", data_dir=directory, code=78)
+
+    assert answer.stderr.startswith(b"meterport: data_dir: ")
+    assert b"\\xe9 is not UTF-8: the store takes no such path" in answer.stderr
+    assert answer.stderr.count(b"\n") == 1
+    assert not directory.exists()
+
+
+def test_what_a_terminal_obeys_reaches_it_escaped(data_dir: Path, write: Write) -> None:
+    """N23: names of columns and values of rows are whoever's who wrote the file."""
+    evil = "\x1b]0;owned\x07\u202e"
+    header = write("header.csv", f"{evil},ts\na,2026-11-01\n".encode())
+    cells = write("cells.csv", f"who,ts\na,{evil}\n".encode())
+
+    refused = meterport("import", str(header), *OPTIONS, data_dir=data_dir, code=1)
+    skipped = meterport("import", str(cells), *OPTIONS, "--skip-invalid", data_dir=data_dir, code=1)
+
+    for answer in (refused, skipped):
+        assert b"\x1b" not in answer.stderr
+        assert "\u202e" not in answer.stderr.decode()
+    assert b"the file's columns are \\x1b]0;owned\\x07\\u202e, ts" in refused.stderr
+    assert b"cells.csv: row 1 left out: time '\\x1b]0;owned\\x07\\u202e' is no time" in skipped.stderr
+
+
+def test_the_summary_says_how_many_times_occur_twice(data_dir: Path, write: Write) -> None:
+    """N26: usage is in both hours, and the row of the second one is not taken for the first's."""
+    path = str(write("f.csv", b"who,ts\na,2025-11-02 01:30\na,2025-11-02 01:30\na,2025-11-02 02:30\n"))
+    options = (*OPTIONS, "--time-zone=America/New_York")
+
+    refused = meterport("import", path, *options, data_dir=data_dir, code=1)
+    taken = meterport("import", path, *options, "--ambiguous=infer", data_dir=data_dir)
+
+    assert b"f.csv: row 1: time 2025-11-02 01:30:00 occurs twice in America/New_York" in refused.stderr
+    assert taken.stdout.endswith(b"; 2 local times occur twice: 1 were taken as the earlier, 1 as the later\n")
+    hours = meterport("query", "m", "--window-size=HOUR", "--format=csv", data_dir=data_dir).stdout.decode()
+    assert [line.split(",")[0][11:16] for line in hours.splitlines()[1:]] == ["05:00", "06:00", "07:00"]
+
+
+def test_times_that_are_numbers_are_imported_with_their_unit(data_dir: Path) -> None:
+    """N25"""
+    content = b"who,ts\na,1752364800000\n"
+    refused = meterport("import", "-", "--format=csv", *OPTIONS, data_dir=data_dir, stdin=content, code=1)
+    meterport("import", "-", "--format=csv", *OPTIONS, "--time-unit=ms", data_dir=data_dir, stdin=content)
+
+    assert b"standard input: row 1: time '1752364800000' is a number, which is no time" in refused.stderr
+    assert usage(data_dir) == [1]

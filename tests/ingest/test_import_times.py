@@ -1,0 +1,293 @@
+"""Times of rows, and bounds on the command line: which zone data, the hour that occurs twice, days, numbers."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, reset_tzpath
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine.errors import InvalidEvent, InvalidRequest
+from engine.local_times import Ambiguous, TimeUnit, read_zone, timestamp
+from engine.windows import zone
+from ingest.files import EventFile
+from ingest.mapping import Mapping
+
+NEW_YORK = "America/New_York"
+
+
+# zones (design R17a: one source)
+
+
+@pytest.fixture
+def wrong_system_zones(tmp_path: Path) -> Iterator[None]:
+    """A system whose America/New_York keeps the time of Kolkata, and which has a zone nobody else has."""
+    folder = tmp_path / "zoneinfo" / "America"
+    folder.mkdir(parents=True)
+    kolkata = resources.files("tzdata.zoneinfo").joinpath("Asia", "Kolkata").read_bytes()
+    (folder / "New_York").write_bytes(kolkata)
+    (folder / "Nowhere").write_bytes(kolkata)
+    reset_tzpath([tmp_path / "zoneinfo"])
+    ZoneInfo.clear_cache()
+    yield
+    reset_tzpath()
+    ZoneInfo.clear_cache()
+
+
+@pytest.mark.usefixtures("wrong_system_zones")
+def test_times_use_the_zones_of_the_tzdata_package_as_windows_do() -> None:
+    """Zones from one source: the system's zone data is of another age, or changed by somebody."""
+    assert read_zone(NEW_YORK) is zone(NEW_YORK)
+    assert timestamp("2026-07-01 12:00", read_zone(NEW_YORK)) == "2026-07-01T12:00:00-04:00"
+    with pytest.raises(InvalidRequest, match="unknown time zone 'America/Nowhere': an IANA name is wanted"):
+        read_zone("America/Nowhere")
+
+
+@pytest.mark.parametrize("name", ["", "EST5EDT4", "../zones", "america/new_york", "+05:30", "localtime", "a\0b"])
+def test_a_name_that_is_no_zone_of_the_package_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="unknown time zone"):
+        read_zone(name)
+
+
+# days: a date alone is where the day begins, as a window of it does
+
+
+@pytest.mark.parametrize(
+    ("date", "zone_name", "begins"),
+    [
+        ("2026-03-01", NEW_YORK, "2026-03-01T00:00:00-05:00"),
+        ("2018-11-04", "America/Sao_Paulo", "2018-11-04T01:00:00-02:00"),  # its midnight is skipped
+        ("2026-11-01", "America/Havana", "2026-11-01T00:00:00-04:00"),  # its midnight occurs twice
+        ("1960-01-01", NEW_YORK, "1960-01-01T00:00:00-05:00"),  # before any window
+        ("2150-07-01", NEW_YORK, "2150-07-01T00:00:00-04:00"),  # behind every window
+    ],
+)
+def test_a_date_alone_is_where_its_day_begins(date: str, zone_name: str, begins: str) -> None:
+    assert timestamp(date, read_zone(zone_name)) == begins
+
+
+def test_a_date_that_a_zone_skips_never_occurs() -> None:
+    with pytest.raises(InvalidRequest, match="2011-12-30 never occurs in Pacific/Apia"):
+        timestamp("2011-12-30", read_zone("Pacific/Apia"))
+
+
+# the hour that occurs twice (N26)
+
+
+def test_a_bound_that_occurs_twice_is_refused_and_its_two_offsets_are_named() -> None:
+    """N26: which of the two a question means cannot be known."""
+    with pytest.raises(InvalidRequest) as refused:
+        timestamp("2025-11-02 01:30", read_zone(NEW_YORK))
+
+    assert str(refused.value) == (
+        "2025-11-02 01:30:00 occurs twice in America/New_York, at -04:00 and at -05:00: write it with its offset"
+    )
+    assert timestamp("2025-11-02 01:30-05:00", read_zone(NEW_YORK)) == "2025-11-02T01:30:00-05:00"
+
+
+AUTUMN = "at,site,kwh\n2025-11-02 00:30,a,1\n2025-11-02 01:30,a,1\n2025-11-02 01:30,a,1\n2025-11-02 02:30,a,1\n"
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_(content: str) -> Path:
+        path = tmp_path / "f.csv"
+        path.write_text(content)
+        return path
+
+    return write_
+
+
+def mapping(**options: Any) -> Mapping:
+    return Mapping(**{"type": "power", "subject": "column:site", "time": "column:at", "time_zone": NEW_YORK, **options})
+
+
+def times(file: EventFile) -> list[str]:
+    """Return the time of each event of a file, or why there is none."""
+    return [
+        str(row.event) if isinstance(row.event, InvalidEvent) else orjson.loads(row.event)["time"]
+        for row in file.read()
+    ]
+
+
+def clocks(path: Path, rule: Ambiguous) -> list[str]:
+    """Return hour, minute and offset of each event; an error without its beginning."""
+    found = times(EventFile(path, None, mapping(ambiguous=rule)))
+    return [text[11:16] + text[19:] if text.startswith("2025") else text.partition("; ")[2] for text in found]
+
+
+def test_a_row_whose_time_occurs_twice_is_refused_unless_a_rule_says_which(write: Write) -> None:
+    """N26: the default neither loses nor misplaces usage; the refusal names the ways out."""
+    found = times(EventFile(write(AUTUMN), None, mapping()))
+
+    assert found[0] == "2025-11-02T00:30:00-04:00"
+    assert (
+        found[1]
+        == found[2]
+        == (
+            "time 2025-11-02 01:30:00 occurs twice in America/New_York, at -04:00 and at -05:00: "
+            "write it with its offset, or give --ambiguous earlier, later or infer"
+        )
+    )
+    assert found[3] == "2025-11-02T02:30:00-05:00"
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted", "counts"),
+    [
+        (Ambiguous.EARLIER, ["01:30-04:00", "01:30-04:00"], (2, 0)),
+        (Ambiguous.LATER, ["01:30-05:00", "01:30-05:00"], (0, 2)),
+        (Ambiguous.INFER, ["01:30-04:00", "01:30-05:00"], (1, 1)),
+    ],
+)
+def test_a_rule_says_which_of_the_two_hours_and_the_rows_are_counted(
+    write: Write, rule: Ambiguous, wanted: list[str], counts: tuple[int, int]
+) -> None:
+    """N26"""
+    file = EventFile(write(AUTUMN), None, mapping(ambiguous=rule))
+
+    assert [text[11:16] + text[19:] for text in times(file)] == ["00:30-04:00", *wanted, "02:30-05:00"]
+    assert (file.ambiguous_earlier, file.ambiguous_later) == counts
+
+
+def test_rows_of_an_earlier_run_are_not_counted_as_ambiguous_again(write: Write) -> None:
+    """N26: but the rows before it do tell which hour a row is in."""
+    file = EventFile(write(AUTUMN), None, mapping(ambiguous=Ambiguous.INFER))
+
+    (third, _) = file.read(after=2)
+
+    assert isinstance(third.event, bytes)
+    assert b"T01:30:00-05:00" in third.event
+    assert (file.ambiguous_earlier, file.ambiguous_later) == (0, 1)
+
+
+def test_each_subject_of_an_interleaved_file_is_inferred_on_its_own(write: Write) -> None:
+    """N26"""
+    rows = [("00:45", "a"), ("00:45", "b"), ("01:15", "a"), ("01:15", "b"), ("01:45", "a"), ("01:15", "a")]
+    rows += [("01:15", "b"), ("01:45", "a"), ("01:45", "b"), ("02:15", "b")]
+    path = write("at,site\n" + "".join(f"2025-11-02 {clock},{site}\n" for clock, site in rows))
+
+    assert clocks(path, Ambiguous.INFER) == [
+        *("00:45-04:00", "00:45-04:00", "01:15-04:00", "01:15-04:00", "01:45-04:00", "01:15-05:00"),
+        *("01:15-05:00", "01:45-05:00", "01:45-05:00", "02:15-05:00"),
+    ]
+
+
+def test_what_the_order_of_rows_does_not_tell_is_refused(write: Write) -> None:
+    """N26: newest first, and the same minute more than twice."""
+    falling = write("at,site\n2025-11-02 02:30,a\n2025-11-02 01:30,a\n2025-11-02 00:30,a\n")
+    assert clocks(falling, Ambiguous.INFER) == [
+        "02:30-05:00", "it cannot be inferred, for the row before it is later", "00:30-04:00",
+    ]  # fmt: skip
+    thrice = write("at,site\n" + "2025-11-02 01:30,a\n" * 3)
+    assert clocks(thrice, Ambiguous.INFER) == [
+        "01:30-04:00", "01:30-05:00", "it cannot be inferred, for the rows go back more than once",
+    ]  # fmt: skip
+
+
+def test_a_constant_time_that_occurs_twice_cannot_be_inferred(write: Write) -> None:
+    """N26"""
+    path = write("site\na\n")
+    for rule in (Ambiguous.ERROR, Ambiguous.INFER):
+        with pytest.raises(InvalidRequest, match="2025-11-02 01:30:00 occurs twice"):
+            times(EventFile(path, None, mapping(time="2025-11-02 01:30", ambiguous=rule)))
+    later = mapping(time="2025-11-02 01:30", ambiguous=Ambiguous.LATER)
+    assert times(EventFile(path, None, later)) == ["2025-11-02T01:30:00-05:00"]
+
+
+def test_a_data_column_whose_time_occurs_twice_stays_as_written(tmp_path: Path) -> None:
+    """N26: it places no usage, so it needs no rule; nothing is put in that the file does not say."""
+    stamps = pa.array([datetime(2025, 11, 2, 1, 30), datetime(2025, 11, 2, 3, 30)], pa.timestamp("us"))
+    table = {"site": ["a", "a"], "at": ["2026-01-01T00:00:00Z"] * 2, "seen": stamps, "all": [{"x": stamps[0]}] * 2}
+    pq.write_table(pa.table(table), tmp_path / "f.parquet")
+
+    def data(rule: Ambiguous) -> list[str]:
+        rows = EventFile(tmp_path / "f.parquet", None, mapping(ambiguous=rule)).read()
+        return [row.event.decode().partition('"data":')[2][:-1] for row in rows if isinstance(row.event, bytes)]
+
+    twice, once = '{"seen":"2025-11-02T01:30:00%s","all":{"x":"2025-11-02T01:30:00%s"}}', "2025-11-02T03:30:00-05:00"
+    for rule, offset in (("error", ""), ("infer", ""), ("earlier", "-04:00"), ("later", "-05:00")):
+        first, second = data(Ambiguous(rule))
+        assert first == twice % (offset, offset)
+        assert once in second
+
+
+# times written as numbers (N25)
+
+
+@pytest.mark.parametrize(
+    ("unit", "cell", "wanted"),
+    [
+        (TimeUnit.SECONDS, "1752364800", "2025-07-13T00:00:00Z"),
+        (TimeUnit.SECONDS, "1752364800.25", "2025-07-13T00:00:00.25Z"),
+        (TimeUnit.SECONDS, "1.7523648E9", "2025-07-13T00:00:00Z"),
+        (TimeUnit.SECONDS, "-1.5", "1969-12-31T23:59:58.5Z"),
+        (TimeUnit.MILLISECONDS, "1752364800123", "2025-07-13T00:00:00.123Z"),
+        (TimeUnit.MICROSECONDS, "1752364800123456", "2025-07-13T00:00:00.123456Z"),
+        (TimeUnit.NANOSECONDS, "1752364800123456789", "2025-07-13T00:00:00.123456789Z"),
+        (TimeUnit.NANOSECONDS, "1752364800123456789.9", "2025-07-13T00:00:00.123456789Z"),
+    ],
+)
+def test_a_number_is_a_time_of_the_unit_that_is_given(write: Write, unit: TimeUnit, cell: str, wanted: str) -> None:
+    """N25: exact to the nanosecond, in no zone."""
+    assert times(EventFile(write(f"site,at\na,{cell}\n"), None, mapping(time_unit=unit))) == [wanted]
+
+
+@pytest.mark.parametrize("cell", ["1752364800", "1752364800123", "1752364800.5", "20250713", "45851", "1.7e9"])
+def test_without_a_unit_a_number_is_refused_and_the_option_named(write: Write, cell: str) -> None:
+    """N25: nothing is guessed."""
+    (refused,) = times(EventFile(write(f"site,at\na,{cell}\n"), None, mapping()))
+
+    assert refused == (
+        f"time '{cell}' is a number, which is no time: if it counts from 1970-01-01T00:00:00Z, give --time-unit s, "
+        "ms, us or ns; else it is wanted as 2026-03-01T12:30:00 or 2026-03-01, or with an offset"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("2025-07-13", "time '2025-07-13' is no number, and --time-unit s says that times are"),
+        ("nan", "time 'nan' is no number"),
+        ("1752364800123", "time '1752364800123' is not within the years 0001 to 9999 as a number of --time-unit s"),
+        ("1e300", "time '1e300' is not within the years 0001 to 9999"),
+        ("-1e300", "time '-1e300' is not within the years 0001 to 9999"),
+    ],
+)
+def test_what_is_no_number_of_the_unit_is_refused(write: Write, cell: str, reason: str) -> None:
+    """N25"""
+    (refused,) = times(EventFile(write(f"site,at\na,{cell}\n"), None, mapping(time_unit=TimeUnit.SECONDS)))
+
+    assert refused.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([1752364800], pa.int64()), pa.array([1752364800], pa.int32()), pa.array([1752364800.0], pa.float64())],
+)
+def test_a_parquet_column_of_numbers_is_a_time_of_the_unit(tmp_path: Path, column: pa.Array) -> None:
+    """N25"""
+    pq.write_table(pa.table({"site": ["a"], "at": column}), tmp_path / "f.parquet")
+
+    assert times(EventFile(tmp_path / "f.parquet", None, mapping(time_unit=TimeUnit.SECONDS))) == [
+        "2025-07-13T00:00:00Z"
+    ]
+    (refused,) = times(EventFile(tmp_path / "f.parquet", None, mapping()))
+    assert "is a number, which is no time" in refused
+
+
+def test_a_file_of_events_may_count_its_times_and_ndjson_may_not(tmp_path: Path) -> None:
+    """N25"""
+    (tmp_path / "e.csv").write_text("id,source,type,subject,time\n1,s,t,u,1752364800\n")
+    (tmp_path / "e.ndjson").write_text("{}\n")
+
+    counted = Mapping(time_unit=TimeUnit.SECONDS)
+    assert times(EventFile(tmp_path / "e.csv", None, counted)) == ["2025-07-13T00:00:00Z"]
+    with pytest.raises(InvalidRequest, match="--time-unit"):
+        EventFile(tmp_path / "e.ndjson", None, counted)
