@@ -17,10 +17,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
 )
 
 from engine.errors import ConfigurationError
@@ -330,7 +330,7 @@ def load_settings(
     secrets_dir = _secrets_dir()
     _refuse_unknown(os.environ, "no such setting")
     secrets = _read_secrets(secrets_dir) if secrets_dir else {}
-    yaml_values = _read_yaml(config) if config else {}
+    yaml_values = read_configuration(config) if config else {}
 
     class Sources(Settings):
         @classmethod
@@ -346,7 +346,7 @@ def load_settings(
             if secrets_dir:
                 sources.append(NestedSecretsSettingsSource(file_secret_settings, secrets_dir=secrets_dir))
             if config:
-                sources.append(YamlConfigSettingsSource(settings_cls, yaml_file=config))
+                sources.append(InitSettingsSource(settings_cls, init_kwargs=yaml_values))
             return tuple(sources)
 
     try:
@@ -373,7 +373,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_configuration(path: Path) -> dict[str, Any]:
+    """Return the settings a YAML file holds. Raises: ConfigurationError: it cannot be read, or holds something else."""
     try:
         values = yaml.load(_read_text(path), _Loader) or {}  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
@@ -486,9 +487,17 @@ def _read_secrets(directory: Path) -> dict[str, str]:
     return {name.upper(): _read_text(file) for name, file in files.items()}
 
 
+_read_once: dict[Path, str] = {}  # what came from a pipe: `--config <(decrypt meterport.yaml)` is empty afterwards
+
+
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        if path in _read_once:
+            return _read_once[path]
+        text = path.read_text(encoding="utf-8")
+        if not path.is_file():
+            _read_once[path] = text
+        return text  # noqa: TRY300 - what can fail is above
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from engine.settings import SECRETS_VARIABLE, Settings, setting_names, variable_name
+from engine.settings import SECRETS_VARIABLE, Settings, read_configuration, setting_names, variable_name
 
 MASK = "**********"
 _SECRET = frozenset({"api_key_sha256"})  # a short key can be guessed from it
@@ -19,7 +19,7 @@ def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | Non
 
     Args: flags: what was given on the command line, nested as in YAML. file: the YAML file that was read.
     """
-    in_file = yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file else {}
+    in_file = read_configuration(file) if file else {}
     variables = {variable.upper(): variable for variable in os.environ}
     secrets = os.environ.get(SECRETS_VARIABLE)
     for secret in Path(secrets).iterdir() if secrets else ():

@@ -42,6 +42,7 @@ _FORMS = (
     (rb"ARROW1\x00", "is an Arrow file: convert it to Parquet"),
     (rb"SQLite format 3\x00", "is an SQLite database: export the table as CSV"),
     (rb"%PDF-", "is a PDF document"),
+    (rb"(?i)\s*<(!doctype html|html)[\s>]", "is an HTML page, as a server sends that asks to log in"),
 )
 
 

@@ -237,8 +237,12 @@ def _delimiter_hint(header: Sequence[str], delimiter: str) -> str:
 
 def _whole_event(text: str) -> bytes | InvalidEvent:
     """Return a line that holds one JSON object: anything else would break the batch it is put in."""
+    if text.startswith("["):
+        return InvalidEvent("not a JSON object but an array: write one event a line, as by jq -c '.[]'")
     if not text.startswith("{"):
         return InvalidEvent("not a JSON object")
+    if text == "{":
+        return InvalidEvent("not JSON: the object goes on in the next line; write one event a line, as by jq -c .")
     try:
         line = text.encode()
         orjson.loads(line)

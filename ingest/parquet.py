@@ -98,7 +98,8 @@ def _texts(column: pa.Array, times: LocalTimes) -> Iterable[str | None]:
     if any(test(kind) for test in _BYTES):
         return [None if value is None else _decoded(value) for value in column.to_pylist()]
     if pa.types.is_nested(kind):
-        return [None if value is None else _nested_text(value, times) for value in column.to_pylist()]
+        values = column.cast(_in_utc(kind)).to_pylist()
+        return [None if value is None else _nested_text(value, times) for value in values]
     if pa.types.is_timestamp(kind) and kind.tz:
         column = column.cast(pa.timestamp(kind.unit, "UTC"))
     if pa.types.is_date64(kind) or pa.types.is_float16(kind):
@@ -107,6 +108,20 @@ def _texts(column: pa.Array, times: LocalTimes) -> Iterable[str | None]:
     if pa.types.is_decimal(kind):
         return [None if text is None else format(Decimal(text), "f") for text in texts]
     return texts
+
+
+def _in_utc(kind: pa.DataType) -> pa.DataType:
+    """Return a nested kind whose times are in UTC: Python would read the zone of a file, which may be none it knows."""
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return pa.timestamp(kind.unit, "UTC")
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_utc(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_in_utc(kind.value_type)))
+    if pa.types.is_map(kind):
+        return pa.map_(_in_utc(kind.key_type), kind.item_field.with_type(_in_utc(kind.item_type)))
+    return kind
 
 
 def _decoded(value: bytes) -> str:

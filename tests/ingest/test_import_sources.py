@@ -226,8 +226,9 @@ def parquet(content: bytes) -> bytes:
             "it is an old Excel workbook: save its sheet as CSV",
         ),
         (lambda _: b"Obj\x01\x04\x14", "it is Avro: convert it to Parquet or NDJSON"),
+        (lambda _: b"<!DOCTYPE html>\n<html>", "it is an HTML page, as a server sends that asks to log in"),
     ],
-    ids=["zip", "bzip2", "xz", "parquet", "excel", "avro"],
+    ids=["zip", "bzip2", "xz", "parquet", "excel", "avro", "html"],
 )
 @pytest.mark.parametrize("name", ["f.csv", "f.ndjson"])
 def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any, reason: str) -> None:
@@ -252,6 +253,21 @@ def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any
 def test_what_is_no_parquet_file_is_named(write: Write, content: bytes, reason: str) -> None:
     """N23"""
     assert refusal(write("f.parquet", content)) == f"f.parquet: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'[{"id":"1"}]\n', "not a JSON object but an array: write one event a line, as by jq -c '.[]'"),
+        (
+            b'{\n  "id": "1"\n}\n',
+            "not JSON: the object goes on in the next line; write one event a line, as by jq -c .",
+        ),
+    ],
+)
+def test_json_that_is_not_one_event_a_line_says_how_to_make_it_so(write: Write, content: bytes, reason: str) -> None:
+    """Kind of N23: a form that is not taken was told as broken data of the one that is."""
+    assert read(write("f.ndjson", content), Mapping())[0] == reason
 
 
 # what parts cells, and the names of columns (N23)
@@ -450,6 +466,17 @@ def test_uuids_and_json_of_parquet_are_text_and_json(tmp_path: Path) -> None:
     assert read(path, Mapping(type="t", subject="s", time="column:ts", id="column:who"))[0][0] == "s"
 
 
+def test_nested_times_of_a_zone_that_nobody_knows_are_instants_all_the_same(tmp_path: Path) -> None:
+    """Kind of N9 and N23: the words of a library about packages to be installed."""
+    stamps = pa.array(
+        [{"x": [0], "y": 0}],
+        pa.struct([("x", pa.list_(pa.timestamp("us", "Foo/Bar"))), ("y", pa.timestamp("us", "Foo/Bar"))]),
+    )
+    path = table(tmp_path, who=["a"], ts=["2026-11-01"], nested=stamps)
+
+    assert read(path) == [("a", {"nested": {"x": ["1970-01-01T00:00:00+00:00"], "y": "1970-01-01T00:00:00+00:00"}})]
+
+
 UNFIT = {
     "maps": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
     "values of the kind duration[s]": pa.array([1], pa.duration("s")),
@@ -507,11 +534,11 @@ def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> No
 
 
 def meterport(
-    *arguments: str | bytes, data_dir: Path, stdin: bytes | None = None, code: int = 0
+    *arguments: str | bytes, data_dir: Path | None = None, stdin: bytes | None = None, code: int = 0
 ) -> "subprocess.CompletedProcess[bytes]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
     answer = subprocess.run(
-        [sys.executable, "-m", "meterport", *arguments, "--data-dir", str(data_dir)],
+        [sys.executable, "-m", "meterport", *arguments, *(("--data-dir", str(data_dir)) if data_dir else ())],
         cwd=ROOT, env=environment, input=stdin, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
     assert b"Traceback" not in answer.stderr, answer.stderr.decode(errors="replace")
@@ -598,6 +625,17 @@ def test_a_data_directory_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
     assert b"\\xe9 is not UTF-8: the store takes no such path" in answer.stderr
     assert answer.stderr.count(b"\n") == 1
     assert not directory.exists()
+
+
+def test_a_configuration_from_a_pipe_is_obeyed(tmp_path: Path, write: Write) -> None:
+    """Kind of N4: it was read twice, and was empty the second time; its settings were missed in silence."""
+    content = f"log_level: warning\ndata_dir: {tmp_path / 'named'}\n".encode()
+
+    shown = meterport("config", "show", "--config=/dev/stdin", stdin=content)
+    meterport("import", str(write("f.csv", TABLE.encode())), *OPTIONS, "--config=/dev/stdin", stdin=content)
+
+    assert b"log_level: warning  # from /dev/stdin\n" in shown.stdout
+    assert (tmp_path / "named" / "store").is_dir()
 
 
 def test_what_a_terminal_obeys_reaches_it_escaped(data_dir: Path, write: Write) -> None:
