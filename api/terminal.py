@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.client import ApiClient
+from engine.texts import printable
 
 Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[ApiClient]]
 
@@ -48,7 +49,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for name in header:
         table.add_column(name, justify="right" if name == "value" and header[-1] == name else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: brackets in a subject are no markup
+        table.add_row(*(Text(printable(cell)) for cell in row))  # Text: brackets in a subject are no markup
     console = Console()
     Console(width=None if console.is_terminal else _WIDE).print(table)
 

@@ -76,7 +76,17 @@ def encoding_of(source: Source, named_gzip: bool) -> Encoding:
             f"{source.label}: it seems to be UTF-16 without a byte order mark, for half of its bytes are zero: "
             "save it as UTF-8"
         )
+    if codec.startswith("utf-8") and b"\0" in head and not _is_utf8(head):
+        raise InvalidRequest(f"{source.label}: it is no text, nor Parquet: nothing in it tells what it is")
     return Encoding(packing, codec, "\r" if b"\r" in head and b"\n" not in head else "\n")
+
+
+def _is_utf8(head: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _head(source: Source, packing: str) -> bytes:

@@ -23,7 +23,7 @@ from ingest.encodings import encoding_of, form_of, lines_of
 from ingest.mapping import NOT_UTF8, Cells, Mapping, RowEncoder, csv_columns
 from ingest.parquet import ParquetFile
 from ingest.rows import Row, numbered
-from ingest.sources import OnSpool, Source
+from ingest.sources import OnSpool, Source, label_of
 
 _CELL_BYTES = 16 << 20
 _HEAD_BYTES = 64
@@ -91,7 +91,7 @@ class EventFile:
         try:
             self._source = Source(path, on_spool)
         except _UNREADABLE as error:
-            raise _unreadable(printable(str(path)), error) from None
+            raise _unreadable(label_of(path), error) from None
         self.label, self.name, self.hash = self._source.label, self._source.name, self._source.hash
         self.rows = self._count()
 
@@ -154,7 +154,10 @@ class EventFile:
             if said := _SEPARATOR.match(first):
                 delimiter, first = said[1], next(lines, "")
             reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
-            header = next(reader, [])
+            try:
+                header = next(reader, [])
+            except csv.Error as error:
+                raise _unreadable(f"{self.label}: the first line", error) from None
             if not header:
                 raise InvalidRequest(f"{self.label}: the first line must name the columns")
             encoder = self._csv_encoder(header, delimiter)
@@ -212,8 +215,7 @@ def _format_of(path: Path) -> Format:
     name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
     ending = name.suffix.lower()
     if ending not in _ENDINGS or (name != path and ending == ".parquet"):
-        label = printable(str(path))
-        raise InvalidRequest(f"{label}: the name tells no format; give --format ndjson, csv, tsv or parquet")
+        raise InvalidRequest(f"{label_of(path)}: the name tells no format; give --format ndjson, csv, tsv or parquet")
     return _ENDINGS[ending]
 
 

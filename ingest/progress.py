@@ -46,7 +46,8 @@ class ImportProgress:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"))
+            name = TextColumn("{task.description}", markup=False)
+            columns = (name, BarColumn(), MofNCompleteColumn(), TextColumn("rows"))
             rate = TextColumn("{task.fields[rate]} rows/s")
             self._bar = Progress(*columns, rate, TimeRemainingColumn(), console=self._console)
             self._task = self._bar.add_task(self._name, total=self._rows, rate="–")

@@ -24,6 +24,11 @@ _CHUNK_BYTES = 1 << 20
 OnSpool = Callable[[str, int], None]
 
 
+def label_of(path: Path) -> str:
+    """Return what people call it."""
+    return "standard input" if str(path) == STANDARD_INPUT else printable(str(path))
+
+
 class Source:
     """Bytes that can be read any number of times. `label` is for people; `hash` is the SHA-256 of all, in hex.
 
@@ -33,8 +38,8 @@ class Source:
     """
 
     def __init__(self, path: Path, on_spool: OnSpool = lambda _, __: None) -> None:
-        self.label = "standard input" if str(path) == STANDARD_INPUT else printable(str(path))
-        self.name = "standard input" if str(path) == STANDARD_INPUT else printable(path.name)
+        self.label = label_of(path)
+        self.name = label_of(Path(path.name))
         self.descriptor = _opened(path, lambda size: on_spool(self.label, size), self.label)
         weakref.finalize(self, os.close, self.descriptor)
         kept = os.fstat(self.descriptor)
@@ -98,7 +103,10 @@ class _Span(io.RawIOBase):
 def _opened(path: Path, on_spool: Callable[[int], None], label: str) -> int:
     """Return the descriptor of a regular file with the content of `path`."""
     if str(path) == STANDARD_INPUT:
-        descriptor = os.dup(0)
+        try:
+            descriptor = os.dup(0)
+        except OSError:
+            raise InvalidRequest(f"{label}: it is closed") from None
     else:
         if path.exists() and not (path.is_file() or path.is_dir()):
             on_spool(0)  # a FIFO is opened once somebody writes to it: say so before that

@@ -9,11 +9,13 @@ import gzip
 import io
 import lzma
 import os
+import pty
 import subprocess
 import sys
 import threading
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,13 @@ def test_csv_that_is_broken_is_told_in_our_words(write: Write, rows: bytes, reas
     assert refusal(write("f.csv", b"who,ts\n" + rows)) == f"f.csv: {reason}"
 
 
+def test_a_first_line_that_is_broken_is_not_told_as_a_row(write: Write) -> None:
+    """N23"""
+    assert refusal(write("f.csv", b'who,"ts\n')) == (
+        "f.csv: the first line: unexpected end of data: a quote that begins a cell is never closed"
+    )
+
+
 # packed files (N23)
 
 
@@ -225,10 +234,11 @@ def parquet(content: bytes) -> bytes:
             lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99),
             "it is an old Excel workbook: save its sheet as CSV",
         ),
+        (lambda _: bytes(range(256)), "it is no text, nor Parquet: nothing in it tells what it is"),
         (lambda _: b"Obj\x01\x04\x14", "it is Avro: convert it to Parquet or NDJSON"),
         (lambda _: b"<!DOCTYPE html>\n<html>", "it is an HTML page, as a server sends that asks to log in"),
     ],
-    ids=["zip", "bzip2", "xz", "parquet", "excel", "avro", "html"],
+    ids=["zip", "bzip2", "xz", "parquet", "excel", "unknown", "avro", "html"],
 )
 @pytest.mark.parametrize("name", ["f.csv", "f.ndjson"])
 def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any, reason: str) -> None:
@@ -569,6 +579,17 @@ def test_standard_input_is_imported_by_each_of_its_names(data_dir: Path) -> None
         assert usage(data_dir) == [number + 1]
 
 
+def test_standard_input_that_tells_no_format_or_is_closed_is_one_line(data_dir: Path) -> None:
+    """N4"""
+    unnamed = meterport("import", "-", data_dir=data_dir, stdin=b"", code=1)
+    shell = f"exec {sys.executable} -m meterport import - --format ndjson --data-dir {data_dir} <&-"
+    closed = subprocess.run(["sh", "-c", shell], cwd=ROOT, capture_output=True, check=False, timeout=120)
+
+    said = b"meterport: standard input: the name tells no format; give --format ndjson, csv, tsv or parquet\n"
+    assert unnamed.stderr == said
+    assert (closed.returncode, closed.stderr) == (1, b"meterport: standard input: it is closed\n")
+
+
 def test_nothing_of_a_source_that_became_an_event_is_no_success(data_dir: Path, write: Write) -> None:
     """N4: 0 rows of a source that is not empty are never "all stored"."""
     for content in (b"\n \r\n", b""):
@@ -652,6 +673,25 @@ def test_what_a_terminal_obeys_reaches_it_escaped(data_dir: Path, write: Write) 
         assert "\u202e" not in answer.stderr.decode()
     assert b"the file's columns are \\x1b]0;owned\\x07\\u202e, ts" in refused.stderr
     assert b"cells.csv: row 1 left out: time '\\x1b]0;owned\\x07\\u202e' is no time" in skipped.stderr
+
+
+def test_a_name_in_brackets_is_no_markup_of_the_terminal(data_dir: Path, write: Write) -> None:
+    """Kind of N23b: on a terminal the bar took `[red]` in the name of the file for markup."""
+    path = write("[red]x.csv", TABLE.encode())
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "meterport", "import", str(path), *OPTIONS, "--data-dir", str(data_dir)]
+    shown = b""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs) as importing:
+        os.close(theirs)
+        with suppress(OSError):  # the terminal is gone once nobody writes to it
+            while more := os.read(ours, 4096):
+                shown += more
+        os.close(ours)
+        assert importing.stdout is not None
+        summary = importing.stdout.read()
+
+    assert (importing.returncode, summary[:24]) == (0, b"read 2 rows, accepted 2,"), shown.decode(errors="replace")
+    assert b"[red]x.csv" in shown
 
 
 def test_the_summary_says_how_many_times_occur_twice(data_dir: Path, write: Write) -> None:
