@@ -92,7 +92,6 @@ class LocalTimes:
         self._unit = unit
         self._ambiguous = ambiguous
         self._latest: dict[str, _Seen] = {}
-        self.counts = True  # whether what is read now is counted
         self.earlier = self.later = 0  # how many ambiguous times were taken for which
 
     def timestamp(self, text: str, series: str = "") -> str:
@@ -129,9 +128,9 @@ class LocalTimes:
 
     def _chosen(self, reading: _Reading, later: bool) -> str:
         if later and reading.later:
-            self.later += self.counts
+            self.later += 1
             return reading.later
-        self.earlier += self.counts
+        self.earlier += 1
         return reading.text
 
     def _inferred(self, reading: _Reading, series: str) -> str:

@@ -86,14 +86,16 @@ class EventFile:
             raise InvalidRequest("--type, --subject and their like are for CSV and Parquet; NDJSON holds whole events")
         if self.format is Format.NDJSON and mapping.time_unit:
             raise InvalidRequest("--time-unit is for CSV and Parquet; the times of NDJSON are those of whole events")
-        self._times = LocalTimes(read_zone(mapping.time_zone), mapping.time_unit, mapping.ambiguous)
-        self._after = 0
+        self._times = self._new_times()
         try:
             self._source = Source(path, on_spool)
         except _UNREADABLE as error:
             raise _unreadable(label_of(path), error) from None
         self.label, self.name, self.hash = self._source.label, self._source.name, self._source.hash
         self.rows = self._count()
+
+    def _new_times(self) -> LocalTimes:
+        return LocalTimes(read_zone(self._mapping.time_zone), self._mapping.time_unit, self._mapping.ambiguous)
 
     @property
     def empty(self) -> bool:
@@ -107,7 +109,7 @@ class EventFile:
 
     @property
     def ambiguous_earlier(self) -> int:
-        """How many rows read so far have a time that occurs twice, and were taken for the earlier one."""
+        """How many rows of this file have a time that occurs twice, and were taken for the earlier one."""
         return self._times.earlier
 
     @property
@@ -127,7 +129,7 @@ class EventFile:
         Raises: InvalidRequest: the file cannot be read on, or not with this mapping.
         """
         reader = {Format.NDJSON: self._read_lines, Format.PARQUET: self._read_parquet}.get(self.format, self._read_csv)
-        self._after, number = after, 0
+        self._times, number = self._new_times(), 0
         try:
             for row in numbered(reader()) if self._mapping.makes_ids else reader():
                 number = row.number
@@ -163,7 +165,7 @@ class EventFile:
             encoder = self._csv_encoder(header, delimiter)
             for number, cells in enumerate(reader, 1):
                 if cells:
-                    yield Row(number, self._encoded(encoder, number, [self._cell(cell) for cell in cells], header))
+                    yield Row(number, self._encoded(encoder, [self._cell(cell) for cell in cells], header))
 
     def _csv_encoder(self, header: list[str], delimiter: str) -> RowEncoder:
         for number, name in enumerate(header, 1):
@@ -196,12 +198,11 @@ class EventFile:
         encoder = RowEncoder(file.columns, self._mapping, self._times)
         names = [column.name for column in file.columns]
         for number, cells in enumerate(file.cells(encoder.used), 1):
-            yield Row(number, self._encoded(encoder, number, cells, names))
+            yield Row(number, self._encoded(encoder, cells, names))
 
-    def _encoded(self, encoder: RowEncoder, number: int, cells: Cells, names: Sequence[str]) -> bytes | InvalidEvent:
+    def _encoded(self, encoder: RowEncoder, cells: Cells, names: Sequence[str]) -> bytes | InvalidEvent:
         if len(cells) != len(names):
             return InvalidEvent(f"{len(cells)} cells, but the first line names {len(names)} columns")
-        self._times.counts = number > self._after
         try:
             return encoder.encode(cells)
         except InvalidEvent as error:

@@ -368,7 +368,7 @@ def test_a_file_that_says_it_is_empty_and_is_not_is_imported_whole() -> None:
     """N4: those of /proc have a size of 0. It holds no table, and is not taken for an empty one."""
     file = EventFile(Path("/proc/self/status"), Format.NDJSON, Mapping())
 
-    assert not file.is_empty
+    assert not file.empty
     assert len(list(file.read())) > 10
 
 
@@ -573,7 +573,7 @@ def test_standard_input_is_imported_by_each_of_its_names(data_dir: Path) -> None
     for number, (name, content) in enumerate([("-", EVENT % 1), ("/dev/stdin", EVENT % 2), ("/dev/fd/0", EVENT % 3)]):
         answer = meterport("import", name, "--format=ndjson", data_dir=data_dir, stdin=content.encode())
 
-        assert answer.stdout.startswith(b"read 1 rows, accepted 1")
+        assert answer.stdout.startswith(b"read 1 rows, stored 1, already stored 0, skipped 0, in ")
         label = "standard input" if name == "-" else name
         assert f"{label}: it is read to its end before its first row is imported\n".encode() in answer.stderr
         assert usage(data_dir) == [number + 1]
@@ -592,12 +592,16 @@ def test_standard_input_that_tells_no_format_or_is_closed_is_one_line(data_dir: 
 
 def test_nothing_of_a_source_that_became_an_event_is_no_success(data_dir: Path, write: Write) -> None:
     """N4: 0 rows of a source that is not empty are never "all stored"."""
-    for content in (b"\n \r\n", b""):
-        answer = meterport("import", "-", "--format=ndjson", data_dir=data_dir, stdin=content, code=1 if content else 0)
-        assert answer.stdout == b"there is no row in it, so nothing was imported\n"
-    only_names = write("f.csv", b"ts,who,n\n")
-    answer = meterport("import", str(only_names), *OPTIONS, data_dir=data_dir, code=1)
-    assert answer.stdout == b"there is no row in it, so nothing was imported\n"
+    said = "it holds no rows, so nothing was imported\n"
+    only_names = str(write("f.csv", b"ts,who,n\n"))
+
+    blank = meterport("import", "-", "--format=ndjson", data_dir=data_dir, stdin=b"\n \r\n", code=1)
+    header = meterport("import", only_names, *OPTIONS, data_dir=data_dir, code=1)
+    empty = meterport("import", "-", "--format=ndjson", data_dir=data_dir, stdin=b"")
+
+    assert blank.stderr.decode().endswith(f"meterport: standard input: {said}")
+    assert header.stderr.decode() == f"meterport: {only_names}: {said}"
+    assert empty.stdout.startswith(b"read 0 rows, stored 0")
 
 
 def test_a_file_whose_name_is_not_utf_8_is_imported(data_dir: Path, tmp_path: Path) -> None:
@@ -690,7 +694,7 @@ def test_a_name_in_brackets_is_no_markup_of_the_terminal(data_dir: Path, write: 
         assert importing.stdout is not None
         summary = importing.stdout.read()
 
-    assert (importing.returncode, summary[:24]) == (0, b"read 2 rows, accepted 2,"), shown.decode(errors="replace")
+    assert (importing.returncode, summary[:22]) == (0, b"read 2 rows, stored 2,"), shown.decode(errors="replace")
     assert b"[red]x.csv" in shown
 
 
@@ -703,7 +707,7 @@ def test_the_summary_says_how_many_times_occur_twice(data_dir: Path, write: Writ
     taken = meterport("import", path, *options, "--ambiguous=infer", data_dir=data_dir)
 
     assert b"f.csv: row 1: time 2025-11-02 01:30:00 occurs twice in America/New_York" in refused.stderr
-    assert taken.stdout.endswith(b"; 2 local times occur twice: 1 were taken as the earlier, 1 as the later\n")
+    assert taken.stdout.endswith(b"\n2 local times occur twice: 1 were taken as the earlier, 1 as the later\n")
     hours = meterport("query", "m", "--window-size=HOUR", "--format=csv", data_dir=data_dir).stdout.decode()
     assert [line.split(",")[0][11:16] for line in hours.splitlines()[1:]] == ["05:00", "06:00", "07:00"]
 

@@ -156,15 +156,16 @@ def test_a_rule_says_which_of_the_two_hours_and_the_rows_are_counted(
     assert (file.ambiguous_earlier, file.ambiguous_later) == counts
 
 
-def test_rows_of_an_earlier_run_are_not_counted_as_ambiguous_again(write: Write) -> None:
-    """N26: but the rows before it do tell which hour a row is in."""
+def test_rows_of_an_earlier_run_tell_which_hour_a_row_is_in(write: Write) -> None:
+    """N26: in a run that goes on behind them, and however often the file is read."""
     file = EventFile(write(AUTUMN), None, mapping(ambiguous=Ambiguous.INFER))
 
-    (third, _) = file.read(after=2)
+    for _ in range(2):
+        (third, _) = file.read(after=2)
 
-    assert isinstance(third.event, bytes)
-    assert b"T01:30:00-05:00" in third.event
-    assert (file.ambiguous_earlier, file.ambiguous_later) == (0, 1)
+        assert isinstance(third.event, bytes)
+        assert b"T01:30:00-05:00" in third.event
+        assert (file.ambiguous_earlier, file.ambiguous_later) == (1, 1)
 
 
 def test_each_subject_of_an_interleaved_file_is_inferred_on_its_own(write: Write) -> None:
