@@ -465,6 +465,11 @@ def _keeps_data(settings: Settings) -> bool:
     return not (settings.store.url and settings.kafka.brokers)
 
 
+def _one_line(error: MeterportError) -> str:
+    """Return what an error says; several problems, each of which has a line, on one."""
+    return printable("; ".join(str(error).splitlines()))
+
+
 def main() -> None:
     """Run the command line; errors of ours are one line on stderr, without anything that a terminal obeys."""
     command = typer.main.get_command(app)
@@ -472,10 +477,10 @@ def main() -> None:
     try:
         command(prog_name="meterport")
     except ConfigurationError as error:
-        print(f"meterport: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"meterport: {_one_line(error)}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_CONFIG) from None
     except MeterportError as error:
-        print(f"meterport: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"meterport: {_one_line(error)}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_SOFTWARE if isinstance(error, Fatal) else 1) from None
 
 

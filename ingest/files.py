@@ -19,8 +19,9 @@ import pyarrow as pa
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.local_times import LocalTimes, read_zone
 from engine.texts import is_utf8, printable
+from ingest.cells import NOT_UTF8, Cells, csv_columns
 from ingest.encodings import encoding_of, form_of, lines_of
-from ingest.mapping import NOT_UTF8, Cells, Mapping, RowEncoder, csv_columns
+from ingest.mapping import Mapping, RowEncoder
 from ingest.parquet import ParquetFile
 from ingest.rows import Row, numbered
 from ingest.sources import OnSpool, Source, label_of

@@ -1,9 +1,7 @@
-"""Rows of a table to CloudEvents: which column becomes what, and what a cell's text becomes in JSON.
+"""Rows of a table to CloudEvents: which column becomes what.
 
-Owns: `Mapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event).
-A cell of a CSV file is what stands in the file. ClickHouse reads a JSON number as a double and prints that, so a cell
-becomes a JSON number only where the same text is printed again; every other cell is a JSON string, whose digits meters
-read exactly. Ids of rows that name none are made by ingest/rows.py.
+Owns: `Mapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event). What a cell becomes in
+JSON is in ingest/cells.py; ids of rows that name none are made by ingest/rows.py.
 """
 
 import csv
@@ -14,38 +12,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-import orjson
-
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import Instant, parse_instant
 from engine.local_times import Ambiguous, LocalTimes, TimeUnit
+from ingest.cells import Cells, Column, Literals, check_json, check_names, json_string, string_literal
 from ingest.rows import START, content_id
 
 COLUMN = "column:"
 _ATTRIBUTES = ("id", "source", "type", "subject")
 _WRITTEN = frozenset({"id", "specversion"})  # of a file of events, by other means than the rest
 _NAMELESS = '{"specversion":"1.0"'
-_NUMBER = re.compile(r"(?!-0\Z)-?(?P<integer>0|[1-9]\d*)(?:\.(?P<fraction>\d*[1-9]))?\Z", re.ASCII)
-_EXACT_DIGITS = 15  # every decimal of so many significant digits survives a double
-_PLAIN_ZEROS = 2  # ClickHouse prints 0.001 as it is, and 0.0001 as 1e-04
-NOT_UTF8 = "a text is not UTF-8"
-Literals = Callable[[str], str | None]
-Cells = Sequence[str | None]
 Attribute = Callable[[Cells], str | None]  # reads one from a row; None: the row has none
 Data = tuple[str, list[str]]  # the JSON of an event's data, and the names and cells it was made from
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a file.
-
-    literal: turns a cell's text into JSON, or None where the key is to be left out; None: it holds what JSON cannot.
-    unfit: what it holds, if that can be no attribute of an event; None: its cells are texts.
-    """
-
-    name: str
-    literal: Literals | None
-    unfit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +82,7 @@ class RowEncoder:
         self.used: set[int] = set()  # the columns whose cells `encode` looks at
         self._series: list[int] = []  # the columns whose values name a series of rows in the order of time
         self._id: Attribute | None = None  # None: the id is made from the row
-        _check_names([column.name for column in columns])
+        check_names([column.name for column in columns])
         self._texts = {self._position(name) for name in mapping.text}
         if not mapping.given and {*_ATTRIBUTES} <= {*self._positions}:
             self._series = [self._positions[name] for name in ("source", "type", "subject")]
@@ -264,65 +242,6 @@ def column_names(line: str) -> list[str]:
     except (csv.Error, ValueError):
         raise InvalidRequest(f'{line!r} is no list of columns: write A,B, and a name with a comma as "A, B"') from None
     return names
-
-
-def csv_columns(header: Sequence[str]) -> list[Column]:
-    """Return the columns a line of CSV names. Blanks around a name are not part of it."""
-    return [Column(name.strip(), guessed_literal) for name in header]
-
-
-def _check_names(names: Sequence[str]) -> None:
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if name in seen:
-            which = f"{name!r}, columns {seen[name]} and {number}"
-            raise InvalidRequest(f"two columns have the same name: {which}; name them apart")
-        seen[name] = number
-
-
-def check_json(text: str, name: str) -> str:
-    """Return `text` if it is one JSON value, so that it cannot break out of where it is put. Raises: InvalidEvent."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidEvent(f"{name} is not JSON: {error}", "data") from None
-    return text
-
-
-@lru_cache(maxsize=65_536)
-def json_string(text: str) -> str:
-    """Return text as a JSON string."""
-    try:
-        return orjson.dumps(text).decode()
-    except TypeError:
-        raise InvalidEvent(NOT_UTF8) from None
-
-
-def string_literal(text: str) -> str | None:
-    """Return a cell as a JSON string; empty: None."""
-    return json_string(text) if text else None
-
-
-@lru_cache(maxsize=65_536)
-def guessed_literal(text: str) -> str | None:
-    """Return a cell of a CSV file as JSON: a number where ClickHouse prints it alike, else a string; empty: None."""
-    match = _NUMBER.match(text)
-    return text if match and _prints_alike(match["integer"], match["fraction"] or "") else string_literal(text)
-
-
-def _prints_alike(integer: str, fraction: str) -> bool:
-    if integer == "0" and len(fraction) - len(fraction.lstrip("0")) > _PLAIN_ZEROS:
-        return False
-    return len((integer + fraction).lstrip("0")) <= _EXACT_DIGITS
-
-
-def number_literal(text: str) -> str | None:
-    """Return a number of a typed column as JSON; not a number: None. Raises: InvalidEvent: it is infinite."""
-    if text.endswith("nan"):
-        return None
-    if text.endswith("inf"):
-        raise InvalidEvent("a number is infinite", "data")
-    return text
 
 
 def _constant(text: str) -> Attribute:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.local_times import LocalTimes
-from ingest.mapping import NOT_UTF8, Column, Literals, check_json, json_string, number_literal
+from ingest.cells import NOT_UTF8, Column, Literals, check_json, json_string, number_literal
 
 _ROWS = 4096
 _READ_BYTES = 1 << 20

@@ -3,6 +3,8 @@
 import pytest
 
 from api.terminal import print_table
+from engine.errors import InvalidMeter
+from meterport import _one_line
 
 
 def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
@@ -12,3 +14,10 @@ def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     assert "\\x1b]0;owned\\x07[red]\\u202e\\xe9 東京" in shown
     assert "\x1b" not in shown
+
+
+def test_an_error_of_several_problems_is_one_line() -> None:
+    """Kind of N23"""
+    assert (
+        _one_line(InvalidMeter("slug is wrong\nvalue \x1b[31m is wrong")) == "slug is wrong; value \\x1b[31m is wrong"
+    )

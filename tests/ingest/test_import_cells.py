@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
 from engine.store import Store
+from ingest.cells import guessed_literal
 from ingest.files import EventFile
-from ingest.mapping import Mapping, guessed_literal
+from ingest.mapping import Mapping
 from tests.test_console import meterport
 
 USE = Mapping(type="use", subject="column:who", time="column:ts")

@@ -21,10 +21,10 @@ from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooL
 from engine.local_times import Ambiguous
 from engine.outcomes import EventName, Outcome
 from ingest import importing, ledger
+from ingest.cells import guessed_literal
 from ingest.files import EventFile, Format
 from ingest.importing import Importer
 from ingest.mapping import Mapping as RowMapping
-from ingest.mapping import guessed_literal
 from ingest.positions import Position, PositionFile
 from ingest.summary import Uncounted, summary
 
