@@ -92,6 +92,7 @@ class LocalTimes:
         self._unit = unit
         self._ambiguous = ambiguous
         self._latest: dict[str, _Seen] = {}
+        self.inferred_later: str | None = None  # the last time, if it was inferred to be the later of two
         self.earlier = self.later = 0  # how many ambiguous times were taken for which
 
     def timestamp(self, text: str, series: str = "") -> str:
@@ -100,6 +101,7 @@ class LocalTimes:
         series: the rows whose order tells, with Ambiguous.INFER, when the clock was set back.
         Raises: InvalidRequest: it is no time, or it cannot be known which one.
         """
+        self.inferred_later = None
         if self._unit:
             return _of_number(text, self._unit)
         reading = _read(text, self.zone)
@@ -150,6 +152,7 @@ class LocalTimes:
         elif last and last.second and local[0] - last.local[0] < timedelta(days=1):
             second = True
         self._latest[series] = _Seen(local, twice=True, second=second)
+        self.inferred_later = reading.later if second else None
         return self._chosen(reading, second)
 
 

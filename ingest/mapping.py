@@ -80,6 +80,7 @@ class RowEncoder:
         self._positions = {column.name: at for at, column in enumerate(columns)}
         self._times = times
         self.used: set[int] = set()  # the columns whose cells `encode` looks at
+        self._time_at: int | None = None
         self._series: list[int] = []  # the columns whose values name a series of rows in the order of time
         self._id: Attribute | None = None  # None: the id is made from the row
         check_names([column.name for column in columns])
@@ -127,7 +128,9 @@ class RowEncoder:
                 at = self._text_position(text.removeprefix(COLUMN), name)
                 attributes[name] = self._from_column(name, at)
                 used.add(at)
-                if name != "time":
+                if name == "time":
+                    self._time_at = at
+                else:
                     self._series.append(at)
             else:
                 attributes[name] = _constant(self._times.constant(text) if name == "time" else text)
@@ -144,8 +147,13 @@ class RowEncoder:
             raise InvalidRequest(f"--id must be {COLUMN}NAME or {COLUMN}A,B: one id for every row would make them one")
         positions = self._named(id_)
         if len(positions) == 1:
-            return self._from_column("id", positions[0])
-        return lambda cells: "/".join([_escaped(self._text(at, cells)) for at in positions])
+            return lambda cells: self._key(positions[0], cells)
+        return lambda cells: "/".join([_escaped(self._key(at, cells)) for at in positions])
+
+    def _key(self, at: int, cells: Cells) -> str:
+        """Return a part of an id: of two rows with the same local time, the later one has the offset in it."""
+        later = self._times.inferred_later if at == self._time_at else None
+        return later or self._text(at, cells)
 
     def _from_column(self, name: str, at: int) -> Attribute:
         if name == "time":

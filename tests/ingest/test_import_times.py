@@ -11,14 +11,17 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.errors import InvalidEvent, InvalidRequest
-from engine.local_times import Ambiguous, TimeUnit, read_zone, timestamp
-from engine.windows import zone
+from engine.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp
+from engine.windows import END, offsets, zone
 from ingest.files import EventFile
 from ingest.mapping import Mapping
 
 NEW_YORK = "America/New_York"
+CHANGING = (NEW_YORK, "Europe/London", "Australia/Lord_Howe", "America/Havana", "Africa/Cairo", "Pacific/Apia")
 
 
 # zones (design R17a: one source)
@@ -88,6 +91,33 @@ def test_a_bound_that_occurs_twice_is_refused_and_its_two_offsets_are_named() ->
         "2025-11-02 01:30:00 occurs twice in America/New_York, at -04:00 and at -05:00: write it with its offset"
     )
     assert timestamp("2025-11-02 01:30-05:00", read_zone(NEW_YORK)) == "2025-11-02T01:30:00-05:00"
+
+
+@given(
+    second=st.one_of(
+        st.integers(0, END - 1),
+        st.sampled_from(sorted(start for name in CHANGING for start in offsets(name).starts[1:])).flatmap(
+            lambda change: st.integers(max(change - 7200, 0), change + 7200)
+        ),
+    ),
+    name=st.sampled_from(CHANGING),
+)
+def test_every_instant_is_one_of_what_its_local_time_may_mean(second: int, name: str) -> None:
+    """N26: earlier and later are all there is; a text is refused as a bound exactly if they differ."""
+    text = datetime.fromtimestamp(second, zone(name)).replace(tzinfo=None).isoformat()
+
+    earlier, later = (
+        round(datetime.fromisoformat(LocalTimes(zone(name), None, rule).timestamp(text)).timestamp())
+        for rule in (Ambiguous.EARLIER, Ambiguous.LATER)
+    )
+
+    assert second in (earlier, later)
+    assert earlier <= later
+    if earlier == later:
+        assert datetime.fromisoformat(timestamp(text, zone(name))).timestamp() == second
+    else:
+        with pytest.raises(InvalidRequest, match="occurs twice"):
+            timestamp(text, zone(name))
 
 
 AUTUMN = "at,site,kwh\n2025-11-02 00:30,a,1\n2025-11-02 01:30,a,1\n2025-11-02 01:30,a,1\n2025-11-02 02:30,a,1\n"
@@ -166,6 +196,20 @@ def test_rows_of_an_earlier_run_tell_which_hour_a_row_is_in(write: Write) -> Non
         assert isinstance(third.event, bytes)
         assert b"T01:30:00-05:00" in third.event
         assert (file.ambiguous_earlier, file.ambiguous_later) == (1, 1)
+
+
+@pytest.mark.parametrize("key", ["column:site,at", "column:at"])
+def test_the_later_of_two_hours_has_an_id_of_its_own_where_the_time_is_in_it(write: Write, key: str) -> None:
+    """N26: site and time are a natural key, and the second row of half past one was dropped as a duplicate."""
+    prefix = "a/" if "site" in key else ""
+
+    def ids(rule: Ambiguous) -> list[str]:
+        rows = EventFile(write(AUTUMN), None, mapping(ambiguous=rule, id=key)).read()
+        return [orjson.loads(row.event)["id"] for row in rows if isinstance(row.event, bytes)]
+
+    clocks = ["2025-11-02 00:30", "2025-11-02 01:30", "2025-11-02T01:30:00-05:00", "2025-11-02 02:30"]
+    assert ids(Ambiguous.INFER) == [prefix + clock for clock in clocks]
+    assert ids(Ambiguous.LATER)[1:3] == [f"{prefix}2025-11-02 01:30"] * 2  # one time, and one key
 
 
 def test_each_subject_of_an_interleaved_file_is_inferred_on_its_own(write: Write) -> None:
