@@ -55,7 +55,7 @@ def import_command(
     ] = None,
     ambiguous: Annotated[
         Ambiguous,
-        typer.Option(help="Which one is a local time that occurs twice, when clocks are set back: see below."),
+        typer.Option(help="Which one is meant by a local time that occurs twice, when clocks are set back."),
     ] = Ambiguous.ERROR,
     data: Annotated[
         list[str] | None, typer.Option(help="Columns that become data, A,B,C. Default: all not used for anything else.")
