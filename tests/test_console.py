@@ -129,6 +129,29 @@ def test_usage_as_csv(served: Run) -> None:
     )
 
 
+def test_usage_as_csv_stays_exact(served: Run, tmp_path: Path) -> None:
+    """N12, N24: programs read it, so nothing is disarmed for a spreadsheet and no mark is put before it."""
+    (tmp_path / "formulas.csv").write_text("at,model,n\n2026-03-01T01:00:00Z,=1+2,-5\n2026-03-01T01:00:00Z,@Müller,3\n")
+    created = served(
+        "meters", "create", "formulas", "--event-type", "formula", "--aggregation", "sum", "--value-property", "$.n",
+        "--group-by", "model",
+    )  # fmt: skip
+    assert created.returncode == 0, created.stderr
+    imported = served(
+        "import", str(tmp_path / "formulas.csv"), "--type", "formula", "--subject", "acme", "--time", "column:at",
+        "--data-dir", str(tmp_path),
+    )  # fmt: skip
+    assert imported.returncode == 0, imported.stderr
+
+    answer = served("query", "formulas", "--group-by", "model", "--format", "csv")
+
+    assert answer.stdout == (
+        "window_start,window_end,model,value\n"
+        "2026-03-01T01:00:00Z,2026-03-01T01:01:00Z,=1+2,-5\n"
+        "2026-03-01T01:00:00Z,2026-03-01T01:01:00Z,@Müller,3\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

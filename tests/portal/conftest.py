@@ -1,15 +1,20 @@
 """What browser tests share: a server with a customer's events, a browser, a page that complains."""
 
+import json
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.portal.browser import PATIENCE_MS, SOURCES, VIEWPORTS, Complaints, chromium
+from tests.portal.browser import PATIENCE_MS, SOURCES, VIEWPORTS, Complaints, chromium, needed
 from tests.portal.customer import ZONE, Customer, a_month, now
 from tests.services import install_packages
 
 Open = Callable[..., Page]
+Run = Callable[..., list[Any]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,3 +66,19 @@ def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
     yield open_
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def run(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: ARG001 - they must be there
+    """Call functions of a module of the page under Node: (name, arguments…) each."""
+    needed("node")
+
+    def call(module: str, *calls: tuple[object, ...]) -> list[Any]:
+        vite = SOURCES / "node_modules" / "vite" / "dist" / "node" / "index.js"
+        command: list[str | Path] = ["node", Path(__file__).with_name("modules.mjs"), vite, SOURCES / "src", module]
+        command.append(tmp_path_factory.mktemp(module))
+        done = subprocess.run(command, input=json.dumps(calls), capture_output=True, text=True, check=True, timeout=60)
+        found: list[Any] = json.loads(done.stdout)
+        return found
+
+    return call

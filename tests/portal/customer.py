@@ -91,6 +91,11 @@ class Customer:
             time.sleep(0.05)
         raise AssertionError("events are not usage after ten seconds")
 
+    def describe(self, **members: object) -> None:
+        """Say something of the subject: its name, its current period."""
+        answer = self._client.post("/api/v1/subjects", json=[{"key": SUBJECT, **members}])
+        assert answer.status_code == 200, answer.text
+
     def token(self, **members: object) -> dict[str, Any]:
         answer = self._client.post("/api/v1/portal/tokens", json={"subject": SUBJECT, **members})
         assert answer.status_code == 200, answer.text

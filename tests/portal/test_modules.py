@@ -1,17 +1,13 @@
 """The page's own arithmetic, where it is easily wrong: periods across clock changes, decimals as text."""
 
-import json
-import subprocess
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.portal.browser import SOURCES, needed
+from tests.portal.conftest import Run
 
-HERE = Path(__file__).parent
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Kathmandu", "Australia/Lord_Howe", "Asia/Beirut"]
 # Clocks change in Los Angeles on 9 March and 2 November 2025, in Berlin on 30 March and 26 October, in Beirut on 30
 # March at midnight: that day begins at one o'clock.
@@ -23,22 +19,6 @@ MOMENTS = [
     "2024-02-29T23:59:59",
 ]
 CASES = [(zone, moment) for zone in ZONES for moment in MOMENTS]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Call functions of a module: (name, arguments…) each."""
-    needed("node")
-
-    def call(module: str, *calls: tuple[object, ...]) -> list[Any]:
-        vite = SOURCES / "node_modules" / "vite" / "dist" / "node" / "index.js"
-        command: list[str | Path] = ["node", HERE / "modules.mjs", vite, SOURCES / "src", module]
-        command.append(tmp_path_factory.mktemp(module))
-        done = subprocess.run(command, input=json.dumps(calls), capture_output=True, text=True, check=True, timeout=60)
-        found: list[Any] = json.loads(done.stdout)
-        return found
-
-    return call
 
 
 def midnight(day: date, zone: str) -> int:
@@ -54,7 +34,7 @@ def months(day: date, count: int) -> date:
     return date(number // 12, number % 12 + 1, 1)
 
 
-def test_periods_begin_and_end_with_local_days_and_months(run: Any) -> None:
+def test_periods_begin_and_end_with_local_days_and_months(run: Run) -> None:
     wanted, calls = [], []
     for zone, moment in CASES:
         now = datetime.fromisoformat(moment).replace(tzinfo=ZoneInfo("UTC"))
@@ -73,7 +53,7 @@ def test_periods_begin_and_end_with_local_days_and_months(run: Any) -> None:
     assert run("periods", *calls) == wanted
 
 
-def test_days_and_months_tile_a_period(run: Any) -> None:
+def test_days_and_months_tile_a_period(run: Run) -> None:
     wanted, calls = [], []
     for zone in ZONES:
         first, end = date(2025, 3, 1), date(2025, 12, 1)
@@ -85,7 +65,7 @@ def test_days_and_months_tile_a_period(run: Any) -> None:
     assert run("periods", *calls) == wanted
 
 
-def test_hours_are_those_of_the_zone(run: Any) -> None:
+def test_hours_are_those_of_the_zone(run: Run) -> None:
     now = int(datetime(2025, 6, 1, 10, 20, tzinfo=ZoneInfo("UTC")).timestamp() * 1000)
 
     (kathmandu, berlin) = run(
@@ -97,7 +77,7 @@ def test_hours_are_those_of_the_zone(run: Any) -> None:
     assert kathmandu["to"] - kathmandu["from"] == 24 * 3600 * 1000
 
 
-def test_numbers_keep_every_digit(run: Any) -> None:
+def test_numbers_keep_every_digit(run: Run) -> None:
     text = (
         '{"data":[{"value":12345678901234567890.1234567890123456789,"a":"7, \\"8\\" 1e5","b":-0.5,"c":[1,null,true]}]}'
     )
@@ -130,13 +110,13 @@ def test_numbers_keep_every_digit(run: Any) -> None:
     ]  # fmt: skip
 
 
-def test_decimals_add_exactly(run: Any) -> None:
+def test_decimals_add_exactly(run: Run) -> None:
     sums = [("0.1", "0.2"), ("9007199254740993", "0.5"), ("-1.25", "1.25"), ("-0.3", "0.1"), ("99.9", "0.1")]
 
     assert run("exact", *(("addDecimals", *pair) for pair in sums)) == ["0.3", "9007199254740993.5", "0", "-0.2", "100"]
 
 
-def test_large_numbers_are_short_where_room_is_and_never_cut_inside(run: Any) -> None:
+def test_large_numbers_are_short_where_room_is_and_never_cut_inside(run: Run) -> None:
     large = "67407407407340740740.5"
 
     assert run(
@@ -151,7 +131,7 @@ def test_large_numbers_are_short_where_room_is_and_never_cut_inside(run: Any) ->
     ) == ["123,456,789", "12.35B", "6.741 × 10¹⁹", "−6,741 × 10¹⁹", "2.5B", "2 × 10¹⁹", "−2.5 × 10¹⁵"]
 
 
-def test_tiny_numbers_are_short_where_room_is(run: Any) -> None:
+def test_tiny_numbers_are_short_where_room_is(run: Run) -> None:
     assert run(
         "exact",
         ("formatFitting", "0.0000000000005894181", "en-US"),
@@ -163,7 +143,7 @@ def test_tiny_numbers_are_short_where_room_is(run: Any) -> None:
 
 
 @pytest.mark.parametrize("locale", ["ar-EG", "fa-IR", "mr-IN", "th-TH-u-nu-thai"])
-def test_digits_are_those_of_the_api_in_every_language(run: Any, locale: str) -> None:
+def test_digits_are_those_of_the_api_in_every_language(run: Run, locale: str) -> None:
     noon = int(datetime(2026, 11, 22, 12, tzinfo=ZoneInfo("UTC")).timestamp() * 1000)
 
     written = run("exact", *((name, "1234.5", locale) for name in ("formatDecimal", "formatBrief", "formatFitting")))
@@ -176,7 +156,7 @@ def test_digits_are_those_of_the_api_in_every_language(run: Any, locale: str) ->
     assert "2026" in written[-1]
 
 
-def test_windows_that_a_clock_shows_twice_name_their_offset(run: Any) -> None:
+def test_windows_that_a_clock_shows_twice_name_their_offset(run: Run) -> None:
     def label(instant: str, zone: str, size: str = "HOUR", *, brief: bool = False) -> tuple[object, ...]:
         at = int(datetime.fromisoformat(instant).timestamp() * 1000)
         return ("windowLabel", at, size, zone, "en-US", brief)
@@ -221,7 +201,7 @@ def columns(chart: dict[str, Any]) -> list[tuple[str, object]]:
     return [(one["name"], one["texts"][0]) for one in chart["series"]]
 
 
-def test_groups_of_one_name_stay_groups_of_their_own(run: Any) -> None:
+def test_groups_of_one_name_stay_groups_of_their_own(run: Run) -> None:
     usage = usage_of(
         ({"a": "x · y", "b": "z"}, "1"), ({"a": "x", "b": "y · z"}, "2"), ({"a": "", "b": ""}, "4"),
         ({"a": "(none)", "b": "(none)"}, "8"),
@@ -237,7 +217,7 @@ def test_groups_of_one_name_stay_groups_of_their_own(run: Any) -> None:
     ]
 
 
-def test_a_group_called_other_is_no_part_of_the_rest(run: Any) -> None:
+def test_a_group_called_other_is_no_part_of_the_rest(run: Run) -> None:
     named = [({"model": "Other"}, "100"), *(({"model": f"m{number}"}, str(50 - number)) for number in range(9))]
 
     (chart,) = run("usage", ("chartOf", usage_of(*named), TOKENS, "", "en-US"))
@@ -249,7 +229,7 @@ def test_a_group_called_other_is_no_part_of_the_rest(run: Any) -> None:
     ]
 
 
-def test_beside_the_pointer_a_number_too_long_is_rounded(run: Any) -> None:
+def test_beside_the_pointer_a_number_too_long_is_rounded(run: Run) -> None:
     values = ["1755178147005117527369094530901.5", "12345678901234567.125"]
 
     (chart,) = run("usage", ("chartOf", usage_of(*(({"m": value}, value) for value in values)), TOKENS, "", "en-US"))
@@ -257,20 +237,20 @@ def test_beside_the_pointer_a_number_too_long_is_rounded(run: Any) -> None:
     assert [one["texts"][0] for one in chart["series"]] == ["1.755 × 10³⁰", "12,345,678,901,234,567.125"]
 
 
-def test_a_refresh_is_none_or_one_a_page_can_do(run: Any) -> None:
+def test_a_refresh_is_none_or_one_a_page_can_do(run: Run) -> None:
     texts = [None, "", "soon", "0", "-1", "0.001", "3", "1e9", "Infinity"]
 
     assert run("view", *(("readSeconds", text) for text in texts)) == [None, None, None, 0, 0, 0.5, 3, 86400, 86400]
 
 
-def test_a_zone_is_one_the_api_knows_too(run: Any) -> None:
+def test_a_zone_is_one_the_api_knows_too(run: Run) -> None:
     zones = ["utc", "europe/berlin", "Asia/Tokyo", "+01:00", "-05", "Mars/Olympus", ""]
 
     known = ["UTC", "Europe/Berlin", "Asia/Tokyo", None, None, None, None]
     assert run("periods", *(("knownZone", zone) for zone in zones)) == known
 
 
-def test_a_period_is_of_a_time_usage_can_be_of(run: Any) -> None:
+def test_a_period_is_of_a_time_usage_can_be_of(run: Run) -> None:
     periods = [
         "7d",
         "1970-01-01..2099-12-31",

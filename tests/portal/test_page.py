@@ -242,7 +242,9 @@ def test_while_it_loads_it_says_so(page: Open, customer: Customer) -> None:
     expect(opened.get_by_text("Loading usage")).to_have_count(0)
 
 
-def test_the_csv_is_what_the_api_answers(page: Open, customer: Customer, tmp_path: Path) -> None:
+def test_the_csv_is_what_the_api_answers_with_a_mark_for_spreadsheets(
+    page: Open, customer: Customer, tmp_path: Path
+) -> None:
     token = customer.token()["token"]
     shown = show(page(), customer, token, "meter=tokens&group=model")
     total(shown)
@@ -251,9 +253,9 @@ def test_the_csv_is_what_the_api_answers(page: Open, customer: Customer, tmp_pat
         shown.get_by_role("button", name="Download CSV").click()
     download.value.save_as(tmp_path / "usage.csv")
 
-    text = (tmp_path / "usage.csv").read_text()
+    text = (tmp_path / "usage.csv").read_bytes().decode()
     asked = {"windowSize": "DAY", "windowTimeZone": "Europe/Berlin", "groupBy": "model"}
-    assert text == customer.csv(token, "tokens", **asked)
+    assert text == "\ufeff" + customer.csv(token, "tokens", **asked)
     assert re.fullmatch(r"tokens_\d{4}-\d\d-\d\d_\d{4}-\d\d-\d\d\.csv", download.value.suggested_filename)
 
 

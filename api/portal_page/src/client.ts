@@ -102,7 +102,7 @@ export class PortalClient extends OpenMeter {
     return (await this.#get(path, { from, to }, 'application/json', signal)).json() as Promise<string[]>
   }
 
-  /** Return usage as the API writes it in CSV, which is exact. Throws UsageError. */
+  /** Return usage as the API writes it in CSV: exact, for programs; spreadsheet.ts makes the file for people. Throws UsageError. */
   async csv(slug: string, query: UsageQuery, signal?: AbortSignal): Promise<Blob> {
     return (await this.#get(`/${encodeURIComponent(slug)}/query`, query, 'text/csv', signal)).blob()
   }

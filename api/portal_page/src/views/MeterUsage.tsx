@@ -4,6 +4,7 @@ import { type PortalClient, type PortalMeter, UsageError } from '../client'
 import { PortalContext } from '../context'
 import { addDecimals, formatDecimal, formatFitting, LINE } from '../exact'
 import { dateOf, spanLabel, spanOf, timeLabel } from '../periods'
+import { csvForPeople } from '../spreadsheet'
 import { chartOf, type Group, idOf, type MeterUsage as Usage, queryOf, sizeOf, useMeterUsage } from '../usage'
 import { AGGREGATIONS, own, type View } from '../view'
 import { Chart } from './Chart'
@@ -164,9 +165,10 @@ function Download({ client, meter, view }: { client: PortalClient; meter: Portal
     setFailed(undefined)
     const span = spanOf(view.period, view.zone, Date.now())
     try {
-      const blob = await client.csv(meter.slug, { ...queryOf(view, meter, span), windowSize: sizeOf(view, span) })
+      const answer = await client.csv(meter.slug, { ...queryOf(view, meter, span), windowSize: sizeOf(view, span) })
+      const file = new Blob([csvForPeople(await answer.text())], { type: 'text/csv;charset=utf-8' })
       const name = `${meter.slug}_${dateOf(span.from, view.zone)}_${dateOf(span.to - 1, view.zone)}.csv`
-      save(blob, name)
+      save(file, name)
     } catch (error) {
       if (!(error instanceof UsageError)) throw error
       if (error.needsToken) onTokenFailure?.(error)
