@@ -24,13 +24,15 @@ from api.telemetry import Telemetry
 __all__ = ["Services", "create_app", "create_telemetry_app"]
 
 PORTAL_METERS = "/api/v1/portal/meters"
+PORTAL_SUBJECT = "/api/v1/portal/subject"
 
 
 def create_app(services: Services) -> Starlette:
     """Return the application of the main port; what it asks of the store may take so long and no longer."""
     services = replace(services, store=services.store.limited(services.settings.query.timeout_seconds))
-    cors = Middleware(PortalCors, prefix=PORTAL_METERS, origins=services.settings.server.cors_origins)
-    return _application(services, [*_open(services), *_managed(services), *_portal(services)], [cors])
+    origins = services.settings.server.cors_origins
+    cors = [Middleware(PortalCors, prefix=prefix, origins=origins) for prefix in (PORTAL_METERS, PORTAL_SUBJECT)]
+    return _application(services, [*_open(services), *_managed(services), *_portal(services)], cors)
 
 
 def create_telemetry_app(services: Services) -> Starlette:
@@ -94,6 +96,7 @@ def _portal(services: Services) -> list[Route]:
     meter = f"{PORTAL_METERS}/{{slug}}"
     return [
         resource(PORTAL_METERS, GET=guarded(portal.list_meters)),
+        resource(PORTAL_SUBJECT, GET=guarded(portal.show_subject)),
         resource(f"{meter}/query", GET=guarded(usage.portal_query_get), POST=guarded(usage.portal_query_post)),
         resource(f"{meter}/group-by/{{key}}/values", GET=guarded(values.portal_group_by_values)),
     ]

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = "GET, POST, OPTIONS"
 _REQUEST_HEADERS = "Accept, Authorization, Content-Type, If-None-Match, Origin"
-_EXPOSED = "ETag, Content-Disposition, Retry-After"
+_EXPOSED = "ETag, Content-Disposition, Retry-After, Date"
 _MAX_AGE = "1728000"  # seconds a browser may keep a preflight answer
 
 

@@ -4,6 +4,7 @@
     GET  /api/v1/portal/tokens              newest first
     POST /api/v1/portal/tokens/invalidate   by id or by subject
     GET  /api/v1/portal/meters              with a token: the meters it allows
+    GET  /api/v1/portal/subject             with a token: who it is of, and that subject's current period
 
 Owns: the bodies of these, and that every allowed slug is one of a live meter. What makes a token good is
 engine/tokens.py's.
@@ -21,7 +22,7 @@ from api.bodies import instant, read_model
 from api.meters import meter_json
 from api.parameters import Parameters
 from api.problems import InvalidParameter
-from api.responses import json_response, no_content, timestamp
+from api.responses import json_response, no_content, timestamp, without_none
 from api.services import Services, in_thread
 from api.usage import meter_of_slug
 from engine.errors import InvalidRequest
@@ -132,6 +133,14 @@ async def list_meters(services: Services, request: Request, claims: Claims) -> R
     meters = sorted(services.registry.all(), key=lambda meter: meter.slug)
     shown = [meter_json(meter) for meter in meters if claims.allows(meter.slug)]
     return json_response([_without_metadata(meter) for meter in shown])
+
+
+async def show_subject(services: Services, request: Request, claims: Claims) -> Response:
+    """Show the token's subject: what is meant for its holder. Metadata and the Stripe id are the operator's own."""
+    subject = await in_thread(request, lambda: services.subjects.of_key(claims.subject))
+    given = subject.definition if subject is not None else {}
+    shown = {name: given.get(name) for name in ("displayName", "currentPeriodStart", "currentPeriodEnd")}
+    return json_response(without_none({"key": claims.subject, **shown}))
 
 
 def _without_metadata(meter: dict[str, object]) -> dict[str, object]:

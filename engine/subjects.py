@@ -211,6 +211,10 @@ class Subjects:
                 return subject
         raise NotFound(f"subject not found: {id_or_key}")
 
+    def of_key(self, key: str) -> Subject | None:
+        """Return the subject of a key, None if nothing was said of it. An id is not looked up."""
+        return _by_key(_live(self._store, [key])).get(key)
+
     def delete(self, id_or_key: str) -> None:
         """Delete a subject; its events and usage stay, its key may be created anew. Raises: NotFound."""
         now = self._clock()

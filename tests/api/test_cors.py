@@ -33,7 +33,9 @@ def preflight(client: ApiClient, path: str, origin: str = PAGE) -> dict[str, str
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
 
 
-@pytest.mark.parametrize("path", [QUERY, "/api/v1/portal/meters", "/api/v1/portal/meters/x/group-by/y/values"])
+@pytest.mark.parametrize(
+    "path", [QUERY, "/api/v1/portal/meters", "/api/v1/portal/meters/x/group-by/y/values", "/api/v1/portal/subject"]
+)
 def test_a_preflight_is_answered(still: ApiClient, path: str) -> None:
     """D.23."""
     assert preflight(still, path) == {
@@ -49,16 +51,17 @@ def test_every_answer_of_the_portal_can_be_read_by_a_page(anyone: ApiClient, tok
     mine = token("a")
     answers = [
         anyone.get("/api/v1/portal/meters", headers={**mine, "Origin": PAGE}),
+        anyone.get("/api/v1/portal/subject", headers={**mine, "Origin": PAGE}),
         anyone.get(QUERY, headers={**mine, "Origin": PAGE}),
         anyone.get(QUERY, headers={"Origin": PAGE}),
         anyone.get(f"{QUERY}/nothing", headers={"Origin": PAGE}),
         anyone.request("DELETE", QUERY, headers={"Origin": PAGE}),
     ]
 
-    assert [answer.status_code for answer in answers] == [200, 404, 401, 404, 405]
+    assert [answer.status_code for answer in answers] == [200, 200, 404, 401, 404, 405]
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == "*"
-        assert answer.headers["access-control-expose-headers"] == "ETag, Content-Disposition, Retry-After"
+        assert answer.headers["access-control-expose-headers"] == "ETag, Content-Disposition, Retry-After, Date"
         assert "access-control-allow-credentials" not in answer.headers
 
 
@@ -70,7 +73,7 @@ def test_a_defect_too_can_be_read_by_a_page(portal: BlockingPortal, still_servic
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/portal/tokens", "/api/v1/meters", "/api/v1/events", "/livez", "/api/v1/portal/metersx"]
+    "path", ["/api/v1/portal/tokens", "/api/v1/meters", "/api/v1/events", "/livez", "/api/v1/portal/metersx", "/api/v1/portal/subjects"]
 )
 def test_other_routes_are_closed_to_pages(still: ApiClient, path: str) -> None:
     """D.23."""

@@ -414,3 +414,42 @@ def test_whatever_a_portal_body_says_of_whom_is_ignored(anyone: ApiClient, token
 
     assert answer.status_code == 200
     assert [(row["subject"], row["value"]) for row in answer.json()["data"]] == [("customer-1", 3)]
+
+
+# the subject
+
+
+SUBJECT = "/api/v1/portal/subject"
+
+
+def test_a_token_shows_its_subject_and_the_current_period(anyone: ApiClient, client: ApiClient, token: Token) -> None:
+    """N36, contract 1.4: what is meant for the holder; the rest is the operator's own."""
+    said = {
+        "displayName": "ACME",
+        "metadata": {"secret": "x"},
+        "stripeCustomerId": "cus_1",
+        "currentPeriodStart": "2026-11-15T13:27:41.5Z",
+        "currentPeriodEnd": "2026-12-15T13:27:41.5Z",
+    }
+    assert client.post("/api/v1/subjects", json=[{"key": "customer-1", **said}]).status_code == 200
+
+    answer = anyone.get(SUBJECT, headers=token("customer-1"))
+
+    shown = {name: text for name, text in said.items() if name not in {"metadata", "stripeCustomerId"}}
+    assert (answer.status_code, answer.json()) == (200, {"key": "customer-1", **shown})
+    known = {**token("customer-1"), "If-None-Match": "*"}
+    assert anyone.get(SUBJECT, headers=known).status_code == 304
+
+
+def test_a_subject_nothing_was_said_of_is_its_key(anyone: ApiClient, client: ApiClient, token: Token) -> None:
+    """N36, contract 1.4: a key that is the id of another subject shows nothing of that one."""
+    (other,) = client.post("/api/v1/subjects", json=[{"key": "other", "displayName": "Other"}]).json()
+
+    for key in ("nobody", other["id"], "OTHER"):
+        assert anyone.get(SUBJECT, headers=token(key)).json() == {"key": key}
+
+
+def test_the_subject_is_shown_to_tokens_only(anyone: ApiClient, client: ApiClient) -> None:
+    """N36, D.1."""
+    assert anyone.get(SUBJECT).json()["detail"] == "missing authorization header"
+    assert client.get(SUBJECT).json()["detail"] == "invalid token: malformed"
