@@ -73,7 +73,15 @@ def test_a_defect_too_can_be_read_by_a_page(portal: BlockingPortal, still_servic
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/portal/tokens", "/api/v1/meters", "/api/v1/events", "/livez", "/api/v1/portal/metersx", "/api/v1/portal/subjects"]
+    "path",
+    [
+        "/api/v1/portal/tokens",
+        "/api/v1/portal/metersx",
+        "/api/v1/portal/subjects",
+        "/api/v1/meters",
+        "/api/v1/events",
+        "/livez",
+    ],
 )
 def test_other_routes_are_closed_to_pages(still: ApiClient, path: str) -> None:
     """D.23."""

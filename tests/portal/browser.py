@@ -32,14 +32,16 @@ def needed(*tools: str) -> None:
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run the system's Chromium while the context lasts."""
+def chromium(variables: Mapping[str, str] | None = None) -> Iterator[Browser]:
+    """Run the system's Chromium while the context lasts, with environment variables of its own beside ours."""
     needed(*NAMES)
     expect.set_options(timeout=PATIENCE_MS)
     executable = next(path for name in NAMES if (path := shutil.which(name)))
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=as_root)
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=as_root, env={**os.environ, **(variables or {})}
+        )
         yield browser
         browser.close()
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.portal.customer import ZONE, Customer, a_month, now
 from tests.services import install_packages
 
 Open = Callable[..., Page]
+Serve = Callable[[AbstractContextManager[str]], str]
 Run = Callable[..., list[Any]]
 
 
@@ -66,6 +68,13 @@ def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
     yield open_
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Serve a site until the test ends."""
+    with ExitStack() as stack:
+        yield stack.enter_context
 
 
 @pytest.fixture(scope="session")

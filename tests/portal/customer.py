@@ -65,6 +65,9 @@ class Customer:
         answer = self._client.post("/api/v1/meters", json=meter)
         assert answer.status_code == 201, answer.text
 
+    def delete_meter(self, slug: str) -> None:
+        assert self._client.delete(f"/api/v1/meters/{slug}").status_code == 204
+
     def close(self) -> None:
         self._client.close()
         if self.server.running:

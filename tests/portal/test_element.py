@@ -1,8 +1,7 @@
 """<meterport-usage> on a site of its own origin, and OpenMeter's SDK in the same browser."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,17 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.portal.browser import SOURCES, Complaints, audit, site
-from tests.portal.conftest import Open
+from tests.portal.conftest import Open, Serve
 from tests.portal.customer import ZONE, Customer, now, written
-
-Serve = Callable[[AbstractContextManager[str]], str]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Serve a site until the test ends."""
-    with ExitStack() as stack:
-        yield stack.enter_context
 
 
 def embedding(customer: Customer, attributes: str, script: str = "", style: str = "") -> str:
@@ -237,15 +227,73 @@ def test_what_a_site_hands_down_does_not_reach_in(page: Open, customer: Customer
     assert total(opened) == all_tokens(customer)
 
 
+BLOCKED = "Usage cannot be read from this site right now. If that lasts, tell the people who run it."
+
+
 def test_an_origin_that_may_not_ask_is_told_so(page: Open, tmp_path: Path, serve: Serve) -> None:
+    """N13: the customer is told whom to ask, and the console tells those what to look at."""
     closed = Customer(tmp_path, {"METERPORT_SERVER__CORS_ORIGINS": '["https://app.example.com"]'})
-    url = serve(shop(closed, f'token="{closed.token()["token"]}"'))
+    url = serve(shop(closed, f'token="{closed.token()["token"]}" refresh="0.5"'))
     opened = page()
+    advice: list[str] = []
+    opened.on("console", lambda message: advice.append(message.text) if message.type == "warning" else None)
 
     opened.goto(url)
 
+    expect(opened.get_by_role("alert")).to_contain_text(BLOCKED)
+    opened.wait_for_timeout(2000)
+    assert len(advice) == 1  # however often it asks
+    assert f"{closed.url} answers, but the browser does not let {url} read the answer" in advice[0]
+    assert "server.cors_origins" in advice[0]
+    closed.server.kill()
     expect(opened.get_by_role("alert")).to_contain_text("Usage cannot be reached right now.")
     closed.close()
+
+
+def test_a_server_that_is_away_is_not_taken_for_one_that_refuses(page: Open, tmp_path: Path, serve: Serve) -> None:
+    """N13: a site is not sent to its settings for a server that nobody reaches."""
+    gone = Customer(tmp_path)
+    url = serve(shop(gone, f'token="{gone.token()["token"]}" meter="tokens" refresh="0.5"'))
+    opened = page()
+    advice: list[str] = []
+    opened.on("console", lambda message: advice.append(message.text) if message.type == "warning" else None)
+    opened.goto(url)
+    total(opened)
+
+    gone.server.kill()
+
+    expect(opened.get_by_role("alert")).to_contain_text("Usage cannot be reached right now.")
+    assert advice == []
+    gone.close()
+
+
+def test_a_refusal_of_the_api_is_told_in_words_for_people(page: Open, customer: Customer, serve: Serve) -> None:
+    """N12, another of its kind: the customer read the API's words for programs; they stand behind "For support" now."""
+    opened = page()
+    long = "x" * 9000  # longer than a text that stored ones are compared with may be
+    opened.goto(serve(shop(customer, f'token="{customer.token()["token"]}" meter="tokens" refresh="0"')))
+    total(opened)
+
+    opened.evaluate("text => { document.querySelector('meterport-usage').filters = {model: text} }", long)
+
+    alert = opened.get_by_role("alert")
+    expect(alert.locator("p")).to_contain_text("Usage cannot be shown like this.")
+    assert not alert.locator("code").is_visible()
+    alert.get_by_text("For support").click()
+    expect(alert.locator("code")).to_contain_text("filterGroupBy")
+
+
+def test_a_meter_that_was_deleted_is_said_to_be_gone(page: Open, customer: Customer) -> None:
+    """N12, another of its kind."""
+    customer.create({"slug": "brief", "name": "Brief", "eventType": "never", "aggregation": "COUNT"})
+    opened = page()
+    opened.goto(f"{customer.url}/portal#token={customer.token()['token']}&meter=brief&refresh=0.5")
+    total(opened)
+
+    customer.delete_meter("brief")
+
+    expect(opened.get_by_role("alert")).to_contain_text("This meter is not there any more.")
+    assert "not found" not in opened.locator(".mp").inner_text()
 
 
 def test_a_frame_shows_the_page_only_where_the_setting_says_so(page: Open, tmp_path: Path, serve: Serve) -> None:

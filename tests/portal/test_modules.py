@@ -191,7 +191,8 @@ def usage_of(*rows: tuple[dict[str, str], str]) -> dict[str, object]:
     groups = [{"keys": keys, "value": value} for keys, value in rows]
     first = int(datetime.fromisoformat(start).timestamp() * 1000)
     span = {"from": first, "to": first + 86_400_000}
-    return {"span": span, "windowSize": "DAY", "zone": "UTC", "rows": found, "groups": groups, "total": "0"}
+    usage = {"span": span, "windowSize": "DAY", "zone": "UTC", "rows": found, "groups": groups, "total": "0"}
+    return {**usage, "open": None}
 
 
 TOKENS = {"slug": "tokens", "name": "Tokens", "aggregation": "SUM"}

@@ -33,11 +33,18 @@ def total(page: Page) -> str:
 
 
 def rows(page: Page) -> list[tuple[str, ...]]:
-    """Return the table's rows as it writes them, all of them."""
+    """Return the table's rows as it writes them, all of them; without what it says of a window that is not over."""
     settle(page)
     while page.get_by_role("button", name="Show more").count():
         page.get_by_role("button", name="Show more").click()
-    return [tuple(row.locator("th, td").all_inner_texts()) for row in page.locator(".mp-table tbody tr").all()]
+    return [tuple(row.locator("th time, td").all_inner_texts()) for row in page.locator(".mp-table tbody tr").all()]
+
+
+def point_at_last_window(page: Page) -> None:
+    """Rest the pointer over the right end of the chart."""
+    box = page.locator(".mp-chart").bounding_box()
+    assert box is not None
+    page.hover(".mp-chart", position={"x": box["width"] - 20, "y": 100})
 
 
 def newest_first(sums: dict[tuple[str, ...], Decimal], customer: Customer, shape: str) -> list[tuple[str, ...]]:

@@ -1,25 +1,14 @@
 """Tokens that end under <meterport-usage>: what was chosen stays, nothing of another customer; no loop of requests."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
 
-import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.portal.conftest import Open
+from tests.portal.conftest import Open, Serve
 from tests.portal.customer import Customer, now
 from tests.portal.test_element import all_tokens, shop, total
 
-Serve = Callable[[AbstractContextManager[str]], str]
 EXPIRED = '{"type":"about:blank","status":401,"title":"Unauthorized","detail":"invalid token: expired"}'
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Serve a site until the test ends."""
-    with ExitStack() as stack:
-        yield stack.enter_context
 
 
 def give(page: Page, token: str) -> None:

@@ -23,6 +23,8 @@ export interface ChartContent {
   days?: string[]
   /** A window in full, beside the pointer. */
   title: (at: number) => string
+  /** What to say of each window that is counted in part ("so far"): it is drawn hatched, or dashed. */
+  parts?: (string | undefined)[]
   series: Series[]
   /** Bars stand on each other; lines do not. */
   shape: 'bars' | 'lines'
@@ -62,7 +64,12 @@ export function draw(target: HTMLElement, content: ChartContent): { update(next:
 
 function outline(content: ChartContent): string {
   const { shape, labels, days, series } = content
-  return JSON.stringify([shape, labels.length, Boolean(days), series.map(({ id }) => id), isWhole(content)])
+  return JSON.stringify([shape, labels.length, Boolean(days), series.map(({ id }) => id), isWhole(content), partial(content)])
+}
+
+/** Return the windows that are counted in part. */
+function partial({ parts = [] }: ChartContent): number[] {
+  return [...parts.keys()].filter((at) => parts[at] !== undefined)
 }
 
 function isWhole({ series }: ChartContent): boolean {
@@ -79,12 +86,24 @@ function heightOf(target: HTMLElement): number {
   return target.clientHeight || 280
 }
 
-/** Return uPlot's columns: window numbers, then the series; stacked ones from the highest sum down, to be painted over. */
+/**
+ * Return uPlot's columns: window numbers, then the series.
+ *
+ * Stacked ones stand from the highest sum down, to be painted over. Lines come once without the windows counted in part,
+ * and if there are any, once more with these and their neighbours alone, to be dashed.
+ */
 function dataOf(content: ChartContent): uPlot.AlignedData {
   const { labels, series, shape } = content
   const unit = unitOf(content)
   const numbers = labels.map((_, at) => at)
-  if (shape === 'lines') return [numbers, ...series.map((one) => one.values.map((value) => value === null ? null : value / unit))]
+  if (shape === 'lines') {
+    const inPart = new Set(partial(content))
+    const column = (isThere: (at: number) => boolean) => (one: Series) =>
+      one.values.map((value, at) => (value === null || !isThere(at) ? null : value / unit))
+    const whole = series.map(column((at) => !inPart.has(at)))
+    const dashed = series.map(column((at) => [at - 1, at, at + 1].some((near) => inPart.has(near))))
+    return [numbers, ...whole, ...(inPart.size > 0 ? dashed : [])]
+  }
   const sums: number[][] = []
   const running = labels.map(() => 0)
   for (const one of series) {
@@ -95,13 +114,11 @@ function dataOf(content: ChartContent): uPlot.AlignedData {
 }
 
 function build(target: HTMLElement, content: () => ChartContent): uPlot {
-  const { labels, days, series, shape } = content()
+  const { labels, days, shape } = content()
   const style = getComputedStyle(target)
   const color = (name: string): string => style.getPropertyValue(name).trim()
   const font = `12px ${style.fontFamily}`
   const line = { stroke: color('--_line'), width: 1 }
-  const order = shape === 'bars' ? series.map((_, at) => series.length - 1 - at) : series.map((_, at) => at)
-  const gap = labels.length > 120 ? 1 : 0.72
   const options: uPlot.Options = {
     width: target.clientWidth,
     height: heightOf(target),
@@ -136,16 +153,66 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
     ],
     series: [
       {},
-      ...order.map((at): uPlot.Series => {
-        const stroke = color(`--_series-${(at % 8) + 1}`)
-        if (shape === 'lines') return { stroke, width: 2, points: { show: labels.length < 60, size: 5, filter: lone } }
-        const paths = uPlot.paths.bars?.({ size: [gap, 44], radius: labels.length > 120 ? 0 : 0.12 })
-        return { stroke, fill: stroke, width: 0, paths, points: { show: false } }
-      }),
+      ...(shape === 'bars' ? barsOf(content, color) : linesOf(content, color)),
     ],
     plugins: [tooltip(target, content)],
   }
   return new uPlot(options, dataOf(content()), target)
+}
+
+type Color = (name: string) => string
+
+/** Return how uPlot draws stacked bars: the last series first, and windows counted in part hatched. */
+function barsOf(content: () => ChartContent, color: Color): uPlot.Series[] {
+  const { labels, series } = content()
+  const many = labels.length > 120
+  return series.map((_, place) => {
+    const stroke = color(seriesColor(series.length - 1 - place))
+    const fills = (): (CanvasPattern | string)[] => {
+      const hatched = hatching(stroke, color('--_surface'))
+      return labels.map((_label, at) => (content().parts?.[at] === undefined ? stroke : hatched))
+    }
+    const disp = partial(content()).length > 0 ? { fill: { unit: 3 as const, values: fills } } : undefined
+    const paths = uPlot.paths.bars?.({ size: [many ? 1 : 0.72, 44], radius: many ? 0 : 0.12, disp } as uPlot.Series.BarsPathBuilderOpts)
+    return { stroke, fill: stroke, width: 0, paths, points: { show: false } }
+  })
+}
+
+/** Return how uPlot draws lines, then those to windows counted in part: dashed, to an empty circle. */
+function linesOf(content: () => ChartContent, color: Color): uPlot.Series[] {
+  const { labels, series } = content()
+  const inPart = partial(content())
+  const isShown = (plot: uPlot, number: number): number[] => inPart.filter((at) => typeof plot.data[number][at] === 'number')
+  const whole = series.map((_, at): uPlot.Series => {
+    return { stroke: color(seriesColor(at)), width: 2, points: { show: labels.length < 60, size: 5, filter: lone } }
+  })
+  const dashed = (line: uPlot.Series): uPlot.Series => {
+    return { ...line, dash: [5, 4], points: { show: true, size: 7, fill: color('--_surface'), filter: isShown } }
+  }
+  return [...whole, ...(inPart.length > 0 ? whole.map(dashed) : [])]
+}
+
+function seriesColor(at: number): string {
+  return `--_series-${(at % 8) + 1}`
+}
+
+/** Return stripes of a colour on a ground that hides what is behind: no difference of colour alone tells them from others. */
+function hatching(color: string, ground: string): CanvasPattern | string {
+  const side = Math.round(7 * devicePixelRatio)
+  const tile = document.createElement('canvas')
+  tile.width = tile.height = side
+  const brush = tile.getContext('2d')
+  if (!brush) return color
+  brush.fillStyle = ground
+  brush.fillRect(0, 0, side, side)
+  brush.strokeStyle = color
+  brush.lineWidth = side / 2.5
+  for (const shift of [-side, 0, side]) {
+    brush.moveTo(shift - 1, side + 1)
+    brush.lineTo(shift + side + 1, -1)
+  }
+  brush.stroke()
+  return brush.createPattern(tile, 'repeat') ?? color
 }
 
 /** Return the points to draw where not all are: those of values without a neighbour, which no line shows. */
@@ -185,24 +252,20 @@ function tooltip(target: HTMLElement, content: () => ChartContent): uPlot.Plugin
   const box = document.createElement('div')
   box.className = 'mp-tip'
   box.hidden = true
-  return {
-    hooks: {
-      init: (plot) => plot.over.append(box),
-      setCursor: (plot) => {
-        const { title, series } = content()
-        const at = plot.cursor.idx
-        const rows = at === null || at === undefined ? [] : rowsAt(series, at)
-        box.hidden = at === null || at === undefined || (plot.cursor.left ?? -1) < 0
-        if (box.hidden || at === null || at === undefined) return
-        const heading = document.createElement('strong')
-        heading.append(textElement('bdi', title(at)))
-        box.replaceChildren(heading, ...rows)
-        const left = plot.valToPos(at, 'x')
-        const beyond = left + box.offsetWidth + 16 > target.clientWidth - plot.bbox.left / devicePixelRatio
-        box.style.transform = `translate(${beyond ? Math.max(left - box.offsetWidth - 12, 0) : left + 12}px, 6px)`
-      },
-    },
+  const write = (plot: uPlot): void => {
+    const { title, series, parts } = content()
+    const at = plot.cursor.idx
+    box.hidden = at === null || at === undefined || (plot.cursor.left ?? -1) < 0
+    if (box.hidden || at === null || at === undefined) return
+    const heading = document.createElement('strong')
+    heading.append(textElement('bdi', title(at)), ...(parts?.[at] ? [textElement('span', ` · ${parts[at]}`)] : []))
+    box.replaceChildren(heading, ...rowsAt(series, at))
+    const left = plot.valToPos(at, 'x')
+    const beyond = left + box.offsetWidth + 16 > target.clientWidth - plot.bbox.left / devicePixelRatio
+    box.style.transform = `translate(${beyond ? Math.max(left - box.offsetWidth - 12, 0) : left + 12}px, 6px)`
   }
+  // A pointer that rests while a refresh comes must not show the numbers of before.
+  return { hooks: { init: (plot) => plot.over.append(box), setCursor: write, setData: write } }
 }
 
 function rowsAt(series: Series[], at: number): HTMLElement[] {
@@ -212,10 +275,16 @@ function rowsAt(series: Series[], at: number): HTMLElement[] {
     const row = document.createElement('div')
     const swatch = document.createElement('i')
     swatch.className = `mp-swatch mp-swatch-${(number % 8) + 1}`
-    row.append(...(series.length > 1 ? [swatch, textElement('bdi', one.name)] : []), textElement('b', text))
+    row.append(...(series.length > 1 ? [swatch, textElement('bdi', one.name)] : []), numberElement(text))
     return [row]
   })
   return rows.length > 0 ? rows : [textElement('div', 'no usage')]
+}
+
+function numberElement(text: string): HTMLElement {
+  const element = textElement('b', text)
+  element.translate = false
+  return element
 }
 
 function textElement(tag: string, text: string): HTMLElement {

@@ -7,6 +7,9 @@
 import { OpenMeter, type Config } from '@openmeter/sdk/portal'
 import { parseExact } from './exact'
 
+const LONGEST_PAUSE_MS = 3_600_000
+const PROBE_MS = 5000
+
 export type WindowSize = 'MINUTE' | 'HOUR' | 'DAY' | 'MONTH'
 
 export interface UsageQuery {
@@ -36,8 +39,20 @@ export interface PortalMeter {
   groupBy?: Record<string, string>
 }
 
-/** What a reader can do about it: `expired`, `revoked` and `invalid` ask for another token. */
-export type FailureKind = 'expired' | 'revoked' | 'invalid' | 'forbidden' | 'refused' | 'unavailable' | 'offline'
+/** Who the token is of, for people. A period that was given has a start, an end, or both (RFC 3339). */
+export interface PortalSubject {
+  key: string
+  displayName?: string
+  currentPeriodStart?: string
+  currentPeriodEnd?: string
+}
+
+/**
+ * What a reader can do about it: `expired`, `revoked` and `invalid` ask for another token, `zone` for another time zone,
+ * `blocked` for another site: Meterport answers, but this site is not let read it.
+ */
+export type FailureKind =
+  | 'expired' | 'revoked' | 'invalid' | 'forbidden' | 'missing' | 'zone' | 'refused' | 'unavailable' | 'offline' | 'blocked'
 
 export class UsageError extends Error {
   override name = 'UsageError'
@@ -63,7 +78,7 @@ export class PortalClient extends OpenMeter {
   readonly #heard: Heard
 
   constructor(config: Config & { baseUrl: string }) {
-    const heard: Heard = { answered: false, quietUntil: 0 }
+    const heard: Heard = { answered: false, quietUntil: 0, ahead: 0 }
     const fetch = listening(config.fetch ?? ((request) => globalThis.fetch(request)), heard)
     super({ ...config, fetch })
     this.#heard = heard
@@ -77,9 +92,14 @@ export class PortalClient extends OpenMeter {
     return this.#heard.answered
   }
 
-  /** Until when (Unix milliseconds) the API wishes to be asked nothing more. */
+  /** Until when (Unix milliseconds of this computer) the API wishes to be asked nothing more. */
   get quietUntil(): number {
     return this.#heard.quietUntil
+  }
+
+  /** Return the time on the clock of the answers, Unix milliseconds: that of this computer may be wrong. */
+  now(): number {
+    return Date.now() + this.#heard.ahead
   }
 
   /** Return usage with every digit. Throws UsageError. */
@@ -87,28 +107,33 @@ export class PortalClient extends OpenMeter {
     // The SDK hands further options to its fetch: as text the numbers keep their digits and texts stay texts.
     const options = { signal, parseAs: 'text' } as { signal?: AbortSignal }
     // Its type knows no MONTH, which the API answers.
-    const text = await telling(() => this.query(slug, asSent(query) as Parameters<OpenMeter['query']>[1], options))
+    const text = await this.#asked(() => this.query(slug, asSent(query) as Parameters<OpenMeter['query']>[1], options))
     return (parseExact(text as unknown as string) as { data: UsageRow[] }).data
   }
 
   /** Return the meters the token allows, by slug. Throws UsageError. */
   async meters(signal?: AbortSignal): Promise<PortalMeter[]> {
-    return (await this.#get('', {}, 'application/json', signal)).json() as Promise<PortalMeter[]>
+    return (await this.#get('/meters', {}, 'application/json', signal)).json() as Promise<PortalMeter[]>
+  }
+
+  /** Return who the token is of, with the current period that the operator gave. Throws UsageError. */
+  async subject(signal?: AbortSignal): Promise<PortalSubject> {
+    return (await this.#get('/subject', {}, 'application/json', signal)).json() as Promise<PortalSubject>
   }
 
   /** Return the values a group-by key has, sorted; the API looks back 90 days, over 30 days at most. */
   async values(slug: string, key: string, from: Date, to: Date, signal?: AbortSignal): Promise<string[]> {
-    const path = `/${encodeURIComponent(slug)}/group-by/${encodeURIComponent(key)}/values`
+    const path = `/meters/${encodeURIComponent(slug)}/group-by/${encodeURIComponent(key)}/values`
     return (await this.#get(path, { from, to }, 'application/json', signal)).json() as Promise<string[]>
   }
 
   /** Return usage as the API writes it in CSV: exact, for programs; spreadsheet.ts makes the file for people. Throws UsageError. */
   async csv(slug: string, query: UsageQuery, signal?: AbortSignal): Promise<Blob> {
-    return (await this.#get(`/${encodeURIComponent(slug)}/query`, query, 'text/csv', signal)).blob()
+    return (await this.#get(`/meters/${encodeURIComponent(slug)}/query`, query, 'text/csv', signal)).blob()
   }
 
   async #get(path: string, query: UsageQuery, accept: string, signal?: AbortSignal): Promise<Response> {
-    const url = new URL(`${this.#baseUrl}/api/v1/portal/meters${path}`)
+    const url = new URL(`${this.#baseUrl}/api/v1/portal${path}`)
     for (const [name, value] of Object.entries(asSent(query))) {
       if (Array.isArray(value)) value.forEach((item) => url.searchParams.append(name, item))
       else if (typeof value === 'object') {
@@ -116,18 +141,51 @@ export class PortalClient extends OpenMeter {
       } else url.searchParams.append(name, value)
     }
     const headers = { Accept: accept, Authorization: this.#authorization }
-    return telling(async () => {
+    return this.#asked(async () => {
       const response = await this.#fetch(new Request(url, { headers, signal }))
       if (response.ok) return response
       const problem = (await response.json().catch(() => ({}))) as { detail?: string }
       throw refusal(response.status, problem.detail ?? response.statusText)
     })
   }
+
+  async #asked<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call()
+    } catch (error) {
+      const failure = told(error)
+      if (!(failure instanceof UsageError) || failure.kind !== 'offline' || !(await this.#isBlocked())) throw failure
+      if (!this.#heard.warned) console.warn(blockedAdvice(this.#baseUrl))
+      this.#heard.warned = true
+      throw new UsageError('blocked', failure.message)
+    }
+  }
+
+  /** Whether something answers that this site is not let read: browsers send such a request, and hide its answer. */
+  async #isBlocked(): Promise<boolean> {
+    if (typeof location === 'undefined' || new URL(this.#baseUrl, location.href).origin === location.origin) return false
+    const signal = AbortSignal.timeout(PROBE_MS)
+    const probe = new Request(`${this.#baseUrl}/api/v1/portal/meters`, { mode: 'no-cors', cache: 'no-store', credentials: 'omit', signal })
+    return this.#fetch(probe).then(() => true, () => false)
+  }
+}
+
+/** Say to whoever runs the site, on the console, what to look at: a browser does not say which of these it is. */
+function blockedAdvice(baseUrl: string): string {
+  return (
+    `Meterport: ${baseUrl} answers, but the browser does not let ${location.origin} read the answer. Either the setting ` +
+    'server.cors_origins does not name this origin, or a request header that this site adds is not allowed, or a proxy ' +
+    'before Meterport answers by itself. See docs/portal.md, "When usage cannot be reached".'
+  )
 }
 
 interface Heard {
   answered: boolean
   quietUntil: number
+  /** By how many milliseconds the clock of the answers is ahead of this computer's. */
+  ahead: number
+  /** Whether the console has the advice for a site that is not let read answers. */
+  warned?: boolean
 }
 
 /** Return a fetch that notes what answers say beyond usage. */
@@ -135,10 +193,19 @@ function listening(fetch: (request: Request) => Promise<Response>, heard: Heard)
   return async (request: Request): Promise<Response> => {
     const response = await fetch(request)
     heard.answered ||= response.ok
-    const wait = Number(response.headers.get('Retry-After') ?? 0)
-    if (!response.ok && wait > 0) heard.quietUntil = Date.now() + wait * 1000
+    const date = Date.parse(response.headers.get('Date') ?? '')
+    if (!Number.isNaN(date)) heard.ahead = date - Date.now()
+    const pause = response.ok ? 0 : pauseOf(response.headers.get('Retry-After'), Date.now() + heard.ahead)
+    if (pause > 0) heard.quietUntil = Date.now() + pause
     return response
   }
+}
+
+/** Return the milliseconds a Retry-After asks for, which is seconds or a date; not more than an hour, whoever wrote it. */
+function pauseOf(text: string | null, now: number): number {
+  if (!text) return 0
+  const pause = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now
+  return pause > 0 ? Math.min(pause, LONGEST_PAUSE_MS) : 0
 }
 
 function asSent(query: UsageQuery): Record<string, string | string[] | Record<string, string>> {
@@ -150,14 +217,6 @@ function asSent(query: UsageQuery): Record<string, string | string[] | Record<st
     ...(windowTimeZone && { windowTimeZone }),
     ...(groupBy.length > 0 && { groupBy: [...groupBy] }),
     ...(Object.keys(filterGroupBy).length > 0 && { filterGroupBy: { ...filterGroupBy } }),
-  }
-}
-
-async function telling<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (error) {
-    throw told(error)
   }
 }
 
@@ -182,5 +241,7 @@ function kindOf(status: number, detail: string): FailureKind {
     if (detail === 'invalid token: revoked') return 'revoked'
     return detail === 'meter slug not allowed' ? 'forbidden' : 'invalid'
   }
+  if (status === 404) return 'missing'
+  if (status === 400 && detail.includes('unknown time zone')) return 'zone'
   return status >= 500 || status === 429 ? 'unavailable' : 'refused'
 }

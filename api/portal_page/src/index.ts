@@ -5,6 +5,7 @@ export {
   type FailureKind,
   PortalClient,
   type PortalMeter,
+  type PortalSubject,
   UsageError,
   type UsageQuery,
   type UsageRow,

@@ -20,8 +20,27 @@ export const PRESETS: readonly { value: Preset; label: string; short: string }[]
   { value: '12m', label: 'Last 12 months', short: '12 mo' },
 ]
 
-/** A preset, or dates both included (`2026-11-01`). */
-export type Period = Preset | { from: string; to: string }
+/** Return what a reader may choose from: with an anchor day, the months that begin on it in place of calendar months. */
+export function periodChoices(anchorDay: number | undefined, hasCurrent: boolean): { value: Period & string; label: string; short: string }[] {
+  const presets = PRESETS.map((preset) => {
+    if (anchorDay === undefined || !preset.value.endsWith('month')) return preset
+    const value = `${preset.value as 'month' | 'last-month'}@${anchorDay}` as const
+    const from = `from the ${ordinal(anchorDay)}`
+    return { value, label: `${preset.label}, ${from}`, short: `${preset.short} ${from}` }
+  })
+  return hasCurrent ? [...presets, { value: 'current', label: 'Current period', short: 'Current period' }] : presets
+}
+
+function ordinal(day: number): string {
+  const endings: Partial<Record<Intl.LDMLPluralRule, string>> = { one: 'st', two: 'nd', few: 'rd' }
+  return `${day}${endings[new Intl.PluralRules('en', { type: 'ordinal' }).select(day)] ?? 'th'}`
+}
+
+/** The month that begins on a day of its own (`month@15`), or the one before it. */
+export type AnchoredMonth = `${'month' | 'last-month'}@${number}`
+
+/** A preset, an anchored month, the subject's own current period, or dates both included (`2026-11-01`). */
+export type Period = Preset | AnchoredMonth | 'current' | { from: string; to: string }
 
 /** Half-open, in Unix milliseconds. */
 export interface Span {
@@ -35,15 +54,19 @@ const DAY = 24 * HOUR
 const SIZES: readonly WindowSize[] = ['MINUTE', 'HOUR', 'DAY', 'MONTH']
 const LENGTHS: Readonly<Record<WindowSize, number>> = { MINUTE, HOUR, DAY, MONTH: 30 * DAY }
 const MOST_WINDOWS = 3000
+const CLOCK = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const
 
-/** Return the span of a period, as seen at `now`. */
-export function spanOf(period: Period, zone: string, now: number): Span {
+/** Return the span of a period, as seen at `now`. Where no `current` period is known, it is the calendar month. */
+export function spanOf(period: Period, zone: string, now: number, current?: Span): Span {
   if (typeof period !== 'string') {
     const from = dayStart(period.from, zone, 0)
     return { from, to: Math.max(dayStart(period.to, zone, 1), from + HOUR) }
   }
+  if (period === 'current') return current ?? spanOf('month', zone, now)
+  const anchor = anchorOf(period)
+  if (anchor !== undefined) return anchoredMonth(anchor, period.startsWith('last-') ? 1 : 0, zone, now)
   const { year, month, day } = localOf(now, zone)
-  switch (period) {
+  switch (period as Preset) {
     case '1h': {
       const to = Math.floor(now / MINUTE) * MINUTE + MINUTE
       return { from: to - HOUR, to }
@@ -62,6 +85,26 @@ export function spanOf(period: Period, zone: string, now: number): Span {
     case '12m':
       return { from: at(zone, year, month - 11, 1), to: at(zone, year, month + 1, 1) }
   }
+}
+
+/** Return the day of the month on which the months of a period begin; undefined: it has no such day. */
+export function anchorOf(period: Period): number | undefined {
+  const day = typeof period === 'string' ? /^(?:last-)?month@(\d+)$/.exec(period)?.[1] : undefined
+  return day === undefined ? undefined : Number(day)
+}
+
+/** Return the anchored month around `now`, or so many `back`. A month that is too short begins on its last day. */
+function anchoredMonth(anchor: number, back: number, zone: string, now: number): Span {
+  const { year, month, day } = localOf(now, zone)
+  const firstDay = (which: number): number => Math.min(anchor, new Date(Date.UTC(year, which, 0)).getUTCDate())
+  const begun = (day >= firstDay(month) ? month : month - 1) - back
+  return { from: at(zone, year, begun, firstDay(begun)), to: at(zone, year, begun + 1, firstDay(begun + 1)) }
+}
+
+/** Return the end of the day of an instant. */
+export function dayEnd(instant: number, zone: string): number {
+  const { year, month, day } = localOf(instant, zone)
+  return at(zone, year, month, day + 1)
 }
 
 /** Return the window sizes that show something of a span without drowning in windows. */
@@ -96,17 +139,54 @@ export function windowStarts(span: Span, size: WindowSize, zone: string, known: 
   return [...starts].sort((one, other) => one - other)
 }
 
+/** Return the start of the window of an instant; null: the span does not hold the instant. */
+export function openWindow(span: Span, size: WindowSize, zone: string, now: number): number | null {
+  if (now < span.from || now >= span.to) return null
+  return Math.max(...windowStarts(span, size, zone).filter((start) => start <= now))
+}
+
+interface Windows {
+  span: Span
+  windowSize: WindowSize
+  zone: string
+  open: number | null
+}
+
+/** Return the windows that are counted in part, with what to say of them: the open one, and those before that the span cuts. */
+export function partialWindows({ span, windowSize, zone, open }: Windows, locale?: string): Map<number, string> {
+  const starts = windowStarts(span, windowSize, zone)
+  const [first, last] = [starts[0], starts[starts.length - 1]]
+  const [, end] = windowStarts({ from: last, to: last + 2 * LENGTHS[windowSize] + DAY }, windowSize, zone)
+  const notes = new Map<number, string[]>()
+  const note = (start: number, text: string): unknown => notes.set(start, [...(notes.get(start) ?? []), text])
+  if (first < span.from) note(first, `from ${instantLabel(span.from, zone, locale)}`)
+  if (open !== null) note(open, 'so far')
+  if (end > span.to && open === null) note(last, `until ${instantLabel(span.to, zone, locale, true)}`)
+  return new Map([...notes].map(([start, texts]) => [start, texts.join(', ')]))
+}
+
+/** Write an instant: its date, and its time unless a day begins then. One that `ends` a day is written as that day. */
+function instantLabel(instant: number, zone: string, locale?: string, ends = false): string {
+  const isDay = isDayStart(instant, zone)
+  const shape = { day: 'numeric', month: 'short', ...(isDay ? {} : CLOCK) } as const
+  return formatter(zone, locale, shape).format(ends && isDay ? instant - 1 : instant)
+}
+
+function isDayStart(instant: number, zone: string): boolean {
+  const { year, month, day } = localOf(instant, zone)
+  return at(zone, year, month, day) === instant
+}
+
 /** Write a window for people: its day, its hour, its month; an hour that clocks show twice with its offset from UTC. */
 export function windowLabel(start: number, size: WindowSize, zone: string, locale?: string, brief = false): string {
-  const clock = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const
   const date = { day: 'numeric', month: 'short' } as const
   const full: Intl.DateTimeFormatOptions = {
-    MINUTE: { ...date, year: 'numeric', ...clock },
-    HOUR: { ...date, year: 'numeric', ...clock },
+    MINUTE: { ...date, year: 'numeric', ...CLOCK },
+    HOUR: { ...date, year: 'numeric', ...CLOCK },
     DAY: { weekday: 'short', ...date, year: 'numeric' },
     MONTH: { month: 'long', year: 'numeric' },
   }[size] as Intl.DateTimeFormatOptions
-  const short = { MINUTE: clock, HOUR: clock, DAY: date, MONTH: { month: 'short', year: '2-digit' } }[
+  const short = { MINUTE: CLOCK, HOUR: CLOCK, DAY: date, MONTH: { month: 'short', year: '2-digit' } }[
     size
   ] as Intl.DateTimeFormatOptions
   const twice = (size === 'MINUTE' || size === 'HOUR') && isRepeated(start, zone)
@@ -119,17 +199,17 @@ export function dayLabel(instant: number, zone: string, locale?: string): string
   return formatter(zone, locale, { day: 'numeric', month: 'short' }).format(instant)
 }
 
-/** Write a span as its first and last day, or with its hours where it is short. */
+/** Write a span as its first and last day, or with its hours where it is short or does not begin and end with days. */
 export function spanLabel(span: Span, zone: string, locale?: string): string {
-  const short = span.to - span.from <= DAY + HOUR
+  const isExact = span.to - span.from <= DAY + HOUR || ![span.from, span.to].every((end) => isDayStart(end, zone))
   const date = { day: 'numeric', month: 'short', year: 'numeric' } as const
-  const shape = short ? ({ ...date, hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const) : date
-  return formatter(zone, locale, shape).formatRange(span.from, short ? span.to : span.to - 1)
+  const shape = isExact ? ({ ...date, ...CLOCK } as const) : date
+  return formatter(zone, locale, shape).formatRange(span.from, isExact ? span.to : span.to - 1)
 }
 
-/** Write the time of day of an instant; in another zone than the reader's with that zone. */
+/** Write an instant of an answer: its day too, for a page may stay open; in another zone than the reader's with that zone. */
 export function timeLabel(instant: number, zone: string, locale?: string): string {
-  const clock = { hour: 'numeric', minute: '2-digit', second: '2-digit' } as const
+  const clock = { day: 'numeric', month: 'short', hour: 'numeric', minute: '2-digit', second: '2-digit' } as const
   return formatter(zone, locale, zone === ownZone() ? clock : { ...clock, timeZoneName: 'short' }).format(instant)
 }
 
@@ -153,9 +233,14 @@ export function knownZone(zone: string): string | undefined {
   }
 }
 
-/** Return the zone of this browser. */
+/** Return the zone of this browser; UTC where it says none, or one that it does not take back. */
 export function ownZone(): string {
-  return new Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC'
+  return saidZone() ?? 'UTC'
+}
+
+/** Return the zone this browser says it is in; undefined: none that means anything ('', 'Etc/Unknown', an offset). */
+export function saidZone(): string | undefined {
+  return knownZone(new Intl.DateTimeFormat().resolvedOptions().timeZone ?? '')
 }
 
 interface Local {

@@ -14,7 +14,7 @@ export interface Polled<T> {
   /** What the last attempt failed with; `data` may still be there. */
   error?: UsageError
   stale: boolean
-  /** When `data` came, Unix milliseconds. */
+  /** When `data` came, Unix milliseconds on the clock of the answers. */
   at?: number
   reload: () => void
 }
@@ -69,7 +69,7 @@ export function usePolled<T>(
         const data = await ask(mine.signal)
         if (mine !== running || ended) return
         failures = 0
-        setHeld((before) => ({ key, client, data: sameOr(data, before), at: Date.now() }))
+        setHeld((before) => ({ key, client, data: sameOr(data, before), at: client instanceof PortalClient ? client.now() : Date.now() }))
       } catch (failure) {
         if (mine !== running || ended) return
         const error = failure instanceof UsageError ? failure : new UsageError('unavailable', String(failure))

@@ -1,10 +1,10 @@
 /** One meter's usage as the views show it: rows and totals as answered, and the columns of a chart made from them. */
 import { useContext } from 'react'
 import type { ChartContent, Series } from './chart'
-import type { PortalClient, PortalMeter, UsageQuery, UsageRow, WindowSize } from './client'
+import { type PortalClient, type PortalMeter, UsageError, type UsageQuery, type UsageRow, type WindowSize } from './client'
 import { PortalContext } from './context'
 import { addDecimals, formatFitting, formatShort, LINE } from './exact'
-import { dayLabel, sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
+import { dayLabel, openWindow, partialWindows, sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
 import { type Polled, usePolled } from './polling'
 import { AGGREGATIONS, type View } from './view'
 
@@ -26,6 +26,8 @@ export interface MeterUsage {
   groups: Group[]
   total: string | null
   subject: string | null
+  /** When it was answered, if the span was not over then: the start of the window of that instant. */
+  open: number | null
 }
 
 /** Return the window size a view shows a span in: the chosen one where it fits. */
@@ -35,17 +37,26 @@ export function sizeOf(view: View, span: Span): WindowSize {
 
 /** Keep the usage of a meter fresh. */
 export function useMeterUsage(client: PortalClient, meter: PortalMeter | undefined, view: View): Polled<MeterUsage> {
-  const { seconds } = useContext(PortalContext)
-  const { period, windowSize, zone, groupBy, filters } = view
-  const key = meter ? JSON.stringify([meter.slug, period, windowSize, zone, groupBy, filters]) : null
+  const { seconds, currentPeriod, isPeriodPending, onUnknownZone } = useContext(PortalContext)
+  const key = meter && !isPeriodPending ? JSON.stringify([meter.slug, view.windowSize, view.groupBy, view.filters, periodKey(view, currentPeriod)]) : null
   return usePolled(
     key,
-    (signal) => {
+    async (signal) => {
       if (!meter) throw new Error('no meter')
-      return askUsage(client, meter, view, signal)
+      try {
+        return await askUsage(client, meter, view, currentPeriod, signal)
+      } catch (error) {
+        if (error instanceof UsageError && error.kind === 'zone') onUnknownZone?.(view.zone)
+        throw error
+      }
     },
     seconds,
   )
+}
+
+/** Return what tells a view's period from every other. */
+export function periodKey({ period, zone }: View, currentPeriod: Span | undefined): string {
+  return JSON.stringify([period, zone, period === 'current' ? currentPeriod : undefined])
 }
 
 /** Return the query a view asks at an instant, without its windows. */
@@ -60,8 +71,18 @@ export function queryOf(view: View, meter: PortalMeter, span: Span): UsageQuery 
   }
 }
 
-async function askUsage(client: PortalClient, meter: PortalMeter, view: View, signal: AbortSignal): Promise<MeterUsage> {
-  const span = spanOf(view.period, view.zone, Date.now())
+/** Ask for the usage of a view; once more where the answer is of a time when the period is another one already. */
+async function askUsage(
+  client: PortalClient, meter: PortalMeter, view: View, currentPeriod: Span | undefined, signal: AbortSignal,
+): Promise<MeterUsage> {
+  const spanNow = (): Span => spanOf(view.period, view.zone, client.now(), currentPeriod)
+  const asked = spanNow()
+  const usage = await askSpan(client, meter, view, asked, signal)
+  const answered = spanNow()
+  return answered.from === asked.from && answered.to === asked.to ? usage : askSpan(client, meter, view, answered, signal)
+}
+
+async function askSpan(client: PortalClient, meter: PortalMeter, view: View, span: Span, signal: AbortSignal): Promise<MeterUsage> {
   const windowSize = sizeOf(view, span)
   const query = queryOf(view, meter, span)
   const [rows, totals, grouped] = await Promise.all([
@@ -79,6 +100,7 @@ async function askUsage(client: PortalClient, meter: PortalMeter, view: View, si
       .sort((one, other) => Number(other.value) - Number(one.value)),
     total: totals[0]?.value ?? emptyTotal(meter),
     subject: totals[0]?.subject ?? null,
+    open: openWindow(span, windowSize, view.zone, client.now()),
   }
 }
 
@@ -105,6 +127,7 @@ export function groupText(value: string): string {
 export function chartOf(usage: MeterUsage, meter: PortalMeter, unit: string, locale?: string): ChartContent {
   const { span, windowSize, zone, rows, groups } = usage
   const { adds } = AGGREGATIONS[meter.aggregation]
+  const parts = partialWindows(usage, locale)
   const starts = windowStarts(span, windowSize, zone, rows.map((row) => Date.parse(row.windowStart)))
   const places = new Map(starts.map((start, at) => [start, at]))
   const named = groups.slice(0, groups.length > IN_CHART && adds ? IN_CHART - 1 : IN_CHART)
@@ -129,6 +152,7 @@ export function chartOf(usage: MeterUsage, meter: PortalMeter, unit: string, loc
     labels: starts.map((start) => windowLabel(start, windowSize, zone, locale, true)),
     days: daysOf(starts, windowSize, zone, locale),
     title: (at) => windowLabel(starts[at], windowSize, zone, locale),
+    parts: starts.map((start) => parts.get(start)),
     series,
     shape: stackable ? 'bars' : 'lines',
     short: (value) => formatShort(value, locale),

@@ -1,6 +1,6 @@
 /** What a reader looks at: meter, period, windows, zone, grouping, filters; and the same as text for an address. */
 import type { PortalMeter, WindowSize } from './client'
-import { knownZone, ownZone, PRESETS, type Period, type Preset } from './periods'
+import { type AnchoredMonth, knownZone, ownZone, PRESETS, type Period, type Preset } from './periods'
 
 export interface View {
   meter?: string
@@ -26,6 +26,7 @@ export const AGGREGATIONS: Readonly<Record<PortalMeter['aggregation'], { label: 
 
 const SIZES: readonly string[] = ['MINUTE', 'HOUR', 'DAY', 'MONTH']
 const DATE = /^\d{4}-\d{2}-\d{2}$/
+const ANCHORED = /^(?:last-)?month@(?:[1-9]|[12]\d|3[01])$/
 const [FIRST_DATE, LAST_DATE] = ['1970-01-01', '2099-12-31']
 const [FASTEST, SLOWEST] = [0.5, 86_400] // seconds
 
@@ -66,9 +67,10 @@ export function viewOf(given: Partial<View> = {}): View {
   return { ...view, period: readPeriod(period) ?? '30d', zone: knownZone(view.zone) ?? ownZone() }
 }
 
-/** Read `7d`, or two dates both included: `2026-11-01..2026-11-30`. */
+/** Read `7d`, `month@15`, `current`, or two dates both included: `2026-11-01..2026-11-30`. */
 export function readPeriod(text: string): Period | undefined {
-  if (PRESETS.some((preset) => preset.value === text)) return text as Preset
+  if (text === 'current' || PRESETS.some((preset) => preset.value === text)) return text as Preset | 'current'
+  if (ANCHORED.test(text)) return text.endsWith('@1') ? (text.slice(0, -2) as Preset) : (text as AnchoredMonth)
   const [from, to, ...rest] = text.split('..')
   return rest.length === 0 && isDate(from) && isDate(to) && from <= to ? { from, to } : undefined
 }

@@ -13,7 +13,7 @@ export class Boundary extends Component<{ children: ReactNode }, { failed: boole
     if (!this.state.failed) return this.props.children
     return (
       <Notice title="Usage cannot be shown" mark="!">
-        Something went wrong on this page. Reload it to try again.
+        Something went wrong on this page. If it stays so, tell the people who gave you access to it.
       </Notice>
     )
   }

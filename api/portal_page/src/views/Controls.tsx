@@ -1,7 +1,9 @@
-import { useEffect, useId, useMemo, useRef, useState } from 'react'
+import { useContext, useEffect, useId, useMemo, useRef, useState } from 'react'
 import type { PortalClient, PortalMeter, WindowSize } from '../client'
-import { dateOf, type Period, PRESETS, type Preset, sizeFor, sizesFor, spanOf, zones } from '../periods'
+import { PortalContext } from '../context'
+import { dateOf, type Period, periodChoices, sizeFor, sizesFor, spanOf, zones } from '../periods'
 import { usePolled } from '../polling'
+import { periodKey } from '../usage'
 import { isDate, own, type View } from '../view'
 import { useDraft } from './draft'
 import { reveal } from './reveal'
@@ -23,9 +25,9 @@ export function Controls({ client, meter, view, onChange }: ControlsProps) {
   const change = (changes: Partial<View>): void => onChange({ ...view, ...changes })
   return (
     <div className="mp-controls">
-      <Periods view={view} change={change} />
+      <Periods client={client} view={view} change={change} />
       <div className="mp-fields">
-        <Windows view={view} change={change} />
+        <Windows client={client} view={view} change={change} />
         <Zones view={view} change={change} />
         {keys.length > 0 && <Groups keys={keys} view={view} change={change} />}
         {keys.map((key) => (
@@ -41,13 +43,14 @@ interface ControlProps {
   change: (changes: Partial<View>) => void
 }
 
-function Periods({ view, change }: ControlProps) {
+function Periods({ client, view, change }: ControlProps & { client: PortalClient }) {
   const name = useId()
+  const { currentPeriod, anchorDay } = useContext(PortalContext)
   const custom = typeof view.period !== 'string'
   const choose = (period: Period): void => change({ period, windowSize: undefined })
   const startCustom = (): void => {
-    const span = spanOf(view.period, view.zone, Date.now())
-    choose({ from: dateOf(span.from, view.zone), to: dateOf(Math.min(span.to - 1, Date.now()), view.zone) })
+    const span = spanOf(view.period, view.zone, client.now(), currentPeriod)
+    choose({ from: dateOf(span.from, view.zone), to: dateOf(Math.min(span.to - 1, client.now()), view.zone) })
   }
   const row = useRef<HTMLFieldSetElement>(null)
   useEffect(() => {
@@ -57,9 +60,9 @@ function Periods({ view, change }: ControlProps) {
     <div className="mp-periods">
       <fieldset ref={row} className="mp-segments">
         <legend className="mp-hidden">Period</legend>
-        {PRESETS.map(({ value, label, short }) => (
+        {periodChoices(anchorDay, currentPeriod !== undefined || view.period === 'current').map(({ value, label, short }) => (
           <label key={value} title={label}>
-            <input type="radio" name={name} aria-label={label} checked={view.period === value} onChange={() => choose(value satisfies Preset)} />
+            <input type="radio" name={name} aria-label={label} checked={view.period === value} onChange={() => choose(value)} />
             <span>{short}</span>
           </label>
         ))}
@@ -96,9 +99,10 @@ function Dates({ period, choose }: { period: { from: string; to: string }; choos
   )
 }
 
-function Windows({ view, change }: ControlProps) {
-  const [now] = useState(Date.now) // which sizes fit depends on the period's length, hardly on when it is
-  const span = spanOf(view.period, view.zone, now)
+function Windows({ client, view, change }: ControlProps & { client: PortalClient }) {
+  const { currentPeriod } = useContext(PortalContext)
+  const [now] = useState(() => client.now()) // which sizes fit depends on the period's length, hardly on when it is
+  const span = spanOf(view.period, view.zone, now, currentPeriod)
   const fitting = sizesFor(span)
   const chosen = view.windowSize && fitting.includes(view.windowSize) ? view.windowSize : sizeFor(span)
   return (
@@ -155,11 +159,12 @@ function Filter({ client, meter, name, view, change }: ControlProps & { client: 
   const chosen = own(view.filters, name) ?? ''
   const [draft, setDraft] = useDraft(chosen)
   const [opened, setOpened] = useState(false)
+  const { currentPeriod } = useContext(PortalContext)
   const { data: values = [] } = usePolled(
-    opened ? JSON.stringify([meter.slug, name, view.period, view.zone]) : null,
+    opened ? JSON.stringify([meter.slug, name, periodKey(view, currentPeriod)]) : null,
     (signal) => {
-      const now = Date.now()
-      const span = spanOf(view.period, view.zone, now)
+      const now = client.now()
+      const span = spanOf(view.period, view.zone, now, currentPeriod)
       const to = Math.max(Math.min(span.to, now + 60_000), now - VALUES_REACH + VALUES_SPAN)
       return client.values(meter.slug, name, new Date(to - VALUES_SPAN), new Date(to), signal)
     },
@@ -177,7 +182,7 @@ function Filter({ client, meter, name, view, change }: ControlProps & { client: 
   }
   return (
     <div className="mp-field mp-filter">
-      <label htmlFor={`${list}-input`}>Only {name}</label>
+      <label htmlFor={`${list}-input`}>{`Only ${name}`}</label>
       <input
         ref={input}
         id={`${list}-input`}

@@ -1,15 +1,18 @@
-import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, useRef, useState } from 'react'
-import type { Series } from '../chart'
-import { type PortalClient, type PortalMeter, UsageError } from '../client'
+import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, useRef } from 'react'
+import type { PortalClient, PortalMeter } from '../client'
 import { PortalContext } from '../context'
-import { addDecimals, formatDecimal, formatFitting, LINE } from '../exact'
-import { dateOf, spanLabel, spanOf, timeLabel } from '../periods'
-import { csvForPeople } from '../spreadsheet'
-import { chartOf, type Group, idOf, type MeterUsage as Usage, queryOf, sizeOf, useMeterUsage } from '../usage'
+import { formatDecimal } from '../exact'
+import { spanLabel, timeLabel } from '../periods'
+import { chartOf, type MeterUsage as Usage, useMeterUsage } from '../usage'
 import { AGGREGATIONS, own, type View } from '../view'
 import { Chart } from './Chart'
 import { Controls } from './Controls'
-import { Banner, Notice, reason } from './Notice'
+import { Digits } from './Digits'
+import { Download } from './Download'
+import { Legend, partsSentence } from './Legend'
+import { cardKey, type CardTotal } from './Meters'
+import { Banner, Notice } from './Notice'
+import { Remarks } from './Remarks'
 import { Table } from './Table'
 
 export type Part = 'meters' | 'controls' | 'total' | 'chart' | 'table' | 'csv'
@@ -24,11 +27,13 @@ export interface MeterUsageProps {
   look: string
   /** Usage is there, or is not: then `failing`. */
   onSettled?: (failing: boolean) => void
+  /** There is another total of the period: without filters, it is what the meter's card shows too. */
+  onTotal?: (total: CardTotal) => void
 }
 
 /** One meter: its total, chart and table, and what they are asked with. */
-export function MeterUsage({ client, meter, view, onViewChange, parts, look, onSettled }: MeterUsageProps) {
-  const { locale, units } = useContext(PortalContext)
+export function MeterUsage({ client, meter, view, onViewChange, parts, look, onSettled, onTotal }: MeterUsageProps) {
+  const { locale, units, currentPeriod } = useContext(PortalContext)
   const heading = useId()
   const usage = useMeterUsage(client, meter, view)
   const unit = own(units, meter.slug) ?? ''
@@ -42,6 +47,13 @@ export function MeterUsage({ client, meter, view, onViewChange, parts, look, onS
     tell(failing)
   }, [settled, failing])
   const { data, error } = usage
+  const isFiltered = Object.keys(view.filters).length > 0
+  const total = data && !usage.stale && !isFiltered ? data.total : undefined
+  const key = cardKey(meter, view, currentPeriod)
+  const tellTotal = useEffectEvent((changed: CardTotal) => onTotal?.(changed))
+  useEffect(() => {
+    if (total !== undefined) tellTotal({ key, total })
+  }, [key, total])
   const since = usage.at === undefined ? undefined : timeLabel(usage.at, view.zone, locale)
   const retry = (): void => {
     title.current?.focus()
@@ -60,10 +72,11 @@ export function MeterUsage({ client, meter, view, onViewChange, parts, look, onS
         </div>
       </header>
       {parts.has('controls') && <Controls {...{ client, meter, view }} onChange={onViewChange} />}
+      <Remarks view={view} answeredAt={usage.at} />
       {error && !error.needsToken && <Banner error={error} since={data && since} retry={retry} />}
       {data ? (
         <div className={usage.stale ? 'mp-stale' : undefined}>
-          <Shown {...{ usage: data, meter, unit, parts, look }} filtered={Object.keys(view.filters).length > 0} />
+          <Shown {...{ usage: data, meter, unit, parts, look }} filtered={isFiltered} />
         </div>
       ) : (
         !error && <Waiting />
@@ -90,58 +103,35 @@ function Shown({ usage, meter, unit, parts, look, filtered }: ShownProps) {
   const content = useMemo(() => chartOf(usage, meter, unit, locale), [usage, meter, unit, locale])
   const { label } = AGGREGATIONS[meter.aggregation]
   const title = `${meter.name}, ${label.toLowerCase()} per ${usage.windowSize.toLowerCase()}, ${period}, ${usage.zone}`
+  const hasTable = parts.has('table')
+  const described = [
+    `${content.shape === 'bars' ? 'Bar' : 'Line'} chart: ${title}.`, partsSentence(content), hasTable && 'The table has the numbers.',
+  ]
   return (
     <>
       {parts.has('total') && (
         <p className="mp-total">
           <span className="mp-quiet">
-            {label}, <bdi>{period}</bdi>
+            <span>{usage.open === null ? `${label}, ` : `${label} so far, `}</span>
+            <bdi>{period}</bdi>
           </span>
           <strong data-exact={usage.total} title={usage.total ?? undefined}>
-            {usage.total === null ? '–' : formatDecimal(usage.total, locale)}
-            {unit && usage.total !== null && <small> {unit}</small>}
+            <Digits text={usage.total === null ? '–' : formatDecimal(usage.total, locale)} />
+            {unit && usage.total !== null && <small>{` ${unit}`}</small>}
           </strong>
         </p>
       )}
       {parts.has('chart') &&
         (usage.rows.length > 0 ? (
           <figure className="mp-figure">
-            <Chart content={content} look={look} label={`${content.shape === 'bars' ? 'Bar' : 'Line'} chart: ${title}. The table has the numbers.`} />
-            {usage.groups.length > 0 && <Legend groups={usage.groups} series={content.series} unit={unit} />}
+            <Chart content={content} look={look} label={described.filter(Boolean).join(' ')} />
+            <Legend groups={usage.groups} content={content} unit={unit} hasTable={hasTable} />
           </figure>
         ) : (
           <Notice title="No usage in this period">{filtered ? 'Choose another period, or other filters.' : 'Choose another period.'}</Notice>
         ))}
-      {parts.has('table') && (usage.rows.length > 0 || !parts.has('chart')) && <Table {...{ usage, meter, unit }} caption={title} />}
+      {hasTable && (usage.rows.length > 0 || !parts.has('chart')) && <Table {...{ usage, meter, unit }} caption={title} />}
     </>
-  )
-}
-
-function Legend({ groups, series, unit }: { groups: Group[]; series: Series[]; unit: string }) {
-  const { locale } = useContext(PortalContext)
-  const values = new Map(groups.map((group) => [idOf(group.keys), group.value]))
-  const shown = new Set(series.map(({ id }) => id))
-  const others = groups.filter(({ keys }) => !shown.has(idOf(keys)))
-  const rest = others.reduce((sum, { value }) => addDecimals(sum, value), '0')
-  return (
-    <figcaption>
-      <ul className="mp-legend">
-        {series.map(({ id, name }, at) => {
-          const value = values.get(id) ?? rest
-          return (
-            <li key={id}>
-              <i className={`mp-swatch mp-swatch-${(at % 8) + 1}`} />
-              <bdi>{values.has(id) ? name : `${name} (${others.length})`}</bdi>
-              <b>
-                {formatFitting(value, locale, LINE)}
-                {unit && ` ${unit}`}
-              </b>
-            </li>
-          )
-        })}
-        {others.length > 0 && series.every(({ id }) => values.has(id)) && <li className="mp-quiet">{others.length} more in the table</li>}
-      </ul>
-    </figcaption>
   )
 }
 
@@ -153,44 +143,4 @@ function Waiting(): ReactNode {
       <i />
     </div>
   )
-}
-
-function Download({ client, meter, view }: { client: PortalClient; meter: PortalMeter; view: View }) {
-  const [failed, setFailed] = useState<string>()
-  const [busy, setBusy] = useState(false)
-  const { onTokenFailure } = useContext(PortalContext)
-  const download = async (): Promise<void> => {
-    if (busy) return
-    setBusy(true)
-    setFailed(undefined)
-    const span = spanOf(view.period, view.zone, Date.now())
-    try {
-      const answer = await client.csv(meter.slug, { ...queryOf(view, meter, span), windowSize: sizeOf(view, span) })
-      const file = new Blob([csvForPeople(await answer.text())], { type: 'text/csv;charset=utf-8' })
-      const name = `${meter.slug}_${dateOf(span.from, view.zone)}_${dateOf(span.to - 1, view.zone)}.csv`
-      save(file, name)
-    } catch (error) {
-      if (!(error instanceof UsageError)) throw error
-      if (error.needsToken) onTokenFailure?.(error)
-      else setFailed(reason(error))
-    } finally {
-      setBusy(false)
-    }
-  }
-  return (
-    <div className="mp-download">
-      <button type="button" className="mp-button" aria-disabled={busy} onClick={() => void download()}>
-        {busy ? 'Downloading…' : 'Download CSV'}
-      </button>
-      {failed && <span role="alert">Not downloaded: {failed}</span>}
-    </div>
-  )
-}
-
-function save(blob: Blob, name: string): void {
-  const link = document.createElement('a')
-  link.href = URL.createObjectURL(blob)
-  link.download = name
-  link.click()
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
 }

@@ -2,13 +2,25 @@ import { useContext, useEffect, useRef } from 'react'
 import type { PortalClient, PortalMeter } from '../client'
 import { PortalContext } from '../context'
 import { formatBrief, formatDecimal, formatFitting } from '../exact'
-import { sizeFor, spanOf, windowStarts } from '../periods'
+import { openWindow, sizeFor, type Span, spanOf, windowStarts } from '../periods'
 import { usePolled } from '../polling'
-import { emptyTotal } from '../usage'
+import { emptyTotal, periodKey } from '../usage'
 import { AGGREGATIONS, own, type View } from '../view'
+import { Digits } from './Digits'
 import { reveal } from './reveal'
 
 const PAUSE = 6 // cards are asked so many times less often than the meter looked at
+
+/** A total that is known already, and of what. */
+export interface CardTotal {
+  key: string
+  total: string | null
+}
+
+/** Return what tells that which a card shows from all else. */
+export function cardKey(meter: PortalMeter, view: View, currentPeriod: Span | undefined): string {
+  return JSON.stringify([meter.slug, periodKey(view, currentPeriod)])
+}
 
 interface MetersProps {
   client: PortalClient
@@ -17,6 +29,8 @@ interface MetersProps {
   chosen: string
   /** Not before the meter looked at is there: it comes first. */
   ready: boolean
+  /** The total of the meter looked at, which is asked for more often: its card must not show an older one. */
+  newest: CardTotal | undefined
   onChoose: (slug: string) => void
 }
 
@@ -35,29 +49,33 @@ export function Meters({ chosen, meters, onChoose, ...shared }: MetersProps) {
   )
 }
 
-interface CardProps extends Pick<MetersProps, 'client' | 'view' | 'ready'> {
+interface CardProps extends Pick<MetersProps, 'client' | 'view' | 'ready' | 'newest'> {
   meter: PortalMeter
   chosen: boolean
   onChoose: () => void
 }
 
-function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
-  const { units, seconds } = useContext(PortalContext)
+function Card({ client, meter, view, ready, newest, chosen, onChoose }: CardProps) {
+  const { units, seconds, currentPeriod, isPeriodPending } = useContext(PortalContext)
+  const key = cardKey(meter, view, currentPeriod)
   const { data } = usePolled(
-    ready ? JSON.stringify([meter.slug, view.period, view.zone]) : null,
+    ready && !isPeriodPending ? key : null,
     async (signal) => {
-      const span = spanOf(view.period, view.zone, Date.now())
+      const span = spanOf(view.period, view.zone, client.now(), currentPeriod)
       const [windowSize, query] = [sizeFor(span), { from: new Date(span.from), to: new Date(span.to), windowTimeZone: view.zone }]
       const [totals, rows] = await Promise.all([
         client.usage(meter.slug, query, signal),
         client.usage(meter.slug, { ...query, windowSize }, signal),
       ])
       const values = new Map(rows.map((row) => [Date.parse(row.windowStart), Number(row.value)]))
-      return { total: totals[0]?.value, course: windowStarts(span, windowSize, view.zone, values.keys()).map((start) => values.get(start) ?? 0) }
+      const starts = windowStarts(span, windowSize, view.zone, values.keys())
+      const open = openWindow(span, windowSize, view.zone, client.now())
+      return { total: totals[0]?.value, course: starts.map((start) => values.get(start) ?? 0), open: open === null ? -1 : starts.indexOf(open) }
     },
     seconds * PAUSE,
   )
   const { label } = AGGREGATIONS[meter.aggregation]
+  const total = newest?.key === key ? newest.total : data && (data.total ?? emptyTotal(meter))
   const unit = own(units, meter.slug)
   const card = useRef<HTMLButtonElement>(null)
   useEffect(() => {
@@ -67,11 +85,11 @@ function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
     <button ref={card} type="button" className="mp-card" aria-current={chosen ? 'true' : undefined} onClick={onChoose}>
       <span className="mp-card-name" title={meter.name}>{meter.name}</span>
       <span className="mp-card-total">
-        {data ? <Total text={data.total ?? emptyTotal(meter) ?? '–'} /> : '…'}
-        {unit && <small> {unit}</small>}
+        {total === undefined ? <span>…</span> : <Total text={total ?? '–'} />}
+        {unit && <small>{` ${unit}`}</small>}
       </span>
       <span className="mp-quiet">{label}</span>
-      {data && <Course values={data.course} />}
+      {data && <Course values={data.course} open={data.open} />}
     </button>
   )
 }
@@ -80,17 +98,20 @@ function Card({ client, meter, view, ready, chosen, onChoose }: CardProps) {
 function Total({ text }: { text: string }) {
   const { locale } = useContext(PortalContext)
   const fitting = formatFitting(text, locale)
-  if (fitting === formatBrief(text, locale)) return fitting
+  if (fitting === formatBrief(text, locale)) return <Digits text={fitting} />
   const exact = formatDecimal(text, locale)
   return (
     <span title={exact}>
-      <span aria-hidden="true">{fitting}</span>
-      <span className="mp-hidden">{exact}</span>
+      <Digits text={fitting} hidden />
+      <span translate="no" className="mp-hidden">
+        {exact}
+      </span>
     </span>
   )
 }
 
-function Course({ values }: { values: number[] }) {
+/** The windows as bars; the open one, if there is one, is pale. */
+function Course({ values, open }: { values: number[]; open: number }) {
   const [least, most] = [Math.min(...values, 0), Math.max(...values, 0)]
   const scale = 24 / (most - least || 1)
   const width = 100 / values.length
@@ -100,7 +121,8 @@ function Course({ values }: { values: number[] }) {
   })
   return (
     <svg className="mp-course" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">
-      <path d={bars.join('')} />
+      <path d={bars.filter((_, at) => at !== open).join('')} />
+      <path className="mp-course-open" d={bars[open] ?? ''} />
     </svg>
   )
 }

@@ -62,21 +62,31 @@ function aboutSession(error?: UsageError): [title: string, mark: string, text: s
   if (error?.kind === 'expired' || error?.kind === 'revoked') {
     return ['The session for usage has ended', '⧖', 'Reload this page, or sign in again, to see your usage.']
   }
-  return ['Usage cannot be opened', '!', 'This page has no valid token for it. Reload it to try again.']
+  return ['Usage cannot be opened', '!', 'This page has no valid token for it. Sign in again, or tell the people who run this site.']
 }
 
 /** Why the last refresh failed, above what is still shown. */
 export function Banner({ error, since, retry }: { error: UsageError; since?: string; retry: () => void }) {
   return (
     <div className="mp-banner" role="alert">
-      <span>
-        {reason(error)}
-        {since && ` What you see is of ${since}.`}
-      </span>
+      <div>
+        <p>{`${reason(error)}${since ? ` What you see is of ${since}.` : ''}`}</p>
+        {error.kind === 'refused' && <Details text={error.message} />}
+      </div>
       <button type="button" className="mp-button" onClick={retry}>
         Try again
       </button>
     </div>
+  )
+}
+
+/** What the API said, in its words: for who is asked for help. */
+function Details({ text }: { text: string }) {
+  return (
+    <details>
+      <summary>For support</summary>
+      <code translate="no">{text}</code>
+    </details>
   )
 }
 
@@ -87,9 +97,15 @@ export function reason(error: UsageError): string {
       return navigator.onLine ? 'Usage cannot be reached right now.' : 'You are offline.'
     case 'unavailable':
       return 'Usage is not available for the moment.'
+    case 'blocked':
+      return 'Usage cannot be read from this site right now. If that lasts, tell the people who run it.'
     case 'forbidden':
       return 'This link does not open this meter.'
+    case 'missing':
+      return 'This meter is not there any more.'
+    case 'zone':
+      return 'This time zone is not known here.'
     default:
-      return `Usage was refused: ${error.message}`
+      return 'Usage cannot be shown like this. Choose another period, window size, group or filter.'
   }
 }

@@ -1,10 +1,11 @@
-import { useContext, useState } from 'react'
+import { useContext, useMemo, useState } from 'react'
 import type { PortalMeter } from '../client'
 import { PortalContext } from '../context'
 import { formatDecimal } from '../exact'
-import { windowLabel } from '../periods'
+import { partialWindows, windowLabel } from '../periods'
 import { groupText, idOf, type MeterUsage } from '../usage'
 import { AGGREGATIONS, own } from '../view'
+import { Digits } from './Digits'
 
 const ROWS = 31
 const LONG = 16 // characters: such a number may be broken where the screen is narrow
@@ -17,6 +18,7 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
   const [shown, setShown] = useState(ROWS)
   const keys = Object.keys(usage.rows[0]?.groupBy ?? {})
   const rows = newestFirst ? [...usage.rows].reverse() : usage.rows
+  const parts = useMemo(() => partialWindows(usage, locale), [usage, locale])
   const heading = `${AGGREGATIONS[meter.aggregation].label}${unit && ` (${unit})`}`
   return (
     <div className="mp-table" role="region" aria-label={`Table: ${caption}`} tabIndex={0}>
@@ -26,7 +28,8 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
           <tr>
             <th scope="col" aria-sort={newestFirst ? 'descending' : 'ascending'}>
               <button type="button" className="mp-sort" onClick={() => setNewestFirst(!newestFirst)}>
-                {WINDOWS[usage.windowSize]} <span aria-hidden="true">{newestFirst ? '↓' : '↑'}</span>
+                <span>{`${WINDOWS[usage.windowSize]} `}</span>
+                <span aria-hidden="true">{newestFirst ? '↓' : '↑'}</span>
               </button>
             </th>
             {keys.map((key) => (
@@ -46,6 +49,7 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
                 <time dateTime={row.windowStart} dir="auto">
                   {windowLabel(Date.parse(row.windowStart), usage.windowSize, usage.zone, locale)}
                 </time>
+                <Part text={parts.get(Date.parse(row.windowStart))} />
               </th>
               {keys.map((key) => (
                 <td key={key}>
@@ -67,7 +71,7 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
           <tfoot>
             <tr>
               <th scope="row" colSpan={keys.length + 1}>
-                {AGGREGATIONS[meter.aggregation].label} of the period
+                {`${AGGREGATIONS[meter.aggregation].label} of the period${usage.open === null ? '' : ' so far'}`}
               </th>
               <Value text={formatDecimal(usage.total, locale)} />
             </tr>
@@ -80,7 +84,10 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
             Show more
           </button>
           <span className="mp-quiet">
-            {formatDecimal(String(shown), locale)} of {formatDecimal(String(rows.length), locale)} rows
+            <Digits text={formatDecimal(String(shown), locale)} />
+            <span> of </span>
+            <Digits text={formatDecimal(String(rows.length), locale)} />
+            <span> rows</span>
           </span>
         </p>
       )}
@@ -89,7 +96,23 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
 }
 
 function Value({ text }: { text: string }) {
-  return <td className={text.length > LONG ? 'mp-number mp-long' : 'mp-number'}>{text}</td>
+  return (
+    <td translate="no" className={text.length > LONG ? 'mp-number mp-long' : 'mp-number'}>
+      {text}
+    </td>
+  )
+}
+
+/** What a window is counted of, if not the whole of it. */
+function Part({ text }: { text?: string }) {
+  return (
+    text && (
+      <>
+        {' '}
+        <span className="mp-part">{`· ${text}`}</span>
+      </>
+    )
+  )
 }
 
 interface TableProps {

@@ -2,12 +2,14 @@ import { useOpenMeter } from '@openmeter/sdk/react'
 import { type ReactNode, useEffect, useEffectEvent, useRef, useState } from 'react'
 import { PortalClient, type PortalMeter, type UsageError } from '../client'
 import { PortalContext } from '../context'
+import { useCurrentPeriod } from '../current'
 import { knownLocale } from '../locale'
+import { anchorOf } from '../periods'
 import { usePolled } from '../polling'
 import { boundSeconds, type Theme, type View, viewOf } from '../view'
 import { Boundary } from './Boundary'
 import { useLost } from './lost'
-import { Meters } from './Meters'
+import { type CardTotal, Meters } from './Meters'
 import { MeterUsage, type Part } from './MeterUsage'
 import { Banner, Notice, TokenNotice } from './Notice'
 import { ThemeSwitch, useDark } from './Theme'
@@ -131,7 +133,8 @@ function useView(given: Partial<View> | undefined): [View, (view: View) => void]
 function Live({ live, failing, onChange }: { live: boolean; failing: boolean; onChange: (live: boolean) => void }) {
   return (
     <button type="button" className="mp-live" aria-pressed={live} data-failing={live && failing} onClick={() => onChange(!live)}>
-      <i aria-hidden="true" /> {live && failing ? 'Trying again' : 'Live'}
+      <i aria-hidden="true" />
+      <span>{live && failing ? 'Trying again' : 'Live'}</span>
     </button>
   )
 }
@@ -148,26 +151,38 @@ interface OpenedProps extends Omit<UsagePortalProps, 'view'> {
   onRetry: () => void
 }
 
-function Opened({ client, view, look, seconds, renewing, onChange, onLost, onFailing, ...props }: OpenedProps) {
+function Opened({ client, view: wished, look, seconds, renewing, onChange, onLost, onFailing, ...props }: OpenedProps) {
   const { locale, units = NO_UNITS, meters: wanted, parts = ALL } = props
   const [ready, setReady] = useState(false)
-  const settings = { locale, units, seconds, onTokenFailure: onLost }
-  const listed = useMeters(client, settings)
-  const unlisted = !listed.meters && listed.error !== undefined
+  const [unknownZone, setUnknownZone] = useState<string>()
+  const [newest, setNewest] = useState<{ client: PortalClient; total: CardTotal }>()
+  const basics = { locale, units, seconds, onTokenFailure: onLost }
+  const listed = useMeters(client, basics)
+  const current = useCurrentPeriod(client, wished, parts.includes('controls'), basics)
+  const anchorDay = useLast(anchorOf(wished.period))
+  const failure = (listed.meters ? undefined : listed.error) ?? current.error
   const tell = useEffectEvent(onFailing)
-  useEffect(() => tell(unlisted), [unlisted])
-  if (!listed.meters) {
-    if (!listed.error || listed.error.needsToken) return <Loading />
+  const isFailing = failure !== undefined
+  useEffect(() => tell(isFailing), [isFailing])
+  if (failure && !failure.needsToken) {
     const retry = (): void => {
       props.onRetry()
-      listed.reload()
+      if (listed.error) listed.reload()
+      else current.reload()
     }
-    return <Banner error={listed.error} retry={retry} />
+    return <Banner error={failure} retry={retry} />
   }
+  if (!listed.meters) return <Loading />
   const meters = ordered(listed.meters, wanted)
+  const view = wished.zone === unknownZone ? { ...wished, zone: 'UTC' } : wished
   const chosen = meters.find((meter) => meter.slug === view.meter) ?? meters[0]
   if (!chosen) return <Notice title="No meters">There is nothing metered for you yet.</Notice>
   const show = new Set(parts)
+  const settings = {
+    ...basics, anchorDay, currentPeriod: current.currentPeriod, isPeriodPending: current.isPending, onUnknownZone: setUnknownZone, unknownZone: view === wished ? undefined : unknownZone,
+  }
+  // The zone that was wished for stays, until another is chosen: an API that knows it may come.
+  const change = (next: View): void => onChange(next.zone === view.zone ? { ...next, zone: wished.zone } : next)
   const settled = (failing: boolean): void => {
     setReady(true)
     onFailing(failing)
@@ -176,9 +191,22 @@ function Opened({ client, view, look, seconds, renewing, onChange, onLost, onFai
     <PortalContext value={settings}>
       <div className={renewing ? 'mp-stale' : undefined} aria-busy={renewing}>
         {show.has('meters') && meters.length > 1 && (
-          <Meters {...{ client, view, ready, meters }} chosen={chosen.slug} onChoose={(meter) => onChange({ ...view, meter, groupBy: [], filters: {} })} />
+          <Meters
+            {...{ client, view, ready, meters }}
+            chosen={chosen.slug}
+            newest={newest?.client === client ? newest.total : undefined}
+            onChoose={(meter) => change({ ...view, meter, groupBy: [], filters: {} })}
+          />
         )}
-        <MeterUsage key={chosen.slug} {...{ client, view, look }} meter={chosen} onViewChange={onChange} parts={show} onSettled={settled} />
+        <MeterUsage
+          key={chosen.slug}
+          {...{ client, view, look }}
+          meter={chosen}
+          parts={show}
+          onViewChange={change}
+          onSettled={settled}
+          onTotal={(total) => setNewest({ client, total })}
+        />
       </div>
       <p className="mp-hidden" role="status">
         {renewing ? 'Your session is renewed' : ''}
@@ -202,6 +230,13 @@ function useMeters(client: PortalClient, settings: { seconds: number; onTokenFai
   )
   if (data && data !== meters) setMeters(data)
   return { meters: data ?? (error && !error.needsToken ? undefined : meters), error, reload }
+}
+
+/** Return the last value that there was. */
+function useLast<T>(value: T | undefined): T | undefined {
+  const [last, setLast] = useState(value)
+  if (value !== undefined && value !== last) setLast(value)
+  return value ?? last
 }
 
 function ordered<T extends { slug: string }>(meters: T[], wanted?: readonly string[]): T[] {

@@ -1,0 +1,136 @@
+"""A browser's translator rewrites the texts of a page: what is shown stays right after each refresh and each choice.
+
+The translator is simulated: it puts elements of its own in place of every text, at once and whenever one appears.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.portal.conftest import Open
+from tests.portal.customer import Customer, now
+from tests.portal.test_page import point_at_last_window, settle, show
+
+# Whether it leaves alone what says translate="no" is up to a translator, so both are simulated.
+TRANSLATOR = """respects => addEventListener('DOMContentLoaded', () => {
+  const replace = (text) => {
+    const parent = text.parentElement
+    if (!text.data.trim() || !parent || parent.closest('font, script, style')) return
+    if (respects && parent.closest('[translate=no]')) return
+    const [outer, inner] = [document.createElement('font'), document.createElement('font')]
+    inner.textContent = text.data
+    outer.append(inner)
+    text.replaceWith(outer)
+  }
+  const walk = (node) => {
+    if (node.nodeType === Node.TEXT_NODE) replace(node)
+    else for (const child of [...node.childNodes]) walk(child)
+  }
+  walk(document.body)
+  new MutationObserver((changes) => {
+    for (const { type, target, addedNodes } of changes) {
+      if (type === 'characterData') replace(target)
+      else for (const node of addedNodes) walk(node)
+    }
+  }).observe(document.body, { childList: true, characterData: true, subtree: true })
+})"""
+READ = "at => at.innerText.replace(/Updated.*/, '')"
+
+
+def shown_alike(translated: Page, plain: Page) -> None:
+    """Wait until both pages say the same."""
+    for _ in range(100):
+        settle(plain)
+        texts = [opened.locator(".mp").evaluate(READ) for opened in (translated, plain)]
+        if texts[0] == texts[1]:
+            return
+        plain.wait_for_timeout(100)
+    assert texts[0] == texts[1]
+
+
+def choices(today: str) -> list[Callable[[Page], object]]:
+    """Return what a reader does, one after the other."""
+    return [
+        lambda opened: opened.get_by_role("radio", name="Last 7 days").check(),
+        lambda opened: opened.get_by_role("combobox", name="Per", exact=True).select_option("HOUR"),
+        lambda opened: opened.locator(".mp-sort").click(),
+        lambda opened: opened.get_by_role("button", name="Show more").click(),
+        lambda opened: opened.get_by_role("radio", name="Custom period").check(),
+        lambda opened: opened.get_by_label("To, included").fill(today),
+        lambda opened: opened.get_by_role("checkbox", name="model").uncheck(),
+        lambda opened: opened.get_by_role("radio", name="Last 30 days").check(),
+        lambda opened: opened.get_by_role("button", name=re.compile("^API calls")).click(),
+        lambda opened: opened.get_by_role("button", name=re.compile("^Tokens")).click(),
+    ]
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+    running = Customer(tmp_path_factory.mktemp("busy"))
+    hours = (now() - timedelta(hours=hours) for hours in range(60))
+    running.send(*((at, {"tokens": "1.5", "model": "m", "type": "t", "ms": 5}) for at in hours))
+    yield running
+    running.close()
+
+
+@pytest.mark.parametrize("respects", [False, True], ids=["touches numbers", "respects translate=no"])
+def test_a_translated_page_shows_what_the_other_one_does(page: Open, busy: Customer, respects: bool) -> None:
+    """N11: totals, cards and the legend froze, for their numbers stood beside other texts."""
+    translated, plain = page(), page()
+    translated.add_init_script(f"({TRANSLATOR})({str(respects).lower()})")
+    token = busy.token(allowedMeterSlugs=["calls", "tokens"])["token"]
+    view = "meter=tokens&group=model&units=tokens:tokens,calls:calls&refresh=0.5"
+    for opened in (translated, plain):
+        show(opened, busy, token, view)
+        settle(opened)
+        opened.wait_for_selector(".mp-course")
+    expect(translated.locator("font").first).to_be_attached()
+    shown_alike(translated, plain)
+
+    busy.send((now(), {"tokens": "1000", "model": "m", "type": "t", "ms": 5}))
+    expect(plain.locator(".mp-total strong")).to_contain_text("1,")
+    shown_alike(translated, plain)
+    for choose in choices(f"{now():%Y-%m-%d}"):
+        for opened in (translated, plain):
+            choose(opened)
+            settle(opened)
+        shown_alike(translated, plain)
+
+    for opened in (translated, plain):
+        opened.context.set_offline(True)
+        expect(opened.get_by_role("button", name="Trying again")).to_be_visible()
+    assert "Trying again" in translated.locator(".mp-live").inner_text()
+    for opened in (translated, plain):
+        opened.context.set_offline(False)
+    expect(translated.get_by_role("alert")).to_have_count(0)
+    expect(plain.get_by_role("alert")).to_have_count(0)
+    shown_alike(translated, plain)
+
+
+NUMBERS = """() => {
+  const found = []
+  const walker = document.createTreeWalker(document.querySelector('.mp'), NodeFilter.SHOW_TEXT)
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (/^[\\s\\d.,…−×⁰¹²³⁴⁵⁶⁷⁸⁹⁻KMBT]*\\d[\\s\\d.,…−×⁰¹²³⁴⁵⁶⁷⁸⁹⁻KMBT]*$/.test(node.data)) {
+      const parent = node.parentElement
+      found.push([node.data, parent.childNodes.length, parent.translate])
+    }
+  }
+  return found
+}"""
+
+
+def test_each_number_stands_alone_in_an_element_that_is_not_translated(page: Open, busy: Customer) -> None:
+    """N11: the cure that does not depend on what a translator does."""
+    shown = show(page(), busy, busy.token()["token"], "meter=tokens&period=7d&window=hour&group=model&refresh=0")
+    settle(shown)
+    shown.wait_for_selector(".mp-course")
+    point_at_last_window(shown)
+
+    numbers = shown.evaluate(NUMBERS)
+
+    assert len(numbers) > 40
+    assert [number for number in numbers if number[1:] != [1, False]] == []
