@@ -4,12 +4,14 @@
     GET  /api/v1/events   newest first
     GET  /api/v2/events   newest first, by filters, page by page
 
-Owns: the three media types of the CloudEvents HTTP binding, and the list of what is wrong with a batch.
+Owns: the content modes of the CloudEvents HTTP binding, and the list of what is wrong with a batch. The content type
+tells the modes apart, and without one of CloudEvents the `ce-` headers do (engine/http_events.py).
 Decoding is CPU work and goes to a thread of its own kind, so that slow queries never hold up ingest.
 Source: docs/contract.md D.12, D.13, D.20 and "Events"; docs/design.md R3.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import anyio.to_thread
 import msgspec
@@ -24,6 +26,7 @@ from api.services import Services, in_thread
 from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan, decode_event, split_batch
 from engine.errors import InvalidEvent
+from engine.http_events import binary_event, has_attributes
 from engine.listings import (
     EventFilter,
     EventSearch,
@@ -37,21 +40,20 @@ from engine.metrics import EVENTS_ACCEPTED
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
+_OF_CLOUDEVENTS = "application/cloudevents"
 _SHOWN = 1000  # problems of one batch listed at most
 _THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
 
 
 async def ingest(services: Services, request: Request) -> Response:
     """Make the events of a request durable."""
-    kind = media_type(request)
-    if kind not in {SINGLE, BATCH, JSON}:
-        raise InvalidParameter(f"invalid content type: {request.headers.get('content-type', '')}")
+    split = _mode(request)
     body = await read_body(request, services.settings.server.body_limit_bytes)
     arrived_ms = milliseconds(services.clock())
     span = TimeSpan.of(services.settings.ingest)
 
     def checked() -> list[bytes]:
-        return check_events(_split(body, kind), arrived_ms, span)
+        return check_events(split(body), arrived_ms, span)
 
     values = checked() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(checked)
     if values:
@@ -91,11 +93,28 @@ def _problem(index: int, error: InvalidEvent) -> dict[str, object]:
     }
 
 
-def _split(body: bytes, kind: str) -> list[bytes]:
+def _mode(request: Request) -> Callable[[bytes], list[bytes]]:
+    """Return what makes events of the body of a request. Raises: InvalidParameter: the content type has no events."""
+    kind = media_type(request)
     if kind == SINGLE:
-        return [body]
+        return lambda body: [body]
     if kind == BATCH:
-        return split_batch(body)
+        return split_batch
+    if has_attributes(request.headers.raw) and not kind.startswith(_OF_CLOUDEVENTS):
+        return lambda body: [_binary(request, body)]
+    if kind != JSON:
+        raise InvalidParameter(f"invalid content type: {request.headers.get('content-type', '')}")
+    return _json_events
+
+
+def _binary(request: Request, body: bytes) -> bytes:
+    try:
+        return binary_event(request.headers.raw, body)
+    except InvalidEvent as error:
+        raise InvalidEvents(str(error), [_problem(0, error)]) from None
+
+
+def _json_events(body: bytes) -> list[bytes]:
     match body.lstrip(b" \t\r\n")[:1]:
         case b"{":
             return [body]

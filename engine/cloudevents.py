@@ -27,6 +27,7 @@ _VERSIONS = frozenset({"1.0", "0.3"})
 LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are computed for
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_JSON_TYPE = re.compile(r"[^\s/]+/(?:[^\s/]+\+)?json\Z")
 _EXTENSION = re.compile(r"[a-z0-9]+\Z")
 
 
@@ -174,12 +175,12 @@ def has_control(text: str) -> bool:
 def check_content_type(content_type: str) -> None:
     """Check that data is said to be JSON. Raises: InvalidEvent."""
     if not is_json(content_type):
-        raise InvalidEvent("datacontenttype must be application/json", "datacontenttype")
+        raise InvalidEvent("datacontenttype must be application/json or another type of JSON", "datacontenttype")
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a media type, parameters aside, is that of JSON."""
-    return content_type.split(";", maxsplit=1)[0].strip().lower() == "application/json"
+    """Whether a media type, parameters aside, is one of JSON: its subtype is `json`, or ends with `+json`."""
+    return _JSON_TYPE.match(content_type.split(";", maxsplit=1)[0].strip().lower()) is not None
 
 
 def _time(text: str) -> int:

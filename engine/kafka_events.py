@@ -5,8 +5,8 @@ structured mode, of whose event formats JSON is taken; a record with neither tha
 structured JSON, too. Every other record is in binary mode: its `ce_` headers are the attributes, its value is `data`.
 There is no batched mode. Names of headers are compared without case; values are UTF-8 and mean what they say, percent
 signs included (only the HTTP binding encodes with them). A header without a value is as if it were absent.
-What makes an event valid is not decided here but in engine/cloudevents.py; binary mode is refused early only where it
-could not be put into JSON, or where the reason would be hard to understand without the headers.
+What makes an event valid is not decided here but in engine/cloudevents.py; what binary mode is in every binding is in
+engine/binary_mode.py.
 Source: CloudEvents Kafka protocol binding 1.0.2; docs/design.md R4.
 """
 
@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-import msgspec
-import orjson
-
-from engine.cloudevents import NESTING, check_content_type
+from engine.binary_mode import check_required, event_json
+from engine.cloudevents import check_content_type
 from engine.errors import InvalidEvent
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
@@ -27,8 +25,6 @@ _CONTENT_TYPE = "content-type"
 _PREFIX = "ce_"
 _NAME = re.compile(r"[a-z0-9]+\Z")
 _STRUCTURED = "application/cloudevents+json"
-_REQUIRED = ("id", "source", "type", "subject", "specversion")
-_json_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
 def structured(value: bytes | None, headers: Headers | None) -> bytes:
@@ -70,13 +66,10 @@ def _binary(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> bytes:
         if name in attributes:
             raise InvalidEvent(f"header {header} is there twice", name)
         attributes[name] = _text(header, text)
-    for name in _REQUIRED:
-        if name not in attributes:
-            raise InvalidEvent(f"header {_PREFIX}{name} is missing", name)
+    check_required(attributes, _PREFIX)
     if "datacontenttype" in attributes:
         check_content_type(attributes["datacontenttype"])
-    envelope = orjson.dumps(attributes)
-    return envelope[:-1] + b',"data":' + _json(value) + b"}" if value else envelope
+    return event_json(attributes, value)
 
 
 @lru_cache(maxsize=256)
@@ -92,14 +85,3 @@ def _text(header: str, value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError as error:
         raise InvalidEvent(f"header {header} is not UTF-8: {error.reason} at byte {error.start}") from None
-
-
-def _json(value: bytes) -> bytes:
-    """Return the value, which is one JSON value and so cannot end the envelope it is put into."""
-    try:
-        _json_decoder.decode(value)
-    except msgspec.DecodeError as error:
-        raise InvalidEvent(f"data is not JSON: {error}", "data") from None
-    except RecursionError:
-        raise InvalidEvent(f"data is nested deeper than {NESTING} levels", "data") from None
-    return value

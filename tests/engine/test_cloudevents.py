@@ -126,9 +126,9 @@ def test_json_is_the_content_type_of_data(kind: str) -> None:
     assert decoded(envelope(b'{"v":1}', datacontenttype=kind)).data == b'{"v":1}'
 
 
-@pytest.mark.parametrize("kind", ["", "application/xml", "text/json", "json", "application/json+x"])
+@pytest.mark.parametrize("kind", ["", "application/xml", "json", "/json", "+json", "application/json+x", "text/jsonp"])
 def test_data_of_another_content_type_is_refused(kind: str) -> None:
-    refused = ("datacontenttype must be application/json", "datacontenttype")
+    refused = ("datacontenttype must be application/json or another type of JSON", "datacontenttype")
 
     assert refusal(envelope(b'{"v":1}', datacontenttype=kind)) == refused
 

@@ -111,7 +111,10 @@ def test_without_a_value_there_is_no_data(value: bytes | None) -> None:
     assert decoded(value, binary()).data == b""
 
 
-@pytest.mark.parametrize("kind", [b"application/json", b"application/json; charset=utf-8", b"Application/JSON"])
+@pytest.mark.parametrize(
+    "kind",
+    [b"application/json", b"application/json; charset=utf-8", b"Application/JSON", b"application/vnd.x+json"],
+)
 def test_json_is_the_content_type_of_data(kind: bytes) -> None:
     assert json.loads(decoded(b'{"v":1}', binary(kind=kind)).extensions) == {"datacontenttype": kind.decode()}
 
@@ -119,7 +122,7 @@ def test_json_is_the_content_type_of_data(kind: bytes) -> None:
 @pytest.mark.parametrize("kind", [b"", b" ", b"application/avro", b"text/plain", b"application/json+x"])
 @pytest.mark.parametrize("value", [None, b"{}", b"\x00avro"])
 def test_data_of_another_content_type_is_refused_as_in_structured_mode(kind: bytes, value: bytes | None) -> None:
-    refused = ("datacontenttype must be application/json", "datacontenttype")
+    refused = ("datacontenttype must be application/json or another type of JSON", "datacontenttype")
 
     assert refusal(value, binary(kind=kind)) == refused
     assert refusal(EVENT[:-1] + b',"datacontenttype":"%b"}' % kind, None) == refused
