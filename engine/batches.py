@@ -53,9 +53,11 @@ class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Extended(_Plain, forbid_unknown_fields=False, gc=False):
-    """The same with extensions left aside."""
+    """The same with extensions left aside. One with data in base64 (the last two members) is decoded exactly."""
 
     dataschema: str | None = None
+    data_base64: msgspec.Raw = msgspec.Raw(b"")
+    datacontentencoding: msgspec.Raw = msgspec.Raw(b"")
 
 
 _decode = msgspec.json.Decoder(_Plain).decode
@@ -138,7 +140,10 @@ def _envelopes(values: Sequence[bytes]) -> tuple[list[_Plain], dict[int, bytes]]
 def _with_extensions(value: bytes) -> tuple[_Plain, bytes]:
     try:
         value.decode()  # also what neither decoder looks at, as the first of two members of one name
-        return _decode_extended(value), decode_extensions(value)
+        envelope = _decode_extended(value)
+        if envelope.data_base64 or envelope.datacontentencoding:
+            return _STAND_IN, b""
+        return envelope, decode_extensions(value)
     except (*_UNDECODED, InvalidEvent):
         return _STAND_IN, b""
 

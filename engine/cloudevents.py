@@ -1,12 +1,13 @@
 """CloudEvents JSON to events: decoding and every rule an event keeps before it is metered.
 
 Owns: what a valid event is. The HTTP routes and the consumer of the log decode with the same code, so that what was
-accepted with 204 is what is stored. `data` is kept as the bytes that were sent.
+accepted with 204 is what is stored. `data` is kept as the bytes that were sent, `data_base64` as those it stands for.
 Limits: attributes of 2,048 bytes, nesting of 500 levels, numbers a double can hold (the engine's JSON parser reads
 nothing of a document with a larger one), times of a configured span.
 Source: CloudEvents 1.0 JSON format; docs/contract.md "Events".
 """
 
+import binascii
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,10 +44,13 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     data: msgspec.Raw = msgspec.Raw(b"")
     datacontenttype: str | None = None
     dataschema: str | None = None
+    data_base64: str | None = None
 
 
 class _Open(_Envelope, forbid_unknown_fields=False):
-    """The same with extensions left aside."""
+    """The same with extensions left aside, but for one that was an attribute in version 0.3."""
+
+    datacontentencoding: msgspec.Raw = msgspec.Raw(b"")
 
 
 _closed_decoder = msgspec.json.Decoder(_Envelope)
@@ -106,7 +110,7 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
         envelope.type,
         envelope.subject,
         time_ms,
-        _data(bytes(envelope.data)),
+        _content(envelope),
         extensions,
         arrived_ms,
         partition,
@@ -124,7 +128,8 @@ def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         _check_utf8(value)  # extensions, or a fault: the open decoder says which
     try:
-        return _open_decoder.decode(value), decode_extensions(value)
+        opened = _open_decoder.decode(value)
+        return opened, decode_extensions(value, "datacontentencoding" if _is_encoded(opened) else None)
     except msgspec.ValidationError as error:
         raise InvalidEvent(_plain(str(error)), _field(str(error))) from None
     except msgspec.DecodeError as error:
@@ -140,11 +145,14 @@ def _check_utf8(value: bytes) -> None:
         raise InvalidEvent(f"not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def decode_extensions(value: bytes) -> bytes:
-    """Return what `Event.extensions` holds of an event. Raises: InvalidEvent, and the errors of msgspec."""
+def decode_extensions(value: bytes, without: str | None = None) -> bytes:
+    """Return what `Event.extensions` holds of an event. Raises: InvalidEvent, and the errors of msgspec.
+
+    Args: without: the name of one that is not kept.
+    """
     attributes = _attributes_decoder.decode(value)
     kept: dict[str, Any] = {}
-    for name in [name for name in attributes if name not in _CORE]:
+    for name in [name for name in attributes if name not in _CORE and name != without]:
         raw = attributes[name]
         if not _EXTENSION.match(name):
             raise InvalidEvent(f"attribute name {name!r} must be lower-case letters and digits", name)
@@ -195,14 +203,41 @@ def _time(text: str) -> int:
     return int(seconds) * 1000 + at.microsecond // 1000
 
 
-def _data(data: bytes) -> bytes:
+def _content(envelope: _Envelope) -> bytes:
+    """Return the data of an event, decoded where it is in base64. Raises: InvalidEvent."""
+    if envelope.data_base64 is not None:
+        if envelope.data and bytes(envelope.data) != b"null":
+            raise InvalidEvent("an event has data or data_base64, not both", "data_base64")
+        return _decoded(envelope.data_base64, "data_base64")
+    if _is_encoded(envelope):
+        return _decoded(_loads(bytes(envelope.data), "data"), "data")
+    return _data(bytes(envelope.data), "data")
+
+
+def _is_encoded(envelope: _Envelope) -> bool:
+    """Whether `data` is a text in base64: version 0.3 had no other place for it."""
+    if not isinstance(envelope, _Open) or envelope.specversion != "0.3":
+        return False
+    return bytes(envelope.data).startswith(b'"') and bytes(envelope.datacontentencoding).lower() == b'"base64"'
+
+
+def _decoded(text: str, name: str) -> bytes:
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        raise InvalidEvent(f"{name} is not base64", name) from None
+    return _data(data.strip(b" \t\r\n"), name, " in base64")
+
+
+def _data(data: bytes, name: str, form: str = "") -> bytes:
+    """Return the JSON text of data. Args: name: the member it is from. form: how it is written there."""
     if not data or data == b"null":
         return data
     if not data.startswith(b"{"):
-        raise InvalidEvent("data must be a JSON object or null", "data")
+        raise InvalidEvent(f"{name} must be a JSON object or null{form}", name)
     if data.count(b"{") + data.count(b"[") > NESTING and _depth(data) > NESTING:
-        raise InvalidEvent(f"data is nested deeper than {NESTING} levels", "data")
-    _loads(data, "data")  # refuses what the engine's parser would read nothing of
+        raise InvalidEvent(f"{name} is nested deeper than {NESTING} levels", name)
+    _loads(data, name)  # refuses what the engine's parser would read nothing of
     return data
 
 

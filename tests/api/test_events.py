@@ -261,6 +261,23 @@ def test_events_are_listed_newest_first(
     assert "validationError" not in second
 
 
+def test_data_sent_in_base64_is_counted_and_listed_as_data(
+    client: ApiClient, log: MemoryLog, meter: Callable[..., object]
+) -> None:
+    """Contract 3.1, 3.2, D.27; cases N16, C4: some SDKs write plain JSON so."""
+    meter(groupBy=None)
+    body = {**GOOD, "time": text(utc_now().replace(microsecond=0)), "data_base64": "eyJ0b2tlbnMiOjV9"}
+    del body["data"]
+
+    assert post(client, orjson.dumps(body), SINGLE).status_code == 204
+    log.drain()
+
+    (listed,) = client.get(URL).json()
+    assert listed["event"]["data"] == {"tokens": 5}
+    assert "data_base64" not in listed["event"]
+    assert [row["value"] for row in client.get("/api/v1/meters/tokens_total/query").json()["data"]] == [5]
+
+
 def test_events_are_filtered(client: ApiClient, send: Callable[..., None]) -> None:
     """Contract 3.2: id by substring, subject exactly, from inclusive, to exclusive."""
     now = utc_now().replace(microsecond=0)

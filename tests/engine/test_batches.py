@@ -66,6 +66,17 @@ LEDGER = {
         envelope(data) for data in (b"1", b"-1", b'"n"', b"true", b"false", b"[]", b"[{}]", b"null")
     ],
     "bodies that are no event": list(one.REFUSED_BODIES.values()),
+    "data in base64": [one.in_base64(data) for data in one.KEPT.values()]
+    + [value for value, _ in one.BASE64.values()]
+    + [one.in_base64(b'{"v":1}', **more) for more in ({"ext": "1"}, {"dataschema": "urn:s"}, {"data": None})]
+    + [one.in_base64(b'{"v":1}', datacontenttype=kind) for kind in ("application/json", "text/plain", "a/b+json")],
+    "data in base64 of version 0.3": [
+        *one.OLD_BASE64.values(),
+        envelope(b'"eyJ2IjoxfQ=="', specversion="0.3", datacontentencoding="base64"),
+        envelope(b'"eyJ2IjoxfQ=="', specversion="0.3", datacontentencoding="base64", ext="1", dataschema="urn:s"),
+        envelope(b'{"v":1}', specversion="0.3", datacontentencoding="base64"),
+        envelope(b'{"v":1}', specversion="0.3", datacontentencoding=1),
+    ],
     "times": [envelope(time=text) for text, _ in one.TIMES.values()],
     "texts that are no time": [envelope(time=text) for text in one.NO_TIMES],
     "instants that never were": [envelope(time=text) for text in one.NO_INSTANTS.values()],
@@ -277,6 +288,8 @@ _OPTIONAL = {
     "dataschema": _mostly(_quoted(_TEXTS), _ODD),
     "traceparent": _mostly(_quoted(_TEXTS), st.integers().map(lambda number: str(number).encode()), _ODD),
     "Upper": _ODD,
+    "data_base64": _mostly(st.just(b'"eyJ2IjoxfQ=="'), _quoted(_TEXTS), _ODD),
+    "datacontentencoding": _mostly(st.just(b'"base64"'), _ODD),
 }
 
 
