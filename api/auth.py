@@ -7,6 +7,7 @@ Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20.
 
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +19,9 @@ from api.responses import conditional
 from api.services import Services
 from engine.errors import Unauthorized
 from engine.tokens import Claims
+
+# RFC 9110: the scheme in any case (11.1), one space or more behind it (11.4), spaces and tabs around the whole (5.5).
+_CREDENTIALS = re.compile(r"[ \t]*bearer +([^ \t]+)[ \t]*\Z", re.IGNORECASE | re.ASCII)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Services, Request], Awaitable[Response]]
@@ -71,9 +75,7 @@ def bearer(request: Request) -> str:
     values = request.headers.getlist("authorization")
     if not values:
         raise Unauthorized("missing authorization header")
-    parts = values[0].strip(" \t").split(" ")
-    if len(values) > 1 or len(parts) != 2 or parts[0] != "Bearer":
+    found = _CREDENTIALS.match(values[0])
+    if len(values) > 1 or not found:
         raise Unauthorized("invalid authorization header")
-    if not parts[1]:
-        raise Unauthorized("bearer token cannot be empty")
-    return parts[1]
+    return found[1]

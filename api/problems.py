@@ -110,6 +110,8 @@ def _headers(status: int, error: errors.MeterportError) -> dict[str, str]:
     if isinstance(error, errors.TooManyRequests):
         return {"Retry-After": str(error.retry_seconds)}
     match status:
+        case 401:
+            return {"WWW-Authenticate": "Bearer"}
         case 503:
             return {"Retry-After": str(RETRY_SECONDS)}
         case 413:

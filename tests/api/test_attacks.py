@@ -297,17 +297,16 @@ def test_headers_smuggle_nothing_in(socket_server: int, still_token: Token) -> N
     token = good.removeprefix(b"Bearer ")
     assert ask(b"Authorization: " + good) == 200
     assert ask(b"authorization:\t" + good + b" \t") in {200, 401}  # white space around a value is not part of it
+    assert ask(b"Authorization: bearer  " + token) == 200  # case N33: RFC 9110, 11.1 and 11.4
     refused = [
         [b"Authorization: " + good, b"Authorization: " + good],
         [b"Authorization: " + key, b"Authorization: " + good],
         [b"Authorization: " + good + b", " + good],
         [b"Authorization: Bearer\t" + token],
-        [b"Authorization: Bearer  " + token],
         [b"Authorization: Bearer " + token + b" x"],
         [b"Authorization: Bearer\xc2\xa0" + token],
         [b"Authorization: Bearer " + token.replace(b"o", b"\xd0\xbe", 1)],  # a Cyrillic letter
         [b"Authorization: Bearer " + token + b"\xff"],
-        [b"Authorization: bearer " + token],
         [b"Authorization: " + token],
         [b"Authorization : " + good],
         [b"Authorization: Basic x\r\n " + good],

@@ -41,7 +41,7 @@ def test_every_route_but_the_open_ones_asks_who_calls(stranger: ApiClient, still
             assert answer.status_code == (404 if template == "/portal/{file}" else 200), template  # no file is named so
         else:
             assert answer.status_code == 401, (method, template)
-            assert "www-authenticate" not in answer.headers
+            assert answer.headers["www-authenticate"] == "Bearer"
             if method != "HEAD":
                 assert answer.json()["detail"] == "missing authorization header"
 
@@ -75,19 +75,51 @@ def test_the_api_key_opens_no_portal_route(still: ApiClient, still_app: Starlett
         ("", "invalid authorization header"),
         ("Bearer", "invalid authorization header"),
         ("Bearer ", "invalid authorization header"),
-        (f"bearer {KEY}", "invalid authorization header"),
         (f"Basic {KEY}", "invalid authorization header"),
-        (f"Bearer  {KEY}", "invalid authorization header"),
+        (f"Bearer{KEY}", "invalid authorization header"),
+        (f"Bearer\xa0{KEY}".encode("latin-1"), "invalid authorization header"),
+        (f"Bearer\t{KEY}", "invalid authorization header"),
+        (f"Bearer \t{KEY}", "invalid authorization header"),
+        (f"Bearer={KEY}", "invalid authorization header"),
+        (KEY, "invalid authorization header"),
         (f"Bearer {KEY} x", "invalid authorization header"),
         (f"Token {KEY}", "invalid authorization header"),
     ],
 )
-def test_an_authorization_header_has_two_parts(stranger: ApiClient, path: str, header: str, detail: str) -> None:
+def test_an_authorization_header_has_two_parts(
+    stranger: ApiClient, path: str, header: str | bytes, detail: str
+) -> None:
     """Contract 1.4."""
-    answer = stranger.get(path, headers={"Authorization": header})
+    answer = stranger.get(path, headers=[(b"Authorization", header if isinstance(header, bytes) else header.encode())])
 
     assert (answer.status_code, answer.json()["detail"]) == (401, detail)
     assert (answer.json()["title"], answer.json()["code"]) == ("Unauthorized", "unauthorized")
+
+
+@pytest.mark.parametrize("scheme", ["bearer ", "BEARER ", "bEaReR ", "Bearer  ", "bearer    "])
+def test_the_scheme_is_read_in_any_case_and_with_any_number_of_spaces_behind_it(
+    stranger: ApiClient, still_token: Token, scheme: str
+) -> None:
+    """D.28; case N33: RFC 9110, 11.1 and 11.4."""
+    mine = still_token("customer-1")["Authorization"].removeprefix("Bearer ")
+
+    assert stranger.get("/api/v1/meters", headers={"Authorization": f"{scheme}{KEY}"}).status_code == 200
+    assert stranger.get(PORTAL, headers={"Authorization": f"{scheme}{mine}"}).status_code == 200
+
+
+def test_every_401_says_which_scheme_is_asked_for(stranger: ApiClient, still_token: Token) -> None:
+    """D.28; case N33: RFC 9110, 15.5.2 asks for it on each, whatever was wrong."""
+    mine = still_token("customer-1")
+    answers = [
+        stranger.get("/api/v1/meters"),
+        stranger.get("/api/v1/meters", headers=mine),
+        stranger.get("/api/v1/meters", headers={"Authorization": "Basic x"}),
+        stranger.get(PORTAL),
+        stranger.get(PORTAL, headers={"Authorization": f"Bearer {KEY}"}),
+        stranger.get(PORTAL, headers={"Authorization": f"{mine['Authorization']}x"}),
+    ]
+
+    assert [(answer.status_code, answer.headers["www-authenticate"]) for answer in answers] == [(401, "Bearer")] * 6
 
 
 def test_two_authorization_headers_are_one_too_many(stranger: ApiClient) -> None:
@@ -163,7 +195,7 @@ def test_a_bad_token_is_told_shortly(
     answer = stranger.get(PORTAL, headers={"Authorization": f"Bearer {text}"})
 
     assert (answer.status_code, answer.json()["detail"]) == (401, detail)
-    assert "www-authenticate" not in answer.headers
+    assert answer.headers["www-authenticate"] == "Bearer"
 
 
 def test_an_expired_token_is_told_so(portal: BlockingPortal, services: Services, token: Token) -> None:
