@@ -1,22 +1,30 @@
-"""Request bodies: media types, the size limit, JSON.
+"""Request bodies: media types, the size limit, charsets, JSON.
 
-Owns: reading no more of a body than may be, whatever Content-Length says, and telling what is wrong with it.
+Owns: reading no more of a body than may be, whatever Content-Length says, and telling what is wrong with it. Compressed
+bodies are unpacked by api/encodings.py, in a thread.
 Source: docs/contract.md D.9, D.12.
 """
 
 import contextlib
+import re
 from typing import Annotated, Any, TypeVar
 
+import anyio.to_thread
 import orjson
 from pydantic import BaseModel, BeforeValidator, InstanceOf, ValidationError
 from starlette.requests import Request
 
+from api.encodings import content_encoding, unpack
 from api.parameters import refuse_other_case
 from api.problems import InvalidParameter
 from engine.errors import TooLarge
+from engine.forms import why_not_json
 from engine.instants import Instant, parse_instant
 
 JSON = "application/json"
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
+_UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+_LIKE_ASCII = ("iso-8859-", "windows-125")
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -36,7 +44,12 @@ def media_type(request: Request) -> str:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body. Raises: TooLarge: it is longer than `limit` bytes; the rest is not read."""
+    """Return the body, unpacked.
+
+    Raises: TooLarge: it is longer than `limit` bytes, packed or unpacked; the rest is not read. UnsupportedEncoding,
+        InvalidParameter: it is not encoded as its headers say, or in a charset that is not taken.
+    """
+    encoding = content_encoding(request)
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > limit:
         raise _too_large(limit)
@@ -47,7 +60,24 @@ async def read_body(request: Request, limit: int) -> bytes:
             if size > limit:
                 raise _too_large(limit)
             chunks.append(chunk)
-    return b"".join(chunks)
+    body = b"".join(chunks)
+    if encoding:
+        body = await anyio.to_thread.run_sync(unpack, encoding, body, limit)
+    _check_charset(request, body)
+    return body
+
+
+def _check_charset(request: Request, body: bytes) -> None:
+    """Check that a body is said to be UTF-8, or is ASCII, which many other charsets have in common with it.
+
+    Raises: InvalidParameter.
+    """
+    content_type = request.headers.get("content-type", "")
+    named = _CHARSET.search(content_type)
+    charset = named[1].lower() if named else "utf-8"
+    if charset in _UTF_8 or (charset.startswith(_LIKE_ASCII) and body.isascii()):
+        return
+    raise InvalidParameter(f"invalid content type: {content_type}: the body must be UTF-8")
 
 
 def _too_large(limit: int) -> TooLarge:
@@ -58,10 +88,11 @@ async def read_json(request: Request, limit: int) -> Any:
     """Return a JSON body. Raises: InvalidParameter: another media type, or not JSON; TooLarge."""
     if media_type(request) != JSON:
         raise InvalidParameter(f"invalid content type: {request.headers.get('content-type', '')}")
+    body = await read_body(request, limit)
     try:
-        return orjson.loads(await read_body(request, limit))
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InvalidParameter(f"invalid request body: not JSON: {error}") from None
+        raise InvalidParameter(f"invalid request body: not JSON: {why_not_json(body, error)}") from None
 
 
 async def read_object(request: Request, limit: int) -> dict[str, Any]:

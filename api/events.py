@@ -26,6 +26,7 @@ from api.services import Services, in_thread
 from engine.clock import milliseconds
 from engine.cloudevents import TimeSpan, decode_event, split_batch
 from engine.errors import InvalidEvent
+from engine.forms import why_not_json
 from engine.http_events import binary_event, has_attributes
 from engine.listings import (
     EventFilter,
@@ -131,7 +132,7 @@ def _no_events(body: bytes) -> list[bytes]:
     try:
         msgspec.json.decode(body or b"null")
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidEvent(f"not JSON: {error}") from None
+        raise InvalidEvent(f"not JSON: {why_not_json(body, error)}") from None
     return []
 
 

@@ -22,6 +22,7 @@ from engine.tokens import PREFIX
 
 _log = logging.getLogger(__name__)
 RETRY_SECONDS = 1
+ACCEPTED_ENCODINGS = "gzip, zstd"  # of request bodies
 _TOKEN = re.compile(rf"{PREFIX}[\w.-]+", re.ASCII)
 
 
@@ -53,6 +54,7 @@ _ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
     errors.NotFound: _Answer(404, "not found error: "),
     errors.Conflict: _Answer(409, "conflict error: "),
     errors.TooLarge: _Answer(413, ""),
+    errors.UnsupportedEncoding: _Answer(415, ""),
     errors.TooManyRequests: _Answer(429, ""),
     errors.StoreUnavailable: _Answer(503, None),  # the driver's words name hosts and statements
     errors.Unavailable: _Answer(503, ""),  # a query that was ended too: asked at a quieter hour it may be answered
@@ -114,6 +116,8 @@ def _headers(status: int, error: errors.MeterportError) -> dict[str, str]:
             return {"WWW-Authenticate": "Bearer"}
         case 503:
             return {"Retry-After": str(RETRY_SECONDS)}
+        case 415:
+            return {"Accept-Encoding": ACCEPTED_ENCODINGS}
         case 413:
             return {"Connection": "close"}  # the rest of the body is not read
         case _:

@@ -14,6 +14,7 @@ import orjson
 
 from engine.cloudevents import NESTING
 from engine.errors import InvalidEvent
+from engine.forms import why_not_json
 
 _REQUIRED = ("id", "source", "type", "subject", "specversion")
 _json_decoder = msgspec.json.Decoder(msgspec.Raw)
@@ -40,7 +41,7 @@ def _json(data: bytes) -> bytes:
     try:
         _json_decoder.decode(data)
     except msgspec.DecodeError as error:
-        raise InvalidEvent(f"data is not JSON: {error}", "data") from None
+        raise InvalidEvent(f"data is not JSON: {why_not_json(data, error)}", "data") from None
     except RecursionError:
         raise InvalidEvent(f"data is nested deeper than {NESTING} levels", "data") from None
     return data

@@ -19,6 +19,7 @@ import orjson
 from engine.clock import milliseconds
 from engine.errors import InvalidEvent
 from engine.events import Event, event_key
+from engine.forms import is_foreign, why_not_json
 from engine.settings import IngestSettings
 
 ATTRIBUTE_BYTES = 2048
@@ -77,7 +78,7 @@ def split_batch(body: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in _batch_decoder.decode(body)]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidEvent(f"not a JSON array of events: {error}") from None
+        raise InvalidEvent(f"not a JSON array of events: {why_not_json(body, error)}") from None
 
 
 def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, span: TimeSpan) -> Event:
@@ -133,7 +134,7 @@ def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
     except msgspec.ValidationError as error:
         raise InvalidEvent(_plain(str(error)), _field(str(error))) from None
     except msgspec.DecodeError as error:
-        raise InvalidEvent(f"not JSON: {error}") from None
+        raise InvalidEvent(f"not JSON: {why_not_json(value, error)}") from None
     except RecursionError:
         raise InvalidEvent(f"nested deeper than {NESTING} levels") from None
 
@@ -142,7 +143,8 @@ def _check_utf8(value: bytes) -> None:
     try:
         value.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidEvent(f"not UTF-8: {error.reason} at byte {error.start}") from None
+        reason = f"not UTF-8: {error.reason} at byte {error.start}"
+        raise InvalidEvent(f"not JSON: {why_not_json(value, error)}" if is_foreign(value) else reason) from None
 
 
 def decode_extensions(value: bytes, without: str | None = None) -> bytes:

@@ -6,6 +6,7 @@
     │   ├── InvalidEvent        one record or event; becomes a dead letter or a 400
     │   ├── InvalidMeter        a meter definition
     │   ├── TooLarge            a body over the limit
+    │   ├── UnsupportedEncoding a body compressed in a way that is not unpacked here
     │   ├── NotFound
     │   ├── Conflict
     │   └── Unauthorized        no key or token, or one that is not accepted
@@ -66,6 +67,12 @@ class TooLarge(Refused):
     """A body is over the configured limit."""
 
     code = "body-too-large"
+
+
+class UnsupportedEncoding(Refused):
+    """A body is compressed in a way that is not unpacked here; the message names those that are."""
+
+    code = "unsupported-encoding"
 
 
 class NotFound(Refused):
