@@ -12,6 +12,7 @@ from tests.api.client import ApiClient
 
 QUERY = "/api/v1/portal/meters/tokens_total/query"
 PAGE = "https://app.example.com"
+ALLOWED = "Accept, Accept-Language, Authorization, Content-Language, Content-Type, If-None-Match, Origin"
 Token = Callable[..., dict[str, str]]
 
 
@@ -22,14 +23,15 @@ def choosy(portal: BlockingPortal, still_services: Services) -> ApiClient:
     return ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
 
 
-def preflight(client: ApiClient, path: str, origin: str = PAGE) -> dict[str, str]:
-    headers = {
-        "Origin": origin,
-        "Access-Control-Request-Method": "GET",
-        "Access-Control-Request-Headers": "authorization",
-    }
+def preflight(
+    client: ApiClient, path: str, origin: str = PAGE, asked: str | None = "authorization", method: str = "GET"
+) -> dict[str, str]:
+    headers = {"Origin": origin, "Access-Control-Request-Method": method}
+    if asked is not None:
+        headers["Access-Control-Request-Headers"] = asked
     answer = client.request("OPTIONS", path, headers=headers)
     assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["vary"].startswith("Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
     return {name: value for name, value in answer.headers.items() if name.startswith("access-control-")}
 
 
@@ -41,9 +43,61 @@ def test_a_preflight_is_answered(still: ApiClient, path: str) -> None:
     assert preflight(still, path) == {
         "access-control-allow-origin": "*",
         "access-control-allow-methods": "GET, POST, OPTIONS",
-        "access-control-allow-headers": "Accept, Authorization, Content-Type, If-None-Match, Origin",
-        "access-control-max-age": "1728000",
+        "access-control-allow-headers": "authorization",
+        "access-control-max-age": "3600",
     }
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "authorization,baggage,sentry-trace,traceparent",
+        "authorization,cache-control,pragma",
+        "X-Datadog-Trace-Id, x-b3-traceid",
+        "if-none-match",
+        "content-type",
+    ],
+)
+def test_a_preflight_allows_whatever_headers_the_page_sends(still: ApiClient, choosy: ApiClient, asked: str) -> None:
+    """D.23; case N13: tracing of a site adds headers of its own to each request."""
+    for client in (still, choosy):
+        assert preflight(client, QUERY, asked=asked)["access-control-allow-headers"] == asked
+
+
+def test_a_preflight_that_asks_for_no_header_names_those_of_the_api(still: ApiClient) -> None:
+    assert preflight(still, QUERY, asked=None) == {
+        "access-control-allow-origin": "*",
+        "access-control-allow-methods": "GET, POST, OPTIONS",
+        "access-control-allow-headers": ALLOWED,
+        "access-control-max-age": "3600",
+    }
+
+
+@pytest.mark.parametrize("asked", ["a b", "a:b", "a,,b", "<script>", "x" * 9000, "авторизация"])
+def test_what_is_no_list_of_headers_is_not_repeated(still: ApiClient, asked: str) -> None:
+    """D.23: only names of headers are reflected."""
+    headers = {
+        b"Origin": PAGE.encode(),
+        b"Access-Control-Request-Method": b"GET",
+        b"Access-Control-Request-Headers": asked.encode(),
+    }
+
+    answer = still.request("OPTIONS", QUERY, headers=list(headers.items()))
+
+    assert answer.headers["access-control-allow-headers"] == ALLOWED
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "GET", "get"])
+def test_a_preflight_for_any_method_names_those_that_are_allowed(still: ApiClient, method: str) -> None:
+    assert preflight(still, QUERY, method=method)["access-control-allow-methods"] == "GET, POST, OPTIONS"
+
+
+def test_cookies_change_nothing(anyone: ApiClient, token: Token) -> None:
+    """D.23: no credentials."""
+    answer = anyone.get("/api/v1/portal/meters", headers={**token("a"), "Origin": PAGE, "Cookie": "a=b"})
+
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-credentials" not in answer.headers
 
 
 def test_every_answer_of_the_portal_can_be_read_by_a_page(anyone: ApiClient, token: Token) -> None:
@@ -61,7 +115,9 @@ def test_every_answer_of_the_portal_can_be_read_by_a_page(anyone: ApiClient, tok
     assert [answer.status_code for answer in answers] == [200, 200, 404, 401, 404, 405]
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == "*"
-        assert answer.headers["access-control-expose-headers"] == "ETag, Content-Disposition, Retry-After, Date"
+        assert answer.headers["access-control-expose-headers"] == (
+            "ETag, Content-Disposition, Retry-After, WWW-Authenticate, X-Meterport-Grains, Date"
+        )
         assert "access-control-allow-credentials" not in answer.headers
 
 
