@@ -1,11 +1,11 @@
 """Events in, events out.
 
-    POST /api/v1/events   durable in the event log, then 204; a batch with one bad event is refused whole
+    POST /api/v1/events   durable in the event log, then 204; a batch with one bad event is refused whole, by default
     GET  /api/v1/events   newest first
     GET  /api/v2/events   newest first, by filters, page by page
 
-Owns: the content modes of the CloudEvents HTTP binding, and the list of what is wrong with a batch. The content type
-tells the modes apart, and without one of CloudEvents the `ce-` headers do (engine/http_events.py).
+Owns: the content modes of the CloudEvents HTTP binding. The content type tells them apart, and without one of
+CloudEvents the `ce-` headers do (engine/http_events.py).
 Decoding is CPU work and goes to a thread of its own kind, so that slow queries never hold up ingest.
 Source: docs/contract.md D.12, D.13, D.20 and "Events"; docs/design.md R3.
 """
@@ -19,12 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import JSON, media_type, read_body
+from api.checking import APPLIED, Checked, check_events, is_lenient, problem
 from api.parameters import Parameters
 from api.problems import InvalidEvents, InvalidParameter
-from api.responses import no_content, raw_json
+from api.responses import json_response, no_content, raw_json
 from api.services import Services, in_thread
 from engine.clock import milliseconds
-from engine.cloudevents import TimeSpan, decode_event, split_batch
+from engine.cloudevents import TimeSpan, split_batch
 from engine.errors import InvalidEvent
 from engine.forms import why_not_json
 from engine.http_events import binary_event, has_attributes
@@ -42,56 +43,28 @@ from engine.metrics import EVENTS_ACCEPTED
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _OF_CLOUDEVENTS = "application/cloudevents"
-_SHOWN = 1000  # problems of one batch listed at most
 _THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
 
 
 async def ingest(services: Services, request: Request) -> Response:
-    """Make the events of a request durable."""
+    """Make the events of a request durable; of a batch with bad ones none, or by preference the good ones."""
     split = _mode(request)
     body = await read_body(request, services.settings.server.body_limit_bytes)
     arrived_ms = milliseconds(services.clock())
     span = TimeSpan.of(services.settings.ingest)
 
-    def checked() -> list[bytes]:
+    def check() -> Checked:
         return check_events(split(body), arrived_ms, span)
 
-    values = checked() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(checked)
-    if values:
+    checked = check() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(check)
+    lenient = is_lenient(request)
+    if checked.refused and not (lenient and checked.good):
+        raise checked.error()
+    if checked.good:
         # Shielded: a client that goes away must not cancel an append others share a commit with.
-        await asyncio.shield(asyncio.wrap_future(services.log.append(values, arrived_ms)))
-        EVENTS_ACCEPTED.inc(len(values))
-    return no_content()
-
-
-def check_events(values: list[bytes], arrived_ms: int, span: TimeSpan) -> list[bytes]:
-    """Return the events as they came. Raises: InvalidEvents: some cannot be metered; every one is named."""
-    problems: list[dict[str, object]] = []
-    refused, first = 0, ""
-    for index, value in enumerate(values):
-        try:
-            decode_event(value, arrived_ms, 0, 0, span)
-        except InvalidEvent as error:
-            refused += 1
-            first = first or f"at index {index}: {error}"
-            if refused <= _SHOWN:
-                problems.append(_problem(index, error))
-    if not refused:
-        return values
-    if len(values) == 1:
-        raise InvalidEvents(str(problems[0]["message"]), problems)
-    listed = f", the first {_SHOWN} are listed" if refused > _SHOWN else ""
-    raise InvalidEvents(f"{refused} of {len(values)} events are invalid{listed}; {first}", problems)
-
-
-def _problem(index: int, error: InvalidEvent) -> dict[str, object]:
-    return {
-        "index": index,
-        "field": error.field,
-        "code": error.code,
-        "message": str(error).encode("utf-8", "replace").decode(),
-        "severity": "critical",
-    }
+        await asyncio.shield(asyncio.wrap_future(services.log.append(checked.good, arrived_ms)))
+        EVENTS_ACCEPTED.inc(len(checked.good))
+    return json_response(checked.answer(), headers=APPLIED) if lenient else no_content()
 
 
 def _mode(request: Request) -> Callable[[bytes], list[bytes]]:
@@ -112,7 +85,7 @@ def _binary(request: Request, body: bytes) -> bytes:
     try:
         return binary_event(request.headers.raw, body)
     except InvalidEvent as error:
-        raise InvalidEvents(str(error), [_problem(0, error)]) from None
+        raise InvalidEvents(str(error), {"validationErrors": [problem(0, error)]}) from None
 
 
 def _json_events(body: bytes) -> list[bytes]:

@@ -31,11 +31,11 @@ class InvalidParameter(errors.InvalidRequest):
 
 
 class InvalidEvents(errors.InvalidEvent):
-    """Events of a request that cannot be metered; `problems` are the validationErrors, one each."""
+    """Events of a request that cannot be metered; `faults` are the members of `extensions` that say which and why."""
 
-    def __init__(self, message: str, problems: list[dict[str, object]]) -> None:
+    def __init__(self, message: str, faults: Mapping[str, object]) -> None:
         super().__init__(message)
-        self.problems = problems
+        self.faults = faults
 
 
 class _Answer(NamedTuple):
@@ -104,7 +104,7 @@ async def from_meterport_error(request: Request, error: Exception) -> Response:
     if status == 500:
         return internal_error(request.scope)
     detail = "the store cannot be reached, try again" if prefix is None else f"{prefix}{error}"
-    extensions = {"validationErrors": error.problems} if isinstance(error, InvalidEvents) else None
+    extensions = error.faults if isinstance(error, InvalidEvents) else None
     return problem(request.scope, status, error.code, detail, extensions, _headers(status, error))
 
 

@@ -13,7 +13,9 @@ REGISTRY = CollectorRegistry()
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
-EVENTS_ACCEPTED = Counter("meterport_events_accepted_total", "Events made durable and answered 204.", registry=REGISTRY)
+EVENTS_ACCEPTED = Counter(
+    "meterport_events_accepted_total", "Events made durable and answered 204 or 200.", registry=REGISTRY
+)
 EVENTS_STORED = Counter(
     "meterport_events_stored_total", "Events inserted into the store, once each.", registry=REGISTRY
 )
