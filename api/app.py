@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from api import auth, dead_letters, events, meters, operations, outcomes, pages, portal, subjects, usage, values
+from api import auth, dead_letters, duplicates, events, meters, operations, pages, portal, subjects, usage, values
 from api.cors import PortalCors
 from api.limits import RequestLimit
 from api.problems import HANDLERS
@@ -76,6 +77,7 @@ def _managed(services: Services) -> list[Route]:
         resource("/api/v1/events/outcomes", POST=managed(outcomes.outcomes)),
         resource("/api/v2/events", GET=managed(events.searched)),
         resource("/api/v1/debug/metrics", GET=managed(operations.debug_metrics)),
+        resource("/api/v1/duplicates", GET=managed(duplicates.listed)),
         resource("/api/v1/dead-letters", GET=managed(dead_letters.listed)),
         resource("/api/v1/dead-letters/replay", POST=managed(dead_letters.replayed)),
         resource("/api/v1/meters", GET=managed(meters.listed), POST=managed(meters.create)),

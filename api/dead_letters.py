@@ -12,13 +12,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
-from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import Moment, read_model
+from api.paging import next_page
 from api.parameters import Parameters
 from api.problems import InvalidParameter, without_tokens
 from api.responses import json_response
@@ -55,19 +55,16 @@ async def listed(services: Services, request: Request) -> Response:
         replayed=None if query.text("replayed") is None else query.flag("replayed"),
     )
     found = await in_thread(request, lambda: list_dead_letters(services.store, limit, before, wanted))
-    return json_response(found, headers=_next_page(request, found[-1], limit) if len(found) == limit else None)
+    link = next_page(request, _position(found[-1]), limit) if len(found) == limit else None
+    return json_response(found, headers=link)
 
 
 def _number(query: Parameters, name: str, bits: int) -> int | None:
     return None if query.text(name) is None else query.integer(name, 0, 0, (1 << bits) - 1)
 
 
-def _next_page(request: Request, last: dict[str, object], limit: int) -> dict[str, str]:
-    end = Position(_arrived_ms(str(last["arrivedAt"])), int(str(last["partition"])), int(str(last["offset"])))
-    given = request.query_params.multi_items()
-    kept = [(name, without_tokens(text)) for name, text in given if name not in {"limit", "before"}]
-    query = urlencode([("limit", limit), *kept, ("before", end.cursor)])
-    return {"Link": f'<{request.url.path}?{query}>; rel="next"'}
+def _position(letter: dict[str, object]) -> Position:
+    return Position(_arrived_ms(str(letter["arrivedAt"])), int(str(letter["partition"])), int(str(letter["offset"])))
 
 
 def _arrived_ms(text: str) -> int:

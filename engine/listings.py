@@ -178,7 +178,7 @@ def _rows(
 
 def _explained(store: Store, registry: MeterRegistry, rows: Sequence[Sequence[Any]]) -> list[ListedEvent]:
     errors = validation_errors(store, registry, [Place(*row[:5]) for row in rows])
-    return [_listed(row, errors.get(Place(*row[:5]))) for row in rows]
+    return [listed_event(row, errors.get(Place(*row[:5]))) for row in rows]
 
 
 def to_json(listed: ListedEvent) -> bytes:
@@ -284,7 +284,8 @@ def _clamped(unix_ms: int) -> int:
     return min(max(unix_ms, BEGINNING * 1000), END * 1000)
 
 
-def _listed(row: Sequence[Any], error: str | None) -> ListedEvent:
+def listed_event(row: Sequence[Any], error: str | None) -> ListedEvent:
+    """Return an event of a row of events/list. Args: error: why meters did not count it."""
     type_, subject, time_ms, partition, offset, id_, source, data, extensions, arrived_ms, stored_ms = row
     attributes = {"id": id_, "source": source, "type": type_, "subject": subject, "time": _text(time_ms)}
     event = orjson.dumps({**attributes, "specversion": "1.0"})[:-1]

@@ -24,6 +24,11 @@ EVENTS_DUPLICATE = Counter(
     "Events dropped because their (source, id) is stored already.",
     registry=REGISTRY,
 )
+EVENTS_DIFFERENT = Counter(
+    "meterport_events_duplicate_different_total",
+    "Duplicates whose content is not that of the stored event, among those compared.",
+    registry=REGISTRY,
+)
 DEAD_LETTERS = Counter("meterport_dead_letters_total", "Records that could not become an event.", registry=REGISTRY)
 BLOCKS = Counter("meterport_blocks_total", "Blocks inserted.", registry=REGISTRY)
 INGEST_FAILURES = Counter(

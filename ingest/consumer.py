@@ -44,6 +44,7 @@ from engine.store import DEDUPLICATION_WINDOW, Store
 from ingest.claims import Claims
 from ingest.dead_letters import DeadLetter, DeadLetterCap, DeadLetterSink, dead_letter_block, new_letters
 from ingest.decoding import Batch, decode_records
+from ingest.differing import find_differing
 from ingest.duplicates import Duplicates, KeysForgotten, Voided
 from ingest.log import EventLog, Plan, Record, ranges_of
 
@@ -245,9 +246,22 @@ class Consumer:
             self._insert(plan, "events", kept.block(plan.stored_ms), plan.token)
             self._duplicates.remember(kept)
         faults.passing("ingest.after-insert")
+        if len(kept) < len(batch.events):
+            self._keep_differing(plan, batch.events, kept)
         metrics.EVENTS_STORED.inc(len(kept))
         metrics.EVENTS_DUPLICATE.inc(len(batch.events) - len(kept))
         metrics.DEAD_LETTERS.inc(len(letters))
+
+    def _keep_differing(self, plan: Plan, events: EventBatch, kept: EventBatch) -> None:
+        """Keep duplicates that are no retries for somebody to look at."""
+        with _phase("deduplicate"):
+            since_ms = plan.stored_ms - round(
+                timedelta(days=self._settings.duplicate_window_days).total_seconds() * 1000
+            )
+            found = find_differing(self._store, events, kept, since_ms)
+        if len(found):
+            self._insert(plan, "differing_duplicates", found.block(plan.stored_ms), f"differing-{plan.token}")
+        metrics.EVENTS_DIFFERENT.inc(len(found))
 
     def _store_letters(self, plan: Plan, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         new = self._persist(lambda: new_letters(self._store, letters, plan.stored_ms))

@@ -24,6 +24,26 @@ ENGINE = MergeTree
 ORDER BY (arrived_at, log_partition, log_offset)
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
+CREATE TABLE differing_duplicates
+(
+    `id` String,
+    `source` LowCardinality(String),
+    `type` LowCardinality(String),
+    `subject` String,
+    `time` DateTime64(3, 'UTC'),
+    `data` String CODEC(ZSTD(1)),
+    `extensions` String CODEC(ZSTD(1)),
+    `arrived_at` DateTime64(3, 'UTC'),
+    `stored_at` DateTime64(3, 'UTC'),
+    `log_partition` Int32,
+    `log_offset` Int64,
+    `key` FixedString(16)
+)
+ENGINE = ReplacingMergeTree(stored_at)
+ORDER BY (arrived_at, log_partition, log_offset)
+TTL toDateTime(stored_at) + toIntervalDay(30)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
+
 CREATE TABLE event_claims
 (
     `token` String,

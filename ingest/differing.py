@@ -1,0 +1,107 @@
+"""Duplicates whose content is not that of the stored event: a producer has used an id twice, it is no retry.
+
+Owns: the comparison. It is made after a block is stored, for duplicates alone, so that a batch without any costs
+nothing; and it decides nothing about usage: the first event in the log counts, whatever this finds.
+An event without `time` has that of its arrival, another one at each attempt: two such events are compared without it.
+A stored event without `time` is searched for in the day before it was stored; one that waited longer in the log is not
+found, and its retry is told as a duplicate that differs.
+Limits: of each block MOST_COMPARED duplicates, evenly spread. What another process is only about to store is left out.
+Source: docs/contract.md 3.1, 3.7; docs/design.md R10.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from operator import eq
+from typing import TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from engine import sql
+from engine.errors import StoreError, Unavailable
+from engine.events import EventBatch
+from engine.store import Store
+
+MOST_COMPARED = 100
+_WAITED_MS = 86_400_000
+_COLUMNS = ("key", "type", "subject", "time_ms", "arrived_ms", "content")
+_Content: TypeAlias = tuple[bytes, str, str, int | None, bytes]  # key, type, subject, time, digest of all else
+_log = logging.getLogger(__name__)
+
+
+def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms: int) -> EventBatch:
+    """Return duplicates whose content differs from the stored event's, none if the store cannot say so now.
+
+    Args: kept: those of `events` that are none, and are stored. since_ms: events stored before are forgotten.
+    """
+    dropped = _sample(events, kept)
+    try:
+        stored_ms = _stored_ms(store, dropped, since_ms)
+        alike = _alike(store, dropped, stored_ms)
+    except (StoreError, Unavailable) as error:
+        _log.warning("duplicates_not_compared count=%d error=%s", len(dropped), error)
+        return dropped.first(0)
+    keys = dropped.columns.column("key").to_pylist()
+    differ = [row for row, key in enumerate(keys) if key in stored_ms and not alike[row]]
+    return dropped.at(np.array(differ, np.int64))
+
+
+def _sample(events: EventBatch, kept: EventBatch) -> EventBatch:
+    """Return the events that were not kept, evenly spread ones if they are too many."""
+    places = {place[1:] for place in kept.places()}
+    rows = [row for row, place in enumerate(events.places()) if place[1:] not in places]
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED)).astype(np.int64))
+    return events.at(np.array(rows, np.int64)[chosen])
+
+
+def _stored_ms(store: Store, events: EventBatch, since_ms: int) -> dict[bytes, int]:
+    """Return when the stored event of each key was stored."""
+    keys = sorted({key.hex() for key in events.columns.column("key").to_pylist()})
+    table = store.arrow(sql.statement("ingest/known_keys"), keys=keys, since_ms=since_ms)
+    return dict(zip(table.column("key").to_pylist(), table.column("stored_ms").to_pylist(), strict=True))
+
+
+def _alike(store: Store, events: EventBatch, stored_ms: Mapping[bytes, int]) -> list[bool]:
+    """Return whether the stored event of each one's key has its content."""
+    if not stored_ms:
+        return [False] * len(events)
+    columns = events.columns
+    times, arrived = events.times_ms.tolist(), columns.column("arrived_at").cast(pa.int64()).to_pylist()
+    keys, types, subjects = (columns.column(name).to_pylist() for name in ("key", "type", "subject"))
+    places = {"keys": [key.hex() for key in keys], "types": types, "subjects": subjects}
+    found = _contents(store.arrow(sql.statement("ingest/contents_at"), **places, times=times))
+    if any(map(eq, times, arrived)):
+        span = {"from_ms": min(stored_ms.values()) - _WAITED_MS, "to_ms": max(stored_ms.values())}
+        found |= _contents(store.arrow(sql.statement("ingest/contents_between"), **places, **span))
+    digests = map(_digest, columns.column("extensions").to_pylist(), columns.column("data").to_pylist())
+    return [
+        bool(_readings(*content) & found)
+        for content in zip(keys, types, subjects, times, arrived, digests, strict=True)
+    ]
+
+
+def _contents(table: pa.Table) -> set[_Content]:
+    rows = zip(*(table.column(name).to_pylist() for name in _COLUMNS), strict=True)
+    return {
+        content
+        for key, type_, subject, *rest in rows
+        for content in _readings(key, _text(type_), _text(subject), *rest)
+    }
+
+
+def _readings(key: bytes, type_: str, subject: str, time_ms: int, arrived_ms: int, digest: bytes) -> set[_Content]:
+    """Return the content of an event, and that without its time if it came without."""
+    contents: set[_Content] = {(key, type_, subject, time_ms, digest)}
+    if time_ms == arrived_ms:
+        contents.add((key, type_, subject, None, digest))
+    return contents
+
+
+def _text(value: str | bytes) -> str:
+    """Return a text of an answer, which the two kinds of store give as text or as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _digest(extensions: str, data: str) -> bytes:
+    return hashlib.md5(f"{extensions}\n{data}".encode(), usedforsecurity=False).digest()

@@ -1,0 +1,12 @@
+-- The content of stored events that have one of these keys, one of these types and subjects, and came without a time,
+-- so that their time is their arrival, within a range. Read by ingest/differing.py.
+SELECT
+    key, type, subject, toUnixTimestamp64Milli(time) AS time_ms, toUnixTimestamp64Milli(arrived_at) AS arrived_ms,
+    MD5(concat(extensions, '\n', data)) AS content
+FROM events
+WHERE (type, subject) IN (
+        SELECT place.1, place.2
+        FROM (SELECT arrayJoin(arrayZip({types:Array(String)}, {subjects:Array(String)})) AS place))
+    AND time >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC') AND time <= fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC')
+    AND time = arrived_at
+    AND key IN (SELECT toFixedString(unhex(arrayJoin({keys:Array(String)})), 16))
