@@ -58,6 +58,29 @@ def test_it_shows_usage_across_origins_under_a_strict_policy(
     assert audit(opened) == []
 
 
+# What tracing of a site does: it wraps `fetch`, and each request gets headers of its own.
+TRACING = """const plain = fetch
+window.fetch = (resource, options) => {
+  const request = new Request(resource, options)
+  request.headers.set('baggage', 'sentry-release=1')
+  request.headers.set('sentry-trace', '0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-1')
+  request.headers.set('traceparent', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01')
+  request.headers.set('cache-control', 'no-cache')
+  return plain(request)
+}"""
+
+
+def test_it_shows_usage_where_the_tracing_of_a_site_adds_headers(page: Open, customer: Customer, serve: Serve) -> None:
+    """Case N13: the preflight named a closed list of headers."""
+    token = customer.token()["token"]
+    url = serve(shop(customer, f'token="{token}" meters="tokens" units="tokens:tokens" locale="en-US"', TRACING))
+    opened = page()
+
+    opened.goto(url)
+
+    assert total(opened) == f"{all_tokens(customer)} tokens"
+
+
 def test_only_the_parts_asked_for_are_shown(page: Open, customer: Customer, serve: Serve) -> None:
     token = customer.token()["token"]
     url = serve(shop(customer, f'token="{token}" meter="tokens" show="total chart" period="7d"'))
