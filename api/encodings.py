@@ -56,6 +56,6 @@ def _read(stream: pa.NativeFile, encoding: str) -> bytes:
     try:
         return bytes(stream.read(_PIECE))
     except OSError as error:
-        cut_off = "runcated" in str(error)
+        cut_off = "truncated" in str(error).lower()
         reason = "is cut off" if cut_off else "is broken, or something else follows it"
         raise InvalidParameter(f"invalid request body: the {encoding} data {reason}") from None

@@ -14,6 +14,8 @@ import orjson
 import pyarrow as pa
 import pytest
 from anyio.from_thread import BlockingPortal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from api.app import Services, create_app
 from api.document import document
@@ -130,8 +132,8 @@ def test_a_body_that_is_not_encoded_as_it_says_is_refused_by_name(
 @pytest.fixture
 def small(portal: BlockingPortal, services: Services) -> ApiClient:
     """A client of a server that takes bodies of 2,000 bytes."""
-    settings = services.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
-    app = create_app(dataclasses.replace(services, settings=settings))
+    limited = services.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
+    app = create_app(dataclasses.replace(services, settings=limited))
     return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
 
 
@@ -177,6 +179,27 @@ def test_wherever_a_body_is_cut_off_it_is_refused(encoding: str) -> None:
     for length in range(len(packed)):
         with pytest.raises(InvalidParameter, match="cut off"):
             unpack(encoding, packed[:length], 1 << 20)
+
+
+_PACKED = [
+    ("gzip", gzip.compress(BODY)),
+    ("gzip", gzip.compress(b"{}") * 3),
+    ("zstd", zstd(BODY)),
+    ("zstd", zstd(b"{}") * 3),
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(packed=st.sampled_from(_PACKED), at=st.integers(0, 5000), width=st.integers(0, 9), junk=st.binary(max_size=9))
+def test_whatever_is_wrong_with_a_compressed_body_it_is_refused(
+    packed: tuple[str, bytes], at: int, width: int, junk: bytes
+) -> None:
+    encoding, body = packed
+    at %= len(body)
+    try:
+        unpack(encoding, body[:at] + junk + body[at + width :], 1 << 20)
+    except (InvalidParameter, TooLarge) as error:
+        assert encoding in str(error) or isinstance(error, TooLarge)
 
 
 def with_bodies() -> Iterator[tuple[str, str]]:
