@@ -1,7 +1,8 @@
 """Every setting, its type, default and meaning. Built once, passed down; nothing else reads the environment.
 
 Order: command-line flag > METERPORT_* variable > secret file > YAML file > default. `__` in a variable's name
-separates group and setting: METERPORT_SERVER__PORT. An unknown setting or METERPORT_* variable is an error.
+separates group and setting: METERPORT_SERVER__PORT. An unknown setting or METERPORT_* variable is an error, unless
+Kubernetes or an image has set it (engine/foreign_variables.py).
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from pydantic_settings import (
 )
 
 from engine.errors import ConfigurationError
+from engine.foreign_variables import is_foreign
 from engine.instants import parse_instant
 from engine.meters import configured_definitions
 from engine.texts import is_utf8, printable
@@ -328,7 +330,7 @@ def load_settings(
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = _secrets_dir()
-    _refuse_unknown(os.environ, "no such setting")
+    _refuse_unknown([name for name, value in os.environ.items() if not is_foreign(name, value)], "no such setting")
     secrets = _read_secrets(secrets_dir) if secrets_dir else {}
     yaml_values = read_configuration(config) if config else {}
 

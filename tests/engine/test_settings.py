@@ -285,6 +285,91 @@ def test_variables_of_the_test_suite_are_nobodys_settings(monkeypatch: pytest.Mo
     assert load_settings().server.port == 8888
 
 
+INJECTED = {
+    "METERPORT_SERVICE_HOST": "10.0.0.1",
+    "METERPORT_SERVICE_PORT": "8888",
+    "METERPORT_SERVICE_PORT_HTTP": "8888",
+    "METERPORT_SERVICE_PORT_HTTP_ALT": "8889",
+    "METERPORT_PORT": "tcp://10.0.0.1:8888",
+    "METERPORT_PORT_8888_TCP": "tcp://10.0.0.1:8888",
+    "METERPORT_PORT_8888_TCP_PROTO": "tcp",
+    "METERPORT_PORT_8888_TCP_PORT": "8888",
+    "METERPORT_PORT_8888_TCP_ADDR": "10.0.0.1",
+    "METERPORT_API_SERVICE_HOST": "fd00::7",
+    "METERPORT_API_PORT": "tcp://[fd00::7]:80",
+    "METERPORT_SERVER_PORT": "tcp://10.0.0.2:8888",
+    "METERPORT_SERVER_SERVICE_PORT": "8888",
+    "METERPORT_KAFKA_PORT": "tcp://10.0.0.3:9092",
+    "METERPORT_KAFKA_PORT_9092_UDP": "udp://10.0.0.3:9092",
+    "METERPORT_KAFKA_PORT_9092_SCTP_PROTO": "sctp",
+    "METERPORT_STORE_0_EU_SERVICE_HOST": "10.0.0.4",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), INJECTED.items(), ids=INJECTED)
+def test_a_variable_that_kubernetes_injects_for_a_service_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """N1: it ended every command with 78."""
+    monkeypatch.setenv(name, value)
+
+    assert load_settings() == Settings()
+
+
+def test_all_variables_of_a_service_are_passed_over_beside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """N1."""
+    for name, value in INJECTED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("METERPORT_SERVER__PORT", "9000")
+
+    assert load_settings().server.port == 9000
+
+
+@pytest.mark.parametrize("name", ["METERPORT_VERSION", "METERPORT_IMAGE", "METERPORT_IMAGE_TAG", "METERPORT_TAG"])
+def test_what_an_image_says_of_itself_is_passed_over(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """N1, another member of its kind: a namespace that is shared with images and CI."""
+    monkeypatch.setenv(name, "1.2")
+
+    assert load_settings() == Settings()
+
+
+MISTYPED = {
+    "METERPORT_PORT": "9000",
+    "METERPORT_SERVER_PORT": "9000",
+    "METERPORT_SERVER_HOST": "10.0.0.1",
+    "METERPORT_SERVICE_HOST": "0.0.0.0",  # noqa: S104 - refused
+    "METERPORT_SERVICE_PORT": "http",
+    "METERPORT_SERVER__SERVICE_PORT": "8888",
+    "METERPORT_PORT_8888_TCP": "8888",
+    "METERPORT_PORT_8888_HTTP": "tcp://10.0.0.1:8888",
+    "METERPORT_PORT_8888_TCP_HOST": "10.0.0.1",
+    "METERPORT_KAFKA_BROKERS": "tcp://10.0.0.3:9092",
+    "METERPORT_VERSIONS": "1.2",
+    "meterport_service_host": "10.0.0.1",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), MISTYPED.items(), ids=MISTYPED)
+def test_a_variable_that_is_only_like_an_injected_one_is_still_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """N1: who forgets an underscore must hear of it."""
+    monkeypatch.setenv(name, value)
+
+    assert refusal() in {f"{name}: no such setting", "server.service_port: unknown setting"}
+
+
+@pytest.mark.parametrize("name", ["METERPORT_SERVICE_PORT", "METERPORT_VERSION"])
+def test_a_secret_file_named_as_an_injected_variable_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """N1: nobody but the operator puts files there."""
+    write(tmp_path / name, "8888")
+    monkeypatch.setenv(SECRETS_VARIABLE, str(tmp_path))
+
+    assert refusal() == f"{name}: no such setting (in {tmp_path})"
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.com", ""])  # noqa: S104 - refused
 def test_without_a_key_only_loopback_is_served(host: str) -> None:
     assert refusal(server={"host": host}) == f"server.host: {host} is not loopback and no api_key is set"
