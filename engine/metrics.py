@@ -30,6 +30,11 @@ EVENTS_DIFFERENT = Counter(
     registry=REGISTRY,
 )
 DEAD_LETTERS = Counter("meterport_dead_letters_total", "Records that could not become an event.", registry=REGISTRY)
+TIMESTAMPS_IGNORED = Counter(
+    "meterport_timestamps_ignored_total",
+    "Records whose timestamp cannot be their arrival; the instant they were stored at is taken for it.",
+    registry=REGISTRY,
+)
 BLOCKS = Counter("meterport_blocks_total", "Blocks inserted.", registry=REGISTRY)
 INGEST_FAILURES = Counter(
     "meterport_ingest_failures_total", "Steps of ingest that failed and are tried again, inserts under the same token.",

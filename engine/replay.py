@@ -4,8 +4,9 @@ Owns: which letters are chosen, the event that is sent for each, and the marks o
 Who replays sends a batch to the log and marks it once it is durable there; cut off in between, it is sent again, and
 an event counts once whatever is sent (docs/design.md R10). The duplicate check forgets, dead letters stay: therefore
 a letter whose event is stored already is marked and not sent, however long ago that was.
-An event without `time` happened when the log first took it, so it is sent with that time. Everything else of it is
-sent as it came, digit by digit.
+An event without `time` happened when the log first took it, so it is sent with that time (or when the letter was
+stored, if an older release kept an arrival that cannot be true). Everything else of it is sent as it came, digit by
+digit.
 Limits: a batch is `BATCH_LETTERS` letters and BATCH_BYTES bytes, or one letter however long it is.
 Source: docs/contract.md 3.3.
 """
@@ -20,6 +21,7 @@ import orjson
 import pyarrow as pa
 
 from engine import sql
+from engine.arrivals import is_credible
 from engine.cloudevents import TimeSpan, decode_event
 from engine.errors import InvalidEvent
 from engine.ids import new_ulid
@@ -44,9 +46,10 @@ class Chosen(NamedTuple):
 
 
 class Letter(NamedTuple):
-    """A dead letter, whole."""
+    """A dead letter, whole. `stored_ms`: when it was stored."""
 
     position: Position
+    stored_ms: int
     reason: str
     value: bytes
     headers: Headers | None
@@ -155,8 +158,8 @@ def mark(store: Store, positions: Sequence[Position], now_ms: int) -> None:
 def _read(store: Store, positions: Sequence[Position]) -> list[Letter]:
     wanted = DeadLetterFilter(places=positions)
     return [
-        Letter(Position(*place), reason, base64.b64decode(value), _headers(headers))
-        for *place, reason, value, headers in store.rows(
+        Letter(Position(*place), stored_ms, reason, base64.b64decode(value), _headers(headers))
+        for *place, stored_ms, reason, value, headers in store.rows(
             wanted.statement("events/dead_letters_at"), **wanted.parameters
         )
     ]
@@ -175,7 +178,8 @@ def _event(letter: Letter, now_ms: int, span: TimeSpan) -> tuple[bytes, bytes]:
     _refuse_replaced(letter.headers)
     value = structured(letter.value, letter.headers)
     event = decode_event(value, now_ms, letter.position.partition, letter.position.offset, span)
-    timed = with_time(value, letter.position.at_ms)
+    at_ms = letter.position.at_ms
+    timed = with_time(value, at_ms if is_credible(at_ms, letter.stored_ms) else letter.stored_ms)
     if timed is not value:
         decode_event(timed, now_ms, letter.position.partition, letter.position.offset, span)
     return timed, event.key

@@ -41,6 +41,7 @@ from engine.errors import StoreError, Unavailable
 from engine.events import EventBatch
 from engine.settings import IngestSettings
 from engine.store import DEDUPLICATION_WINDOW, Store
+from ingest.arrivals import TimestampReport
 from ingest.claims import Claims
 from ingest.dead_letters import DeadLetter, DeadLetterCap, DeadLetterSink, dead_letter_block, new_letters
 from ingest.decoding import Batch, decode_records
@@ -89,6 +90,7 @@ class Consumer:
         window = timedelta(days=settings.duplicate_window_days)
         self._duplicates = Duplicates(store, self.claims, log.planned, window, clock)
         self._cap = DeadLetterCap(settings.max_dead_letter_run)
+        self._timestamps = TimestampReport()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
         self._ahead: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
         self._unacknowledged: Plan | None = None  # stored
@@ -132,7 +134,7 @@ class Consumer:
         _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
         records = self._persist(lambda: self._log.reread(plan))
         self._cap.good()
-        self._run_plan(plan, self._decode(records, most_months=None))
+        self._run_plan(plan, self._decode(records, most_months=None, clock_ms=plan.stored_ms))
 
     def run(self) -> None:
         """Start, then consume until `stop` is set. Raises: Fatal: going on would lose or double usage."""
@@ -163,6 +165,7 @@ class Consumer:
             _log.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
             self._cap.good()
             return True
+        batch = self._as_planned(batch, plan)
         faults.passing("ingest.after-plan")
         self._unacknowledged = None  # the plan has acknowledged it
         if self._behind():
@@ -230,8 +233,16 @@ class Consumer:
         """Whether records wait behind the batch under way, so that the next plan will acknowledge it."""
         return self._log.waiting() > 0
 
-    def _decode(self, records: Sequence[Record], most_months: int | None) -> Batch:
-        return decode_records(records, self._span, most_months, self._cap)
+    def _decode(self, records: Sequence[Record], most_months: int | None, clock_ms: int | None = None) -> Batch:
+        now_ms = milliseconds(self._clock()) if clock_ms is None else clock_ms
+        return decode_records(records, self._span, most_months, self._cap, now_ms)
+
+    def _as_planned(self, batch: Batch, plan: Plan) -> Batch:
+        """Decode a batch again under its plan's stamp if it depends on the clock: a rerun of the plan does the same."""
+        if not batch.depends_on(plan.stored_ms):
+            return batch
+        uncounted = DeadLetterCap(sys.maxsize)  # its dead letters were counted when it was read
+        return decode_records(batch.claimed, self._span, None, uncounted, plan.stored_ms)
 
     def _execute(self, plan: Plan, batch: Batch) -> None:
         """Insert a planned batch: the same rows in the same order under the same tokens, however often.
@@ -314,6 +325,7 @@ class Consumer:
 
     def _measure(self, batch: Batch) -> None:
         metrics.DELAY.observe(max(0, milliseconds(self._clock()) - batch.records[0].arrived_ms) / 1000)
+        self._timestamps.add(batch.claimed, batch.records)
 
 
 def _count_failure(state: RetryCallState) -> None:

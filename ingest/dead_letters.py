@@ -4,6 +4,7 @@ Owns: `DeadLetter`, its block, which of them are kept already, and the cap on ho
 Source: docs/design.md R8.
 """
 
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -59,11 +60,23 @@ def new_letters(store: Store, letters: Sequence[DeadLetter], stored_ms: int) -> 
     arrived = sorted({letter.record.arrived_ms for letter in letters})
     rows = store.rows(sql.statement("ingest/known_dead_letters"), arrived_ms=arrived)
     known = {(partition, offset, arrived_ms) for partition, offset, arrived_ms, kept_ms in rows if kept_ms != stored_ms}
+    undated = [letter.record for letter in letters if letter.record.arrived_ms == stored_ms]
+    known |= _kept_undated(store, undated, stored_ms)
     return [letter for letter in letters if _position(letter.record) not in known]
 
 
 def _position(record: Record) -> tuple[int, int, int]:
     return record.partition, record.offset, record.arrived_ms
+
+
+def _kept_undated(store: Store, records: Sequence[Record], stored_ms: int) -> set[tuple[int, int, int]]:
+    """Return the positions of those records that another plan has kept, all of which arrived by our clock."""
+    if not records:
+        return set()
+    places = {"partitions": [record.partition for record in records], "offsets": [record.offset for record in records]}
+    rows = store.rows(sql.statement("ingest/known_undated_letters"), **places)
+    kept = {(partition, offset, b64decode(value)) for partition, offset, kept_ms, value in rows if kept_ms != stored_ms}
+    return {_position(record) for record in records if (record.partition, record.offset, record.value or b"") in kept}
 
 
 def dead_letter_block(letters: Sequence[DeadLetter], stored_ms: int) -> pa.Table:

@@ -1,6 +1,7 @@
 """Records of the log to a batch: its events, as columns, and its dead letters.
 
 Owns: `Batch`, where a batch is cut so that its block spans few months, and which records count as bad in a row.
+When a record arrived is decided in ingest/arrivals.py.
 Source: docs/design.md R4, R7, R8.
 """
 
@@ -9,29 +10,51 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.arrivals import AHEAD_MS
 from engine.batches import decode_events
+from engine.clock import milliseconds, utc_now
 from engine.cloudevents import TimeSpan
 from engine.errors import InvalidEvent
 from engine.events import EventBatch, Numbers
 from engine.kafka_events import structured
+from ingest.arrivals import arrived
 from ingest.dead_letters import DeadLetter, DeadLetterCap
 from ingest.log import Record
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is stored together: records, and what became of them."""
+    """What is stored together: records, and what became of them.
+
+    `claimed`: the records as they were read; in `records` the arrival is what they are stored with.
+    """
 
     records: Sequence[Record]
     events: EventBatch
     letters: Sequence[DeadLetter]
+    claimed: Sequence[Record]
+
+    def depends_on(self, clock_ms: int) -> bool:
+        """Whether decoding at `clock_ms` may give other rows: some records have no credible arrival of their own."""
+        return self.records is not self.claimed or any(
+            record.arrived_ms > clock_ms + AHEAD_MS for record in self.claimed
+        )
 
 
-def decode_records(records: Sequence[Record], span: TimeSpan, most_months: int | None, cap: DeadLetterCap) -> Batch:
+def decode_records(
+    records: Sequence[Record],
+    span: TimeSpan,
+    most_months: int | None,
+    cap: DeadLetterCap,
+    clock_ms: int | None = None,
+) -> Batch:
     """Decode records, up to the first that would make the block span more than `most_months`; all of them if None.
 
+    Args: clock_ms: when records arrived whose timestamp cannot be true; None: now.
     Raises: TooManyDeadLetters.
     """
+    claimed = records
+    records = arrived(claimed, milliseconds(utc_now()) if clock_ms is None else clock_ms)
     reasons: dict[int, str] = {}
     rows: list[int] = []
     values: list[bytes] = []
@@ -54,7 +77,10 @@ def decode_records(records: Sequence[Record], span: TimeSpan, most_months: int |
     event_rows = np.array(rows, np.int64)[decoded.places]
     end = len(records) if count == len(event_rows) else int(event_rows[count])
     letters = _letters(records[:end], reasons, event_rows[:count], cap)
-    return Batch(records[:end], decoded.events.first(count), letters)
+    if records is claimed:
+        cut = records[:end]
+        return Batch(cut, decoded.events.first(count), letters, cut)
+    return Batch(records[:end], decoded.events.first(count), letters, claimed[:end])
 
 
 def _within_months(times_ms: Numbers, most: int | None) -> int:

@@ -117,7 +117,8 @@ def is_unsupported(error: KafkaError) -> bool:
 def as_record(message: Message) -> Record:
     """Return the record of ours for a message that is no error.
 
-    Whoever sent it said when; it is put into the years that calendars have.
+    Its timestamp is a claim of its producer or broker, put into the years that calendars have; -1, which is none, is 0.
+    Whether it can be the arrival is judged in ingest/arrivals.py.
     """
     sent_ms = message.timestamp()[1]
     if not 0 <= sent_ms <= _LATEST_MS:

@@ -1,0 +1,63 @@
+"""The arrival of records whose timestamp cannot be true, and what is reported of them.
+
+Owns: the rule that such a record arrived at the stamp of its plan (`Plan.stored_ms`). A batch is decoded before it is
+planned, so it is judged by the clock first and decoded again under the plan's stamp where that makes a difference:
+whoever runs the plan again comes to the same rows.
+Source: engine/arrivals.py; docs/contract.md 3.5; docs/design.md R7.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from engine import metrics
+from engine.arrivals import AHEAD_MS, EARLIEST_MS, is_credible
+from ingest.log import Record
+
+_log = logging.getLogger(__name__)
+_REPORT_SECONDS = 60
+
+
+def arrived(records: Sequence[Record], clock_ms: int) -> Sequence[Record]:
+    """Return records with the arrival they are stored with: `clock_ms` where the timestamp cannot be true.
+
+    The same object comes back if every timestamp is credible.
+    """
+    claims = [record.arrived_ms for record in records]
+    if not claims or (min(claims) >= EARLIEST_MS and max(claims) <= clock_ms + AHEAD_MS):
+        return records
+    return [
+        record if is_credible(record.arrived_ms, clock_ms) else record._replace(arrived_ms=clock_ms)
+        for record in records
+    ]
+
+
+class TimestampReport:
+    """Counts records whose timestamp was not taken, and logs one of them once a minute at most. Not thread-safe."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._logged_at = -math.inf  # monotonic seconds
+        self._unreported = 0
+
+    def add(self, claimed: Sequence[Record], stored: Sequence[Record]) -> None:
+        """Args: claimed: records as they were read. stored: the same records with the arrival they are stored with."""
+        ignored = [one for one, other in zip(claimed, stored, strict=True) if one.arrived_ms != other.arrived_ms]
+        if not ignored:
+            return
+        metrics.TIMESTAMPS_IGNORED.inc(len(ignored))
+        self._unreported += len(ignored)
+        now = self._monotonic()
+        if now - self._logged_at < _REPORT_SECONDS:
+            return
+        first = ignored[0]
+        _log.warning(
+            "timestamps_ignored records=%d partition=%d offset=%d timestamp=%d: the time of storing is taken instead; "
+            "a timestamp must be the arrival in milliseconds",
+            self._unreported,
+            first.partition,
+            first.offset,
+            first.arrived_ms,
+        )
+        self._logged_at, self._unreported = now, 0
