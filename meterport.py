@@ -50,6 +50,7 @@ from ingest.dead_letters import DeadLetterSink
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
 from ingest.log import EventLog
+from ingest.log_positions import Positions
 from ingest.settling import Settling
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
@@ -107,7 +108,7 @@ class Service:
         self.appender = producer
         self._dead_letter_sink = producer if settings.dead_letter_topic else None
         if ingests:
-            self.log = kafka_log = KafkaLog(settings)
+            self.log = kafka_log = KafkaLog(settings, positions=Positions(self.store))
             self._closing.callback(kafka_log.close)
 
     def start(self) -> None:

@@ -135,6 +135,10 @@ class KafkaSettings(_Group):
     ssl_certificate_location: str | None = Field(default=None, description="File of the client's certificate.")
     ssl_key_location: str | None = Field(default=None, description="File of the client's private key.")
     ssl_key_password: SecretStr | None = Field(default=None, description="Password of the client's private key.")
+    trust_offsets: bool = Field(
+        default=False,
+        description="Begin at the group's committed offsets even where the store lacks what comes before them.",
+    )
     produce_seconds: float = Field(
         default=15, ge=1, le=300, description="How long a batch over HTTP waits for the brokers before it gets 503."
     )

@@ -105,6 +105,18 @@ PARTITION BY toYYYYMM(time)
 ORDER BY (type, subject, time)
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
+CREATE TABLE log_positions
+(
+    `topic` String,
+    `topic_id` String,
+    `partition` Int32,
+    `position` Int64,
+    `noted_at` DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree(position)
+ORDER BY (topic, topic_id, partition)
+SETTINGS index_granularity = 8192;
+
 CREATE TABLE meters
 (
     `id` String,

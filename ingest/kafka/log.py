@@ -28,9 +28,11 @@ from engine.settings import KafkaSettings
 from ingest.kafka.client import as_ours, as_record, is_unsupported
 from ingest.kafka.held import Held
 from ingest.kafka.member import Member
+from ingest.kafka.places import Gap, Places, gap_between
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
 from ingest.kafka.rereading import reread
 from ingest.log import Lag, Plan, Range, Record
+from ingest.log_positions import Known, Positions
 
 _log = logging.getLogger(__name__)
 _CHUNK = 2000  # records taken from librdkafka at a time
@@ -66,13 +68,18 @@ class _Share:
 
 
 class KafkaLog:
-    """An `EventLog` that shares a topic with every other process of its group. Thread-safe."""
+    """An `EventLog` that shares a topic with every other process of its group. Thread-safe.
 
-    def __init__(self, settings: KafkaSettings, clock: Clock = utc_now) -> None:
+    `positions`: of the store that the log is read into; without them committed offsets are all there is to go by.
+    """
+
+    def __init__(self, settings: KafkaSettings, clock: Clock = utc_now, positions: Positions | None = None) -> None:
         self._settings = settings
         self._topic = settings.topic
         self._clock = clock
         self._member = Member(settings, self._given, self._taken)
+        self._places = Places(positions, settings.topic, settings.trust_offsets) if positions else None
+        self._uncompared: dict[int, int] = {}  # partitions of ours not compared with the store yet: committed offsets
         self._shares: dict[int, _Share] = {}
         self._held = Held()
         self._unanswered: Plan | None = None  # its commit may or may not have arrived
@@ -99,8 +106,10 @@ class KafkaLog:
             with self._member.using("reading") as consumer:
                 self._read_at = time.monotonic()
                 self._member.resume()
+                self._compare_with_store()
                 self._find_places()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._read_at)))
+                self._compare_with_store()  # with what was assigned meanwhile: nothing of it may be planned before
                 batch = self._held.batch(max_records, max_bytes, PLAN_PARTITIONS)
                 self._lag = self._measured()
             if batch or time.monotonic() >= deadline:
@@ -158,6 +167,74 @@ class KafkaLog:
             return None
         return as_ours(error, "reading")
 
+    def _compare_with_store(self) -> None:
+        """Read partitions that were assigned from the store's place, if the group has passed what the store lacks."""
+        if not self._uncompared:
+            return
+        known = self._known()
+        if known:
+            for number, committed in list(self._uncompared.items()):
+                self._compare_partition(number, committed, known)
+        self._uncompared = {}
+
+    def _known(self) -> Known | None:
+        """Return what the store knows of the topic; None if this log is not told of a store."""
+        if not self._places:
+            return None
+        return self._places.known(self._member.topic_id(), self._committed_offsets)
+
+    def _compare_partition(self, number: int, committed: int, known: Known) -> None:
+        position = known.positions.get(number)
+        if committed < 0 and position is None:
+            return
+        low, high = self._member.bounds(number)
+        gap = gap_between(committed, position, low)
+        share = self._shares[number]
+        if gap is None:
+            return
+        self._held.let_go(lambda record: record.partition == number)
+        if self._places and self._places.trusting and committed >= 0:
+            self._lose_gap(number, share, gap)
+        else:
+            share.acknowledged = share.planned = share.seen = gap.start
+            if gap.start < low:
+                self._tell_gap(number, share, low, high)
+                share.seen = low
+            if share.seen < committed:
+                self._report_gap(
+                    number,
+                    f"the group has passed offsets {share.seen} to {committed - 1}, but the store has not stored them: "
+                    "it is an older copy or another store; they are read again",
+                )
+        self._member.move(number, share.seen)
+        share.astray, share.end = False, -1
+
+    def _lose_gap(self, number: int, share: _Share, gap: Gap) -> None:
+        """Report a gap that is not read, in a record: it is planned and stored like any other."""
+        lost = (
+            f"offsets {gap.start} to {gap.end - 1} were passed by the group but not stored here; they are not read, "
+            "because kafka.trust_offsets is set"
+        )
+        self._report_gap(number, lost)
+        before = gap.end - 1 - gap.start
+        self._held.add(Record(number, gap.end - 1, milliseconds(self._clock()), None, None, lost, before))
+        share.acknowledged, share.seen = gap.start, share.planned
+
+    def _report_gap(self, number: int, what: str) -> None:
+        _log.error("log_gap topic=%s partition=%d: %s", self._topic, number, what)
+        metrics.LOG_GAPS.inc()
+
+    def _committed_offsets(self) -> dict[int, int]:
+        commits = self._member.committed(self._member.partitions())
+        return {number: commit.offset for number, commit in commits.items() if commit.offset >= 0}
+
+    def _note(self, commits: Mapping[int, tuple[int, str]]) -> None:
+        """Let the store note that all is stored up to these offsets, before the group's offsets pass them."""
+        if self._places:
+            released = [range_ for plan in self._released for range_ in plan.ranges if range_.partition in commits]
+            ours = {number: offset for number, (offset, _) in commits.items() if number in self._shares}
+            self._places.note(ours, [range_ for range_ in released if range_.partition not in ours])
+
     def _find_places(self) -> None:
         """Let partitions be read on that the topic has nothing of where we are; tell what they have lost."""
         for number, share in self._shares.items():
@@ -182,10 +259,11 @@ class KafkaLog:
             )
             share.acknowledged, share.planned = min(share.acknowledged, low), min(share.planned, low)
             self._held.let_go(lambda record: record.partition == number)  # none of it could be read again
+            if self._places:
+                self._places.rename(self._member.topic_id())
         else:
             return
-        _log.error("log_gap topic=%s partition=%d: %s", self._topic, number, lost)
-        metrics.LOG_GAPS.inc()
+        self._report_gap(number, lost)
 
     def reread(self, plan: Plan) -> list[Record]:
         """See `EventLog.reread`."""
@@ -206,12 +284,14 @@ class KafkaLog:
                 for number, share in self._shares.items()
                 if share.plan and not share.inherited and number not in planned
             ]
-            self._unanswered = plan
-            self._member.commit(
+            commits = (
                 self._released_ends()
                 | {number: (self._shares[number].planned, "") for number in stored}
                 | {range_.partition: (range_.start, to_metadata(plan)) for range_ in ranges}
             )
+            self._note(commits)
+            self._unanswered = plan
+            self._member.commit(commits)
             self._unanswered = None
             self._released.clear()
             self._note_stored(stored)
@@ -227,7 +307,13 @@ class KafkaLog:
         firsts = self._held.firsts()
         for number, start, end in ranges:
             share = self._shares.get(number)
-            if share is None or (share.plan and share.inherited) or firsts.get(number) != start or share.seen < end:
+            if (
+                share is None
+                or number in self._uncompared
+                or (share.plan and share.inherited)
+                or firsts.get(number) != start
+                or share.seen < end
+            ):
                 return False
         return True
 
@@ -256,10 +342,12 @@ class KafkaLog:
     def acknowledge(self, plan: Plan) -> None:
         """See `EventLog.acknowledge`."""
         with self._member.using("acknowledging"):
+            self._compare_with_store()
             stored = [number for number, _, _ in plan.ranges if self._carries(number, plan)]
             self._pass_marks(stored)
             commits = self._released_ends() | {number: (self._shares[number].planned, "") for number in stored}
             if commits:
+                self._note(commits)
                 self._member.commit(commits)
                 self._released.clear()
             self._note_stored(stored)
@@ -319,6 +407,7 @@ class KafkaLog:
     def pending(self) -> list[Plan]:
         """See `EventLog.pending`."""
         with self._member.using("joining the group"):
+            self._compare_with_store()  # before a plan is run: its end would hide what the store lacks before it
             return self._inherited()
 
     def _inherited(self) -> list[Plan]:
@@ -328,6 +417,8 @@ class KafkaLog:
     def planned(self) -> list[Plan]:
         """See `EventLog.planned`."""
         with self._member.using("asking for plans"):
+            if self._places and not self._places.begun:
+                self._known()  # before a plan of an earlier life is run: a store that is new then looks filled
             commits = self._member.committed(self._member.partitions())
         plans = {commit.plan.token: commit.plan for commit in commits.values() if commit.plan}
         return [plan for plan in plans.values() if was_made(plan, commits)]
@@ -375,6 +466,7 @@ class KafkaLog:
             made = plan if plan and was_made(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
             self._shares[number] = _Share(max(0, start), max(0, offset), made, max(0, start), inherited=True)
+            self._uncompared[number] = offset
         self._assigned = True
         metrics.PARTITIONS.set(len(self._shares))
         metrics.REBALANCES.inc()
@@ -385,6 +477,7 @@ class KafkaLog:
         """Give partitions up: whatever of them is not planned is the next owner's, what is planned he finds."""
         self._shares = {number: share for number, share in self._shares.items() if number not in numbers}
         self._ends = {number: end for number, end in self._ends.items() if number not in numbers}
+        self._uncompared = {number: at for number, at in self._uncompared.items() if number not in numbers}
         self._held.let_go(lambda record: record.partition in numbers)
         metrics.PARTITIONS.set(len(self._shares))
         _log.info("partitions_revoked partitions=%s", sorted(numbers))

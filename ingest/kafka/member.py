@@ -15,7 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
 
 from engine.errors import LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
@@ -34,6 +43,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
 _LOOK_SECONDS = 1
+_NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of brokers before Kafka 2.8, and of some that speak its protocol
 
 Given = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
 Taken = Callable[[set[int]], None]
@@ -136,6 +146,17 @@ class Member:
         if topic.error is not None:
             raise as_ours(topic.error, f"looking for topic {self._topic}")
         return set(topic.partitions)
+
+    def topic_id(self) -> str:
+        """Return what tells the topic from another one of its name, "" if the brokers do not say. Best effort."""
+        try:
+            admin = connect(AdminClient, client_options(self._settings, {}))
+            described = admin.describe_topics(TopicCollection([self._topic]), request_timeout=ANSWER_SECONDS)
+            found = str(described[self._topic].result(ANSWER_SECONDS).topic_id)
+        except (KafkaException, TimeoutError) as error:
+            _log.warning("topic_id_unknown topic=%s error=%s", self._topic, error)
+            return ""
+        return "" if found == _NO_TOPIC_ID else found
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """Return the first offset a partition has, and its next. Raises: KafkaException."""
