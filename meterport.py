@@ -51,6 +51,7 @@ from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
 from ingest.log import EventLog
 from ingest.log_positions import Positions
+from ingest.restored import compare_with_store
 from ingest.settling import Settling
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
@@ -96,7 +97,7 @@ class Service:
     def _open_sqlite(self, settings: Settings) -> None:
         path = settings.data_dir / "log.sqlite"
         try:
-            sqlite = SqliteLog(path, settings.log.max_bytes)
+            sqlite = SqliteLog(path, settings.log.max_bytes, Positions(self.store))
         except sqlite3.Error as error:
             raise ConfigurationError(f"data_dir: cannot keep the event log in {path}: {error}") from None
         self._closing.callback(sqlite.close)
@@ -122,6 +123,8 @@ class Service:
         self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
 
     def _start_ingest(self, log: EventLog) -> None:
+        if isinstance(log, SqliteLog):
+            compare_with_store(log, self.store)
         metrics.LOG_RECORDS.set_function(lambda: log.lag().records)
         metrics.LOG_BYTES.set_function(lambda: log.lag().bytes)
         consumer = Consumer(

@@ -47,7 +47,7 @@ INGEST_SECONDS = Counter(
 LOG_RECORDS = Gauge("meterport_log_records", "Records in the log that are not stored yet: the lag.", registry=REGISTRY)
 LOG_BYTES = Gauge("meterport_log_bytes", "Bytes of these records.", registry=REGISTRY)
 LOG_GAPS = Counter(
-    "meterport_log_gaps_total", "Times the log lacked what was next, or offsets were ahead of the store: usage may be missing.",
+    "meterport_log_gaps_total", "Times the log lacked what was next, or was ahead of the store: usage may be missing.",
     registry=REGISTRY,
 )  # fmt: skip
 PARTITIONS = Gauge("meterport_log_partitions", "Partitions of the topic this process reads.", registry=REGISTRY)

@@ -5,22 +5,29 @@ writer takes all that wait and commits them at once with synchronous=FULL, so a 
 fsync. The size is bounded: an append past `max_bytes` is refused before it is queued.
 One partition, numbered at random when the file is made: a new file beside an old store starts at offset 1 again, and
 neither its tokens nor its positions may be taken for those of the old one. One reader.
+With `positions` the store notes up to where it has stored the log, every few seconds and at the end, and the file keeps
+what was noted: a copy of one that is older than the other is recognised (ingest/restored.py).
 Source: docs/design.md R3, R6; SQLite "WAL" and "PRAGMA synchronous".
 """
 
 import contextlib
+import logging
 import queue
 import secrets
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
 from engine import faults, sql
-from engine.errors import LogFull, LogUnavailable
+from engine.errors import LogFull, LogUnavailable, MeterportError
 from ingest.log import Lag, Plan, Range, Record
+from ingest.log_positions import Positions
 
+_log = logging.getLogger(__name__)
+_NOTE_SECONDS = 5  # a copy that is older by less is not recognised
 _LARGEST_PARTITION = 2**31 - 1
 _Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
 
@@ -31,7 +38,10 @@ class SqliteLog:
     The file belongs to one process (engine/embedded.py locks it).
     """
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, positions: Positions | None = None) -> None:
+        self._positions = positions
+        self._stored_to: int | None = None  # by this process
+        self._noted_at = 0.0  # monotonic seconds
         self._path = path
         self._max_bytes = max_bytes
         self._reading = self._connect()
@@ -127,6 +137,8 @@ class SqliteLog:
             db.execute("DELETE FROM plans")
             db.execute("INSERT INTO plans VALUES (?, ?, ?)", (start, end - 1, plan.stored_ms))
 
+        if previous:
+            self._note(previous.ranges[0].end)
         try:
             freed = self._size_of(previous)
             self._submit(write).result()
@@ -146,6 +158,7 @@ class SqliteLog:
             self._delete(db, plan)
             db.execute("DELETE FROM plans")
 
+        self._note(plan.ranges[0].end)
         freed = self._size_of(plan)
         self._submit(write).result()
         with self._state:
@@ -180,8 +193,44 @@ class SqliteLog:
         with self._state:
             return Lag(self._records, self._bytes)
 
+    # what the store knows
+
+    @property
+    def noted(self) -> int | None:
+        """The position up to which the store has noted this log; None if it never has."""
+        row = self._reading.execute("SELECT position FROM noted").fetchone()
+        return int(row[0]) if row else None
+
+    @property
+    def next_position(self) -> int:
+        """The position that the next record gets."""
+        return int(self._reading.execute(sql.statement("log/next_position")).fetchone()[0])
+
+    def go_on_from(self, position: int) -> None:
+        """Give records positions from here on: the store has others at those before."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
+            db.execute("INSERT INTO sqlite_sequence VALUES ('records', ?)", (position - 1,))
+
+        self._submit(write).result()
+
+    def _note(self, position: int, at_once: bool = False) -> None:
+        """Let the store, and then the file, note that all before a position is stored."""
+        self._stored_to = position
+        if self._positions is None or not (at_once or time.monotonic() - self._noted_at >= _NOTE_SECONDS):
+            return
+        self._positions.note(self.name, "", {self.partition: position})
+        self._submit(lambda db: db.execute("INSERT OR REPLACE INTO noted VALUES (0, ?)", (position,))).result()
+        self._noted_at = time.monotonic()
+
     def close(self) -> None:
-        """Commit what was queued, then close the file."""
+        """Let the store note where it is, commit what was queued, then close the file."""
+        if self._stored_to is not None:
+            try:
+                self._note(self._stored_to, at_once=True)
+            except MeterportError as error:
+                _log.warning("position_not_noted error=%s", error)
         self._queue.put(None)
         self._writer.join()
         self._reading.close()

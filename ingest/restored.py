@@ -1,0 +1,53 @@
+"""A store or an SQLite log that was restored without the other: what is missing then is reported, once.
+
+Owns: the comparison at the start, and what is said of it: a log line, `meterport_log_gaps_total`, a dead letter.
+The log deletes what is stored, so what an older copy of the store lacks cannot be read again; a topic can
+(ingest/kafka/places.py).
+Source: docs/design.md R6b; docs/operations.md "Restore".
+"""
+
+import logging
+
+from engine import metrics
+from engine.clock import Clock, milliseconds, utc_now
+from engine.store import Store
+from ingest.dead_letters import DeadLetter, dead_letter_block
+from ingest.log import Record
+from ingest.log_positions import Positions
+from ingest.sqlite_log import SqliteLog
+
+_log = logging.getLogger(__name__)
+
+
+def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> None:
+    """Report what is missing if the log and the store are copies of different age.
+
+    Raises: StoreUnavailable, StoreError, LogUnavailable.
+    """
+    positions = Positions(store)
+    noted = log.noted
+    if noted is None:
+        return  # an earlier release, or a new log: nothing was noted in either
+    known = positions.known(log.name).positions.get(log.partition, 1)
+    if known < noted:
+        what = (
+            f"offsets {known} to {noted - 1} were stored, but not in this store: it is an older copy or another store, "
+            "and the event log no longer holds them"
+        )
+        _report(log, what)
+        now_ms = milliseconds(clock())
+        letter = DeadLetter(Record(log.partition, noted - 1, now_ms, None), what)
+        store.insert_block("dead_letters", dead_letter_block([letter], now_ms), f"gap-{log.name}-{known}-{noted}")
+        positions.note(log.name, "", {log.partition: noted})
+    elif known > log.next_position:
+        _report(
+            log,
+            f"offset {known} was reached, but the event log ends at {log.next_position}: it is an older copy than the "
+            "store; what was accepted after the copy and not stored yet is missing",
+        )
+        log.go_on_from(known)
+
+
+def _report(log: SqliteLog, what: str) -> None:
+    _log.error("log_gap log=%s: %s", log.name, what)
+    metrics.LOG_GAPS.inc()
