@@ -81,4 +81,5 @@ def uvicorn_config(application: Starlette, host: str, port: int, settings: Setti
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=settings.server.shutdown_seconds,
+        workers=1,  # else uvicorn reads WEB_CONCURRENCY, which platforms set, and fails where it is not a number
     )

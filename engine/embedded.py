@@ -1,6 +1,6 @@
 """What only the in-process engine needs: one process per directory, and deduplication logs that tell the truth.
 
-Owns: the lock on the data directory, and the mending of deduplication logs after a crash.
+Owns: the lock on the data directory, the loading of the engine, and the mending of deduplication logs after a crash.
 
 ClickHouse writes a block's token to the table's deduplication log and *then* renames its part into place. A process
 killed between the two (microseconds, but it happens) leaves a token without its part: the retry is skipped there and
@@ -10,6 +10,7 @@ Source: seen with strace on ClickHouse 26.9; docs/design.md "The token without i
 """
 
 import fcntl
+import importlib
 import logging
 import os
 import re
@@ -20,6 +21,23 @@ from engine.errors import ConfigurationError, DataDirectoryInUse
 _log = logging.getLogger(__name__)
 _PART = re.compile(r"(?P<partition>[^_]+)_(?P<first>\d+)_(?P<last>\d+)_(?P<level>\d+)(?:_\d+)?\Z")
 _ADD = "1"
+
+
+def load_engine() -> None:
+    """Load chDB into this process, with UTC for the zone of the host.
+
+    It reads TZ once and does not load where that is no zone it knows, as <+03>-3. No answer depends on it: windows are
+    computed in the zone of each query.
+    """
+    zone = os.environ.get("TZ")
+    os.environ["TZ"] = "UTC"
+    try:
+        importlib.import_module("chdb")
+    finally:
+        if zone is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = zone
 
 
 class DirectoryLock:

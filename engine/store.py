@@ -29,7 +29,7 @@ from clickhouse_connect.driver.exceptions import (
 from clickhouse_connect.driver.httputil import get_pool_manager
 
 from engine import sql
-from engine.embedded import mend_deduplication_logs
+from engine.embedded import load_engine, mend_deduplication_logs
 from engine.errors import ConfigurationError, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.settings import Settings
 
@@ -320,6 +320,7 @@ def open_store(settings: Settings) -> Store:
 def _open_embedded(settings: Settings) -> Store:
     path = (settings.data_dir / "store").resolve()
     mend_deduplication_logs(path)
+    load_engine()
     first = _connect_embedded(path)
     first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
 
