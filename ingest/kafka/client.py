@@ -103,8 +103,12 @@ def kafka_errors(doing: str) -> Iterator[None]:
 def as_ours(error: KafkaError, doing: str) -> LogUnavailable | LogFailed:
     """Return the error of ours for one of the driver's."""
     message = f"Kafka: {doing}: {error.str()} ({error.name()})"
-    fatal = error.fatal() or error.code() == KafkaError._FATAL  # the one of an exception, the other of an event
-    return LogFailed(message) if fatal else LogUnavailable(message)
+    return LogFailed(message) if is_fatal(error) else LogUnavailable(message)
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a client can do nothing more after an error: an exception says it one way, an event the other."""
+    return error.fatal() or error.code() == KafkaError._FATAL
 
 
 def is_unsupported(error: KafkaError) -> bool:

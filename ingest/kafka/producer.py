@@ -6,7 +6,9 @@ Source: docs/design.md R3, R4; CloudEvents Kafka protocol binding 1.0.2.
 """
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -14,13 +16,16 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
+from engine.logs import SaidOnce
 from engine.settings import KafkaSettings
 from ingest.dead_letters import DeadLetter
-from ingest.kafka.client import ANSWER_SECONDS, Options, client_options, connect, ensure_topic
+from ingest.kafka.client import ANSWER_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
 from ingest.log import Headers
 
 _log = logging.getLogger(__name__)
+_log.addFilter(SaidOnce())  # brokers may refuse each new producer, too
 _POLL_SECONDS = 0.1
+_RENEW_SECONDS = 1  # between two new producers
 _QUEUE_RECORDS = 1_000_000
 _REASON_CHARACTERS = 1000  # a reason may quote the record
 _STRUCTURED: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
@@ -65,6 +70,8 @@ class KafkaProducer:
         self._settings = settings
         self._producer = connect(Producer, client_options(settings, _writing(settings)))
         self._renewing = threading.Lock()
+        self._renewed_at = -math.inf  # monotonic seconds
+        self._refused: Producer | None = None  # the brokers will not let it go on
         self._topics: set[str] = set()  # known to exist
         self._looking = threading.Lock()
         self._look: Future[None] | None = None  # for the topic of events
@@ -164,22 +171,38 @@ class KafkaProducer:
                 batch.reported(KafkaError(KafkaError._QUEUE_FULL), None)
             except KafkaException as exception:
                 batch.reported(exception.args[0], None)
-                if exception.args[0].fatal():
+                if is_fatal(exception.args[0]):
+                    self._refused = producer
                     self._renew(producer)
         return batch.done
 
     def _renew(self, dead: Producer) -> None:
-        """Replace a producer the brokers will not let go on; what it had not delivered is refused."""
+        """Replace a producer the brokers will not let go on, once a second; what it had not delivered is refused."""
         with self._renewing:
-            if self._producer is dead:
+            if self._producer is dead and time.monotonic() - self._renewed_at >= _RENEW_SECONDS:
                 _log.error("producer_renewed undelivered=%d", len(dead))
+                self._renewed_at = time.monotonic()
                 self._producer = connect(Producer, client_options(self._settings, _writing(self._settings)))
                 dead.purge()
-                dead.flush(1)
+                deadline = time.monotonic() + 1
+                while len(dead) and time.monotonic() < deadline:
+                    self._poll(dead)
 
     def _serve(self) -> None:
         while not self._closing.is_set() or len(self._producer):
-            self._producer.poll(_POLL_SECONDS)
+            producer = self._producer
+            self._poll(producer)
+            if self._refused is producer:
+                self._renew(producer)
+
+    def _poll(self, producer: Producer) -> None:
+        """Serve delivery reports; an error that ends the producer comes out here, too, without any event sent."""
+        try:
+            producer.poll(_POLL_SECONDS)
+        except KafkaException as exception:
+            _log.warning("producer_failed error=%s", exception.args[0].str())
+            if is_fatal(exception.args[0]):
+                self._refused = producer
 
     def close(self) -> None:
         """Wait for what was sent, at most as long as it may take, then end."""
