@@ -549,6 +549,24 @@ def test_a_letter_in_binary_mode_is_sent_as_structured_json(client: ApiClient, l
     assert store.rows("SELECT extensions FROM events") == [('{"trace":"t-1","datacontenttype":"application/json"}',)]
 
 
+def test_letters_refused_for_their_content_type_by_an_older_release_are_events_now(
+    client: ApiClient, log: SqliteLog, store: Store
+) -> None:
+    """C2, C3: the Python SDK's structured mode and the JavaScript SDK's binary mode."""
+    json_type = ("content-type", b"application/json")
+    attributes = {"specversion": "1.0", "id": "js", "source": "s", "type": "prompt", "subject": "acme"}
+    ce: Headers = [*((f"ce_{name}", text.encode()) for name, text in attributes.items())]
+    kafka_letter(store, orjson.dumps(event("py", "acme", stamp(EARLIER), {"tokens": 1})), [json_type], offset=1)
+    both = [*ce, json_type, ("ce_datacontenttype", b"application/json")]
+    kafka_letter(store, b'{"tokens": 2}', both, offset=2)
+
+    answer = replayed(client, all=True)
+    ingest(log, store)
+
+    assert outcome(answer) == (2, 0)
+    assert sorted((id_, data) for id_, _, data in counted(store)) == [("js", '{"tokens": 2}'), ("py", '{"tokens":1}')]
+
+
 def test_a_header_that_was_no_text_makes_no_other_event_of_a_letter(client: ApiClient, store: Store) -> None:
     """What is kept of it stands for any bytes; of headers that mean nothing here it does not matter."""
     envelope = orjson.dumps(event("a", "acme", stamp(EARLIER), {}))

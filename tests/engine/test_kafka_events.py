@@ -3,6 +3,7 @@
 Contract 3.5.
 """
 
+import gzip
 import json
 from collections.abc import Sequence
 
@@ -43,7 +44,7 @@ def refusal(value: bytes | None, headers: Headers | None) -> tuple[str, str | No
 STRUCTURED: dict[str, Headers | None] = {
     "no headers": None,
     "an empty list of headers": [],
-    "headers of others": [("traceparent", b"00-ab"), ("contentType", b"text/plain"), ("ce-id", b"2"), ("empty", None)],
+    "headers of others": [("traceparent", b"00-ab"), ("contentType", b"text/plain"), ("ce-x", b"2"), ("empty", None)],
     "its content type": [("content-type", b"application/cloudevents+json")],
     "with parameters": [("content-type", b"application/cloudevents+json; charset=UTF-8")],
     "in another case": [("Content-Type", b"Application/CloudEvents+JSON ;charset=utf-8")],
@@ -53,6 +54,12 @@ STRUCTURED: dict[str, Headers | None] = {
         *[("ce_id", b"\xff")] * 2,
     ],
     "a content type without a value": [("content-type", None)],
+    "JSON and no attribute": [("content-type", b"application/json")],
+    "JSON with parameters and no attribute": [("Content-Type", b"Application/JSON; charset=utf-8")],
+    "JSON by its suffix and no attribute": [("content-type", b"application/vnd.acme.usage+json")],
+    "the older type of JSON and no attribute": [("content-type", b"text/json")],
+    "an empty content type and no attribute": [("content-type", b"")],
+    "its content type and the names of HTTP": [("content-type", b"application/cloudevents+json"), ("ce-id", b"2")],
 }
 
 
@@ -74,6 +81,85 @@ def test_no_other_event_format_is_taken(kind: str) -> None:
     message = f"header content-type must be application/cloudevents+json in structured mode, not {kind!r}"
 
     assert refusal(b"[" + EVENT + b"]", [("content-type", kind.encode())]) == (message, None)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "application/json+x", "avro/binary", "x"])
+def test_without_attributes_in_the_headers_another_content_type_is_named(kind: str) -> None:
+    """C3: the value is not looked into, for it is said to be something else."""
+    message = f"header content-type is {kind!r}; without ce_ headers it must be application/cloudevents+json"
+
+    assert refusal(EVENT, [("content-type", kind.encode())]) == (message, None)
+
+
+@pytest.mark.parametrize("name", ["id", "source", "type", "subject", "specversion"])
+@pytest.mark.parametrize("kind", [None, b"application/json", b"text/plain"])
+@pytest.mark.parametrize("value", [EVENT, b'{"v":1}'])
+def test_the_header_names_of_http_are_refused_by_name(name: str, kind: bytes | None, value: bytes) -> None:
+    """N15: such a record's value is never taken for another event than its headers say."""
+    headers = [(f"Ce-{name}", b"1"), ("content-type", kind)]
+
+    assert refusal(value, headers) == (
+        f"header ce-{name} must be named ce_{name}: the attributes of a Kafka record begin with ce_",
+        name,
+    )
+
+
+def test_a_required_header_with_the_name_of_http_is_pointed_out() -> None:
+    """N15."""
+    headers = [(name.replace("ce_id", "ce-id"), text) for name, text in binary()]
+
+    assert refusal(b"{}", headers) == ("header ce_id is missing, but there is ce-id", "id")
+
+
+def test_the_header_names_of_http_beside_those_of_kafka_change_nothing() -> None:
+    both = [*binary(), ("ce-id", b"2"), ("ce-id", b"\xff")]
+
+    assert decoded(b"{}", both) == decoded(b"{}", binary())
+
+
+# --- other forms of a value -------------------------------------------------------------------------------------------
+
+OTHER_FORMS = {
+    "Confluent": (b"\0\0\0\x01\x0c" + EVENT, "begins with the prefix of a schema registry (byte 0 and schema id 268)"),
+    "Glue": (b"\x03\0" + b"u" * 16 + EVENT, "begins with the prefix of the AWS Glue schema registry"),
+    "Glue, compressed": (b"\x03\x05" + b"u" * 16 + EVENT, "begins with the prefix of the AWS Glue schema registry"),
+    "gzip": (gzip.compress(EVENT), "is compressed with gzip"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x20\x01", "is compressed with zstd"),
+    "lz4": (b"\x04\x22\x4d\x18\x40", "is compressed with lz4"),
+    "snappy": (b"\x82SNAPPY\0\0\0\0\x01", "is compressed with snappy"),
+    "framed snappy": (b"\xff\x06\0\0sNaPpY", "is compressed with snappy"),
+    "Avro": (b"Obj\x01\x04", "is an Avro file"),
+    "UTF-16": (EVENT.decode().encode("utf-16"), "is UTF-16"),
+    "UTF-16, big-endian": (b"\xfe\xff" + EVENT.decode().encode("utf-16-be"), "is UTF-16"),
+    "UTF-16 without a mark": (EVENT.decode().encode("utf-16-le"), "is UTF-16"),
+    "UTF-16 without a mark, big-endian": (EVENT.decode().encode("utf-16-be"), "is UTF-16"),
+    "UTF-32": (EVENT.decode().encode("utf-32"), "is UTF-32"),
+    "UTF-32, big-endian": (b"\0\0\xfe\xff" + EVENT.decode().encode("utf-32-be"), "is UTF-32"),
+    "UTF-32 without a mark": (EVENT.decode().encode("utf-32-le"), "is UTF-32"),
+    "UTF-32 without a mark, big-endian": (EVENT.decode().encode("utf-32-be"), "is UTF-32"),
+}
+
+
+@pytest.mark.parametrize(("value", "form"), OTHER_FORMS.values(), ids=OTHER_FORMS)
+def test_a_value_in_another_form_is_refused_by_the_name_of_the_form(value: bytes, form: str) -> None:
+    """N21, in both modes."""
+    advice = "; send the JSON text alone, in UTF-8"
+
+    assert refusal(value, None) == (f"the value {form}{advice}", None)
+    assert refusal(value, binary(kind=b"application/json")) == (f"data {form}{advice}", "data")
+
+
+def test_a_byte_order_mark_before_the_value_is_passed_over() -> None:
+    """N21, RFC 8259 §8.1."""
+    assert structured(b"\xef\xbb\xbf" + EVENT, None) == EVENT
+    assert decoded(b'\xef\xbb\xbf{"v": 1}', binary()).data == b'{"v": 1}'
+    assert refusal(b"\xef\xbb\xbf", None) == ("the record has no value", None)
+    assert decoded(b"\xef\xbb\xbf", binary()).data == b""
+    assert refusal(b"\xef\xbb\xbf" * 2 + EVENT, None)[0].startswith("not JSON")
+
+
+def test_white_space_before_the_value_is_no_other_form() -> None:
+    assert decoded(b" \t\r\n" + EVENT, None).subject == "u"
 
 
 # --- binary mode ------------------------------------------------------------------------------------------------------
@@ -128,12 +214,34 @@ def test_data_of_another_content_type_is_refused_as_in_structured_mode(kind: byt
     assert refusal(EVENT[:-1] + b',"datacontenttype":"%b"}' % kind, None) == refused
 
 
-def test_the_content_type_may_come_as_an_attribute_but_not_twice() -> None:
-    assert decoded(b"{}", binary(ce_datacontenttype=b"application/json")).data == b"{}"
-    assert refusal(b"{}", binary(kind=b"application/json", ce_datacontenttype=b"application/json")) == (
-        "header ce_datacontenttype is there twice",
+@pytest.mark.parametrize("also", [b"application/json", b"Application/JSON", b"application/json; charset=utf-8"])
+def test_the_content_type_may_also_come_as_an_attribute(also: bytes) -> None:
+    """C2: as the JavaScript SDK sends it. Of two that are the same media type the content type is kept."""
+    alone = decoded(b"{}", binary(ce_datacontenttype=b"application/json"))
+
+    assert json.loads(alone.extensions) == {"datacontenttype": "application/json"}
+    for headers in (
+        binary(kind=b"application/json", ce_datacontenttype=also),
+        [("ce_datacontenttype", also), *binary(kind=b"application/json")],
+    ):
+        assert decoded(b"{}", headers) == alone
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json"])
+def test_a_content_type_and_an_attribute_that_differ_are_both_named(kind: str) -> None:
+    """C2."""
+    other = {"text/plain": "application/json", "application/json": "text/plain"}[kind]
+
+    assert refusal(b"{}", binary(kind=kind.encode(), ce_datacontenttype=other.encode())) == (
+        f"headers content-type ({kind!r}) and ce_datacontenttype ({other!r}) say different types",
         "datacontenttype",
     )
+
+
+def test_the_attribute_of_the_content_type_is_there_once() -> None:
+    headers = [*binary(), *[("ce_datacontenttype", b"application/json")] * 2]
+
+    assert refusal(b"{}", headers) == ("header ce_datacontenttype is there twice", "datacontenttype")
 
 
 @pytest.mark.parametrize("name", ["id", "source", "type", "subject", "specversion"])
@@ -145,8 +253,9 @@ def test_a_required_header_that_is_missing_is_named(name: str, absent: str) -> N
     assert refusal(b"{}", headers) == (f"header ce_{name} is missing", name)
 
 
-def test_json_that_is_said_to_be_json_and_nothing_more_is_no_event() -> None:
-    assert refusal(EVENT, [("content-type", b"application/json")]) == ("header ce_id is missing", "id")
+def test_json_that_is_no_event_is_refused_as_an_event() -> None:
+    """C3: without ce_ headers the value is the event, whose attributes are then missing."""
+    assert refusal(b'{"v":1}', [("content-type", b"application/json")])[0].endswith(" is missing")
 
 
 def test_names_of_headers_are_compared_without_case() -> None:
@@ -228,7 +337,7 @@ REFUSED_VALUES = {
     "an end smuggled in": (b'{"v":1}}', "data is not JSON"),
     "invalid UTF-8": (b'{"v":"\xff"}', "data is not JSON"),
     "a lone surrogate": (b'{"v":"\\ud800"}', "data is not JSON"),
-    "a byte order mark": (b"\xef\xbb\xbf{}", "data is not JSON"),
+    "a byte order mark in it": (b'{"v":\xef\xbb\xbf1}', "data is not JSON"),
     "beyond a double": (b'{"v":1e400}', "data is not JSON"),
     "a text": (b'"a"', "data must be a JSON object or null"),
     "an array": (b"[]", "data must be a JSON object or null"),
@@ -285,9 +394,9 @@ def test_binary_mode_and_structured_mode_are_the_same_event(attributes: dict[str
     assert decoded(data, headers) == decoded(whole, None)
 
 
-_NAMES = st.sampled_from(["ce_id", "ce_subject", "ce_data", "content-type", "CE_Type", "ce_ext", "x"]) | st.text(
-    max_size=6
-)
+_NAMES = st.sampled_from(
+    ["ce_id", "ce_subject", "ce_data", "ce-id", "content-type", "ce_datacontenttype", "CE_Type", "ce_ext", "x"]
+) | st.text(max_size=6)
 _RAW = (
     st.none() | st.sampled_from([b"1.0", b"application/json", b"application/cloudevents+json"]) | st.binary(max_size=6)
 )
