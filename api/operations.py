@@ -4,6 +4,7 @@ Source: docs/contract.md D.21.
 """
 
 import platform
+import re
 from collections.abc import Iterable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
@@ -22,6 +23,8 @@ from engine.listings import events_today
 from engine.metrics import REGISTRY
 
 _FRESH = {"Cache-Control": "no-store"}
+_OPENMETRICS = "application/openmetrics-text"
+_WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
 async def alive(services: Services, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
@@ -48,17 +51,33 @@ async def openapi(services: Services, request: Request) -> Response:  # noqa: AR
 
 
 async def debug_metrics(services: Services, request: Request) -> Response:
-    """Return how many events each subject has today (UTC), in the OpenMetrics format."""
+    """Return how many events each subject has today (UTC), in Prometheus' text format or in OpenMetrics'."""
     counted = CounterMetricFamily("openmeter_events", "Events of today (UTC).", labels=["subject"])
     for subject, count in await in_thread(request, lambda: events_today(services.store, services.clock)):
         counted.add_metric([subject], count)
-    return Response(_openmetrics(counted), headers={"Content-Type": openmetrics.CONTENT_TYPE_LATEST, **_FRESH})
-
-
-def _openmetrics(family: Metric) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_One(family))
-    return bytes(openmetrics.generate_latest(registry))  # type: ignore[no-untyped-call]
+    registry.register(_One(counted))
+    if _wants_openmetrics(",".join(request.headers.getlist("accept"))):
+        text, kind = openmetrics.generate_latest(registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
+    else:
+        text, kind = generate_latest(registry), CONTENT_TYPE_LATEST
+    return Response(text, headers={"Content-Type": kind, **_FRESH})
+
+
+def _wants_openmetrics(accept: str) -> bool:
+    """Return whether an Accept header names the OpenMetrics format, and no other text before it."""
+    weights = {"text/plain": 0.0, _OPENMETRICS: 0.0}
+    for item in accept.lower().split(","):
+        kind, _, parameters = item.partition(";")
+        weights[kind.strip()] = _weight(parameters)
+    return 0 < weights[_OPENMETRICS] >= weights["text/plain"]
+
+
+def _weight(parameters: str) -> float:
+    """Return the weight among the parameters of a media type: 1 without one, 0 for one that is no weight."""
+    given = [parameter.strip() for parameter in parameters.split(";")]
+    weight = next((parameter for parameter in given if parameter.startswith("q=")), "q=1")
+    return float(weight[2:]) if _WEIGHT.match(weight) else 0
 
 
 class _One(Collector):

@@ -27,7 +27,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Parameters:
-    """The query string of a request. The names its route knows are those of api/openapi.yaml; others are ignored.
+    """The query string of a request. The names its route knows are those of api/openapi.yaml; others are `ignored`.
 
     Raises: InvalidParameter: a known name in another case, in another shape, or twice.
     """
@@ -38,10 +38,12 @@ class Parameters:
         self._scalars: dict[str, str] = {}
         self._lists: dict[str, list[str]] = {}
         self._maps: dict[str, dict[str, str]] = {}
+        self.ignored: list[str] = []
         known = {name.lower(): name for name in (*scalars, *lists, *maps)}
         for full, value in request.query_params.multi_items():
             name, bracket, _ = full.partition("[")
             if name.lower() not in known:
+                self.ignored.append(full)
                 continue
             if known[name.lower()] != name:
                 raise InvalidParameter(f'parameter "{name}" is unknown, did you mean "{known[name.lower()]}"?')

@@ -5,7 +5,7 @@ A portal query's subject comes from the token on every path; nothing of a reques
 Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md R18, R20, R21.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -70,7 +70,7 @@ async def query_get(services: Services, request: Request) -> Response:
     query = replace(_from_parameters(given), subjects=tuple(given.list("subject")) or None)
     customers = bool(given.list("filterCustomerId"))
     _refuse_customers(query, customers)
-    return await _answer(services, request, lambda: live_meter(services, wanted), query)
+    return await _answer(services, request, lambda: live_meter(services, wanted), query, given.ignored)
 
 
 async def query_post(services: Services, request: Request) -> Response:
@@ -86,8 +86,8 @@ async def query_post(services: Services, request: Request) -> Response:
 async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
     """Answer a usage query over the token's subject."""
     wanted = slug(request)
-    query = _from_parameters(Parameters(request))
-    return await _portal_answer(services, request, claims, wanted, query)
+    given = Parameters(request)
+    return await _portal_answer(services, request, claims, wanted, _from_parameters(given), given.ignored)
 
 
 async def portal_query_post(services: Services, request: Request, claims: Claims) -> Response:
@@ -187,6 +187,16 @@ def _refuse_both(query: UsageQuery) -> None:
         raise InvalidRequest("advanced meter group by filters and filter group by cannot be used together")
 
 
+def _refuse_bare_keys(ignored: Sequence[str], meter: Meter) -> None:
+    """Refuse group-by keys given as parameters: ignoring them would answer unfiltered. Raises: InvalidParameter.
+
+    Generated clients that do not know the style `deepObject` send filters so.
+    """
+    for name in ignored:
+        if name in meter.dimensions:
+            raise InvalidParameter(f'parameter "{name}" is unknown, did you mean "filterGroupBy[{name}]"?')
+
+
 def _text_or(text: str | None, default: str) -> str:
     return default if text is None else text
 
@@ -203,18 +213,22 @@ def _refuse_customers(query: UsageQuery, customers: bool) -> None:
 
 
 async def _portal_answer(
-    services: Services, request: Request, claims: Claims, wanted: str, query: UsageQuery
+    services: Services, request: Request, claims: Claims, wanted: str, query: UsageQuery, ignored: Sequence[str] = ()
 ) -> Response:
     if "customer_id" in query.group_by:
         raise InvalidRequest("customer filter is required with customer_id group by")
     forced = replace(query, subjects=(claims.subject,))
-    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced)
+    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced, ignored)
 
 
-async def _answer(services: Services, request: Request, find: Callable[[], Meter], query: UsageQuery) -> Response:
+async def _answer(
+    services: Services, request: Request, find: Callable[[], Meter], query: UsageQuery, ignored: Sequence[str] = ()
+) -> Response:
+    """Answer a usage query. `ignored` are the parameters of the request that its route does not know."""
     as_csv = wants_csv(request)
 
     def ask(meter: Meter) -> tuple[Meter, Answer]:
+        _refuse_bare_keys(ignored, meter)
         checked = check_query(query, meter)
         checked = replace(checked, filters={key: texts for key, texts in checked.filters.items() if texts})
         return meter, (ask_csv if as_csv else ask_json)(services.store, meter, checked)

@@ -60,6 +60,36 @@ def test_metrics_take_the_key_on_the_main_port_only(
     assert telemetry.get("/api/v1/meters", headers=BEARER).status_code == 404
 
 
+_OPENMETRICS = "application/openmetrics-text"
+_PROMETHEUS = f"{_OPENMETRICS};version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.1"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/plain", "text/plain"),
+        ("*/*", "text/plain"),
+        ("", "text/plain"),
+        ("application/json", "text/plain"),
+        (f"{_OPENMETRICS};q=0", "text/plain"),
+        (f"{_OPENMETRICS};q=0.000, */*", "text/plain"),
+        (f"{_OPENMETRICS};q=0.3, text/plain;q=0.7", "text/plain"),
+        (f"{_OPENMETRICS};q=x", "text/plain"),
+        (_OPENMETRICS, _OPENMETRICS),
+        (f"text/plain, {_OPENMETRICS.upper()} ; version=0.0.1", _OPENMETRICS),
+        (_PROMETHEUS, _OPENMETRICS),
+    ],
+)
+def test_events_of_today_come_in_the_format_the_client_asks_for(still: ApiClient, accept: str, kind: str) -> None:
+    """C7, contract 3.6: OpenMeter's Python client asks for plain text, Prometheus for OpenMetrics first."""
+    answer = still.get("/api/v1/debug/metrics", headers={"Accept": accept})
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].split(";")[0] == kind
+    assert "# TYPE openmeter_events" in answer.text
+    assert answer.text.endswith("# EOF\n") is (kind == _OPENMETRICS)
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/api/v1/nothing", "/api/v1/meters/", "/api/v1/info/progress/x", "/api/v2/meters"]
 )

@@ -160,7 +160,7 @@ def test_the_events_of_today_are_counted_by_subject(client: ApiClient, take: Tak
         + [event("b", "bert", today.isoformat(), {}), event("c", "bert", yesterday.isoformat(), {})]
     )
 
-    answer = client.get("/api/v1/debug/metrics")
+    answer = client.get("/api/v1/debug/metrics", headers={"Accept": "application/openmetrics-text"})
 
     assert answer.headers["content-type"].startswith("application/openmetrics-text")
     assert [line for line in answer.text.splitlines() if not line.startswith("#")] == [

@@ -129,6 +129,8 @@ def test_groups_and_filters(client: ApiClient, query: str, rows: list[tuple[obje
         ("groupby=model", 'parameter "groupby" is unknown, did you mean "groupBy"?'),
         ("filtergroupby[model]=a", 'parameter "filtergroupby" is unknown, did you mean "filterGroupBy"?'),
         ("windowSize=DAY&windowSize=DAY", 'parameter "windowSize" has multiple values'),
+        ("model=a", 'parameter "model" is unknown, did you mean "filterGroupBy[model]"?'),
+        ("x=1&type=in", 'parameter "type" is unknown, did you mean "filterGroupBy[type]"?'),
         ("filterGroupBy=model", 'parameter "filterGroupBy" must be given as filterGroupBy[key]=value'),
         ("filterGroupBy=%7B%27model%27%3A+%27a%27%7D", 'parameter "filterGroupBy" must be given as'),
         ("filterGroupBy[model]=a&filterGroupBy[model]=b", 'parameter "filterGroupBy[model]" has multiple values'),

@@ -97,6 +97,19 @@ def test_the_management_query_and_listings_answer(server: Server, client: Any) -
     assert {listed.event.id for listed in client.events.list(subject="customer-1")} == {"a", "b", "c"}
 
 
+def test_the_events_of_today_are_counted(server: Server, client: Any) -> None:
+    """C7."""
+    client.events.ingest_event({**_event("today", "small", 1), "subject": "today-1", "time": datetime.now(UTC)})
+
+    for _ in range(50):
+        text = client.debug.metrics()
+        if 'openmeter_events_total{subject="today-1"}' in text:
+            break
+        time.sleep(0.1)
+
+    assert 'openmeter_events_total{subject="today-1"} 1.0' in text.splitlines()
+
+
 def test_a_filter_the_client_sends_as_text_is_refused_not_ignored(server: Server, client: Any) -> None:
     portal, _ = _portal(server, client)
 
