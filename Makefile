@@ -47,9 +47,11 @@ lint: install  ## ruff, mypy (strict), the import arrows
 bench: install  ## Run the benchmarks
 	$(BIN)/python -m benchmarks
 
-lock:  ## Resolve the dependencies anew into requirements.lock (needs uv)
+lock:  ## Resolve the dependencies anew into the lock files (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --prerelease=if-necessary-or-explicit \
 	  --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements.lock
+	cd tests/clients/generated_python && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 requirements.in -o requirements.lock
 
 clean:  ## Remove what install and run made
 	rm -rf .venv data dist

@@ -1,14 +1,17 @@
-"""What the tests' own services are started with: ports that stay theirs, a docker that answers, packages of npm.
+"""What the tests' own services are started with: ports that stay theirs, a docker that answers, packages of others.
 
 Tests run in several processes: what they share on disk, one at a time may work on.
 """
 
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 _T = TypeVar("_T")
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 NPM_SECONDS = 280
+PIP_SECONDS = 280
 
 
 class Unavailable(Exception):
@@ -89,3 +93,27 @@ def install_packages(folder: Path) -> None:
         if not held.exists() or held.stat().st_mtime < wanted.stat().st_mtime:
             subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, capture_output=True, timeout=NPM_SECONDS)
             held.touch()
+
+
+def install_python_packages(lock: Path) -> Path:
+    """Return a folder with the packages a hashed lock file names, installed once for each version of that file.
+
+    For packages that cannot be beside ours: a process finds them where its PYTHONPATH begins with the folder.
+    """
+    folder = CACHE / "python" / f"{lock.parent.name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    with alone("python"):
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                options = [
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--require-hashes",
+                    "--target",
+                    f"{scratch}/packages",
+                ]
+                pip = [sys.executable, "-m", "pip", "install", *options, "-r", str(lock)]
+                installed = subprocess.run(pip, check=False, capture_output=True, text=True, timeout=PIP_SECONDS)
+                assert installed.returncode == 0, installed.stderr
+                Path(scratch, "packages").rename(folder)  # whole at once: one that exists is complete
+    return folder

@@ -34,14 +34,24 @@ EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 10
 def negatable() -> dict[str, Any]:
     """Return the document with filters that schemathesis makes wrong values of.
 
-    It makes none where a schema holds itself, nor of objects of fourteen members: $or is left out.
+    It makes none where a schema holds itself, nor of objects of fourteen members: $or is left out. Of a parameter that
+    is a text of JSON it makes any texts: here it is an object that is sent as JSON, which is the same to the server.
     """
     copied = copy.deepcopy(document())
+    schemas = copied["components"]["schemas"]
     for name in ("TextFilter", "TextSearch", "TimeSearch"):
-        whole = copied["components"]["schemas"][name]
+        whole = {**schemas[name], "type": ["object", "null"]}
         flat = {member: schema for member, schema in whole["properties"].items() if member not in {"$and", "$or"}}
         junction = {**whole["properties"]["$and"], "items": {**whole, "properties": flat}}
-        copied["components"]["schemas"][name] = {**whole, "properties": {**flat, "$and": junction}}
+        schemas[name] = {**whole, "properties": {**flat, "$and": junction}}
+    schemas["NullableTextFilter"] = schemas["TextFilter"]
+    inline = [
+        given for path in copied["paths"].values() for item in path.values() for given in item.get("parameters", [])
+    ]
+    for parameter in (*copied["components"]["parameters"].values(), *inline):
+        if "contentSchema" in parameter.get("schema", {}):
+            schema = parameter.pop("schema")
+            parameter["content"] = {schema["contentMediaType"]: {"schema": schema["contentSchema"]}}
     return copied
 
 

@@ -97,7 +97,7 @@ def test_the_management_query_and_listings_answer(server: Server, client: Any) -
     assert {listed.event.id for listed in client.events.list(subject="customer-1")} == {"a", "b", "c"}
 
 
-def test_the_events_of_today_are_counted(server: Server, client: Any) -> None:
+def test_the_events_of_today_are_counted(client: Any) -> None:
     """C7."""
     client.events.ingest_event({**_event("today", "small", 1), "subject": "today-1", "time": datetime.now(UTC)})
 
