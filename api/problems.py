@@ -70,11 +70,13 @@ def problem(
     extensions: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a problem response for a request."""
+    """Return a problem response for a request. Its member `message` is for clients that do not know `detail`."""
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
         body["detail"] = detail.encode("utf-8", "replace").decode()
     body |= {"instance": f"urn:request:{request_id(scope)}", "code": code}
+    if detail:
+        body["message"] = body["detail"]
     if extensions:
         body["extensions"] = extensions
     return Response(without_tokens(orjson.dumps(body).decode()), status, headers, media_type="application/problem+json")

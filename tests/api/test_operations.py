@@ -104,6 +104,14 @@ def test_what_no_route_answers_is_404_without_detail(still: ApiClient, path: str
     assert body == {"type": "about:blank", "title": "Not Found", "status": 404, "code": "not-found"}
 
 
+def test_the_detail_of_a_problem_is_its_message_too(still: ApiClient) -> None:
+    """C8."""
+    body = still.get("/api/v1/meters/nothing_here").json()
+
+    assert list(body) == ["type", "title", "status", "detail", "instance", "code", "message"]
+    assert body["message"] == body["detail"] == "not found error: meter not found: nothing_here"
+
+
 def test_another_method_is_405_without_detail(still: ApiClient) -> None:
     """Contract 0."""
     answer = still.request("PATCH", "/api/v1/meters/tokens_total")
