@@ -113,6 +113,20 @@ def test_operations_have_names_of_their_own() -> None:
     assert len(names) == len(set(names))
 
 
+def test_the_first_type_of_a_body_takes_all_that_the_others_take() -> None:
+    """C5: generators that write code for one type of a body take the first, and the schemas of all."""
+    content = document()["paths"]["/api/v1/events"]["post"]["requestBody"]["content"]
+    first, *others = [[kind.get("type", "event") for kind in of(media["schema"])] for media in content.values()]
+
+    assert next(iter(content)) == "application/json"
+    assert (sorted(first), sorted(others)) == (["array", "event"], [["array"], ["event"]])
+
+
+def of(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the schemas one of which a value must fit."""
+    return list(schema.get("anyOf", [schema]))
+
+
 USAGE_PATH = "/api/v1/meters/{meter}/query"
 USAGE = b'{"data":[{"value":1,"windowStart":"2025-01-01T00:00:00Z","windowEnd":"2025-01-02T00:00:00Z",%b"groupBy":{}}]}'
 
