@@ -50,7 +50,7 @@ bench: install  ## Run the benchmarks
 lock:  ## Resolve the dependencies anew into the lock files (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --prerelease=if-necessary-or-explicit \
 	  --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements.lock
-	for folder in tests/clients/generated_python tests/clients/older_python; do \
+	for folder in tests/clients/generated_python tests/clients/older_python tests/clients/cloudevents/python; do \
 	  (cd $$folder && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    requirements.in -o requirements.lock) || exit; done
 

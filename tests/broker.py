@@ -242,21 +242,21 @@ def _wait_until_ready(bootstrap: str, alive: Callable[[], bool], tail: Callable[
     raise AssertionError(f"Kafka does not answer after {START_SECONDS} s:\n{tail()}")
 
 
-def fetch_jars() -> list[Path]:
-    """Return the jars `tests/kafka/pom.xml` asks for, fetched once for each version of that file (about 45 MB).
+def fetch_jars(pom: Path = POM) -> list[Path]:
+    """Return the jars a pom asks for, fetched once for each version of that file (about 45 MB for the broker's).
 
     Raises: Unavailable: no java, no mvn, or Maven failed.
     """
     if shutil.which("java") is None:
         raise Unavailable("no java on this machine")
-    directory = CACHE / "kafka" / hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
+    directory = CACHE / pom.parent.name / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
     with alone("maven"):
         if not directory.exists():
-            _copy_dependencies(directory)
+            _copy_dependencies(directory, pom)
     return sorted(directory.glob("*.jar"))
 
 
-def _copy_dependencies(directory: Path) -> None:
+def _copy_dependencies(directory: Path, pom: Path) -> None:
     """Fill `directory` all at once: one that exists is whole."""
     if shutil.which("mvn") is None:
         raise Unavailable("no mvn on this machine")
@@ -264,14 +264,14 @@ def _copy_dependencies(directory: Path) -> None:
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         options = ["-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
         maven = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", *options],
+            ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", *options],
             capture_output=True,
             text=True,
             check=False,
             timeout=FETCH_SECONDS,
         )
         if maven.returncode:
-            raise Unavailable(f"mvn cannot fetch Kafka:\n{(maven.stdout + maven.stderr)[-2000:]}")
+            raise Unavailable(f"mvn cannot fetch what {pom} names:\n{(maven.stdout + maven.stderr)[-2000:]}")
         Path(scratch, "jars").rename(directory)
 
 

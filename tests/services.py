@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 CACHE = Path(__file__).resolve().parent.parent / ".cache"
 NPM_SECONDS = 280
 PIP_SECONDS = 280
+GO_SECONDS = 280
 
 
 class Unavailable(Exception):
@@ -117,3 +118,28 @@ def install_python_packages(lock: Path) -> Path:
                 assert installed.returncode == 0, installed.stderr
                 Path(scratch, "packages").rename(folder)  # whole at once: one that exists is complete
     return folder
+
+
+def build_go(folder: Path) -> Path:
+    """Return the program of a Go module, built once for each version of its files.
+
+    Raises: Unavailable: no go.
+    """
+    if shutil.which("go") is None:
+        raise Unavailable("no go on this machine")
+    sources = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+    program = CACHE / "go" / f"{folder.parent.name}-{hashlib.sha256(sources).hexdigest()[:12]}"
+    with alone("go"):
+        if not program.exists():
+            built = subprocess.run(
+                ["go", "build", "-buildvcs=false", "-o", str(program.with_suffix(".part")), "."],
+                cwd=folder,
+                env={**os.environ, "CGO_ENABLED": "0"},  # no compiler of C is needed
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=GO_SECONDS,
+            )
+            assert built.returncode == 0, built.stderr
+            program.with_suffix(".part").rename(program)
+    return program
