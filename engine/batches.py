@@ -265,7 +265,7 @@ def _unsure(text: bytes, bounds: Numbers) -> _Mask:
     unsure[present[(first != ord("{")) & (first != ord("n"))]] = True
     for row in np.flatnonzero(ends - starts > 2 * NESTING).tolist():
         start, end = bounds[row], bounds[row + 1]
-        unsure[row] = text.count(b"{", start, end) + text.count(b"[", start, end) > NESTING
+        unsure[row] |= text.count(b"{", start, end) + text.count(b"[", start, end) > NESTING
     suspects = {*_with_huge_numbers(text, bounds), *_with_broken_utf8(text, bounds)}
     unsure[[row for row in suspects if not _is_read(text[bounds[row] : bounds[row + 1]])]] = True
     return unsure

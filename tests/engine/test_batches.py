@@ -65,6 +65,9 @@ LEDGER = {
     "data that is no object": [
         envelope(data) for data in (b"1", b"-1", b'"n"', b"true", b"false", b"[]", b"[{}]", b"null")
     ],
+    "long data that is no object": [
+        envelope(data) for data in (b'"' + b"n" * 1200 + b'"', b"[" + b"1," * 600 + b"1]", b"1" * 140 + b" " * 1000)
+    ],
     "bodies that are no event": list(one.REFUSED_BODIES.values()),
     "data in base64": [one.in_base64(data) for data in one.KEPT.values()]
     + [value for value, _ in one.BASE64.values()]
