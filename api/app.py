@@ -13,8 +13,20 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api import auth, dead_letters, events, meters, operations, outcomes, pages, portal, subjects, usage, values
-from api import auth, dead_letters, duplicates, events, meters, operations, pages, portal, subjects, usage, values
+from api import (
+    auth,
+    dead_letters,
+    duplicates,
+    events,
+    meters,
+    operations,
+    outcomes,
+    pages,
+    portal,
+    subjects,
+    usage,
+    values,
+)
 from api.cors import PortalCors
 from api.limits import RequestLimit
 from api.problems import HANDLERS
