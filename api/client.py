@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -277,6 +278,7 @@ def _retry_seconds(response: httpx.Response) -> float | None:
     return min(float(seconds), _LONGEST_WAIT_SECONDS) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
 
 
+@lru_cache(maxsize=1024)  # the events of a batch have one stamp
 def _unix_ms(text: str) -> int:
     return parse_instant(text).nanos // 1_000_000
 

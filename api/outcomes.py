@@ -6,6 +6,8 @@ Owns: the request and the answer. A POST, for a list that is longer than a query
 Source: docs/contract.md 3.7.
 """
 
+from functools import lru_cache
+
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -63,5 +65,6 @@ def _outcome(name: EventName, outcome: Outcome) -> dict[str, object]:
     }
 
 
+@lru_cache(maxsize=1024)  # the events of a batch have one stamp
 def _text(unix_ms: int) -> str:
     return Instant(unix_ms * 1_000_000).text

@@ -17,8 +17,6 @@ from engine.registry import MeterRegistry
 from engine.store import Store
 from engine.validation import Place, validation_errors
 
-_TEXT_KEYS = 1000
-
 
 class EventName(NamedTuple):
     """What makes an event itself: no two are stored with both within the duplicate window."""
@@ -62,21 +60,16 @@ def event_outcomes(
 
 
 def _stored(store: Store, keys: Sequence[str]) -> dict[str, int]:
-    return {key: int(ms) for key, ms in store.rows(_statement("events/last_stored"), keys=_texts(keys))} if keys else {}
+    return {key: int(ms) for key, ms in store.rows(_statement("events/last_stored"), keys=[*keys])} if keys else {}
 
 
 def _places(store: Store, stored: dict[str, int]) -> dict[str, Place]:
     if not stored:
         return {}
     stamps = sorted({*stored.values()})
-    rows = store.rows(_statement("events/places_of_keys"), keys=_texts([*stored]), stamps=stamps)
+    rows = store.rows(_statement("events/places_of_keys"), keys=[*stored], stamps=stamps)
     return {key: Place(*place) for key, stored_ms, *place in rows if stored[key] == stored_ms}
 
 
 def _statement(name: str) -> str:
     return sql.statement(name, keys=sql.statement("events/key_list"))
-
-
-def _texts(keys: Sequence[str]) -> list[str]:
-    """Return keys as a few long texts."""
-    return ["".join(keys[start : start + _TEXT_KEYS]) for start in range(0, len(keys), _TEXT_KEYS)]

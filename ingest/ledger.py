@@ -78,6 +78,7 @@ class Ledger:
         self._on_settled = on_settled
         self._on_uncounted = on_uncounted
         self._open: list[_Open] = []
+        self._found: dict[int, Outcome] = {}  # of open rows behind one whose outcome is not known
         self._next_look = time.monotonic() + LOOK_SECONDS
         self._patience_seconds = PATIENCE_SECONDS
 
@@ -130,44 +131,45 @@ class Ledger:
         """Take up what became of the rows of batches; without `wait`, of those that are stored already."""
         names = {number: name for batch in batches for number, name in batch.names.items() if name}
         began = time.monotonic()
-        found = self._found(names, wait)
+        self._look_for(names, wait)
         self._next_look = time.monotonic() + max(LOOK_SECONDS, 2 * (time.monotonic() - began))
         done = 0
         for batch in batches:
-            if not wait and any(name and number not in found for number, name in batch.names.items()):
+            if not wait and any(name and number not in self._found for number, name in batch.names.items()):
                 break
-            self._take(batch, found)
+            self._take(batch)
             done += 1
         if done:
             del self._open[:done]
             self._on_settled(self.position)
 
-    def _found(self, names: Mapping[int, EventName], wait: bool) -> dict[int, Outcome]:
-        """Return the outcomes of rows that are stored, by number."""
-        found = self._ask(names)
+    def _look_for(self, names: Mapping[int, EventName], wait: bool) -> None:
+        """Look for the outcomes of rows; with `wait`, until all are known or nothing is stored any more."""
+        self._ask(names)
         pauses, waited_since = iter(_PAUSES), time.monotonic()
-        while wait and len(found) < len(names):
+        while wait and not names.keys() <= self._found.keys():
             if time.monotonic() - waited_since >= self._patience_seconds:
                 self._patience_seconds = 0  # nobody stores them: the next rows are not waited for again
                 break
             time.sleep(next(pauses, _PAUSES[-1]))
             self._source.wait_until_stored(lambda _: None)
-            more = self._ask({number: name for number, name in names.items() if number not in found})
-            if more:
-                found |= more
+            if self._ask(names):
                 pauses, waited_since = iter(_PAUSES), time.monotonic()
-        return found
 
-    def _ask(self, names: Mapping[int, EventName]) -> dict[int, Outcome]:
-        outcomes = self._source.outcomes([*names.values()], self.position.since_ms) if names else []
-        return {
-            number: outcome for number, outcome in zip(names, outcomes, strict=True) if outcome.stored_ms is not None
-        }
+    def _ask(self, names: Mapping[int, EventName]) -> bool:
+        """Ask for the rows whose outcome is not known. Returns whether one is now."""
+        unknown = {number: name for number, name in names.items() if number not in self._found}
+        before = len(self._found)
+        outcomes = self._source.outcomes([*unknown.values()], self.position.since_ms) if unknown else []
+        for number, outcome in zip(unknown, outcomes, strict=True):
+            if outcome.stored_ms is not None:
+                self._found[number] = outcome
+        return len(self._found) > before
 
-    def _take(self, batch: _Open, found: Mapping[int, Outcome]) -> None:
+    def _take(self, batch: _Open) -> None:
         stored = uncounted = late = 0
         for number, name in batch.names.items():
-            outcome = found.get(number)
+            outcome = self._found.pop(number, None)
             if name and outcome is None:
                 late += 1
             elif outcome and outcome.stored_ms is not None and outcome.stored_ms > self.position.since_ms:
