@@ -2,7 +2,7 @@
 
     GET /api/v1/duplicates   events dropped though their content is not that of the stored one, the last arrived first
 
-Source: docs/contract.md 3.7.
+Source: docs/contract.md 3.8.
 """
 
 from starlette.requests import Request

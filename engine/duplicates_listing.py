@@ -1,7 +1,7 @@
 """Duplicates whose content was not that of the stored event, as they are listed: the last arrived first, page by page.
 
 Owns: which of them a page holds, and the JSON of one. Ingest keeps them (ingest/differing.py) for 30 days.
-Source: docs/contract.md 3.7.
+Source: docs/contract.md 3.8.
 """
 
 from dataclasses import dataclass

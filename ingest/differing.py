@@ -6,7 +6,7 @@ An event without `time` has that of its arrival, another one at each attempt: tw
 A stored event without `time` is searched for in the day before it was stored; one that waited longer in the log is not
 found, and its retry is told as a duplicate that differs.
 Limits: of each block MOST_COMPARED duplicates, evenly spread. What another process is only about to store is left out.
-Source: docs/contract.md 3.1, 3.7; docs/design.md R10.
+Source: docs/contract.md 3.1, 3.8; docs/design.md R10.
 """
 
 import hashlib

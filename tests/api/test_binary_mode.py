@@ -1,6 +1,6 @@
 """Events over HTTP in binary mode: the headers are the attributes, the body is the data.
 
-Contract 3.1, D.26; cases N15 and C1. Source: CloudEvents HTTP protocol binding 1.0.2, 3.1.
+Contract 3.1, D.32; cases N15 and C1. Source: CloudEvents HTTP protocol binding 1.0.2, 3.1.
 """
 
 from collections.abc import Callable

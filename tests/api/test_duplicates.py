@@ -1,6 +1,6 @@
 """GET /api/v1/duplicates: events that were dropped though their content is not that of the stored event.
 
-Contract 3.7, D.31; case N27.
+Contract 3.8, D.31; case N27.
 """
 
 import orjson
@@ -32,7 +32,7 @@ def keep(services: Services, *subjects: str, first_offset: int = 0) -> None:
 
 
 def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, services: Services) -> None:
-    """Contract 3.7."""
+    """Contract 3.8."""
     keep(services, "a", "b")
 
     answer = client.get(URL)

@@ -264,7 +264,7 @@ def test_events_are_listed_newest_first(
 def test_data_sent_in_base64_is_counted_and_listed_as_data(
     client: ApiClient, log: MemoryLog, meter: Callable[..., object]
 ) -> None:
-    """Contract 3.1, 3.2, D.27; cases N16, C4: some SDKs write plain JSON so."""
+    """Contract 3.1, 3.2, D.33; cases N16, C4: some SDKs write plain JSON so."""
     meter(groupBy=None)
     body = {**GOOD, "time": text(utc_now().replace(microsecond=0)), "data_base64": "eyJ0b2tlbnMiOjV9"}
     del body["data"]
