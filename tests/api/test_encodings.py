@@ -279,6 +279,11 @@ FOREIGN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "UTF-16 without a mark, the other way round": (lambda body: body.decode().encode("utf-16-be"), UTF_16),
     "gzip": (gzip.compress, "it is compressed with gzip, only a request with Content-Encoding: gzip is unpacked"),
     "zstd": (zstd, "it is compressed with zstd, only a request with Content-Encoding: zstd is unpacked"),
+    "lz4": (lambda body: b"\x04\x22\x4d\x18" + body, "it is compressed with lz4, send the JSON text alone"),
+    "a schema registry's prefix": (
+        lambda body: b"\0\0\0\0\x2a" + body,
+        "it begins with the prefix of a schema registry (byte 0 and schema id 42), send the JSON text alone",
+    ),
 }
 
 
