@@ -3,15 +3,20 @@
 The store and the group's offsets are restored, emptied and exchanged apart, as backups and retention do it.
 """
 
+import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
+import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 
 from engine import metrics
+from engine.clock import milliseconds, utc_now
 from engine.migrations import migrate
 from engine.settings import IngestSettings, KafkaSettings, Settings
 from engine.store import Store, open_store
@@ -20,7 +25,8 @@ from ingest.kafka.log import KafkaLog
 from ingest.kafka.places import Gap, gap_between
 from ingest.log import Plan, Range, ranges_of
 from ingest.log_positions import Positions
-from tests.topics import Topic, read, wait_for
+from tests.server import Server
+from tests.topics import CLASSIC, Topic, read, wait_for
 
 GOOD = b'{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'
 TABLES = ("events", "event_keys", "dead_letters", "event_claims", "log_positions")
@@ -63,7 +69,7 @@ def copy(store: Store, to: Store) -> None:
 
 
 def put(topic: Topic, *numbers: int, partition: int = 0) -> None:
-    topic.put(*[GOOD % number for number in numbers], partition=partition, at_ms=1_795_000_000_000)
+    topic.put(*[GOOD % number for number in numbers], partition=partition, at_ms=milliseconds(utc_now()))
 
 
 def run(topic: Topic, store: Store, **settings: object) -> None:
@@ -118,6 +124,37 @@ def test_an_older_copy_of_the_store_is_read_up_to_date_and_the_gap_reported(
     assert reasons(store) == []
     run(topic, store)
     assert _gaps() == gaps_before + 1  # it is told once
+
+
+def test_a_data_directory_put_back_from_a_backup_is_read_up_to_date(topic: Topic, tmp_path: Path) -> None:
+    """N10 as it was reported: stop, put the copy in place, start."""
+    variables = {
+        "METERPORT_KAFKA__BROKERS": topic.bootstrap,
+        "METERPORT_KAFKA__TOPIC": topic.name,
+        "METERPORT_KAFKA__GROUP": topic.name,
+        "METERPORT_KAFKA__GROUP_PROTOCOL": "classic",
+        "METERPORT_KAFKA__OPTIONS": json.dumps(CLASSIC),
+    }
+    server = Server(tmp_path, variables=variables)
+
+    def serve_until(count: int) -> None:
+        server.start()
+        wait_for(lambda: len(httpx.get(f"{server.url}/api/v1/events").json()) == count)
+        assert server.terminate() == 0
+
+    put(topic, 0, 1, 2)
+    serve_until(3)
+    shutil.copytree(tmp_path / "data", tmp_path / "backup", symlinks=True)
+    put(topic, 3, 4)
+    serve_until(5)
+    assert "log_gap" not in server.log.read_text()
+
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "backup").rename(tmp_path / "data")
+    put(topic, 5)
+    serve_until(6)
+
+    assert server.log.read_text().count("log_gap") == 1
 
 
 def test_what_the_topic_no_longer_has_of_a_gap_is_reported_as_lost(
@@ -202,7 +239,7 @@ def test_offsets_that_expired_alone_are_no_gap(topic: Topic, store: Store, gaps_
 
 
 def _dead_letters(topic: Topic) -> None:
-    topic.put(*[b"garbage"] * 3, at_ms=1_795_000_000_000)
+    topic.put(*[b"garbage"] * 3, at_ms=milliseconds(utc_now()))
 
 
 def _duplicates(topic: Topic) -> None:
@@ -257,7 +294,7 @@ def test_a_process_that_dies_at_any_moment_leaves_no_gap(topic: Topic, store: St
         log = ends.enter_context(closing(KafkaLog(topic.settings(), positions=positions)))
         dying = Consumer(log, store, IngestSettings(), threading.Event())
         batch = dying._decode(read(log, 5), None)
-        plan = log.plan(ranges_of(batch.records), 1_795_000_000_000)
+        plan = log.plan(ranges_of(batch.records), milliseconds(utc_now()))
         assert plan is not None  # and it is not stored
     put(topic, 5, 6)
     with closing(KafkaLog(topic.settings(), positions=positions)) as log:
@@ -282,7 +319,7 @@ def test_a_gap_before_a_plan_that_is_inherited_is_read_after_it(
     run(topic, store)
     put(topic, *range(20, 25))
     with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
-        plan = log.plan(ranges_of(read(log, 5)), 1_795_000_000_000)
+        plan = log.plan(ranges_of(read(log, 5)), milliseconds(utc_now()))
         assert plan is not None
 
     copy(other_store, store)
@@ -351,7 +388,7 @@ def test_an_empty_store_runs_a_plan_of_the_old_group_and_reads_what_comes_before
     run(topic, store)
     put(topic, 10, 11)
     with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
-        assert log.plan(ranges_of(read(log, 2)), 1_795_000_000_000) is not None
+        assert log.plan(ranges_of(read(log, 2)), milliseconds(utc_now())) is not None
 
     run(topic, other_store)
 
