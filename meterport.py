@@ -49,6 +49,7 @@ from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetterSink
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
+from ingest.left_behind import store_what_is_left
 from ingest.log import EventLog
 from ingest.log_positions import Positions
 from ingest.restored import compare_with_store
@@ -95,13 +96,16 @@ class Service:
             self._open_sqlite(settings)
 
     def _open_sqlite(self, settings: Settings) -> None:
-        path = settings.data_dir / "log.sqlite"
         try:
-            sqlite = SqliteLog(path, settings.log.max_bytes, Positions(self.store))
+            sqlite = SqliteLog(self._sqlite_path, settings.log.max_bytes, Positions(self.store))
         except sqlite3.Error as error:
-            raise ConfigurationError(f"data_dir: cannot keep the event log in {path}: {error}") from None
+            raise ConfigurationError(f"data_dir: cannot keep the event log in {self._sqlite_path}: {error}") from None
         self._closing.callback(sqlite.close)
         self.log = self.appender = sqlite
+
+    @property
+    def _sqlite_path(self) -> Path:
+        return self.settings.data_dir / "log.sqlite"
 
     def _open_kafka(self, settings: KafkaSettings, ingests: bool) -> None:
         producer = KafkaProducer(settings)
@@ -117,6 +121,8 @@ class Service:
         self.registry.drop_orphans()
         self._create_configured_meters()
         self._refresh()
+        if self.log and self._lock and self.settings.kafka.brokers:
+            store_what_is_left(self._sqlite_path, self.store, self.settings, self.workers.stop)
         if self.log:
             self._start_ingest(self.log)
         self.workers.repeat("refresher", self._refresh, 1.0)

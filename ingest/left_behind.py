@@ -1,0 +1,47 @@
+"""Events that an earlier run left in the SQLite log of a data directory whose events come from Kafka now.
+
+Owns: storing them before anything else. They were answered 204, and nobody else would ever read that file again; a plan
+among them may be stored in part, so nothing may be judged before it is finished.
+Source: docs/design.md R11b; docs/operations.md "From the SQLite log to Kafka".
+"""
+
+import logging
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+from engine.settings import Settings
+from engine.store import Store
+from ingest.consumer import Consumer, Stopped
+from ingest.log_positions import Positions
+from ingest.sqlite_log import SqliteLog
+
+_log = logging.getLogger(__name__)
+_PROGRESS_SECONDS = 10
+
+
+def store_what_is_left(path: Path, store: Store, settings: Settings, stop: threading.Event) -> None:
+    """Store every event that the SQLite log at `path` still holds; returns at once if there is no such file.
+
+    Raises: Fatal: going on would lose or double usage.
+    """
+    if not path.exists():
+        return
+    with closing(SqliteLog(path, settings.log.max_bytes, Positions(store))) as left:
+        if left.lag().records:
+            _log.warning("left_in_sqlite_log records=%d: they are stored before anything of Kafka", left.lag().records)
+            _drain(left, Consumer(left, store, settings.ingest, stop), stop)
+
+
+def _drain(left: SqliteLog, consumer: Consumer, stop: threading.Event) -> None:
+    said_at = time.monotonic()
+    try:
+        consumer.start()
+        while left.lag().records and not stop.is_set():
+            consumer.step(0)
+            if time.monotonic() - said_at > _PROGRESS_SECONDS:
+                said_at = time.monotonic()
+                _log.info("left_in_sqlite_log records=%d", left.lag().records)
+    except Stopped:
+        _log.info("consumer_stopped_while_retrying")
