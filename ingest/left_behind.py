@@ -42,6 +42,6 @@ def _drain(left: SqliteLog, consumer: Consumer, stop: threading.Event) -> None:
             consumer.step(0)
             if time.monotonic() - said_at > _PROGRESS_SECONDS:
                 said_at = time.monotonic()
-                _log.info("left_in_sqlite_log records=%d", left.lag().records)
+                _log.info("sqlite_log_drained_in_part records=%d", left.lag().records)
     except Stopped:
         _log.info("consumer_stopped_while_retrying")
