@@ -49,7 +49,7 @@ from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetterSink
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.left_behind import store_what_is_left
+from ingest.left_behind import store_what_is_left, warn_of_what_is_left
 from ingest.log import EventLog
 from ingest.log_positions import Positions
 from ingest.restored import compare_with_store
@@ -121,12 +121,20 @@ class Service:
         self.registry.drop_orphans()
         self._create_configured_meters()
         self._refresh()
-        if self.log and self._lock and self.settings.kafka.brokers:
-            store_what_is_left(self._sqlite_path, self.store, self.settings, self.workers.stop)
-        if self.log:
+        if self.log and self.settings.kafka.brokers:
+            self._store_what_is_left()
+        if self.log and not self.workers.stop.is_set():
             self._start_ingest(self.log)
         self.workers.repeat("refresher", self._refresh, 1.0)
         self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
+
+    def _store_what_is_left(self) -> None:
+        """Take up what the data directory's own log holds of the time before Kafka."""
+        if self._lock:
+            sink = self._dead_letter_sink
+            store_what_is_left(self._sqlite_path, self.store, self.settings, self.workers.stop, sink)
+        else:  # nothing says that the directory belongs to this store
+            warn_of_what_is_left(self._sqlite_path)
 
     def _start_ingest(self, log: EventLog) -> None:
         if isinstance(log, SqliteLog):

@@ -75,6 +75,7 @@ class Claims:
         self.log = log
         self._store = store
         self._owner = f"{log} {new_ulid()}"
+        self._loaded: set[str] = set()  # tokens of the plans whose keys `load` has returned
         self._block = 0  # the newest claim read
         self._since_ms = 0  # when it was made
         self._latest: dict[str, Claim] = {}  # of every other process
@@ -91,6 +92,7 @@ class Claims:
         claims = self._read(sql.statement("ingest/claims_at_start"))
         self._block, self._since_ms = newest
         self._latest, self._barriers, self._untold, self.floor_ms = {}, [], [], 0
+        self._loaded = {claim.token for claim in claims if claim.keys}
         for claim in claims:
             self._take(claim)
         return [claim.keys for claim in claims if claim.keys]
@@ -123,12 +125,13 @@ class Claims:
         )
 
     def cover(self, plan: Plan) -> bool:
-        """Whether the claims tell every event that whoever ran this plan may have stored.
+        """Whether this process knows, or learns with its next claim, every event that the plan may have stored.
 
-        They do not where a claim carries no keys: the store is one process's alone, or the keys were kept long enough.
+        It does not where no claim carries keys: the store is one process's alone, or the claim is some hours old.
         """
-        claims, with_keys = self._store.rows(sql.statement("ingest/claims_of_plan"), token=plan.token)[0]
-        return bool(claims == 0 or with_keys > 0)
+        rows = self._store.rows(sql.statement("ingest/claims_of_plan"), token=plan.token, last=self._block)
+        [(claims, newer_with_keys)] = rows
+        return bool(claims == 0 or plan.token in self._loaded or newer_with_keys > 0)
 
     def settle(self, before_ms: int) -> None:
         """Set a barrier: no batch stamped before `before_ms` is begun from now on."""

@@ -20,6 +20,7 @@ Source: docs/design.md R6–R8, R11.
 
 import gc
 import logging
+import math
 import sys
 import threading
 import time
@@ -126,15 +127,16 @@ class Consumer:
         for plan in sorted(self._persist(self.unresolved), key=lambda plan: plan.stored_ms):
             if plan.token not in self._running and not self._persist(partial(self.claims.cover, plan)):
                 self._run_again(plan)
-                if not self._store.shared:
+                if not self._store.shared and plan.token in self._stored:
                     self._log.release(plan)
                 self._acknowledge()
 
     def _run_again(self, plan: Plan) -> None:
+        """Read a plan's records again and run it, after asking the log whether it is still to be run."""
         _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
         records = self._persist(lambda: self._log.reread(plan))
         self._cap.good()
-        self._run_plan(plan, self._decode(records, most_months=None, clock_ms=plan.stored_ms))
+        self._run_plan(plan, self._decode(records, most_months=None, clock_ms=plan.stored_ms), seen_at=-math.inf)
 
     def run(self) -> None:
         """Start, then consume until `stop` is set. Raises: Fatal: going on would lose or double usage."""
@@ -159,6 +161,7 @@ class Consumer:
             self._acknowledge()
             return False
         faults.passing("ingest.before-plan")
+        seen_at = time.monotonic()
         with _phase("plan"):
             plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
         if plan is None:
@@ -170,7 +173,7 @@ class Consumer:
         self._unacknowledged = None  # the plan has acknowledged it
         if self._behind():
             self._ahead = self._reader.submit(self._fetch, 0)
-        self._run_plan(plan, batch)
+        self._run_plan(plan, batch, seen_at)
         if self._ahead is None:
             self._acknowledge()
         self._measure(batch)
@@ -186,9 +189,12 @@ class Consumer:
                 self._run_again(plan)
             self._acknowledge()
 
-    def _run_plan(self, plan: Plan, batch: Batch) -> None:
-        """Insert a planned batch; it is then to be acknowledged, or was given up and will be read again."""
-        self._stands_until = time.monotonic() + _FENCE_SECONDS
+    def _run_plan(self, plan: Plan, batch: Batch, seen_at: float) -> None:
+        """Insert a planned batch; it is then to be acknowledged, or was given up and will be read again.
+
+        Args: seen_at: monotonic seconds at which the plan was known to be this process's to run.
+        """
+        outer, self._stands_until = self._stands_until, seen_at + _FENCE_SECONDS
         self._running.append(plan.token)
         try:
             self._execute(plan, batch)
@@ -203,6 +209,7 @@ class Consumer:
                 del self._stored[next(iter(self._stored))]
         finally:
             self._running.pop()
+            self._stands_until = outer
 
     def _drop_ahead(self) -> None:
         """Forget the batch read ahead: the records before it are read again first."""

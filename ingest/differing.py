@@ -25,6 +25,7 @@ from engine.store import Store
 
 MOST_COMPARED = 100
 _WAITED_MS = 86_400_000
+_COMPARE_SECONDS = 1  # a look-up that takes longer is given up: an event without `time` is searched for in a whole day
 _COLUMNS = ("key", "type", "subject", "time_ms", "arrived_ms", "content")
 _Content: TypeAlias = tuple[bytes, str, str, int | None, bytes]  # key, type, subject, time, digest of all else
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms:
     Args: kept: those of `events` that are none, and are stored. since_ms: events stored before are forgotten.
     """
     dropped = _sample(events, kept)
+    store = store.limited(_COMPARE_SECONDS)
     try:
         stored_ms = _stored_ms(store, dropped, since_ms)
         alike = _alike(store, dropped, stored_ms)

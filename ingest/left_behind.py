@@ -6,6 +6,7 @@ Source: docs/design.md R11b; docs/operations.md "From the SQLite log to Kafka".
 """
 
 import logging
+import sqlite3
 import threading
 import time
 from contextlib import closing
@@ -14,14 +15,18 @@ from pathlib import Path
 from engine.settings import Settings
 from engine.store import Store
 from ingest.consumer import Consumer, Stopped
+from ingest.dead_letters import DeadLetterSink
 from ingest.log_positions import Positions
+from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
 
 _log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 10
 
 
-def store_what_is_left(path: Path, store: Store, settings: Settings, stop: threading.Event) -> None:
+def store_what_is_left(
+    path: Path, store: Store, settings: Settings, stop: threading.Event, dead_letter_sink: DeadLetterSink | None = None
+) -> None:
     """Store every event that the SQLite log at `path` still holds; returns at once if there is no such file.
 
     Raises: Fatal: going on would lose or double usage.
@@ -29,9 +34,28 @@ def store_what_is_left(path: Path, store: Store, settings: Settings, stop: threa
     if not path.exists():
         return
     with closing(SqliteLog(path, settings.log.max_bytes, Positions(store))) as left:
+        compare_with_store(left, store)
         if left.lag().records:
             _log.warning("left_in_sqlite_log records=%d: they are stored before anything of Kafka", left.lag().records)
-            _drain(left, Consumer(left, store, settings.ingest, stop), stop)
+            _drain(left, Consumer(left, store, settings.ingest, stop, dead_letter_sink=dead_letter_sink), stop)
+
+
+def warn_of_what_is_left(path: Path) -> None:
+    """Say that the SQLite log at `path` holds events that nobody stores; it may belong to another store."""
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            records = int(db.execute("SELECT count(*) FROM records").fetchone()[0])
+    except sqlite3.Error:
+        return  # it is no log of ours
+    if records:
+        _log.warning(
+            "left_in_sqlite_log records=%d path=%s: they are not read; if they are of this store, run once without "
+            "kafka.brokers until they are stored",
+            records,
+            path,
+        )
 
 
 def _drain(left: SqliteLog, consumer: Consumer, stop: threading.Event) -> None:

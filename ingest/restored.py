@@ -25,10 +25,13 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
     Raises: StoreUnavailable, StoreError, LogUnavailable.
     """
     positions = Positions(store)
+    known = positions.known(log.name).positions.get(log.partition, 1)
+    for plan in log.pending():
+        if plan.ranges[0].end <= known:
+            log.acknowledge(plan)  # it is stored, perhaps so long ago that tables have forgotten its token
     noted = log.noted
     if noted is None:
         return  # an earlier release, or a new log: nothing was noted in either
-    known = positions.known(log.name).positions.get(log.partition, 1)
     if known < noted:
         what = (
             f"offsets {known} to {noted - 1} were stored, but not in this store: it is an older copy or another store, "

@@ -129,6 +129,9 @@ class SqliteLog:
         ((_, start, end),) = ranges
         with self._state:
             previous = self._planned
+        if previous:
+            self._note(previous.ranges[0].end)
+        with self._state:
             self._planned = plan = Plan(ranges, stored_ms)
 
         def write(db: sqlite3.Connection) -> None:
@@ -137,8 +140,6 @@ class SqliteLog:
             db.execute("DELETE FROM plans")
             db.execute("INSERT INTO plans VALUES (?, ?, ?)", (start, end - 1, plan.stored_ms))
 
-        if previous:
-            self._note(previous.ranges[0].end)
         try:
             freed = self._size_of(previous)
             self._submit(write).result()

@@ -191,6 +191,10 @@ class KafkaLog:
         gap = gap_between(committed, position, low)
         share = self._shares[number]
         if gap is None:
+            if (
+                committed < 0 and position is not None
+            ):  # what comes before is stored, perhaps too long ago to be dropped
+                self._begin_at(number, share, position)
             return
         self._held.let_go(lambda record: record.partition == number)
         if self._places and self._places.trusting and committed >= 0:
@@ -208,6 +212,13 @@ class KafkaLog:
                 )
         self._member.move(number, share.seen)
         share.astray, share.end = False, -1
+
+    def _begin_at(self, number: int, share: _Share, position: int) -> None:
+        """Read a partition for which the group has no offset from the store's position on."""
+        self._held.let_go(lambda record: record.partition == number)
+        share.acknowledged = share.planned = share.seen = position
+        share.astray, share.end = False, -1
+        self._member.move(number, position)
 
     def _lose_gap(self, number: int, share: _Share, gap: Gap) -> None:
         """Report a gap that is not read, in a record: it is planned and stored like any other."""

@@ -9,6 +9,7 @@ Owns: the comparison of the two, once for each partition that is assigned, and w
 | there                 | knows the topic but not the partition       | at the first record; a gap is reported  |
 | there                 | was filled by a release without positions   | at the offset, which is noted           |
 | none                  | has a position before the topic's beginning | at the first record; a gap is reported  |
+| none                  | has a position that the topic still holds   | at the position                         |
 
 With `kafka.trust_offsets` reading begins at the offset in every case; the gap is reported as lost.
 Limits: while a release without positions shares the group, its progress looks like a gap; what is read again is dropped
