@@ -71,9 +71,12 @@ class _Reader:
         return _Rows([tuple(row) for row in json.loads(answer)])
 
     def close(self) -> None:
+        """End the process that has the store open."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(60)
+        self._process.stdout.close()
 
 
 class Alone(Cluster):

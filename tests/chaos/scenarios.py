@@ -114,7 +114,9 @@ def plans_that_part(ground: Ground, rounds: int = 1, command: tuple[str, ...] | 
     with cluster(ground, "parted", meters=METERS[:3], command=command) as run:
         members = _started(run, 3, rate=1500)
         steps = ["ingest.after-claim", "ingest.after-insert", "ingest.after-plan"]
-        for turn in range(rounds):
+        for turn in range(6 * rounds):  # which members get the partitions is the group's choice: until two got some
+            if turn >= rounds and _parted_plans(members):
+                break
             for member in members:
                 _wait_for_partitions(run, member)
             victim = members[turn % 3]

@@ -132,5 +132,5 @@ def test_each_number_stands_alone_in_an_element_that_is_not_translated(page: Ope
 
     numbers = shown.evaluate(NUMBERS)
 
-    assert len(numbers) > 40
+    assert len(numbers) > 30  # how many windows have usage depends on the time of the day
     assert [number for number in numbers if number[1:] != [1, False]] == []
