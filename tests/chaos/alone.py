@@ -113,10 +113,10 @@ class Alone(Cluster):
         """See `Cluster.drop_store`."""
         shutil.rmtree(self.data)
 
-    @property
-    def events_directory(self) -> Path:
-        """Where the parts of the table of events are."""
-        return self.data / "store" / "data" / "meterport" / "events"
+    def newest_block(self, table: str) -> int:
+        """Return the number of the newest block that a table has in place."""
+        names = [entry.name.split("_") for entry in (self.data / "store/data/meterport" / table).iterdir()]
+        return max((int(name[2]) for name in names if name[0].isdigit() or name[0] == "all"), default=0)
 
     def finish(self, title: str, allowed: Sequence[int] = ()) -> Result:
         """See `Cluster.finish`. A meter made only now counts what `events` holds, so what is there twice shows."""
@@ -130,20 +130,14 @@ class PartWatcher:
     def __init__(self, run: Alone, process: Process) -> None:
         self._run = run
         self._process = process
-        self._parts = self._seen()
+        self._before = run.newest_block("events")
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="part-watcher", daemon=True)
         self._thread.start()
 
-    def _seen(self) -> set[str]:
-        directory = self._run.events_directory
-        return (
-            {entry.name for entry in directory.iterdir() if entry.name[:1].isdigit()} if directory.exists() else set()
-        )
-
     def _watch(self) -> None:
         while not self._closing.is_set():
-            if self._seen() - self._parts:
+            if self._run.newest_block("events") > self._before:
                 self._process.kill()
                 return
 
@@ -253,13 +247,15 @@ def alone_parted(ground: Ground, rounds: int = 1, command: tuple[str, ...] | Non
 
 
 def _part(run: Alone, serve: Process, partition: int) -> bool:
-    """Do so once. Returns whether the other member held the partition."""
+    """Do so once. Returns whether the insert was half done, and the other member held the partition."""
     _wait_until_drained(run)
     sent = [event.body for event in run.writer.take(8000)]
+    keys = run.newest_block("event_keys")
     watcher = PartWatcher(run, serve)
     serve.wanted = False
     run.writer.raw([Raw(partition, body) for body in sent])
     watcher.wait()
+    half_done = run.newest_block("event_keys") == keys
     squatter = Squatter(run)
     wait_until(lambda: len(squatter.held) == PARTITIONS, 60, "the other member was not given the partitions")
     serve.start()
@@ -272,7 +268,7 @@ def _part(run: Alone, serve: Process, partition: int) -> bool:
     squatter.leave()
     run.recovery.begins()
     _wait_until_drained(run)
-    return held
+    return held and half_done
 
 
 def _is_stored(run: Alone, partitions: Sequence[int]) -> bool:
