@@ -5,14 +5,15 @@ a sink into the context.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from engine.errors import InvalidRequest
+from engine.errors import InvalidRequest, MeterportError
 from engine.local_times import Ambiguous, TimeUnit
 from engine.options import Config, DataDir, Server
 from engine.settings import load_settings
@@ -21,7 +22,7 @@ from ingest.importing import EventSink, Importer
 from ingest.mapping import COLUMN, Mapping, column_names
 from ingest.positions import Position, PositionFile
 from ingest.progress import ImportProgress, SpoolProgress
-from ingest.summary import Uncounted, summary
+from ingest.summary import Report, counted
 
 Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[EventSink]]
 
@@ -95,9 +96,10 @@ def import_command(
     file are told apart by their number. A mapping that was mended makes other events, and those of the wrong one stay.
     So it is for as long as duplicates are found (ingest.duplicate_window_days).
 
-    A second run goes on where the first one ended. An invalid row ends the import at once, or is left out with
-    --skip-invalid. At the end it says how many rows were stored, were stored already (before, or under the id of an
-    earlier row), and are not counted by every meter of their type. The exit status is 1 if no row became an event.
+    A second run goes on where the first one ended, in a store that still has its rows. An invalid row ends the import
+    at once, or is left out with --skip-invalid. At the end it says how many rows were stored, were stored already
+    (before, or under the id of an earlier row), and are not counted by every meter. The exit status is 1 if no row
+    became an event.
     """
     overrides = {} if data_dir is None else {"data_dir": data_dir}
     settings = load_settings(config, overrides=overrides)
@@ -117,21 +119,30 @@ def import_command(
     file = EventFile(path, format_, mapping, SpoolProgress().reached)
     positions = PositionFile(settings.data_dir, file, mapping, server or "")
     connect: Connect = context.obj
-    began, uncounted = time.monotonic(), Uncounted()
-    with connect(config, data_dir, server) as sink:
-        before = (None if restart else positions.load()) or Position()
-        done = import_file(sink, file, positions, skip_invalid, restart, uncounted)
-    for line in summary(before, done, uncounted, time.monotonic() - began):
-        typer.echo(line)
-    if ambiguous_times := file.ambiguous_earlier + file.ambiguous_later:
-        typer.echo(
-            f"{ambiguous_times:,} local times occur twice: {file.ambiguous_earlier:,} were taken as the earlier, "
-            f"{file.ambiguous_later:,} as the later"
-        )
+    began, report = time.monotonic(), Report()
+    window = timedelta(days=settings.ingest.duplicate_window_days)
+    try:
+        with connect(config, data_dir, server) as sink:
+            done = import_file(sink, file, positions, skip_invalid, restart, report, window)
+    except MeterportError:
+        if report.moved:  # what is stored is said, whatever ended the import
+            typer.echo("\n".join(_lines(report, file, began)))
+        raise
+    typer.echo("\n".join(_lines(report, file, began)))
     if not done.read and not file.empty:
         raise InvalidRequest(f"{file.label}: it holds no rows, so nothing was imported")
     if done.read and not done.sent:
         raise typer.Exit(1)
+
+
+def _lines(report: Report, file: EventFile, began: float) -> Iterator[str]:
+    """Yield what an import says at its end. `began`: on the monotonic clock."""
+    yield from report.lines(time.monotonic() - began)
+    if ambiguous := file.ambiguous_earlier + file.ambiguous_later:
+        yield (
+            f"{counted(ambiguous, 'local time')} {'occurs' if ambiguous == 1 else 'occur'} twice: "
+            f"{file.ambiguous_earlier:,} taken as the earlier, {file.ambiguous_later:,} as the later"
+        )
 
 
 def _joined(ids: Sequence[str] | None) -> str | None:
@@ -153,13 +164,17 @@ def import_file(
     positions: PositionFile,
     skip_invalid: bool = False,
     restart: bool = False,
-    uncounted: Uncounted | None = None,
+    report: Report | None = None,
+    window: timedelta = timedelta(days=35),
 ) -> Position:
     """Import a file, showing how far it is; returns once all of it is usage. Raises: MeterportError: why not.
 
-    Args: uncounted: takes up the rows that not every meter counts.
+    Args: report: takes up what the run does. window: how long the store finds duplicates.
     """
     with ImportProgress(file.name, file.rows) as progress:
         on_skip = progress.skipped if skip_invalid else None
-        importer = Importer(sink, positions, progress.reached, on_skip, (uncounted or Uncounted()).add)
+        report = report or Report()
+        importer = Importer(
+            sink, positions, progress.reached, on_skip, report.uncounted.add, report.reached, progress.note, window
+        )
         return importer.run(file, restart, progress.storing)

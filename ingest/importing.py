@@ -5,9 +5,11 @@ ingest/ledger.py, how far the import is in ingest/positions.py: a run that was k
 outcome was not known; the events keep their ids and are dropped as duplicates.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import replace
+from datetime import timedelta
 from typing import Protocol
 
 from engine.errors import InvalidEvent, InvalidRequest, TooLarge
@@ -15,6 +17,7 @@ from ingest.files import EventFile
 from ingest.ledger import Ledger, OutcomeSource
 from ingest.positions import Position, PositionFile
 from ingest.rows import Row
+from ingest.summary import counted
 
 BATCH_EVENTS = 2000
 BATCH_BYTES = 8 << 20
@@ -42,7 +45,8 @@ class Importer:
 
     Args: on_batch: told the number of the last row after each batch. on_skip: told each row left out: number and
         reason; None: the first such row ends the import. on_uncounted: told each row that was stored and that some
-        meter of its type does not count: number and reason.
+        meter of its type does not count: number and reason. on_position: told where the run begins, and whenever the
+        outcome of more rows is known. on_note: told a line for the user. window: how long the store finds duplicates.
     """
 
     def __init__(
@@ -52,12 +56,18 @@ class Importer:
         on_batch: Callable[[int], None] = lambda _: None,
         on_skip: Callable[[int, str], None] | None = None,
         on_uncounted: Callable[[int, str], None] = lambda _, __: None,
+        on_position: Callable[[Position], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
+        window: timedelta = timedelta(days=35),
     ) -> None:
         self._sink = sink
         self._positions = positions
         self._on_batch = on_batch
         self._on_skip = on_skip
         self._on_uncounted = on_uncounted
+        self._on_position = on_position
+        self._on_note = on_note
+        self._window = window
 
     def run(self, file: EventFile, restart: bool = False, on_wait: Callable[[int], None] = lambda _: None) -> Position:
         """Import a file from where an earlier run of it got to; `restart`: from its start.
@@ -65,17 +75,54 @@ class Importer:
         Returns once the outcome of every row is known; `on_wait` is told how many records wait to be stored.
         Raises: InvalidRequest: names file and row; every row before it is durable.
         """
-        start = None if restart else self._positions.load()
-        if start is None:
-            start = Position(since_ms=self._sink.newest_stamp() or 0)
-            self._positions.save(start)
-        ledger = Ledger(self._sink, start, file.ids_repeat, self._positions.save, self._on_uncounted)
-        for rows in _batches(file.read(after=0 if file.ids_repeat else start.row)):
-            done = [row for row in rows if row.number <= start.row]
-            ledger.pass_over(done)
-            self._deliver(file, ledger, rows[len(done) :])
+        start = self._start(file, restart)
+        self._on_position(start)
+        ledger = Ledger(self._sink, start, file.ids_repeat, self._settled, self._on_uncounted)
+        try:
+            for rows in _batches(file.read(after=0 if file.ids_repeat else start.row)):
+                done = [row for row in rows if row.number <= start.row]
+                ledger.pass_over(done)
+                self._deliver(file, ledger, rows[len(done) :])
+        except InvalidRequest as error:
+            ledger.close(on_wait)  # so that the next run goes on here, and this one can say what it has stored
+            raise InvalidRequest(f"{error}{_rows_before(file, ledger.position)}") from None
         ledger.close(on_wait)
         return ledger.position
+
+    def _start(self, file: EventFile, restart: bool) -> Position:
+        """Return the position of an earlier run if the store still has its rows, else that of the first row."""
+        saved = None if restart else self._positions.load()
+        if saved and self._goes_on(file, saved):
+            return saved
+        start = Position(since_ms=self._sink.newest_stamp() or 0, began_ms=time.time_ns() // 1_000_000)
+        self._positions.save(start)
+        return start
+
+    def _goes_on(self, file: EventFile, saved: Position) -> bool:
+        """Whether the rows before a position need not be sent again.
+
+        The store may have been emptied, exchanged, or restored from an older copy since then. Once the duplicate window
+        has passed, it forgets ids by itself, and rows that are sent again would count twice: then it is only said.
+        """
+        outcomes = self._sink.outcomes(saved.last, saved.since_ms) if saved.last else []
+        if not saved.sent or (outcomes and all(outcome.stored_ms is not None for outcome in outcomes)):
+            return True
+        if time.time_ns() // 1_000_000 - saved.began_ms < self._window.total_seconds() * 1000:
+            self._on_note(
+                f"{file.name}: rows that an earlier run has sent are not in the store, so the import begins again with "
+                "the first row; rows that are in the store are not stored twice"
+            )
+            return False
+        self._on_note(
+            f"{file.name}: rows that an earlier run has sent are not known to the store. This may be since the "
+            f"duplicate window of {counted(self._window.days, 'day')} has passed, so the import goes on behind row "
+            f"{saved.row:,}. If they are lost, give --restart; rows that are still stored are then counted twice"
+        )
+        return True
+
+    def _settled(self, position: Position) -> None:
+        self._positions.save(position)
+        self._on_position(position)
 
     def _deliver(self, file: EventFile, ledger: Ledger, rows: Sequence[Row]) -> None:
         """Make rows durable, or leave them out. Raises: InvalidRequest: of the first one that is neither."""
@@ -121,13 +168,21 @@ class Importer:
         before = [row for row in rows if row.number < first]
         if before:
             self._deliver(file, ledger, before)
-        ledger.close(lambda _: None)  # so that the next run goes on here
         raise InvalidRequest(f"{file.label}: row {first}: {refused[first]}")
 
     def _advance(self, ledger: Ledger, rows: Sequence[Row], sent: Sequence[Row]) -> None:
         if rows:
             ledger.add(rows, sent)
             self._on_batch(rows[-1].number)
+
+
+def _rows_before(file: EventFile, done: Position) -> str:
+    """Say what became of the rows before the one that ended an import."""
+    stored = done.stored + done.known
+    if not stored:
+        return ""
+    again = "" if file.ids_repeat else "; with another mapping they would be stored again, as other events"
+    return f" ({counted(stored, 'row')} before it {'is' if stored == 1 else 'are'} stored{again})"
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

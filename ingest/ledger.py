@@ -25,6 +25,7 @@ ASKED_ROWS = 50_000  # at a time: of a large store a question costs the same for
 MOST_OPEN = 100_000
 LOOK_SECONDS = 1.0  # between two looks at least, and twice as long as a look took
 PATIENCE_SECONDS = 60.0  # without one more row stored, though nothing waits in the server's log
+_LAST_ROWS = 20  # named in the position, to find out later whether the store still has them
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
@@ -168,8 +169,11 @@ class Ledger:
 
     def _take(self, batch: _Open) -> None:
         stored = uncounted = late = 0
+        last = [*self.position.last]
         for number, name in batch.names.items():
             outcome = self._found.pop(number, None)
+            if name and outcome:
+                last.append(name)
             if name and outcome is None:
                 late += 1
             elif outcome and outcome.stored_ms is not None and outcome.stored_ms > self.position.since_ms:
@@ -187,4 +191,5 @@ class Ledger:
             known=done.known + len(batch.names) - stored - late,
             late=done.late + late,
             skipped=done.skipped + batch.skipped,
+            last=tuple(last[-_LAST_ROWS:]),
         )

@@ -1,16 +1,19 @@
 """How far an import is, on disk, so that a run that was killed goes on where it was.
 
 Owns: `Position`, the rows whose outcome is known and what became of them, and the file it is kept in.
-Limits: a position is kept for a file's content, not its name, and belongs to one data directory.
+Limits: a position is kept for a file's content, not its name, and belongs to one data directory. The store may be
+another one by now, so a position names its last rows, and whoever goes on from it asks the store for them first.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from engine.errors import ConfigurationError
+from engine.outcomes import EventName
 from ingest.files import EventFile
 from ingest.mapping import Mapping
 
@@ -23,6 +26,7 @@ class Position:
     type no meter has. known: those that were stored before, or whose id an earlier row of the file has. late: those
     that are in the event log, but were not stored when we stopped waiting. since_ms: when the newest batch of events
     was stamped before the import began, 0 if there was none: what has a later stamp was stored by the import.
+    began_ms: when the import began, by the clock of this process. last: a few of the last rows that the store has.
     """
 
     row: int = 0
@@ -33,6 +37,8 @@ class Position:
     late: int = 0
     skipped: int = 0
     since_ms: int = 0
+    began_ms: int = field(default=0, compare=False)
+    last: tuple[EventName, ...] = field(default=(), compare=False)
 
     @property
     def sent(self) -> int:
@@ -52,7 +58,8 @@ class PositionFile:
         """Return the position; None if there is none, or none that can be read."""
         try:
             stored = orjson.loads(self._path.read_bytes())
-            return Position(**{name: int(stored[name]) for name in Position.__dataclass_fields__})
+            numbers = {name: int(stored[name]) for name in Position.__dataclass_fields__ if name != "last"}
+            return Position(**numbers, last=tuple(EventName(str(source), str(id_)) for source, id_ in stored["last"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -61,7 +68,9 @@ class PositionFile:
         new = self._path.with_suffix(".tmp")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(orjson.dumps({"file": self._name, **asdict(position)}))
+            last = [[*name] for name in position.last]
+            stored: dict[str, Any] = {"file": self._name, **asdict(position), "last": last}
+            new.write_bytes(orjson.dumps(stored))
             new.replace(self._path)
         except OSError as error:
             place = self._path.parent

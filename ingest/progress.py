@@ -23,7 +23,7 @@ class SpoolProgress:
     def reached(self, label: str, size: int) -> None:
         """Show how many bytes came."""
         if self._spoke is None:
-            self._say(f"{label}: it is read to its end before its first row is imported")
+            self._say(f"{label}: reading all of it; the import of its rows begins after that")
         elif time.monotonic() - self._spoke >= _LINE_SECONDS:
             self._say(f"{label}: {size / (1 << 20):,.0f} MiB so far")
 
@@ -76,6 +76,10 @@ class ImportProgress:
             self._bar.update(self._task, description=f"storing, {records:,} to go")
         else:
             self._line(f"{self._name}: {records:,} events still to be stored")
+
+    def note(self, text: str) -> None:
+        """Show a line for the user."""
+        self._console.print(Text(printable(text)), soft_wrap=True)
 
     def skipped(self, number: int, reason: str) -> None:
         """Show a row that is left out."""

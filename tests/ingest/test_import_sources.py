@@ -578,9 +578,9 @@ def test_standard_input_is_imported_by_each_of_its_names(data_dir: Path) -> None
     for number, (name, content) in enumerate([("-", EVENT % 1), ("/dev/stdin", EVENT % 2), ("/dev/fd/0", EVENT % 3)]):
         answer = meterport("import", name, "--format=ndjson", data_dir=data_dir, stdin=content.encode())
 
-        assert answer.stdout.startswith(b"read 1 rows, stored 1, already stored 0, skipped 0, in ")
+        assert answer.stdout.startswith(b"read 1 row, stored 1, already stored 0, skipped 0, in ")
         label = "standard input" if name == "-" else name
-        assert f"{label}: it is read to its end before its first row is imported\n".encode() in answer.stderr
+        assert f"{label}: reading all of it; the import of its rows begins after that\n".encode() in answer.stderr
         assert usage(data_dir) == [number + 1]
 
 
@@ -712,7 +712,7 @@ def test_the_summary_says_how_many_times_occur_twice(data_dir: Path, write: Writ
     taken = meterport("import", path, *options, "--ambiguous=infer", data_dir=data_dir)
 
     assert b"f.csv: row 1: time 2025-11-02 01:30:00 occurs twice in America/New_York" in refused.stderr
-    assert taken.stdout.endswith(b"\n2 local times occur twice: 1 were taken as the earlier, 1 as the later\n")
+    assert taken.stdout.endswith(b"\n2 local times occur twice: 1 taken as the earlier, 1 as the later\n")
     hours = meterport("query", "m", "--window-size=HOUR", "--format=csv", data_dir=data_dir).stdout.decode()
     assert [line.split(",")[0][11:16] for line in hours.splitlines()[1:]] == ["05:00", "06:00", "07:00"]
 

@@ -63,6 +63,12 @@ def meter(client: ApiClient, type_: str, aggregation: str = "SUM") -> None:
     client.create_meter({"slug": slug, "eventType": type_, "aggregation": aggregation, **value})
 
 
+def of_stored(rows: int) -> str:
+    verb = "is" if rows == 1 else "are"
+    reason = "no meter has their type, or a meter of it left them out"
+    return f"of the rows stored, {rows} {verb} not counted by every meter: {reason}"
+
+
 def told(answer: "subprocess.CompletedProcess[str]") -> list[str]:
     """Return the summary, without the seconds."""
     assert answer.returncode == 0, answer.stderr
@@ -83,7 +89,7 @@ def test_rows_without_a_countable_value_are_counted_and_named(client: ApiClient,
     reason = "invalid event: value cannot be parsed as float64:"
     assert told(answer) == [
         "read 11 rows, stored 11, already stored 0, skipped 0",
-        "not counted by every meter of their type: 7 of the rows stored",
+        of_stored(7),
         f"  row 1: {reason} 1,234",
         f"  row 2: {reason} 1.234,56",
         f"  row 3: {reason} 12 GB",
@@ -99,7 +105,7 @@ def test_events_of_a_type_no_meter_has_are_told(imported: Import) -> None:
 
     assert told(answer) == [
         "read 3 rows, stored 3, already stored 0, skipped 0",
-        "not counted by every meter of their type: 3 of the rows stored",
+        of_stored(3),
         "  row 1 and 2 more: no meter found for event type: typo",
     ]
 
@@ -264,7 +270,8 @@ def test_a_row_of_commas_is_left_out_of_a_file_of_events(server: Server, tmp_pat
     stopped = meterport(*arguments)
     skipped = meterport(*arguments, "--skip-invalid")
 
-    assert (stopped.returncode, stopped.stderr) == (1, f"meterport: {path}: row 2: id is missing\n")
+    before = "(1 row before it is stored)"
+    assert (stopped.returncode, stopped.stderr) == (1, f"meterport: {path}: row 2: id is missing {before}\n")
     assert skipped.returncode == 0, skipped.stderr
     assert skipped.stderr == "comma.csv: row 2 left out: id is missing\n"
     assert skipped.stdout.startswith("read 2 rows, stored 1, already stored 0, skipped 1, in ")
@@ -283,6 +290,33 @@ def test_a_row_that_breaks_its_batch_is_found_and_named(server: Server, tmp_path
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.startswith("deep.ndjson: row 13 left out: ")
     assert answer.stdout.startswith("read 20 rows, stored 19, already stored 0, skipped 1, in ")
+
+
+def test_what_is_stored_before_an_invalid_row_is_summed_up(client: ApiClient, imported: Import) -> None:
+    """D2, D3: a row that no meter counts was never reported, neither by this run nor by the next one."""
+    meter(client, "ends")
+
+    rows = f"{AT},a,1\n{AT},b,many\n"
+    stopped = imported(f"{rows}yesterday,c,4\n{AT},d,5\n", "ends")
+    again = imported(f"{rows}yesterday,c,4\n{AT},d,5\n", "ends", "--skip-invalid")
+
+    assert stopped.returncode == 1
+    first, *others = stopped.stdout.splitlines()
+    assert first.startswith("read 2 rows, stored 2, already stored 0, skipped 0, in ")
+    assert others == [of_stored(1), "  row 2: invalid event: value cannot be parsed as float64: many"]
+    reason = "(2 rows before it are stored; with another mapping they would be stored again, as other events)\n"
+    assert "row 3: time 'yesterday' is no time" in stopped.stderr
+    assert stopped.stderr.endswith(reason)
+    assert told(again)[0] == "read 2 rows, stored 1, already stored 0, skipped 1"
+    assert again.stdout.endswith(" s (2 rows were read by an earlier run; of them, 1 not counted by every meter)\n")
+
+
+def test_an_invalid_first_row_needs_no_summary(imported: Import) -> None:
+    """D2: nothing was stored, and the error says all there is."""
+    answer = imported(f"yesterday,c,4\n{AT},d,5\n", "begins")
+
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "before it" not in answer.stderr
 
 
 def test_a_file_whose_name_is_not_utf_8_is_imported(server: Server, tmp_path: Path) -> None:
@@ -310,7 +344,7 @@ def test_without_a_server_the_summary_is_the_same(tmp_path: Path) -> None:
 
     assert told(meterport(*arguments)) == [
         "read 2 rows, stored 2, already stored 0, skipped 0",
-        "not counted by every meter of their type: 1 of the rows stored",
+        of_stored(1),
         "  row 2: invalid event: value cannot be parsed as float64: many",
     ]
     assert told(meterport(*arguments, "--restart")) == ["read 2 rows, stored 0, already stored 2, skipped 0"]
@@ -337,7 +371,7 @@ def test_with_kafka_as_the_log_the_summary_is_the_same(broker: Kafka, tmp_path: 
 
     assert told(first) == [
         "read 3,001 rows, stored 3,001, already stored 0, skipped 0",
-        "not counted by every meter of their type: 1 of the rows stored",
+        of_stored(1),
         "  row 3,001: invalid event: value cannot be parsed as float64: -",
     ]
     assert told(second) == ["read 3,001 rows, stored 0, already stored 3,001, skipped 0"]
