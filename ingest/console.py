@@ -39,7 +39,12 @@ def import_command(
         Format | None,
         typer.Option("--format", help="How to read it. Default: by the ending of its name."),
     ] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Event type: a constant, or column:NAME.")] = None,
+    type_: Annotated[
+        str | None,
+        typer.Option(
+            "--type", help="Event type: a constant, or column:NAME. A constant that is the name of a column: text:NAME."
+        ),
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="Event source: a constant, or column:NAME. Default: import.")
     ] = None,

@@ -19,6 +19,7 @@ from ingest.cells import Cells, Column, Literals, check_json, check_names, json_
 from ingest.rows import START, content_id
 
 COLUMN = "column:"
+TEXT = "text:"  # before a constant that is the name of a column as well
 _ATTRIBUTES = ("id", "source", "type", "subject")
 _WRITTEN = frozenset({"id", "specversion"})  # of a file of events, by other means than the rest
 _NAMELESS = '{"specversion":"1.0"'
@@ -28,7 +29,7 @@ Data = tuple[str, list[str]]  # the JSON of an event's data, and the names and c
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """How rows become events. Each of the texts is a constant, or `column:NAME`.
+    """How rows become events. Each of the texts is a constant (`text:` before it is dropped), or `column:NAME`.
 
     id: `column:A,B`, joined; the names are one line of CSV. None: made from the row (ingest/rows.py). time_zone: of
     times without an offset. data: the columns that become the event's data; None: all that are used for nothing else.
@@ -114,13 +115,18 @@ class RowEncoder:
     # attributes
 
     def _mapped(self, mapping: Mapping) -> tuple[dict[str, Attribute], set[int]]:
-        missing = [name for name in ("type", "subject", "time") if getattr(mapping, name) is None]
+        missing = [f"--{name}" for name in ("type", "subject", "time") if getattr(mapping, name) is None]
         if missing:
+            said = f"{' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
             raise InvalidRequest(
-                f"--{missing[0]} is missing: {COLUMN}NAME, or the same text for every row; "
+                f"{said} {'are' if missing[1:] else 'is'} missing: {COLUMN}NAME, or the same text for every row; "
                 f"the file's columns are {', '.join(self._positions)}"
             )
-        texts = {"source": mapping.source or "import", "type": mapping.type or "", "subject": mapping.subject or ""}
+        texts = {
+            "source": mapping.source or f"{TEXT}import",
+            "type": mapping.type or "",
+            "subject": mapping.subject or "",
+        }
         self._id = self._joined_id(mapping.id)
         attributes, used = {}, set(self._named(mapping.id))
         for name, text in {**texts, "time": mapping.time or ""}.items():
@@ -133,8 +139,18 @@ class RowEncoder:
                 else:
                     self._series.append(at)
             else:
-                attributes[name] = _constant(self._times.constant(text) if name == "time" else text)
+                constant = self._constant_text(name, text)
+                attributes[name] = _constant(self._times.constant(constant) if name == "time" else constant)
         return attributes, used
+
+    def _constant_text(self, name: str, text: str) -> str:
+        """Return a text for every row. Raises: InvalidRequest: it is the name of a column, which seems to be meant."""
+        if text in self._positions:
+            raise InvalidRequest(
+                f"--{name}: {text!r} is also the name of a column: write {COLUMN}{text} for the cells of the column, "
+                f"or {TEXT}{text} for this text in every row"
+            )
+        return text.removeprefix(TEXT)
 
     def _named(self, id_: str | None) -> list[int]:
         names = [] if id_ is None else column_names(id_.removeprefix(COLUMN))

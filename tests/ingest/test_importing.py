@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -308,7 +309,8 @@ def test_constants_and_chosen_columns(write: Write) -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        (RowMapping(), "--type is missing: column:NAME, or .* the file's columns are carrier, at, id"),
+        (RowMapping(), "--type, --subject and --time are missing: column:NAME, or .* columns are carrier, at, id"),
+        (RowMapping(type="t"), "--subject and --time are missing: "),
         (RowMapping(type="t", subject="s"), "--time is missing"),
         (
             RowMapping(type="t", subject="column:nope", time="column:at"),
@@ -325,6 +327,34 @@ def test_a_mapping_that_does_not_fit_is_refused(write: Write, mapping: RowMappin
 
     with pytest.raises(InvalidRequest, match=message):
         read(path, mapping)
+
+
+@pytest.mark.parametrize("option", ["type", "subject", "source", "time"])
+def test_a_constant_that_is_the_name_of_a_column_is_refused(write: Write, option: str) -> None:
+    """D6: --subject carrier made all rows those of one subject of that name."""
+    path = write("flights.csv", "carrier,at,id\nUA,2013-01-01,1\n")
+    changed: dict[str, Any] = {option: "carrier"}
+    mapping = replace(FLIGHT, **changed)
+
+    with pytest.raises(InvalidRequest) as refused:
+        read(path, mapping)
+
+    assert str(refused.value) == (
+        f"--{option}: 'carrier' is also the name of a column: write column:carrier for the cells of the column, "
+        "or text:carrier for this text in every row"
+    )
+
+
+def test_a_constant_that_is_the_name_of_a_column_is_taken_with_a_mark(write: Write) -> None:
+    """D6: what is meant can be said; the source that nobody gave is no name of a column."""
+    path = write("flights.csv", "carrier,at,import\nUA,2013-01-01,1\n")
+    assert read(path, FLIGHT)[0]["source"] == "import"
+    mapping = RowMapping(type="text:carrier", source="text:text:at", subject="text:at", time="text:2013-01-01")
+
+    (event,) = read(path, mapping)
+
+    assert (event["type"], event["source"], event["subject"]) == ("carrier", "text:at", "at")
+    assert event["time"] == "2013-01-01T00:00:00+00:00"
 
 
 @pytest.mark.parametrize(
