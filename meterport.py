@@ -27,6 +27,7 @@ from api import console, dead_letters_console
 from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
 from api.server import HttpServer, bound, local_url, uvicorn_config
+from api.terminal import say
 from engine import __version__, faults, metrics
 from engine.early_stop import ENDING
 from engine.embedded import DirectoryLock
@@ -393,7 +394,7 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
     url = local_url(settings.server.host, settings.server.port)
     if server or settings.store.url:
         hint = "" if server else "; give the URL of a running server with --server"
-        with contextlib.closing(ApiClient(server or url, key, hint, proxied=True)) as client:
+        with contextlib.closing(ApiClient(server or url, key, hint, proxied=True, on_pause=say)) as client:
             yield client
         return
     own_key = secrets.token_urlsafe(32)  # other users of this machine can reach the port, but not know the key
@@ -401,10 +402,13 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
         service = Service(settings.model_copy(update={"api_key": SecretStr(own_key), "api_key_sha256": None}))
     except DataDirectoryInUse as error:
         hint = f"; but {error}: give its URL with --server"
-        with contextlib.closing(ApiClient(error.url or url, key, hint)) as client:
+        with contextlib.closing(ApiClient(error.url or url, key, hint, on_pause=say)) as client:
             yield client
         return
-    with _private_server(service) as private_url, contextlib.closing(ApiClient(private_url, own_key)) as client:
+    with (
+        _private_server(service) as private_url,
+        contextlib.closing(ApiClient(private_url, own_key, on_pause=say)) as client,
+    ):
         yield client
 
 

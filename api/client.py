@@ -26,6 +26,8 @@ from engine.outcomes import EventName, Outcome
 
 _OUTAGE_SECONDS = 60
 _LONGEST_WAIT_SECONDS = 30
+_SILENT_SECONDS = 2  # of an engine that does not answer, before the user is told
+_SILENT_BUSY_SECONDS = 10  # of one that is busy, as it is now and then when much is sent
 _TIMEOUT = httpx.Timeout(120, connect=5)
 
 
@@ -66,12 +68,20 @@ class ApiClient:
     """Calls one server.
 
     Args: key: the management key, or None. hint: what to add when nothing answers. proxied: whether HTTP_PROXY and
-    its like apply.
+    its like apply. on_pause: told, in one line, why a request has been waiting for some seconds.
     """
 
-    def __init__(self, url: str, key: str | None, hint: str = "", proxied: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        hint: str = "",
+        proxied: bool = False,
+        on_pause: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._hint = hint
+        self._on_pause = on_pause
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT, trust_env=proxied)
@@ -231,8 +241,19 @@ class ApiClient:
 
     def _patiently(self, attempt: Callable[[], httpx.Response]) -> httpx.Response:
         """Repeat a request that is safe to repeat while the engine is busy, or gone for less than a minute."""
-        retrying = Retrying(retry=retry_if_exception(_passing), wait=_pause, stop=_gone, reraise=True)
-        return retrying(attempt)
+        said = False
+
+        def say_once(state: RetryCallState) -> None:
+            nonlocal said
+            error = _error(state)
+            gone = isinstance(error, Unreachable)
+            waited = (state.seconds_since_start or 0) + state.upcoming_sleep
+            if not said and waited >= (_SILENT_SECONDS if gone else _SILENT_BUSY_SECONDS):
+                said = True
+                self._on_pause(f"{error}; trying again for a minute" if gone else f"waiting for {self.url}: {error}")
+
+        retry = retry_if_exception(_passing)
+        return Retrying(retry=retry, wait=_pause, stop=_gone, before_sleep=say_once, reraise=True)(attempt)
 
 
 class _Ingest(NamedTuple):

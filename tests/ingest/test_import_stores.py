@@ -1,21 +1,33 @@
-"""An import goes on only in a store that has the rows of the run before (D1): not in an empty, another or older one."""
+"""An import goes on only in a store that has the rows of the run before (D1): not in an empty, another or older one.
 
+What an import says of a server that does not answer is here, too (D5).
+"""
+
+import os
 import shutil
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import orjson
 import pytest
 
+from api.client import ApiClient
 from ingest import importing, ledger
 from ingest.files import EventFile
 from ingest.importing import Importer
 from ingest.mapping import Mapping as RowMapping
 from ingest.positions import Position, PositionFile
 from tests.ingest.test_importing import ListSink, lines
+from tests.server import ROOT
 from tests.test_console import meterport
 
 AGAIN = "rows that an earlier run has sent are not in the store, so the import begins again with the first row"
@@ -164,3 +176,44 @@ def test_a_position_of_left_out_rows_alone_is_kept(file: Path, tmp_path: Path) -
 
     assert sorted(skipped) == [1, 2, 3, 4]
     assert told == {}
+
+
+def test_an_import_says_soon_which_server_it_waits_for(file: Path, tmp_path: Path) -> None:
+    """D5: it said nothing for a minute, and then that nothing answers."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens at this port, and nobody else gets it
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ("import", str(file), "--server", url, "--data-dir", str(tmp_path))
+        command = [sys.executable, "-m", "meterport", *arguments]
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stderr is not None
+            line = waiting.stderr.readline()  # the error after a minute, if nothing is said before
+            waiting.kill()
+
+    assert line.startswith(f"no answer from {url}: ")
+    assert line.endswith("; trying again for a minute\n")
+
+
+def test_a_server_that_stays_busy_is_named_too() -> None:
+    """D5: another member of the kind: 503 is waited out for as long as it lasts."""
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b'{"title":"Service Unavailable","detail":"the log is full"}'
+            self.send_response(503)
+            self.send_header("Retry-After", "11")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def said(line: str) -> None:
+        raise InterruptedError(line)  # it need not be waited for
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with closing(ApiClient(url, None, on_pause=said)) as client, pytest.raises(InterruptedError) as spoken:
+            client.newest_stamp()
+
+    assert str(spoken.value) == f"waiting for {url}: the log is full"
