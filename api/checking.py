@@ -46,7 +46,7 @@ class Checked:
         """Return why the whole request is refused."""
         first = self.problems[0]
         if self.total == 1:
-            return InvalidEvents(str(first["message"]), {"validationErrors": self.problems})
+            return InvalidEvents(str(first["message"]), self._faults())
         listed = f", the first {LISTED} are listed" if self.refused > LISTED else ""
         message = f"{self.refused} of {self.total} events are invalid{listed}"
         return InvalidEvents(f"{message}; at index {first['index']}: {first['message']}", self._faults())
@@ -71,6 +71,11 @@ def check_events(values: Sequence[bytes], arrived_ms: int, span: TimeSpan) -> Ch
         else:
             checked.good.append(value)
     return checked
+
+
+def only_event_refused(error: InvalidEvent) -> InvalidEvents:
+    """Return why a request is refused whose one event cannot be read."""
+    return InvalidEvents(str(error), {"refusedRanges": [[0, 0]], "validationErrors": [problem(0, error)]})
 
 
 def problem(index: int, error: InvalidEvent) -> dict[str, object]:

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import JSON, media_type, read_body
-from api.checking import APPLIED, Checked, check_events, is_lenient, problem
+from api.checking import APPLIED, Checked, check_events, is_lenient, only_event_refused
 from api.parameters import Parameters
-from api.problems import InvalidEvents, InvalidParameter
+from api.problems import InvalidParameter
 from api.responses import json_response, no_content, raw_json
 from api.services import Services, in_thread
 from engine.clock import milliseconds
@@ -85,7 +85,7 @@ def _binary(request: Request, body: bytes) -> bytes:
     try:
         return binary_event(request.headers.raw, body)
     except InvalidEvent as error:
-        raise InvalidEvents(str(error), {"validationErrors": [problem(0, error)]}) from None
+        raise only_event_refused(error) from None
 
 
 def _json_events(body: bytes) -> list[bytes]:

@@ -101,6 +101,33 @@ def test_where_no_event_is_good_nothing_was_taken_and_the_answer_is_400(
     assert still_log.values == []
 
 
+@pytest.mark.parametrize("headers", [{}, LENIENT], ids=["strict", "lenient"])
+@pytest.mark.parametrize(
+    ("events", "kind"),
+    [([bad(0)], BATCH), ([bad(0)], "application/json"), (bad(0), SINGLE), (bad(0), "application/json")],
+    ids=["batch", "array", "single", "object"],
+)
+def test_a_request_with_one_event_names_the_range_of_it_too(
+    still: ApiClient, events: object, kind: str, headers: dict[str, str]
+) -> None:
+    """D4: a producer that reads the ranges took the whole body for wrong."""
+    answer = post(still, events, kind, headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-event")
+    assert answer.json()["detail"] == "invalid event: subject is missing"
+    assert answer.json()["extensions"]["refusedRanges"] == [[0, 0]]
+
+
+def test_an_event_in_binary_mode_names_its_range_too(still: ApiClient) -> None:
+    """D4: both where a header is wrong and where the event that it makes is."""
+    whole = {"ce-id": "1", "ce-source": "app", "ce-type": "prompt", "ce-subject": "s", "ce-specversion": "1.0"}
+    for wrong in ({"ce-data": "1"}, {"ce-specversion": "2"}):
+        answer = still.post(URL, content=b"{}", headers={**whole, **wrong, "Content-Type": "application/json"})
+
+        assert answer.status_code == 400
+        assert answer.json()["extensions"]["refusedRanges"] == [[0, 0]]
+
+
 def test_a_body_that_is_no_batch_is_refused_whatever_is_preferred(still: ApiClient) -> None:
     answer = still.post(URL, content=b"[{}", headers={"Content-Type": BATCH, **LENIENT})
 
