@@ -20,6 +20,13 @@ SAYS = """zone => {
   const own = resolvedOptions.call(new DateTimeFormat()).timeZone
 }"""
 
+ALWAYS_SAYS = """zone => {
+  const { resolvedOptions } = Intl.DateTimeFormat.prototype
+  Intl.DateTimeFormat.prototype.resolvedOptions = function () {
+    return { ...resolvedOptions.call(this), timeZone: zone }
+  }
+}"""
+
 
 def in_utc(shown: Page) -> None:
     """Check that usage is there, in UTC."""
@@ -54,6 +61,23 @@ def test_whatever_a_browser_says_that_is_no_zone_is_utc(page: Open, customer: Cu
     opened.get_by_label("Time zone").select_option("Asia/Tokyo")
     settle(opened)
     expect(opened.locator(".mp-remark")).to_have_count(0)
+
+
+@pytest.mark.parametrize("says", ["", "Mars/Phobos"])
+def test_a_browser_that_says_no_zone_of_any_formatter_shows_usage_in_utc(
+    page: Open, customer: Customer, says: str
+) -> None:
+    """D8: `resolvedOptions` gave the same wrong zone for UTC, and the page ended with a RangeError."""
+    opened = page()
+    opened.add_init_script(f"({ALWAYS_SAYS})('{says}')")
+    show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
+
+    in_utc(opened)
+    expect(opened.locator(".mp-remark")).to_have_text(SILENT)
+    opened.get_by_label("Time zone").select_option("Asia/Tokyo")
+    settle(opened)
+    expect(opened.locator(".mp-remark")).to_have_count(0)
+    expect(opened.get_by_label("Time zone")).to_have_value("Asia/Tokyo")
 
 
 def test_the_element_falls_back_to_utc_too(page: Open, customer: Customer, serve: Serve) -> None:

@@ -224,10 +224,20 @@ export function zones(): string[] {
   return ['UTC', ...Intl.supportedValuesOf('timeZone').filter((zone) => zone !== 'UTC')]
 }
 
-/** Return a zone by the name both this browser and the API have for it; undefined: none. Offsets are no zones. */
+/**
+ * Return a zone by the name both this browser and the API have for it; undefined: none. Offsets are no zones.
+ * Some browsers answer with a name that they do not take back; then the name that was given is the one to keep.
+ */
 export function knownZone(zone: string): string | undefined {
+  const said = saidFor(zone)
+  if (said === undefined) return undefined
+  return said !== '' && saidFor(said) !== undefined ? said : zone
+}
+
+/** Return the name that this browser gives a zone; undefined: it makes no formatter with it, or it is an offset. */
+function saidFor(zone: string): string | undefined {
   try {
-    return /^[+-]/.test(zone) ? undefined : new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone
+    return /^[+-]/.test(zone) ? undefined : (new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone ?? '')
   } catch {
     return undefined
   }
