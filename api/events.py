@@ -42,6 +42,8 @@ from engine.metrics import EVENTS_ACCEPTED
 
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
+_NEVER_EMPTY = frozenset({SINGLE, BATCH})
+_WHITESPACE = b" \t\r\n"
 _OF_CLOUDEVENTS = "application/cloudevents"
 _THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
 
@@ -50,6 +52,8 @@ async def ingest(services: Services, request: Request) -> Response:
     """Make the events of a request durable; of a batch with bad ones none, or by preference the good ones."""
     split = _mode(request)
     body = await read_body(request, services.settings.server.body_limit_bytes)
+    if media_type(request) in _NEVER_EMPTY and not body.strip(_WHITESPACE):
+        raise InvalidEvent("the body is empty")
     arrived_ms = milliseconds(services.clock())
     span = TimeSpan.of(services.settings.ingest)
 
@@ -89,7 +93,7 @@ def _binary(request: Request, body: bytes) -> bytes:
 
 
 def _json_events(body: bytes) -> list[bytes]:
-    match body.lstrip(b" \t\r\n")[:1]:
+    match body.lstrip(_WHITESPACE)[:1]:
         case b"{":
             return [body]
         case b"[":

@@ -30,6 +30,8 @@ LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are comput
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JSON_TYPE = re.compile(r"[^\s/]+/(?:[^\s/]+\+)?json\Z")
+_AN_OBJECT = "it is an object; send one event as application/cloudevents+json, several as an array"
+_TOO_LARGE = "number is infinity"  # orjson's words
 _EXTENSION = re.compile(r"[a-z0-9]+\Z")
 
 
@@ -78,7 +80,9 @@ def split_batch(body: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in _batch_decoder.decode(body)]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidEvent(f"not a JSON array of events: {why_not_json(body, error)}") from None
+        is_object = body.lstrip(b" \t\r\n").startswith(b"{") and not is_foreign(body)
+        reason = _AN_OBJECT if is_object else why_not_json(body, error)
+        raise InvalidEvent(f"not a JSON array of events: {reason}") from None
 
 
 def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, span: TimeSpan) -> Event:
@@ -247,7 +251,8 @@ def _loads(text: bytes, name: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise InvalidEvent(f"{name} is not JSON: {error}", name) from None
+        wrong = ": a number is larger than a double can hold" if _TOO_LARGE in str(error) else f" is not JSON: {error}"
+        raise InvalidEvent(f"{name}{wrong}", name) from None
 
 
 def _depth(data: bytes) -> int:

@@ -285,7 +285,7 @@ BASE64: dict[str, tuple[bytes, str]] = {
     "two objects": (in_base64(b"{}{}"), "data_base64 is not JSON: "),
     "an attribute smuggled in": (in_base64(b'{"v":1},"subject":"other"'), "data_base64 is not JSON: "),
     "invalid UTF-8": (in_base64(b'{"v":"\xff"}'), "data_base64 is not JSON: "),
-    "beyond a double": (in_base64(b'{"v":1e400}'), "data_base64 is not JSON: "),
+    "beyond a double": (in_base64(b'{"v":1e400}'), "data_base64: a number is larger than a double can hold"),
     "a control character": (in_base64(b'{"v":"\n"}'), "data_base64 is not JSON: "),
     "501 levels": (
         in_base64(b'{"v":' + b"[" * 500 + b"]" * 500 + b"}"),

@@ -338,7 +338,7 @@ REFUSED_VALUES = {
     "invalid UTF-8": (b'{"v":"\xff"}', "data is not JSON"),
     "a lone surrogate": (b'{"v":"\\ud800"}', "data is not JSON"),
     "a byte order mark in it": (b'{"v":\xef\xbb\xbf1}', "data is not JSON"),
-    "beyond a double": (b'{"v":1e400}', "data is not JSON"),
+    "beyond a double": (b'{"v":1e400}', "data: a number is larger than a double can hold"),
     "a text": (b'"a"', "data must be a JSON object or null"),
     "an array": (b"[]", "data must be a JSON object or null"),
     "501 levels": (b'{"v":' + b"[" * 500 + b"]" * 500 + b"}", "data is nested deeper than 500 levels"),
