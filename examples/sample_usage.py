@@ -1,9 +1,11 @@
 """A month of usage for one customer, to look at in the portal: meter `tokens`, subject `acme`.
 
 Run it beside `make run`: .venv/bin/python examples/sample_usage.py. A second run on the same day adds nothing: events
-carry the same ids. METERPORT_URL and METERPORT_API_KEY name another server.
+carry the same ids. It takes no arguments. METERPORT_URL is the server (http://127.0.0.1:8888), METERPORT_API_KEY its
+management key, where it has one.
 """
 
+import argparse
 import os
 from datetime import UTC, datetime, timedelta
 
@@ -22,8 +24,17 @@ MODELS = ("atlas-large", "atlas-small", "vision")
 
 
 def main() -> None:
-    """Create the meter, send the events."""
+    """Send the sample, or say in one line why it cannot be sent."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     url = os.environ.get("METERPORT_URL", "http://127.0.0.1:8888")
+    try:
+        _send(url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise SystemExit(f"cannot send to {url}: {error}") from None
+
+
+def _send(url: str) -> None:
+    """Create the meter, send the events."""
     key = os.environ.get("METERPORT_API_KEY")
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"} if key else {}) as client:
         answer = client.post("/api/v1/meters", json=METER)
