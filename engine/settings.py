@@ -512,8 +512,11 @@ def _read_text(path: Path) -> str:
 
 def _refuse_unknown(variables: Iterable[str], problem: str) -> None:
     groups = {variable_name(name.split(".")[0]) for name in setting_names()}
-    known = {variable_name(name) for name in setting_names()} | groups | {SECRETS_VARIABLE}
+    settings = {variable_name(name) for name in setting_names()}
+    known = settings | groups | {SECRETS_VARIABLE}
+    similar = {name.replace("_", ""): name for name in settings}
     for variable in sorted(variables):
         name = variable.upper()
         if name.startswith(ENV_PREFIX) and not name.startswith(HARNESS_PREFIX) and name not in known:
-            raise ConfigurationError(f"{variable}: {problem}")
+            meant = similar.get(name.replace("_", ""))
+            raise ConfigurationError(f"{variable}: {problem}{f', did you mean {meant}?' if meant else ''}")
