@@ -55,7 +55,7 @@ def test_a_window_that_is_not_over_is_marked_everywhere(page: Open, steady: Cust
     expect(shown.locator(".mp-total")).to_contain_text("Total so far, ")
     expect(shown.locator(".mp-table tfoot th")).to_have_text("Total of the period so far")
     expect(shown.locator(".mp-chart")).to_have_attribute("aria-label", re.compile(re.escape(f"{today()} (so far)")))
-    expect(shown.locator("figcaption")).to_have_text(f"Counted in part: {today()} (so far).")
+    expect(shown.locator("figcaption")).to_have_text(f"Only part of: {today()} (so far).")
     assert shown.evaluate("patterns") > 0
     point_at_last_window(shown)
     expect(shown.locator(".mp-tip strong")).to_have_text(f"{today()} · so far")
@@ -63,7 +63,7 @@ def test_a_window_that_is_not_over_is_marked_everywhere(page: Open, steady: Cust
     expect(shown.locator(".mp-tip strong")).not_to_contain_text("so far")
     assert audit(shown) == []
     shown.emulate_media(media="print")
-    expect(shown.get_by_text("Counted in part")).to_be_visible()
+    expect(shown.get_by_text("Only part of: ")).to_be_visible()
     expect(shown.locator(".mp-part").first).to_be_visible()
 
 

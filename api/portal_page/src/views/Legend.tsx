@@ -57,5 +57,5 @@ function Groups({ groups, content: { series }, unit, hasTable }: LegendProps) {
 /** Say which windows of a chart are counted in part; nothing if all are whole. */
 export function partsSentence({ parts = [], title }: ChartContent): string {
   const texts = parts.flatMap((part, at) => (part === undefined ? [] : [`${title(at)} (${part})`]))
-  return texts.length > 0 ? `Counted in part: ${texts.join('; ')}.` : ''
+  return texts.length > 0 ? `Only part of: ${texts.join('; ')}.` : ''
 }
