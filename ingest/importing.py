@@ -181,8 +181,9 @@ def _rows_before(file: EventFile, done: Position) -> str:
     stored = done.stored + done.known
     if not stored:
         return ""
-    again = "" if file.ids_repeat else "; with another mapping they would be stored again, as other events"
-    return f" ({counted(stored, 'row')} before it {'is' if stored == 1 else 'are'} stored{again})"
+    is_, them = ("is", "it") if stored == 1 else ("are", "them")
+    again = "" if file.ids_repeat else f"; another mapping counts {them} again"
+    return f" ({counted(stored, 'row')} before it {is_} stored{again})"
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -208,7 +208,7 @@ def test_invalid_rows_are_told_and_counted(served: Run, tmp_path: Path) -> None:
     assert (stopped.returncode, stopped.stderr) == (
         1,
         f"meterport: {path}: row 2: time 'yesterday' is no time: wanted as 2026-03-01T12:30:00 or 2026-03-01, "
-        "or with an offset\n",
+        "or with an offset (1 row before it is stored; another mapping counts it again)\n",
     )
     assert (skipping.returncode, skipping.stdout[:51]) == (0, "read 2 rows, stored 0, already stored 1, skipped 1,")
     assert skipping.stderr.startswith("bad.csv: row 2 left out: time 'yesterday' is no time")
