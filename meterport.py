@@ -36,7 +36,7 @@ from engine.fill import Filler
 from engine.logs import configure_logging
 from engine.meters import MeterDefinition, MeterState, configured_definitions
 from engine.migrations import migrate
-from engine.options import Config, DataDir, require_utf8
+from engine.options import Config, DataDir, require_utf8, use_plain_words
 from engine.ports import EventAppender
 from engine.registry import MeterRegistry
 from engine.settings import KafkaSettings, Settings, is_http_url, load_settings
@@ -496,6 +496,7 @@ def main() -> None:
     """Run the command line; errors of ours are one line on stderr, without anything that a terminal obeys."""
     command = typer.main.get_command(app)
     require_utf8(command)
+    use_plain_words(command)
     try:
         command(prog_name="meterport")
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""Options that commands share: whose settings, which engine. And what every option must be: UTF-8, but for paths."""
+"""Options that commands share: whose settings, which engine. And how all options are checked: UTF-8, but for paths."""
 
 import functools
 from collections.abc import Callable
@@ -31,6 +31,25 @@ def require_utf8(command: Any) -> None:
         require_utf8(child)
     if command.callback:
         command.callback = _checked(command.callback, {parameter.name: parameter for parameter in command.params})
+
+
+def use_plain_words(command: Any) -> None:
+    """Have a command, and every command below it, refuse a wrong choice without the prefix of the library's errors."""
+    for child in getattr(command, "commands", {}).values():
+        use_plain_words(child)
+    command.parse_args = _in_plain_words(command.parse_args)
+
+
+def _in_plain_words(parse: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(parse)
+    def run(*args: Any, **values: Any) -> Any:
+        try:
+            return parse(*args, **values)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+    return run
 
 
 def _checked(callback: Callable[..., Any], parameters: dict[str, Any]) -> Callable[..., Any]:

@@ -634,3 +634,23 @@ def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
 
     assert server.terminate() == 0
     assert "stopping reason=" + signal.SIGTERM.name in server.tail()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["meters", "list", "--format", "maybe"],
+            "Invalid value for '--format': 'maybe' is not one of 'table', 'json'",
+        ),
+        (["import", "--ambiguous", "x", "a.csv"], "Invalid value for '--ambiguous': 'x' is not one of 'error', "),
+        (["dead-letters", "list", "--limit", "x"], "Invalid value for '--limit': Input should be a valid integer"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_wrong_choice_is_refused_without_the_words_of_a_library(arguments: list[str], message: str) -> None:
+    """The message began with the words "Value error"."""
+    ended = meterport(*arguments)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"Error: {message}" in ended.stderr
