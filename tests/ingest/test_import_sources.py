@@ -617,7 +617,7 @@ def test_a_file_whose_name_is_not_utf_8_is_imported(data_dir: Path, tmp_path: Pa
     stopped = meterport("import", path, *OPTIONS, data_dir=data_dir, code=1)
     meterport("import", path, *OPTIONS, "--skip-invalid", data_dir=data_dir)
 
-    assert b"caf\\xe9\\x1b[31m.csv: row 3: column who is empty\n" in stopped.stderr
+    assert b"caf\\xe9\\x1b[31m.csv: row 3: column who is empty (2 rows before it are stored; " in stopped.stderr
     assert usage(data_dir) == [2]
 
 
