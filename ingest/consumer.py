@@ -273,10 +273,7 @@ class Consumer:
     def _keep_differing(self, plan: Plan, events: EventBatch, kept: EventBatch) -> None:
         """Keep duplicates that are no retries for somebody to look at."""
         with _phase("deduplicate"):
-            since_ms = plan.stored_ms - round(
-                timedelta(days=self._settings.duplicate_window_days).total_seconds() * 1000
-            )
-            found = find_differing(self._store, events, kept, since_ms)
+            found = find_differing(self._store, events, kept, self._duplicates.since_ms(plan))
         if len(found):
             self._insert(plan, "differing_duplicates", found.block(plan.stored_ms), f"differing-{plan.token}")
         metrics.EVENTS_DIFFERENT.inc(len(found))

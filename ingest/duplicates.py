@@ -96,6 +96,10 @@ class Duplicates:
             kept[suspects] = ~self._known(events.at(suspects), standing.rivals, plan)
         return events.where(kept)
 
+    def since_ms(self, plan: Plan) -> int:
+        """Return the instant (Unix milliseconds) before which stored events are forgotten when a plan is judged."""
+        return plan.stored_ms - self._window_ms
+
     def remember(self, events: EventBatch) -> None:
         """Put the keys of stored events into the filter."""
         self._seen.add(events.keys)
@@ -107,7 +111,7 @@ class Duplicates:
     def _known(self, suspects: EventBatch, rivals: Sequence[Claim], plan: Plan) -> npt.NDArray[np.bool_]:
         """Return which suspects are stored from another position, by another plan, or will be by one claimed first."""
         places = {key: (partition, offset, plan.stored_ms) for key, partition, offset in suspects.places()}
-        since_ms = plan.stored_ms - self._window_ms
+        since_ms = self.since_ms(plan)
         known = self._stored(places, since_ms)
         claimed = _claimed(places.keys() - known, rivals)
         if claimed:

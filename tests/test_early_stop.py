@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.server import ROOT, START_SECONDS
+from tests.services import lacking
 
 _TERM = 1 << (signal.SIGTERM - 1)
 
@@ -28,12 +29,13 @@ def _opened_the_log(_: subprocess.Popen[str], data: Path) -> bool:
     return (data / "log.sqlite").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells which signals a process handles")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("moment", [_catches_signals, _holds_the_directory, _opened_the_log])
 def test_a_service_told_to_stop_while_it_starts_ends_with_0(
     tmp_path: Path, moment: Callable[[subprocess.Popen[str], Path], bool], number: signal.Signals
 ) -> None:
+    if not Path("/proc/self/status").exists():
+        lacking("needs /proc, which tells which signals a process handles")
     data = tmp_path / "data"
     command = [sys.executable, "-m", "meterport", "serve", "--data-dir", str(data), "--port", "0"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
