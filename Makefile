@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := api/portal_page
 
-.PHONY: help install run demo kafka portal test chaos lint bench lock clean
+.PHONY: help install run demo kafka portal test chaos attack lint bench lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: install  ## Run the tests, three at a time: most of those with a broker wa
 
 chaos: install  ## Kill processes, brokers and the store for an hour over millions of events, and print the table
 	$(BIN)/python -m tests.chaos
+
+attack: install  ## Attack one server in 1 GiB for ten minutes while others use it, and print what they saw
+	$(BIN)/python -m tests.attack
 
 lint: install  ## ruff, mypy (strict), the import arrows
 	$(BIN)/ruff check .

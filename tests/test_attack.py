@@ -1,0 +1,22 @@
+"""While clients attack, others are served, events are counted once, and the server says that it is ready.
+
+Short and gentle here, without a memory limit: `python -m tests.attack` attacks for ten minutes in 1 GiB, and prints the
+table of docs/reliability.md.
+"""
+
+from pathlib import Path
+
+from tests.attack.__main__ import besiege
+
+
+def test_usage_stays_exact_and_others_are_served_while_clients_attack(tmp_path: Path) -> None:
+    outcome = besiege(
+        tmp_path, seconds=10, quiet_seconds=2, rate=100, values=20_000, memory_bytes=0, idle_connections=100
+    )
+    assert (outcome.lost, outcome.doubled) == (0, 0)
+    assert outcome.accepted > 0
+    for phase in outcome.phases:
+        assert set(phase.health) == {"200"}, phase.name
+        assert not phase.dashboard.failures, phase.name
+        assert not phase.revoker.failures, phase.name
+        assert phase.dashboard.milliseconds, phase.name
