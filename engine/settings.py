@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self, get_origin
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -28,9 +27,16 @@ from engine.errors import ConfigurationError
 from engine.foreign_variables import is_foreign
 from engine.instants import parse_instant
 from engine.meters import configured_definitions
+from engine.setting_files import (
+    ENV_PREFIX,
+    SECRETS_VARIABLE,
+    read_configuration,
+    read_secrets,
+    secret_files,
+    secrets_directory,
+)
 from engine.texts import is_utf8, printable
 
-ENV_PREFIX = "METERPORT_"
 _JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
 HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
 _FRAME_ANCESTOR = re.compile(
@@ -38,7 +44,6 @@ _FRAME_ANCESTOR = re.compile(
 )
 _CREDENTIAL = re.compile(r"[!-~]+")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # a directory with one file a setting, named as its variable
 
 
 class _Group(BaseModel):
@@ -333,7 +338,7 @@ def load_settings(
     or asks who does.
     Raises: ConfigurationError: one line that names the setting.
     """
-    secrets_dir = _secrets_dir()
+    secrets_dir = secrets_directory()
     _refuse_unknown([name for name, value in os.environ.items() if not is_foreign(name, value)], "no such setting")
     secrets = _read_secrets(secrets_dir) if secrets_dir else {}
     yaml_values = read_configuration(config) if config else {}
@@ -364,30 +369,6 @@ def load_settings(
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
     _check_together(settings, listens)
     return settings
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a name that stands twice in one mapping: the first would be lost in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """See `yaml.SafeLoader`."""
-        names = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in names:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
-            names.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
-
-
-def read_configuration(path: Path) -> dict[str, Any]:
-    """Return the settings a YAML file holds. Raises: ConfigurationError: it cannot be read, or holds something else."""
-    try:
-        values = yaml.load(_read_text(path), _Loader) or {}  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ConfigurationError(f"{path} must hold settings by name")
-    return values
 
 
 def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
@@ -465,49 +446,11 @@ def variable_name(setting: str) -> str:
     return ENV_PREFIX + setting.upper().replace(".", "__")
 
 
-def _secrets_dir() -> Path | None:
-    named = os.environ.get(SECRETS_VARIABLE)
-    if named is None:
-        return None
-    if not named:
-        raise ConfigurationError(f"{SECRETS_VARIABLE}: must not be empty")
-    if not Path(named).is_dir():
-        raise ConfigurationError(f"{SECRETS_VARIABLE}: {named} is not a directory")
-    return Path(named)
-
-
 def _read_secrets(directory: Path) -> dict[str, str]:
-    """Return what the secret files hold, by variable.
-
-    Raises: ConfigurationError: one is of no setting, or cannot be read. The library passes over what is no file and
-    what leads out of the directory: a key would be missing, and nobody told.
-    """
-    try:
-        files = {entry.name: entry for entry in directory.iterdir() if entry.name.upper().startswith(ENV_PREFIX)}
-    except OSError as error:
-        raise ConfigurationError(f"{SECRETS_VARIABLE}: cannot read {directory}: {error.strerror}") from None
+    """Return what the secret files hold, by variable. Raises: ConfigurationError: one is of no setting."""
+    files = secret_files(directory)
     _refuse_unknown(files, f"no such setting (in {directory})")
-    for file in files.values():
-        if directory.resolve() not in file.resolve().parents:
-            raise ConfigurationError(f"cannot read {file}: it is a link that leads out of the directory")
-    return {name.upper(): _read_text(file) for name, file in files.items()}
-
-
-_read_once: dict[Path, str] = {}  # what came from a pipe: `--config <(decrypt meterport.yaml)` is empty afterwards
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path in _read_once:
-            return _read_once[path]
-        text = path.read_text(encoding="utf-8")
-        if not path.is_file():
-            _read_once[path] = text
-        return text  # noqa: TRY300 - what can fail is above
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{path} is not UTF-8: byte {error.start + 1}") from None
+    return read_secrets(directory, files)
 
 
 def _refuse_unknown(variables: Iterable[str], problem: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from pydantic import SecretStr
 
-from engine.settings import SECRETS_VARIABLE, Settings, read_configuration, setting_names, variable_name
+from engine.setting_files import SECRETS_VARIABLE, read_configuration
+from engine.settings import Settings, setting_names, variable_name
 
 MASK = "**********"
 _SECRET = frozenset({"api_key_sha256"})  # a short key can be guessed from it

@@ -28,10 +28,9 @@ from api.app import create_app
 from api.problems import from_meterport_error
 from engine import errors, metrics
 from engine.meters import MeterState, parse_definition
+from engine.setting_files import ENV_PREFIX, SECRETS_VARIABLE
 from engine.settings import (
-    ENV_PREFIX,
     HARNESS_PREFIX,
-    SECRETS_VARIABLE,
     Settings,
     load_settings,
     setting_names,

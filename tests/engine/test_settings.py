@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from engine.errors import ConfigurationError
+from engine.setting_files import SECRETS_VARIABLE
 from engine.settings import (
     OWN_KAFKA_OPTIONS,
-    SECRETS_VARIABLE,
     Settings,
     load_settings,
     setting_names,
