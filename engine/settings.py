@@ -34,6 +34,7 @@ from engine.setting_files import (
     read_secrets,
     secret_files,
     secrets_directory,
+    shown_name,
 )
 from engine.texts import is_utf8, printable
 
@@ -87,6 +88,8 @@ class StoreSettings(_Group):
     def _is_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None and not is_http_url(url.get_secret_value()):
             raise ValueError("must be http(s)://user:password@host:port")
+        if url is not None and "@" in re.sub(r"\A[^/]*//[^/?#]*", "", url.get_secret_value()):
+            raise ValueError("has an @ behind its host: write / ? # and @ of a password as %2F %3F %23 and %40")
         return url
 
 
@@ -155,6 +158,8 @@ class KafkaSettings(_Group):
     @classmethod
     def _keeps_exactly_once(cls, options: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name in sorted(options):
+            if shown_name(name) != name:
+                raise ValueError(f"{shown_name(name)} is no name of an option; is a space missing after the colon?")
             if name in OWN_KAFKA_OPTIONS:
                 raise ValueError(f"{name} is set by Meterport: usage is not exact with another value")
         return options
@@ -341,7 +346,7 @@ def load_settings(
     secrets_dir = secrets_directory()
     _refuse_unknown([name for name, value in os.environ.items() if not is_foreign(name, value)], "no such setting")
     secrets = _read_secrets(secrets_dir) if secrets_dir else {}
-    yaml_values = read_configuration(config) if config else {}
+    yaml_values = read_configuration(config, _all_names()) if config else {}
 
     class Sources(Settings):
         @classmethod
@@ -364,8 +369,8 @@ def load_settings(
         loaded = Sources(**dict(overrides or {}))
     except ValidationError as error:
         raise ConfigurationError(_first_line(error, yaml_values)) from None
-    except ValueError as error:  # pydantic-settings: a variable that is not the JSON it should be
-        raise ConfigurationError(_not_json(error, secrets, f" (in {secrets_dir})")) from None
+    except ValueError:  # pydantic-settings: a variable that is not the JSON it should be
+        raise ConfigurationError(_not_json(secrets, f" (in {secrets_dir})")) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
     _check_together(settings, listens)
     return settings
@@ -373,13 +378,18 @@ def load_settings(
 
 def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    message = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    name = ".".join(map(shown_name, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden" and first["input"] is None:  # {sasl_password: half,half}: the other half
+        name = ".".join([*map(shown_name, first["loc"][:-1]), "…"])
+        message = "unknown setting without a value; a value that holds a comma must be quoted"
+    elif first["type"] == "extra_forbidden":
+        message = "unknown setting"
     source = " (in the configuration file)" if first["loc"] and first["loc"][0] in yaml_values else ""
     return f"{name}: {message}{source}"
 
 
-def _not_json(error: ValueError, secrets: Mapping[str, str], place: str) -> str:
+def _not_json(secrets: Mapping[str, str], place: str) -> str:
     """Name the variable, or the secret file and its `place`: the library names the group it belongs to."""
     groups = {name.partition(".")[0]: dict for name in setting_names() if "." in name}
     kinds = groups | {name: get_origin(field.annotation) for name, field in setting_names().items()}
@@ -389,7 +399,7 @@ def _not_json(error: ValueError, secrets: Mapping[str, str], place: str) -> str:
             text = texts.get(variable_name(name))
             if text is not None and kind in _JSON and not _is_json(text):
                 return f"{variable_name(name)}: must be a JSON {_JSON[kind]}{where}"
-    return str(error).splitlines()[0]
+    return "a variable or secret file does not hold the JSON it should"
 
 
 def _is_json(text: str) -> bool:
@@ -439,6 +449,11 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[s
         else:
             names[f"{prefix}{name}"] = field
     return names
+
+
+def _all_names() -> frozenset[str]:
+    """Return the names of all groups and settings, without the dots."""
+    return frozenset(part for name in setting_names() for part in name.split("."))
 
 
 def variable_name(setting: str) -> str:

@@ -7,6 +7,7 @@ Source: librdkafka CONFIGURATION.md.
 import contextlib
 import logging
 import operator
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ FETCH_BYTES = 4 << 20  # as brokers have them: compressed
 # caller is C; where it is an opcode grown quick, it goes on with the hole and dies of it.
 _ask_headers = operator.methodcaller("headers")
 _LATEST_MS = 4_102_444_799_999  # the end of 2099
+_NAMED_OPTION = re.compile(r'property[: ]+"([^"]+)"|\b([a-z0-9.]+\.[a-z0-9.]+) failed\b')
+_UNKNOWN_OPTION = "No such configuration property"
 _ANSWERS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
 _UNSUPPORTED = frozenset({KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE})
 
@@ -76,11 +79,23 @@ def reading_options(settings: KafkaSettings, protocol: str) -> Options:
 
 
 def connect(client: Callable[[Options], _T], options: Options) -> _T:
-    """Return a client; it looks for brokers by itself. Raises: ConfigurationError: librdkafka refuses an option."""
+    """Return a client; it looks for brokers by itself. Raises: ConfigurationError: librdkafka refuses an option.
+
+    What librdkafka says quotes the value, which may be a secret: only the option's name is repeated, never its words.
+    """
     try:
         return client(options)
     except KafkaException as exception:
-        raise ConfigurationError(f"kafka: {exception.args[0].str()}") from exception
+        said = exception.args[0].str()
+        named = _NAMED_OPTION.search(said)
+        name = named[1] or named[2] if named else None
+        if name not in options:
+            raise ConfigurationError("kafka.options: librdkafka refuses these options") from None
+        if _UNKNOWN_OPTION in said:
+            raise ConfigurationError(f"kafka.options: librdkafka knows no option {name}") from None
+        raise ConfigurationError(f"kafka.options: librdkafka refuses the value of {name}") from None
+    except (TypeError, ValueError):  # a value with a NUL, or one the binding refuses by itself
+        raise ConfigurationError("kafka.options: librdkafka refuses these options") from None
 
 
 _driver_log.addFilter(SaidOnce())

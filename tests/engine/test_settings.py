@@ -238,8 +238,8 @@ def test_a_setting_that_stands_twice_in_the_file_is_refused(tmp_path: Path) -> N
     within = write(tmp_path / "n.yaml", "server: {port: 1, port: 2}\n")
     merged = write(tmp_path / "o.yaml", "kafka: {options: &a {x: '1', y: '2'}}\nmeters: [{<<: *a, x: '3'}]\n")
 
-    assert refusal(twice).startswith(f"{twice} is not YAML: server stands there twice")
-    assert refusal(within).startswith(f"{within} is not YAML: port stands there twice")
+    assert refusal(twice) == f"{twice} is not YAML: line 3, column 1: server stands there twice"
+    assert refusal(within) == f"{within} is not YAML: line 1, column 19: port stands there twice"
     assert refusal(merged) == "meters[0].x: no such member of a meter"
 
 
