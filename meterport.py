@@ -14,8 +14,10 @@ import sqlite3
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated, Any
 
 import typer
@@ -38,12 +40,12 @@ from engine.meters import MeterDefinition, MeterState, configured_definitions
 from engine.migrations import migrate
 from engine.options import Config, DataDir, require_utf8, use_plain_words
 from engine.ports import EventAppender
+from engine.redaction import fit_to_show, without_userinfo
 from engine.registry import MeterRegistry
 from engine.settings import KafkaSettings, Settings, is_http_url, load_settings
 from engine.settings_listing import settings_yaml
 from engine.store import open_store
 from engine.subjects import Subjects
-from engine.texts import printable
 from engine.tokens import PortalTokens, load_token_keys
 from ingest.console import import_command
 from ingest.consumer import Consumer
@@ -388,7 +390,7 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
     With a ClickHouse server configured there is no third way: whoever serves from it may be anywhere.
     """
     if server is not None and not is_http_url(server):
-        raise ConfigurationError(f"--server: {server!r} is no URL of a server: http(s)://host:port")
+        raise ConfigurationError(f"--server: {without_userinfo(server)!r} is no URL of a server: http(s)://host:port")
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     key = settings.api_key.get_secret_value() if settings.api_key else None
     url = local_url(settings.server.host, settings.server.port)
@@ -489,7 +491,12 @@ def _keeps_data(settings: Settings) -> bool:
 
 def _one_line(error: MeterportError) -> str:
     """Return what an error says; several problems, each of which has a line, on one."""
-    return printable("; ".join(str(error).splitlines()))
+    return fit_to_show("; ".join(str(error).splitlines()))
+
+
+def _show_trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the trace of a defect; a library's words in it may hold a secret or what a terminal obeys."""
+    print(fit_to_show("".join(traceback.format_exception(kind, error, trace)).rstrip()), file=sys.stderr)  # noqa: T201
 
 
 def main() -> None:
@@ -497,6 +504,7 @@ def main() -> None:
     command = typer.main.get_command(app)
     require_utf8(command)
     use_plain_words(command)
+    sys.excepthook = _show_trace
     try:
         command(prog_name="meterport")
     except ConfigurationError as error:

@@ -23,6 +23,7 @@ from api.events import BATCH
 from engine.errors import InvalidEvent, MeterportError, TooLarge
 from engine.instants import Instant, parse_instant
 from engine.outcomes import EventName, Outcome
+from engine.redaction import without_userinfo
 
 _OUTAGE_SECONDS = 60
 _LONGEST_WAIT_SECONDS = 30
@@ -79,14 +80,14 @@ class ApiClient:
         proxied: bool = False,
         on_pause: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = without_userinfo(url.rstrip("/"))  # as it is shown
         self._hint = hint
         self._on_pause = on_pause
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            self._http = httpx.Client(base_url=self.url, headers=headers, timeout=_TIMEOUT, trust_env=proxied)
+            self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT, trust_env=proxied)
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise ClientError(f"{url}: {error}") from None
+            raise ClientError(f"{without_userinfo(url)}: {without_userinfo(str(error))}") from None
 
     def close(self) -> None:
         """Close its connections."""
@@ -291,7 +292,8 @@ def _members(response: httpx.Response) -> dict[str, Any]:
         members = None
     if isinstance(members, dict):
         return members
-    return {"detail": f"{response.request.url} answers {response.status_code} {response.reason_phrase}"}
+    url = without_userinfo(str(response.request.url))
+    return {"detail": f"{url} answers {response.status_code} {response.reason_phrase}"}
 
 
 def _retry_seconds(response: httpx.Response) -> float | None:

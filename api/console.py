@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from api.terminal import Format, Shape, connected, print_json, print_table, say
+from api.terminal import Format, Shape, connected, print_csv, print_document, print_json, print_table, say
 from engine.clock import utc_now
 from engine.errors import InvalidRequest
 from engine.local_times import read_zone, timestamp
 from engine.meters import Aggregation
 from engine.options import Config, DataDir, Server
 from engine.paths import matches_many
+from engine.texts import name_shown, printable
 from engine.windows import WindowSize
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -147,9 +148,9 @@ def create_token(
     if format_ is Shape.JSON:
         print_json(made)
     else:
-        typer.echo(made["token"])
+        typer.echo(printable(made["token"]))
         allowed = ", ".join(made["allowedMeterSlugs"]) or "every meter"
-        say(f"token {made['id']} of {made['subject']} for {allowed} until {made['expiresAt']}")
+        say(f"token {made['id']} of {name_shown(made['subject'])} for {allowed} until {made['expiresAt']}")
 
 
 @token.command("list")
@@ -245,8 +246,10 @@ def query(
         answer = api.query(slug, {name: value for name, value in wanted.items() if value}, accept)
     if format_ is UsageShape.TABLE:
         print_usage(answer.json(parse_float=Decimal)["data"], group_by or [], subject)
+    elif format_ is UsageShape.JSON:
+        print_document(answer.content.rstrip(b"\n"))
     else:
-        typer.echo(answer.content.rstrip(b"\n"))
+        print_csv(answer.content.rstrip(b"\n"))
 
 
 def print_usage(rows: Sequence[dict[str, Any]], group_by: Sequence[str], subjects: Sequence[str] | None = None) -> None:
@@ -270,7 +273,7 @@ def _dimensions(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, equals, path = text.partition("=")
         if key in paths:
-            raise typer.BadParameter(f"--group-by {key} is given twice")
+            raise typer.BadParameter(f"--group-by {printable(key)} is given twice")
         paths[key] = path if equals else f"$.{key}"
     return paths
 
@@ -280,7 +283,7 @@ def _filters(texts: Iterable[str]) -> dict[str, list[str]]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise typer.BadParameter(f"--filter must be KEY=VALUE, not {text}")
+            raise typer.BadParameter(f"--filter must be KEY=VALUE, not {printable(text)}")
         filters.setdefault(key, []).append(value)
     return filters
 

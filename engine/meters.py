@@ -25,8 +25,10 @@ from pydantic import (
     model_validator,
 )
 
+from engine.controls import control_problems
 from engine.errors import ConfigurationError, InvalidMeter
 from engine.instants import parse_instant
+from engine.texts import printable
 
 SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
 _KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
@@ -242,7 +244,7 @@ def parse_definition(body: object) -> MeterDefinition:
     Raises: InvalidMeter: every rule it breaks, one a line.
     """
     try:
-        return MeterDefinition.model_validate(body)
+        definition = MeterDefinition.model_validate(body)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
@@ -250,6 +252,13 @@ def parse_definition(body: object) -> MeterDefinition:
             where = ".".join(str(part) for part in problem["loc"])
             lines.append(f"{where}: {message}" if where else message)
         raise InvalidMeter("\n".join(lines)) from None
+    metadata = definition.metadata or {}
+    names = {"name": definition.name, "eventType": definition.eventType, "metadata": "".join(metadata)}
+    notes = {printable(f"metadata.{name}"): text for name, text in metadata.items()}
+    prose = {"description": definition.description, **notes}
+    if problems := [*control_problems(names, prose)]:
+        raise InvalidMeter("\n".join(problems))
+    return definition
 
 
 def configured_definitions(bodies: Sequence[Mapping[str, Any]], reserved: Sequence[str]) -> list[MeterDefinition]:

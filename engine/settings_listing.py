@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from engine.setting_files import SECRETS_VARIABLE, read_configuration
 from engine.settings import Settings, setting_names, variable_name
+from engine.texts import printable
 
 MASK = "**********"
 _SECRET = frozenset({"api_key_sha256"})  # a short key can be guessed from it
@@ -38,9 +39,16 @@ def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | Non
 
 
 def _entry(indent: str, name: str, value: Any, source: str) -> list[str]:
-    comment = f"  # {source}" if source else ""
-    text = yaml.safe_dump({name: value}, sort_keys=False, allow_unicode=True, width=1000).rstrip("\n").split("\n")
+    comment = f"  # {printable(source)}" if source else ""
+    text = _dumped({name: value}, as_it_is=True)
+    if any(line != printable(line) for line in text):  # something a terminal obeys, or nobody sees
+        text = _dumped({name: value}, as_it_is=False)
     return [f"{indent}{text[0]}{comment}", *(f"{indent}{line}" for line in text[1:])]
+
+
+def _dumped(values: dict[str, Any], as_it_is: bool) -> list[str]:
+    """Return the lines of YAML, with letters other than ASCII as they are or escaped."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=as_it_is, width=1000).rstrip("\n").split("\n")
 
 
 def _shown(settings: Settings, name: str) -> Any:

@@ -7,7 +7,6 @@ Source: docs/contract.md 3.4.
 """
 
 import dataclasses
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,12 @@ from pydantic_core import ErrorDetails
 from engine import sql
 from engine.clock import Clock, utc_now
 from engine.cloudevents import ATTRIBUTE_BYTES
+from engine.controls import CONTROL, PROBLEM
 from engine.errors import InvalidRequest, NotFound
 from engine.ids import new_ulid
 from engine.instants import Instant, parse_instant
 from engine.store import Store
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 METADATA_LEVELS = 32  # far fewer than what answers are written with takes, within the answer around it
@@ -36,8 +35,8 @@ def key_problem(key: str) -> str | None:
     """Return why no event can carry this subject, None if one can."""
     if not key:
         return "must not be empty"
-    if _CONTROL.search(key):
-        return "holds a control character"
+    if CONTROL.search(key):
+        return PROBLEM
     if len(key.encode()) > ATTRIBUTE_BYTES:
         return f"is longer than {ATTRIBUTE_BYTES} bytes"
     return None
@@ -140,6 +139,9 @@ def parse_subjects(body: object) -> list[SubjectInput]:
     if deep:
         wrong = f"metadata: is more than {METADATA_LEVELS} levels deep"
         raise InvalidRequest("\n".join(f"subject {index}: {wrong}" for index in deep))
+    odd = [index for index, given in enumerate(subjects) if CONTROL.search(given.displayName or "")]
+    if odd:
+        raise InvalidRequest("\n".join(f"subject {index}: displayName: {PROBLEM}" for index in odd))
     return subjects
 
 

@@ -17,6 +17,7 @@ from engine.errors import InvalidRequest, MeterportError
 from engine.local_times import Ambiguous, TimeUnit
 from engine.options import Config, DataDir, Server
 from engine.settings import load_settings
+from engine.texts import printable
 from ingest.files import EventFile, Format
 from ingest.importing import EventSink, Importer
 from ingest.mapping import COLUMN, Mapping, column_names
@@ -131,13 +132,18 @@ def import_command(
             done = import_file(sink, file, positions, skip_invalid, restart, report, window)
     except MeterportError:
         if report.moved:  # what is stored is said, whatever ended the import
-            typer.echo("\n".join(_lines(report, file, began)))
+            _print(report, file, began)
         raise
-    typer.echo("\n".join(_lines(report, file, began)))
+    _print(report, file, began)
     if not done.read and not file.empty:
         raise InvalidRequest(f"{file.label}: it holds no rows, so nothing was imported")
     if done.read and not done.sent:
         raise typer.Exit(1)
+
+
+def _print(report: Report, file: EventFile, began: float) -> None:
+    """Print the summary: reasons in it may hold texts of the file, or of the server."""
+    typer.echo("\n".join(map(printable, _lines(report, file, began))))
 
 
 def _lines(report: Report, file: EventFile, began: float) -> Iterator[str]:

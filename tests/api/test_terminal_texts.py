@@ -1,0 +1,317 @@
+"""Texts of others never reach a terminal as they are: what it would obey, or nobody would see, is escaped.
+
+Cases S6 and S14 of the security audit. The commands run against the real application on a real socket.
+"""
+
+import io
+import json
+import logging
+import os
+import pty
+import re
+import threading
+import unicodedata
+from collections.abc import Callable, Iterator
+
+import orjson
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from typer.testing import CliRunner
+
+import meterport
+from api.app import Services
+from api.server import HttpServer, uvicorn_config
+from api.terminal import print_csv, print_document, print_table, say
+from engine.clock import milliseconds, utc_now
+from engine.logs import configure_logging
+from engine.meters import MeterDefinition
+from engine.settings import Settings, load_settings
+from engine.store import Store
+from engine.texts import json_printable, lines_printable, name_shown, printable
+from ingest.console import _print as print_summary
+from ingest.dead_letters import DeadLetter, dead_letter_block
+from ingest.files import EventFile
+from ingest.log import Record
+from ingest.mapping import Mapping
+from ingest.positions import Position
+from ingest.summary import Report
+from tests.api.client import ApiClient
+from tests.api.conftest import KEY, TOKENS_TOTAL
+
+# C0, DEL, C1, direction marks and isolates, invisible characters, separators of lines, half a tag.
+HARMFUL = [*map(chr, [*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F])]
+HARMFUL += [*map(chr, [*range(0x2028, 0x202F), *range(0x2060, 0x206A), 0xFEFF, 0xFFF9, 0xE0001, 0xE0041])]
+PLANTED = "x\x1b[31mRED\x1b]0;pwned\x07\x9b2J\u202e\u2066\u200b" + "".join(HARMFUL) + "y"
+SUBJECT = "ac\u200bme \u202egpj.exe\u2069"
+
+
+def harmful_in(text: str) -> list[str]:
+    """Return what a terminal obeys, or nobody sees, of a command's output; ends of lines are ours."""
+    return sorted({ascii(letter) for letter in text if letter in HARMFUL and letter != "\n"})
+
+
+@pytest.fixture
+def server(app: Starlette, services: Services) -> Iterator[str]:
+    ports: list[int] = []
+    listening = threading.Event()
+
+    def when_listening(port: int) -> None:
+        ports.append(port)
+        listening.set()
+
+    config: uvicorn.Config = uvicorn_config(app, "127.0.0.1", 0, services.settings)
+    http = HttpServer(config, when_listening=when_listening)
+    thread = threading.Thread(target=http.run)
+    thread.start()
+    assert listening.wait(60)
+    yield f"http://127.0.0.1:{ports[0]}"
+    http.should_exit = True
+    thread.join()
+
+
+def run(server: str, *arguments: str) -> tuple[str, str]:
+    """Run a command as a shell would; returns what it prints and what it says."""
+    variables = {"METERPORT_API_KEY": KEY, "TERM": "dumb"}
+    ran = CliRunner().invoke(meterport.app, [*arguments, "--server", server], env=variables, catch_exceptions=False)
+    assert ran.exit_code == 0 or "still invalid 1" in ran.output, ran.output
+    return ran.stdout, ran.stderr
+
+
+def test_no_command_prints_what_a_terminal_obeys(
+    server: str, client: ApiClient, store: Store, send: Callable[..., None]
+) -> None:
+    """S6: models, subjects, event types, reasons and names of others, in tables and in JSON."""
+    made = client.post("/api/v1/meters", json=TOKENS_TOTAL)
+    assert made.status_code == 201
+    assert client.post("/api/v1/meters", json={**TOKENS_TOTAL, "slug": "odd", "eventType": SUBJECT}).status_code == 201
+    send((SUBJECT, utc_now().isoformat(), {"tokens": 3, "model": PLANTED}))
+    letter = DeadLetter(Record(4, 1, milliseconds(utc_now()), PLANTED.encode(), [(PLANTED, b"\x1b")]), PLANTED)
+    store.insert_block("dead_letters", dead_letter_block([letter], milliseconds(utc_now())), "letter")
+    assert client.post("/api/v1/portal/tokens", json={"subject": SUBJECT}).status_code == 200
+
+    outputs = {
+        arguments: run(server, *arguments)
+        for arguments in (
+            ("query", "tokens_total", "--group-by", "model", "--group-by", "subject"),
+            ("query", "tokens_total", "--group-by", "model", "--format", "json"),
+            ("meters", "list"),
+            ("meters", "list", "--format", "json"),
+            ("dead-letters", "list"),
+            ("dead-letters", "list", "--json"),
+            ("dead-letters", "replay", "--all", "--dry-run"),
+            ("token", "list"),
+            ("token", "list", "--format", "json"),
+            ("token", "create", SUBJECT),
+            ("token", "create", SUBJECT, "--format", "json"),
+            ("token", "invalidate", "--subject", SUBJECT),
+        )
+    }
+
+    assert {
+        arguments: harmful_in(out + err) for arguments, (out, err) in outputs.items() if harmful_in(out + err)
+    } == {}
+    asked = ("query", "tokens_total", "--group-by", "model", "--group-by", "subject")
+    assert r"\x1b[31mRED\x1b]0;pwned\x07\x9b2J\u202e" in outputs[asked][0]
+    assert r"ac\u200bme \u202egpj.exe\u2069" in outputs[("token", "list")][0]
+    rows = json.loads(outputs[("query", "tokens_total", "--group-by", "model", "--format", "json")][0])["data"]
+    assert rows[0]["groupBy"]["model"] == PLANTED, "JSON means the same to a program"
+    letters = json.loads(outputs[("dead-letters", "list", "--json")][0])
+    assert letters[0]["reason"] == PLANTED
+
+
+def test_csv_is_exact_in_a_pipe_and_escaped_on_a_terminal(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """S6: a program reads CSV as it is; CSV has no escapes of its own."""
+    document = f'value,model\r\n3,"{PLANTED}"\r\n'.encode()
+    print_csv(document)
+    assert capfdbinary.readouterr().out.removesuffix(b"\n") == document
+
+    reader, writer = pty.openpty()
+    try:
+        with os.fdopen(writer, "w", newline="\n") as terminal, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdout", terminal)
+            print_csv(b"value,model\n3,\x1b[31mRED\x1b]0;pwned\x07\n")
+            terminal.flush()
+            shown = os.read(reader, 1000).decode().replace("\r\n", "\n")
+    finally:
+        os.close(reader)
+    assert shown.rstrip("\n") == "value,model\n3,\\x1b[31mRED\\x1b]0;pwned\\x07"
+
+
+def test_the_summary_of_an_import_shows_reasons_escaped(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S6: a reason holds an event type, or the text at a value property."""
+    path = tmp_path_factory.mktemp("import") / "e.ndjson"
+    path.write_text('{"specversion":"1.0"}\n', encoding="utf-8")
+    report = Report()
+    report.reached(Position())
+    report.reached(Position(row=1, read=1, stored=1, uncounted=1))
+    report.uncounted.add(1, f"no meter found for event type: {PLANTED}")
+
+    print_summary(report, EventFile(path, None, Mapping(None, None, None, None, None)), 0)
+
+    out = capsys.readouterr().out
+    assert harmful_in(out) == []
+    assert r"no meter found for event type: x\x1b[31mRED" in out
+
+
+anything = st.text(st.one_of(st.sampled_from(HARMFUL), st.characters()), max_size=30)
+
+
+@given(anything)
+def test_no_text_makes_any_output_harmful(text: str) -> None:
+    """S6."""
+    shown = [printable(text), name_shown(text), say_to_string(text), table_of(text)]
+    for output in shown:
+        assert harmful_in(output) == []
+    assert harmful_in(lines_printable(text)) == []
+    assert "\n" not in printable(text)
+    if not any("\ud800" <= letter <= "\udfff" for letter in text):
+        document = orjson.dumps({text: [text]}).decode()
+        assert json.loads(json_printable(document)) == {text: [text]}
+        assert harmful_in(json_printable(document)) == []
+
+
+def say_to_string(text: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stderr", said := io.StringIO())
+        say(text)
+    return said.getvalue().removesuffix("\n")
+
+
+def table_of(text: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", printed := io.StringIO())
+        print_table([text, "value"], [[text, "1"]])
+    return printed.getvalue()
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Cn", "Zl", "Zp", "Zs"]), min_size=1))
+def test_letters_of_all_languages_are_shown_as_they_are(text: str) -> None:
+    """S6: escapes are for what nobody could read."""
+    invisible = any(
+        unicodedata.category(letter) == "Mn" or letter in "\u115f\u1160\u2800\u3164\uffa0" for letter in text
+    )
+    assert name_shown(text) == text or invisible
+
+
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("acme ", "acme\\x20"),
+        (" acme", "\\x20acme"),
+        ("ac me", "ac me"),
+        ("ac\u00a0me", "ac\\xa0me"),
+        ("ac\u200bme", "ac\\u200bme"),
+        ("ac\u200dme", "ac\\u200dme"),
+        ("acme\ufe0f", "acme\\ufe0f"),
+        ("acme\u3164", "acme\\u3164"),
+        ("\u202eemca", "\\u202eemca"),
+        ("acme\U000e0041", "acme\\U000e0041"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+        (FAMILY, FAMILY),
+        ("ac\tme\n", "ac\\x09me\\x0a"),
+    ],
+)
+def test_names_that_look_alike_are_shown_for_what_they_are(text: str, shown: str) -> None:
+    """S14, D.40: joiners within words of other scripts and within emoji are letters there."""
+    assert name_shown(text) == shown
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_log_line_is_one_line_that_holds_no_control_and_no_secret(
+    log_format: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """S5, S6: whatever a library or a field from outside brings; a trace behind it too."""
+    secrets = {"kafka": {"brokers": "b:1", "options": {"sasl.password": "hunter2-option", "x.y": "hunter2-rack"}}}
+    secrets |= {"store": {"url": "http://u:hunter2-%40pw@h:1"}, "portal": {"token_keys": ["hunter2-signing-key"]}}
+    configured: Settings = load_settings(overrides={"log_format": log_format, "api_key": "hunter2-api-key", **secrets})
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        configure_logging(configured)
+        said = "hunter2-option hunter2-rack hunter2-%40pw hunter2-@pw hunter2-signing-key hunter2-api-key"
+        error = ValueError(f"{PLANTED} {said}")
+        logging.getLogger("any").error("some_error error=%s %s", f"\ud800{PLANTED}", said, exc_info=error)
+    finally:
+        root.handlers[:] = before
+        root.setLevel(level)
+
+    err = capfd.readouterr().err
+    assert harmful_in(err) == []
+    assert "hunter2" not in err
+    assert "**********" in err
+    if log_format == "json":
+        assert json.loads(err)["message"].startswith("some_error error=")
+    else:
+        first, _, rest = err.partition("\n")
+        assert re.search(r"ERROR +some_error error=\\ud800x\\x1b", first)
+        assert rest.startswith(r"ValueError: x\x1b")
+
+
+def test_json_of_the_api_is_printed_so_that_it_means_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """S6: C1 controls and direction marks stand in JSON as they are, by its own rules."""
+    print_document(orjson.dumps({"a": "\x9b\u202e\U000e0041é"}))
+
+    out = capsys.readouterr().out
+    assert out == '{"a":"\\u009b\\u202e\\udb40\\udc41é"}\n'
+    assert json.loads(out) == {"a": "\x9b\u202e\U000e0041é"}
+
+
+ALIKE = ["acme", "ac\u200bme", "acme ", "\u202eemca", "\uff41cme", "acm\u0435", "\u00e9", "e\u0301"]
+
+
+def test_subjects_that_look_alike_are_counted_apart_and_get_tokens(
+    client: ApiClient, meter: Callable[..., object], send: Callable[..., None], token: Callable[..., dict[str, str]]
+) -> None:
+    """S14, D.40: usage that was accepted stays countable."""
+    meter()
+    send(*[(subject, utc_now().isoformat(), {"tokens": at + 1}) for at, subject in enumerate(ALIKE)])
+
+    rows = client.get("/api/v1/meters/tokens_total/query?groupBy=subject").json()["data"]
+    assert {row["subject"]: row["value"] for row in rows} == {subject: at + 1 for at, subject in enumerate(ALIKE)}
+    for at, subject in enumerate(ALIKE):
+        answer = client.get("/api/v1/portal/meters/tokens_total/query", headers=token(subject))
+        assert [row["value"] for row in answer.json()["data"]] == [at + 1]
+
+
+CONTROLS = ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\n", "\r", "\t"]
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=ascii)
+@pytest.mark.parametrize("member", ["name", "description", "eventType", "metadata"])
+def test_a_meters_texts_hold_no_control_characters(client: ApiClient, member: str, control: str) -> None:
+    """S6, contract 2.1, D.41: as subjects; a description and metadata may have lines and tabs."""
+    text = f"a{control}b"
+    wanted = {**TOKENS_TOTAL, member: {"note": text} if member == "metadata" else text}
+    answer = client.post("/api/v1/meters", json=wanted)
+
+    if member in {"description", "metadata"} and control in "\n\r\t":
+        assert answer.status_code == 201
+        assert answer.json()[member] == wanted[member]
+    else:
+        name = "metadata.note" if member == "metadata" else member
+        assert answer.status_code == 400
+        assert answer.json()["detail"] == f"validation error: {name}: holds a control character"
+
+
+def test_a_meter_of_an_earlier_release_with_a_control_character_is_still_there(services: Services) -> None:
+    """S6: what was taken once is not lost by a rule that came later."""
+    services.registry.create(MeterDefinition.model_validate({**TOKENS_TOTAL, "name": "a\x1bb"}))
+    services.registry.refresh()
+
+    assert services.registry.find("tokens_total").definition.name == "a\x1bb"
+
+
+def test_a_display_name_of_a_subject_holds_no_control_character(client: ApiClient) -> None:
+    """S6, contract 3.4, D.41: it stands on the customer's page and in tables."""
+    answer = client.post("/api/v1/subjects", json=[{"key": "acme", "displayName": "a\x1b[31mb"}])
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "validation error: subject 0: displayName: holds a control character"
