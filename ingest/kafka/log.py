@@ -17,22 +17,22 @@ import math
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, Message
 
 from engine import metrics
-from engine.clock import Clock, milliseconds, utc_now
+from engine.clock import Clock, utc_now
 from engine.errors import LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
 from ingest.kafka.client import as_ours, as_record, is_unsupported
+from ingest.kafka.comparison import Comparison
 from ingest.kafka.held import Held
 from ingest.kafka.member import Member
-from ingest.kafka.places import Gap, Places, gap_between
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
 from ingest.kafka.rereading import reread
+from ingest.kafka.shares import Share
 from ingest.log import Lag, Plan, Range, Record
-from ingest.log_positions import Known, Positions
+from ingest.log_positions import Positions
 
 _log = logging.getLogger(__name__)
 _CHUNK = 2000  # records taken from librdkafka at a time
@@ -45,28 +45,6 @@ _IDLE_SECONDS = 2  # partitions nobody reads are paused after it
 _NOT_THERE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 
 
-@dataclass(slots=True)
-class _Share:
-    """A partition of ours.
-
-    `planned`: where planning goes on; `seen`: where reading does; `end`: the topic's end, once it was reached.
-    `inherited`: its plan is of another process, or of ours before the partition went and came back: to be run again.
-    `astray`: the topic has nothing at `seen`.
-    """
-
-    planned: int
-    acknowledged: int
-    plan: Plan | None
-    seen: int
-    inherited: bool
-    end: int = -1
-    astray: bool = False
-
-    @property
-    def drained(self) -> bool:
-        return self.end >= self.seen and not self.astray
-
-
 class KafkaLog:
     """An `EventLog` that shares a topic with every other process of its group. Thread-safe.
 
@@ -76,18 +54,15 @@ class KafkaLog:
     def __init__(self, settings: KafkaSettings, clock: Clock = utc_now, positions: Positions | None = None) -> None:
         self._settings = settings
         self._topic = settings.topic
-        self._clock = clock
         self._member = Member(settings, self._given, self._taken)
-        self._places = Places(positions, settings.topic, settings.trust_offsets) if positions else None
-        self._uncompared: dict[int, int] = {}  # partitions of ours not compared with the store yet: committed offsets
-        self._shares: dict[int, _Share] = {}
+        self._shares: dict[int, Share] = {}
         self._held = Held()
+        self._comparison = Comparison(settings, positions, self._member, self._shares, self._held, clock)
         self._unanswered: Plan | None = None  # its commit may or may not have arrived
         self._released: list[Plan] = []  # stored, and still to be acknowledged on partitions that are not ours
         self._read_at = 0.0
         self._assigned = False  # told which partitions are ours, if any
         self._lag = Lag(math.nan, 0)
-        self._ends: dict[int, int] = {}  # of partitions, as asked for while nobody reads
         self._looked_at = 0.0
         self._keeper = threading.Thread(target=self._keep, name="kafka-keeper", daemon=True)
         self._keeper.start()
@@ -106,10 +81,10 @@ class KafkaLog:
             with self._member.using("reading") as consumer:
                 self._read_at = time.monotonic()
                 self._member.resume()
-                self._compare_with_store()
-                self._find_places()
+                self._comparison.compare()
+                self._comparison.find_places()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._read_at)))
-                self._compare_with_store()  # with what was assigned meanwhile: nothing of it may be planned before
+                self._comparison.compare()  # with what was assigned meanwhile: nothing of it may be planned before
                 batch = self._held.batch(max_records, max_bytes, PLAN_PARTITIONS)
                 self._lag = self._measured()
             if batch or time.monotonic() >= deadline:
@@ -167,115 +142,6 @@ class KafkaLog:
             return None
         return as_ours(error, "reading")
 
-    def _compare_with_store(self) -> None:
-        """Read partitions that were assigned from the store's place, if the group has passed what the store lacks."""
-        if not self._uncompared:
-            return
-        known = self._known()
-        if known:
-            for number, committed in list(self._uncompared.items()):
-                self._compare_partition(number, committed, known)
-        self._uncompared = {}
-
-    def _known(self) -> Known | None:
-        """Return what the store knows of the topic; None if this log is not told of a store."""
-        if not self._places:
-            return None
-        return self._places.known(self._member.topic_id(), self._committed_offsets)
-
-    def _compare_partition(self, number: int, committed: int, known: Known) -> None:
-        position = known.positions.get(number)
-        if committed < 0 and position is None:
-            return
-        low, high = self._member.bounds(number)
-        gap = gap_between(committed, position, low)
-        share = self._shares[number]
-        if gap is None:
-            if (
-                committed < 0 and position is not None
-            ):  # what comes before is stored, perhaps too long ago to be dropped
-                self._begin_at(number, share, position)
-            return
-        self._held.let_go(lambda record: record.partition == number)
-        if self._places and self._places.trusting and committed >= 0:
-            self._lose_gap(number, share, gap)
-        else:
-            share.acknowledged = share.planned = share.seen = gap.start
-            if gap.start < low:
-                self._tell_gap(number, share, low, high)
-                share.seen = low
-            if share.seen < committed:
-                self._report_gap(
-                    number,
-                    f"the group has passed offsets {share.seen} to {committed - 1}, but the store has not stored them: "
-                    "it is an older copy or another store; they are read again",
-                )
-        self._member.move(number, share.seen)
-        share.astray, share.end = False, -1
-
-    def _begin_at(self, number: int, share: _Share, position: int) -> None:
-        """Read a partition for which the group has no offset from the store's position on."""
-        self._held.let_go(lambda record: record.partition == number)
-        share.acknowledged = share.planned = share.seen = position
-        share.astray, share.end = False, -1
-        self._member.move(number, position)
-
-    def _lose_gap(self, number: int, share: _Share, gap: Gap) -> None:
-        """Report a gap that is not read, in a record: it is planned and stored like any other."""
-        lost = (
-            f"offsets {gap.start} to {gap.end - 1} were passed by the group but not stored here; they are not read, "
-            "because kafka.trust_offsets is set"
-        )
-        self._report_gap(number, lost)
-        before = gap.end - 1 - gap.start
-        self._held.add(Record(number, gap.end - 1, milliseconds(self._clock()), None, None, lost, before))
-        share.acknowledged, share.seen = gap.start, share.planned
-
-    def _report_gap(self, number: int, what: str) -> None:
-        _log.error("log_gap topic=%s partition=%d: %s", self._topic, number, what)
-        metrics.LOG_GAPS.inc()
-
-    def _committed_offsets(self) -> dict[int, int]:
-        commits = self._member.committed(self._member.partitions())
-        return {number: commit.offset for number, commit in commits.items() if commit.offset >= 0}
-
-    def _note(self, commits: Mapping[int, tuple[int, str]]) -> None:
-        """Let the store note that all is stored up to these offsets, before the group's offsets pass them."""
-        if self._places:
-            released = [range_ for plan in self._released for range_ in plan.ranges if range_.partition in commits]
-            ours = {number: offset for number, (offset, _) in commits.items() if number in self._shares}
-            self._places.note(ours, [range_ for range_ in released if range_.partition not in ours])
-
-    def _find_places(self) -> None:
-        """Let partitions be read on that the topic has nothing of where we are; tell what they have lost."""
-        for number, share in self._shares.items():
-            if share.astray:
-                low, high = self._member.bounds(number)
-                place = share.seen if low <= share.seen <= high else low
-                if place < share.seen and share.plan is None:  # or its acknowledgement says so: others may be at it
-                    self._member.commit({number: (place, "")})
-                self._member.move(number, place)
-                self._tell_gap(number, share, low, high)
-                share.seen, share.astray, share.end = place, False, -1
-                self._ends.pop(number, None)
-
-    def _tell_gap(self, number: int, share: _Share, low: int, high: int) -> None:
-        if share.seen < low:
-            lost = f"offsets {share.seen} to {low - 1} were deleted from the topic before they were read"
-            before = low - 1 - share.seen  # a plan of it spans all of them, so that whoever runs it again tells all
-            self._held.add(Record(number, low - 1, milliseconds(self._clock()), None, None, lost, before))
-        elif share.seen > high:
-            lost = (
-                f"offset {share.seen} was reached, but the topic ends at {high}: made anew or cut off; read from {low}"
-            )
-            share.acknowledged, share.planned = min(share.acknowledged, low), min(share.planned, low)
-            self._held.let_go(lambda record: record.partition == number)  # none of it could be read again
-            if self._places:
-                self._places.rename(self._member.topic_id())
-        else:
-            return
-        self._report_gap(number, lost)
-
     def reread(self, plan: Plan) -> list[Record]:
         """See `EventLog.reread`."""
         return reread(self._settings, plan)
@@ -300,7 +166,7 @@ class KafkaLog:
                 | {number: (self._shares[number].planned, "") for number in stored}
                 | {range_.partition: (range_.start, to_metadata(plan)) for range_ in ranges}
             )
-            self._note(commits)
+            self._comparison.note(commits, self._released)
             self._unanswered = plan
             self._member.commit(commits)
             self._unanswered = None
@@ -320,7 +186,7 @@ class KafkaLog:
             share = self._shares.get(number)
             if (
                 share is None
-                or number in self._uncompared
+                or number in self._comparison.uncompared
                 or (share.plan and share.inherited)
                 or firsts.get(number) != start
                 or share.seen < end
@@ -353,12 +219,12 @@ class KafkaLog:
     def acknowledge(self, plan: Plan) -> None:
         """See `EventLog.acknowledge`."""
         with self._member.using("acknowledging"):
-            self._compare_with_store()
+            self._comparison.compare()
             stored = [number for number, _, _ in plan.ranges if self._carries(number, plan)]
             self._pass_marks(stored)
             commits = self._released_ends() | {number: (self._shares[number].planned, "") for number in stored}
             if commits:
-                self._note(commits)
+                self._comparison.note(commits, self._released)
                 self._member.commit(commits)
                 self._released.clear()
             self._note_stored(stored)
@@ -403,7 +269,7 @@ class KafkaLog:
                     place = min(start, share.planned)  # before its start if the partition was cut off since
                     self._held.let_go(lambda record, number=number: record.partition == number)  # type: ignore[misc]
                     self._member.move(number, place)
-                    self._shares[number] = _Share(place, share.acknowledged, None, place, inherited=False)
+                    self._shares[number] = Share(place, share.acknowledged, None, place, inherited=False)
 
     def _carries(self, number: int, plan: Plan) -> bool:
         share = self._shares.get(number)
@@ -418,7 +284,7 @@ class KafkaLog:
     def pending(self) -> list[Plan]:
         """See `EventLog.pending`."""
         with self._member.using("joining the group"):
-            self._compare_with_store()  # before a plan is run: its end would hide what the store lacks before it
+            self._comparison.compare()  # before a plan is run: its end would hide what the store lacks before it
             return self._inherited()
 
     def _inherited(self) -> list[Plan]:
@@ -428,8 +294,7 @@ class KafkaLog:
     def planned(self) -> list[Plan]:
         """See `EventLog.planned`."""
         with self._member.using("asking for plans"):
-            if self._places and not self._places.begun:
-                self._known()  # before a plan of an earlier life is run: a store that is new then looks filled
+            self._comparison.begin()
             commits = self._member.committed(self._member.partitions())
         plans = {commit.plan.token: commit.plan for commit in commits.values() if commit.plan}
         return [plan for plan in plans.values() if was_made(plan, commits)]
@@ -459,14 +324,13 @@ class KafkaLog:
         highs = ((self._member.bounds_heard(number)[1], share) for number, share in self._shares.items())
         return sum(max(0, high - share.seen) for high, share in highs)
 
-    def _behind(self, number: int, share: _Share, held: int) -> float:
-        asked = self._ends.get(number, -1)
-        if share.drained and share.plan is None and asked <= share.end:
+    def _behind(self, number: int, share: Share, held: int) -> float:
+        if share.drained and share.plan is None and share.asked <= share.end:
             return held  # a transaction ends without a record
         low, high = self._member.bounds_heard(number)
-        if max(high, asked) < 0:
+        if max(high, share.asked) < 0:
             return math.nan  # nothing was fetched of it yet
-        return max(0, max(high, asked, share.seen) - max(low, share.acknowledged))
+        return max(0, max(high, share.asked, share.seen) - max(low, share.acknowledged))
 
     # membership
 
@@ -476,8 +340,8 @@ class KafkaLog:
             offset, plan = commits[number]
             made = plan if plan and was_made(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
-            self._shares[number] = _Share(max(0, start), max(0, offset), made, max(0, start), inherited=True)
-            self._uncompared[number] = offset
+            self._shares[number] = Share(max(0, start), max(0, offset), made, max(0, start), inherited=True)
+            self._comparison.uncompared[number] = offset
         self._assigned = True
         metrics.PARTITIONS.set(len(self._shares))
         metrics.REBALANCES.inc()
@@ -486,9 +350,9 @@ class KafkaLog:
 
     def _taken(self, numbers: set[int]) -> None:
         """Give partitions up: whatever of them is not planned is the next owner's, what is planned he finds."""
-        self._shares = {number: share for number, share in self._shares.items() if number not in numbers}
-        self._ends = {number: end for number, end in self._ends.items() if number not in numbers}
-        self._uncompared = {number: at for number, at in self._uncompared.items() if number not in numbers}
+        for number in numbers:
+            self._shares.pop(number, None)
+            self._comparison.uncompared.pop(number, None)
         self._held.let_go(lambda record: record.partition in numbers)
         metrics.PARTITIONS.set(len(self._shares))
         _log.info("partitions_revoked partitions=%s", sorted(numbers))
@@ -518,7 +382,8 @@ class KafkaLog:
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
-            self._ends = self._member.ends(self._shares)
+            for number, end in self._member.ends(self._shares).items():
+                self._shares[number].asked = end
             self._lag = self._measured()
 
     def close(self) -> None:

@@ -483,8 +483,8 @@ def test_nothing_is_planned_of_a_partition_before_it_was_compared(topic: Topic, 
     put(topic, 0)
     with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
         records = read(log, 1)
-        log._uncompared = {0: 1}
+        log._comparison.uncompared = {0: 1}
         assert log.plan(ranges_of(records), 5000) is None
         assert log.plan((Range(0, 0, 1),), 5000) is None
-        log._uncompared = {}
+        log._comparison.uncompared = {}
         assert log.plan(ranges_of(records), 5000) == Plan((Range(0, 0, 1),), 5000)
