@@ -36,6 +36,7 @@ from engine.embedded import DirectoryLock
 from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
 from engine.fill import Filler
 from engine.logs import configure_logging
+from engine.memory import fitting_batches
 from engine.meters import MeterDefinition, MeterState, configured_definitions
 from engine.migrations import migrate
 from engine.options import Config, DataDir, require_utf8, use_plain_words
@@ -84,7 +85,7 @@ class Service:
             _log.info("migration_completed name=%s", name)
         self.store.check_tables()
         self.registry = MeterRegistry(self.store)
-        self.tokens = PortalTokens(self.store, load_token_keys(settings), settings.portal)
+        self.tokens = PortalTokens(self.store.apart(), load_token_keys(settings), settings.portal)
         self.subjects = Subjects(self.store)
         self.workers = Workers(on_failure=self._failed)
         self.stopping = False
@@ -145,7 +146,7 @@ class Service:
         metrics.LOG_RECORDS.set_function(lambda: log.lag().records)
         metrics.LOG_BYTES.set_function(lambda: log.lag().bytes)
         consumer = Consumer(
-            log, self.store, self.settings.ingest, self.workers.stop, dead_letter_sink=self._dead_letter_sink
+            log, self.store, fitting_batches(self.settings), self.workers.stop, dead_letter_sink=self._dead_letter_sink
         )
         filler = Filler(self.store, self.registry, Settling(consumer.unresolved, consumer.claims))
 

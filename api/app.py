@@ -31,7 +31,7 @@ from api.cors import PortalCors
 from api.limits import RequestLimit
 from api.problems import HANDLERS
 from api.routing import resource
-from api.services import Services, thread_limit
+from api.services import Services, share_store
 from api.telemetry import Telemetry
 
 __all__ = ["Services", "create_app", "create_telemetry_app"]
@@ -57,7 +57,7 @@ def create_telemetry_app(services: Services) -> Starlette:
 def _application(services: Services, routes: list[Route], outer: list[Middleware]) -> Starlette:
     app = Starlette(routes=routes, middleware=[*outer, Middleware(Telemetry)], exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
-    app.state.threads = thread_limit(services.settings)
+    share_store(app, services.settings)
     return app
 
 

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from api.limits import RequestLimit
 from api.responses import conditional
 from api.services import Services
+from api.shares import portal_holder
 from engine.errors import Unauthorized
 from engine.tokens import Claims
 
@@ -54,6 +55,7 @@ def portal(services: Services, limit: RequestLimit, handler: PortalHandler) -> E
     async def endpoint(request: Request) -> Response:
         claims = services.tokens.verify(bearer(request))
         limit.take(claims.id, time.monotonic())
+        request.state.holder = portal_holder(claims.subject)
         slug = request.path_params.get("slug")
         if slug is not None and not claims.allows(slug):
             raise Unauthorized("meter slug not allowed")

@@ -13,6 +13,8 @@
     ├── Unavailable             retry later: nothing is wrong with the request
     │   ├── StoreUnavailable    ClickHouse refuses, stalls or is busy
     │   ├── QueryTimeout        a query took longer than it may
+    │   ├── QueryOverMemory     a query needs more memory than it may take
+    │   ├── Busy                so much waits already that this cannot wait too
     │   ├── LogUnavailable      the event log cannot be written
     │   ├── LogFull             the event log holds as many bytes as it may
     │   └── TooManyRequests     whoever asks did so more often than allowed
@@ -107,6 +109,18 @@ class QueryTimeout(Unavailable):
     """A query took longer than one may; it was ended."""
 
     code = "query-timeout"
+
+
+class QueryOverMemory(Unavailable):
+    """A query needs more memory than one may take; it was ended."""
+
+    code = "query-over-memory"
+
+
+class Busy(Unavailable):
+    """So many requests wait for the store already that this one cannot wait too, or it has waited for too long."""
+
+    code = "busy"
 
 
 class LogUnavailable(Unavailable):

@@ -82,6 +82,11 @@ class StoreSettings(_Group):
     )
     handles: int = Field(default=6, ge=3, le=64, description="Connections (chDB handles) at most.")
     timeout_seconds: int = Field(default=60, ge=1, description="How long one statement may take on a server.")
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=128 << 20,
+        description="Memory of the embedded engine at most. None: half of what this process may use.",
+    )
 
     @field_validator("url")
     @classmethod
@@ -254,6 +259,15 @@ class QuerySettings(_Group):
     """How long a query may take, and look-back limits of listings."""
 
     timeout_seconds: float = Field(default=30, ge=0.1, description="A query over HTTP that takes longer is 503.")
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=16 << 20,
+        description="Memory of the store for one query at most; one that needs more is 503. None: a share of the "
+        "embedded engine's memory; on a server as its own settings say.",
+    )
+    waiting: int = Field(
+        default=32, ge=1, description="Requests of one tenant that may wait for the store; more are refused with 429."
+    )
     events_days: int = Field(default=32, ge=1, description="GET /events looks back so far.")
     values_days: int = Field(default=90, ge=1, description="Group-by values may be asked from so long ago.")
     values_span_days: int = Field(default=30, ge=1, description="Group-by values may be asked over so long a span.")

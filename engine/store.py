@@ -1,105 +1,64 @@
 """ClickHouse, through clickhouse-connect: a server over HTTP(S), or chDB inside this process.
 
-Owns: connections, the settings every insert carries, the start-up check of them, driver errors → ours.
+Owns: connections, the settings every insert and every question carries, the start-up check of them.
 Everything else in the engine speaks to this class; it alone knows which of the two is behind it.
 chDB is synchronous and a handle serves one call at a time, so there are several handles, handed out like
 connections; call from threads. One engine path per process.
-Source: docs/design.md R1, R5, R7.
+Source: docs/design.md R1, R5, R7, R22.
 """
 
 import contextlib
 import copy
+import logging
 import queue
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import (
-    DatabaseError,
-    Error,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
-)
+from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
 from engine import sql
+from engine.binding import bind, with_settings
 from engine.embedded import load_engine, mend_deduplication_logs
-from engine.errors import ConfigurationError, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
+from engine.errors import ConfigurationError, QueryOverMemory, StoreMisconfigured
+from engine.memory import QuestionMemory, memory_plan
 from engine.settings import Settings
+from engine.store_errors import NO_LIMITS, UNKNOWN_TABLE, Limits, our_errors
+from engine.store_settings import INSERT_SETTINGS, OPTIONAL_SETTINGS, READ_SETTINGS
 
+__all__ = [
+    "DEDUPLICATION_WINDOW",
+    "INSERT_SETTINGS",
+    "OPTIONAL_SETTINGS",
+    "READ_SETTINGS",
+    "UNKNOWN_TABLE",
+    "Store",
+    "open_store",
+]
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 DEDUPLICATION_WINDOW = 10_000  # blocks a table remembers the tokens of; a retry comes within a few
-
-# What exactly-once needs of every insert, sent with each of them: defaults differ between releases.
-INSERT_SETTINGS: dict[str, str | int] = {
-    "async_insert": 0,
-    "insert_deduplicate": 1,
-    "deduplicate_insert": "enable",
-    "deduplicate_insert_select": "enable_even_for_bad_queries",
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
-    "materialized_views_ignore_errors": 0,
-    "parallel_view_processing": 1,  # views beside each other; within one, a block stays a block (see below)
-    # One insert is one block in every table of the chain: never split, never squashed with another.
-    "max_insert_block_size": 100_000_000,
-    "max_block_size": 100_000_000,
-    "preferred_block_size_bytes": 0,
-    "min_insert_block_size_rows": 100_000_000,
-    "min_insert_block_size_bytes": 0,
-    "min_insert_block_size_rows_for_materialized_views": 100_000_000,
-    "min_insert_block_size_bytes_for_materialized_views": 0,
-    "group_by_two_level_threshold": 0,
-    "group_by_two_level_threshold_bytes": 0,
-    "max_insert_threads": 1,
-    "max_threads": 2,
-    "max_partitions_per_insert_block": 0,
-    # The text of a value must not depend on the server's profile.
-    "function_json_value_return_type_allow_nullable": 0,
-    "function_json_value_return_type_allow_complex": 0,
-    "optimize_on_insert": 1,
-}
-# Sent with every SELECT. Ten patterns in one `or` would be compiled into one regular expression: seconds of CPU before
-# the first row, where patterns are long.
-READ_SETTINGS: dict[str, str | float] = {"optimize_or_like_chain": 0}
-# Settings that younger releases brought; an older server knows the ones beside them.
-_OPTIONAL = frozenset({"deduplicate_insert", "deduplicate_insert_select", *READ_SETTINGS})
-
-_LIST_BYTES = 65_536  # of a bound list: a server takes twice as many in a field (http_max_field_value_size), escaped
-UNKNOWN_TABLE = 60
-_TIMEOUT_EXCEEDED = 159
-_ENDS_IN_SETTINGS = re.compile(r"\bSETTINGS\s+\w+ = [^()]*\Z")
-_PASSING = {  # codes and names of what ends by itself, or when somebody has made room
-    159: "TIMEOUT_EXCEEDED",
-    160: "TOO_SLOW",
-    164: "READONLY",
-    201: "QUOTA_EXCEEDED",
-    202: "TOO_MANY_SIMULTANEOUS_QUERIES",
-    203: "NO_FREE_CONNECTION",
-    209: "SOCKET_TIMEOUT",
-    210: "NETWORK_ERROR",
-    225: "NO_ZOOKEEPER",
-    236: "ABORTED",
-    241: "MEMORY_LIMIT_EXCEEDED",
-    242: "TABLE_IS_READ_ONLY",
-    243: "NOT_ENOUGH_SPACE",
-    252: "TOO_MANY_PARTS",
-    319: "UNKNOWN_STATUS_OF_INSERT",
-    394: "QUERY_WAS_CANCELLED",
-    425: "SYSTEM_ERROR",
-    473: "DEADLOCK_AVOIDED",
-    999: "KEEPER_EXCEPTION",
-}
 
 
 class Store:
-    """A pool of connections to one ClickHouse database. Thread-safe."""
+    """A pool of connections to one ClickHouse database. Thread-safe.
+
+    Args: question_memory: of one question at most; None: as the server's own settings say.
+    """
 
     def __init__(
-        self, connect: Callable[[], Client], handles: int, shared: bool, on_close: Callable[[], None] = lambda: None
+        self,
+        connect: Callable[[], Client],
+        handles: int,
+        shared: bool,
+        on_close: Callable[[], None] = lambda: None,
+        question_memory: QuestionMemory | None = None,
     ) -> None:
         self.shared = shared  # whether other processes may store into it too
         self._connect = connect
@@ -108,31 +67,66 @@ class Store:
         self._room = threading.Semaphore(handles)
         self._insert_settings = dict(INSERT_SETTINGS)
         self._read_settings = dict(READ_SETTINGS)
+        self._question_memory = question_memory
+        self._settings_allowed: frozenset[str] = frozenset()
+        self._alone = threading.Lock()  # held by the one question that may take much memory
         self._seconds: float | None = None
 
     def limited(self, seconds: float) -> "Store":
-        """Return this store, its connections shared, for whom a SELECT ends in QueryTimeout after so long."""
+        """Return this store, its connections shared, for those who ask questions.
+
+        A SELECT ends in QueryTimeout after so long, and in QueryOverMemory if it needs more memory than one may take.
+        """
         limited = copy.copy(self)
         limited._seconds = seconds
         limited._read_settings = {**self._read_settings, "max_execution_time": seconds}
         return limited
 
+    def apart(self) -> "Store":
+        """Return this store for work that must not wait for anybody: with a connection that nobody else is given."""
+        apart = copy.copy(self)
+        apart._room = threading.Semaphore(1)
+        return apart
+
     # reading
 
     def rows(self, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
         """Return the rows of a SELECT; `parameters` are bound by the server as {name:Type}."""
-        with self._handle(self._seconds) as client:
-            return list(client.query(*self._bound_and_set(statement, parameters)).result_rows)
+        return self._ask(statement, parameters, lambda client, *asked: list(client.query(*asked).result_rows))
 
     def text(self, statement: str, format_: str, parameters: Mapping[str, object]) -> bytes:
         """Return the rows of a SELECT in a ClickHouse output format."""
-        with self._handle(self._seconds) as client:
-            return bytes(client.raw_query(*self._bound_and_set(statement, parameters), fmt=format_))
+        return self._ask(statement, parameters, lambda client, *asked: bytes(client.raw_query(*asked, fmt=format_)))
 
     def arrow(self, statement: str, **parameters: object) -> pa.Table:
         """Return the rows of a SELECT as an Arrow table, all at once."""
-        with self._handle(self._seconds) as client:
-            return client.query_arrow(*self._bound_and_set(statement, parameters))
+        return self._ask(statement, parameters, lambda client, *asked: client.query_arrow(*asked))
+
+    def _ask(self, statement: str, parameters: Mapping[str, object], ask: Callable[..., _T]) -> _T:
+        """Ask a question of a limited store with little memory, and if that is not enough, alone with more."""
+        bound, values = bind(statement, parameters)
+        memory = self._question_memory if self._seconds is not None else None
+        if memory is None:
+            return self._ask_within(bound, values, ask, Limits(self._seconds))
+        try:
+            return self._ask_within(bound, values, ask, Limits(self._seconds, memory.first))
+        except QueryOverMemory:
+            if memory.most <= memory.first or not self._alone.acquire(timeout=self._seconds or -1):
+                raise
+        try:
+            return self._ask_within(bound, values, ask, Limits(self._seconds, memory.most))
+        finally:
+            self._alone.release()
+
+    def _ask_within(
+        self, bound: str, values: Mapping[str, object] | None, ask: Callable[..., _T], limits: Limits
+    ) -> _T:
+        settings = dict(self._read_settings)
+        if limits.memory_bytes is not None and self._question_memory is not None:
+            wanted = self._question_memory.settings(limits.memory_bytes)
+            settings |= {name: value for name, value in wanted.items() if name in self._settings_allowed}
+        with self._handle(limits) as client:
+            return ask(client, with_settings(bound, settings), values)
 
     # writing
 
@@ -190,7 +184,7 @@ class Store:
             row[0]
             for row in self.rows("SELECT name FROM system.settings WHERE name IN {names:Array(String)}", names=names)
         }
-        missing = sorted(INSERT_SETTINGS.keys() - known - _OPTIONAL)
+        missing = sorted(INSERT_SETTINGS.keys() - known - OPTIONAL_SETTINGS)
         if missing:
             raise StoreMisconfigured(f"ClickHouse does not know the setting {missing[0]}: it is too old")
         self._insert_settings = {name: value for name, value in INSERT_SETTINGS.items() if name in known}
@@ -205,6 +199,16 @@ class Store:
         for name, wanted in {**self._insert_settings, **self._read_settings}.items():
             if effective.get(name) != str(wanted):
                 raise StoreMisconfigured(f"ClickHouse applies {name} = {effective.get(name)}, but it must be {wanted}")
+        if self._question_memory is not None:
+            self._settings_allowed = self._allowed(self._question_memory.settings(self._question_memory.most))
+
+    def _allowed(self, wanted: Mapping[str, int]) -> frozenset[str]:
+        """Return those of some settings that the server knows and lets its user set so high."""
+        rows = self.rows(sql.statement("settable"), names=[*wanted])
+        allowed = frozenset(name for name, most in rows if most is None or wanted[name] <= float(most))
+        if "max_memory_usage" not in allowed:
+            _log.warning("query_memory_not_limited: the server's own settings say what a query may take")
+        return allowed
 
     def check_tables(self) -> None:
         """Check that tables keep a deduplication window, and claims their order.
@@ -230,17 +234,9 @@ class Store:
                 break
         self._on_close()
 
-    def _bound_and_set(self, statement: str, parameters: Mapping[str, object]) -> tuple[str, dict[str, object] | None]:
-        """Return a SELECT with the settings it is sent with, and the parameters it binds."""
-        bound, values = _bound(statement, parameters)
-        if not self._read_settings:
-            return bound, values
-        joint = "," if _ENDS_IN_SETTINGS.search(bound) else " SETTINGS"
-        return f"{bound}{joint} {sql.settings(self._read_settings)}", values
-
     @contextlib.contextmanager
-    def _handle(self, seconds: float | None = None) -> Iterator[Client]:
-        with self._room, _our_errors(seconds):
+    def _handle(self, limits: Limits = NO_LIMITS) -> Iterator[Client]:
+        with self._room, our_errors(limits):
             try:
                 client = self._idle.get_nowait()
             except queue.Empty:
@@ -248,7 +244,7 @@ class Store:
             failed = False
             try:
                 yield client
-            except DatabaseError:
+            except (DatabaseError, OSError):
                 failed = True  # chDB answers in Arrow what is asked next of a handle whose query for Arrow failed
                 raise
             finally:
@@ -256,50 +252,6 @@ class Store:
                     client.close()
                 else:
                     self._idle.put(client)
-
-
-def _bound(statement: str, parameters: Mapping[str, object]) -> tuple[str, dict[str, object] | None]:
-    """Return a statement and the parameters it binds, None if it binds none; a long list is bound in pieces.
-
-    clickhouse-connect puts values into the text itself, by Python's %, where it finds no {name:Type}: never let it.
-    """
-    bound: dict[str, object] = {}
-    for name, value in parameters.items():
-        if f"{{{name}:" not in statement:
-            continue
-        pieces = _pieces(value)
-        if len(pieces) > 1:
-            terms = ", ".join(f"{{{name}_{at}:\\1}}" for at in range(len(pieces)))
-            statement = re.sub(rf"{{{name}:([^}}]+)}}", f"arrayConcat({terms})", statement)
-            bound |= {f"{name}_{at}": piece for at, piece in enumerate(pieces)}
-        else:
-            bound[name] = value
-    return statement, bound or None
-
-
-def _pieces(value: object) -> list[object]:
-    """Return a value, a list cut until each piece fits into one field of a request."""
-    if not isinstance(value, list) or len(value) < 2 or len(str(value).encode()) <= _LIST_BYTES:
-        return [value]
-    middle = len(value) // 2
-    return [*_pieces(value[:middle]), *_pieces(value[middle:])]
-
-
-@contextlib.contextmanager
-def _our_errors(seconds: float | None = None) -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError) as error:
-        raise StoreUnavailable(str(error)) from error
-    except DatabaseError as error:
-        code = error.code
-        if seconds is not None and code == _TIMEOUT_EXCEEDED:
-            raise QueryTimeout(f"the query took longer than {seconds:g} seconds, ask for less") from error
-        raise (StoreUnavailable(str(error)) if code in _PASSING else StoreError(str(error), code)) from error
-    except Error as error:
-        raise StoreError(str(error)) from error
-    except pa.ArrowException as error:  # an answer that was cut off, or ends in what went wrong
-        raise StoreUnavailable(f"the answer cannot be read: {error}") from error
 
 
 def open_store(settings: Settings) -> Store:
@@ -321,7 +273,11 @@ def _open_embedded(settings: Settings) -> Store:
     path = (settings.data_dir / "store").resolve()
     mend_deduplication_logs(path)
     load_engine()
-    first = _connect_embedded(path)
+    plan = memory_plan(settings)
+    try:
+        first = _connect_embedded(path, plan.server_settings)
+    except ProgrammingError as error:
+        raise ConfigurationError(f"data_dir: {str(error).partition(', Stack trace')[0]}") from error
     first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
 
     def connect() -> Client:
@@ -329,20 +285,18 @@ def _open_embedded(settings: Settings) -> Store:
         client.database = settings.store.database
         return client
 
-    return Store(connect, settings.store.handles, shared=False, on_close=first.close)
+    return Store(connect, settings.store.handles, shared=False, on_close=first.close, question_memory=plan.question)
 
 
-def _connect_embedded(path: Path) -> Client:
-    try:
-        return clickhouse_connect.get_client(interface="chdb", path=str(path))
-    except ProgrammingError as error:
-        raise ConfigurationError(f"data_dir: {str(error).partition(', Stack trace')[0]}") from error
+def _connect_embedded(path: Path, server_settings: Mapping[str, int] | None = None) -> Client:
+    """Return a handle. Args: server_settings: of the engine, which takes them from the first handle alone."""
+    return clickhouse_connect.get_client(interface="chdb", path=str(path), chdb_options=server_settings)
 
 
 def _open_server(settings: Settings) -> Store:
     assert settings.store.url is not None  # noqa: S101 - the caller looked
     dsn = settings.store.url.get_secret_value()
-    pool = get_pool_manager(maxsize=settings.store.handles)
+    pool = get_pool_manager(maxsize=settings.store.handles + 1)  # one of them is `apart`
     options: dict[str, Any] = {
         "dsn": dsn,
         "pool_mgr": pool,
@@ -350,9 +304,15 @@ def _open_server(settings: Settings) -> Store:
         "form_encode_query_params": True,
         "send_receive_timeout": settings.store.timeout_seconds,
     }
-    with _our_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
+    with our_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
         client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
     options["database"] = settings.store.database
+    most = settings.query.memory_bytes
+    question_memory = None if most is None else QuestionMemory(most, most, most)
     return Store(
-        lambda: clickhouse_connect.get_client(**options), settings.store.handles, shared=True, on_close=pool.clear
+        lambda: clickhouse_connect.get_client(**options),
+        settings.store.handles,
+        shared=True,
+        on_close=pool.clear,
+        question_memory=question_memory,
     )

@@ -94,7 +94,7 @@ def test_patterns_of_a_select_are_not_compiled_into_one(store: Store, own: str) 
 
 def test_a_setting_of_a_select_that_is_not_known_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(READ_SETTINGS, "optimize_in_the_future", 0)
-    monkeypatch.setattr(stores, "_OPTIONAL", stores._OPTIONAL | {"optimize_in_the_future"})
+    monkeypatch.setattr(stores, "OPTIONAL_SETTINGS", stores.OPTIONAL_SETTINGS | {"optimize_in_the_future"})
 
     store.check()
 
@@ -125,7 +125,7 @@ def test_a_setting_of_a_younger_release_is_left_out_where_it_is_not_known(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(INSERT_SETTINGS, "deduplicate_in_the_future", 1)
-    monkeypatch.setattr(stores, "_OPTIONAL", stores._OPTIONAL | {"deduplicate_in_the_future"})
+    monkeypatch.setattr(stores, "OPTIONAL_SETTINGS", stores.OPTIONAL_SETTINGS | {"deduplicate_in_the_future"})
 
     store.check()
 

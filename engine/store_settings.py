@@ -1,0 +1,37 @@
+"""The settings of ClickHouse that statements are sent with, whatever the server's own say.
+
+Source: docs/design.md R5, R7.
+"""
+
+# What exactly-once needs of every insert, sent with each of them: defaults differ between releases.
+INSERT_SETTINGS: dict[str, str | int] = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "deduplicate_insert": "enable",
+    "deduplicate_insert_select": "enable_even_for_bad_queries",
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "materialized_views_ignore_errors": 0,
+    "parallel_view_processing": 1,  # views beside each other; within one, a block stays a block (see below)
+    # One insert is one block in every table of the chain: never split, never squashed with another.
+    "max_insert_block_size": 100_000_000,
+    "max_block_size": 100_000_000,
+    "preferred_block_size_bytes": 0,
+    "min_insert_block_size_rows": 100_000_000,
+    "min_insert_block_size_bytes": 0,
+    "min_insert_block_size_rows_for_materialized_views": 100_000_000,
+    "min_insert_block_size_bytes_for_materialized_views": 0,
+    "group_by_two_level_threshold": 0,
+    "group_by_two_level_threshold_bytes": 0,
+    "max_insert_threads": 1,
+    "max_threads": 2,
+    "max_partitions_per_insert_block": 0,
+    # The text of a value must not depend on the server's profile.
+    "function_json_value_return_type_allow_nullable": 0,
+    "function_json_value_return_type_allow_complex": 0,
+    "optimize_on_insert": 1,
+}
+# Sent with every SELECT. Ten patterns in one `or` would be compiled into one regular expression: seconds of CPU before
+# the first row, where patterns are long.
+READ_SETTINGS: dict[str, str | float] = {"optimize_or_like_chain": 0}
+# Settings that younger releases brought; an older server knows the ones beside them.
+OPTIONAL_SETTINGS = frozenset({"deduplicate_insert", "deduplicate_insert_select", *READ_SETTINGS})
