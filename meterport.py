@@ -35,12 +35,12 @@ from engine.early_stop import ENDING
 from engine.embedded import DirectoryLock
 from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
 from engine.fill import Filler
+from engine.health import PROBE_SHARE, Health, Readiness
 from engine.logs import configure_logging
 from engine.memory import fitting_batches
-from engine.meters import MeterDefinition, MeterState, configured_definitions
+from engine.meters import MeterDefinition, configured_definitions
 from engine.migrations import migrate
 from engine.options import Config, DataDir, require_utf8, use_plain_words
-from engine.ports import EventAppender
 from engine.redaction import fit_to_show, without_userinfo
 from engine.registry import MeterRegistry
 from engine.settings import KafkaSettings, Settings, is_http_url, load_settings
@@ -56,6 +56,7 @@ from ingest.kafka.producer import KafkaProducer
 from ingest.left_behind import store_what_is_left, warn_of_what_is_left
 from ingest.log import EventLog
 from ingest.log_positions import Positions
+from ingest.readiness import Parts, watched
 from ingest.restored import compare_with_store
 from ingest.settling import Settling
 from ingest.sqlite_log import SqliteLog
@@ -69,10 +70,10 @@ EX_SOFTWARE = 70
 class Service:
     """Everything of one process: open from construction on, running between `start` and `stop`.
 
-    `ingests`: it moves the log into the store too, as a process alone must.
+    `ingests`: it moves the log into the store too, as a process alone must. `serves`: it answers over HTTP.
     """
 
-    def __init__(self, settings: Settings, ingests: bool = True) -> None:
+    def __init__(self, settings: Settings, ingests: bool = True, serves: bool = True) -> None:
         faults.arm(settings.fault)
         self.settings = settings
         self._closing = contextlib.ExitStack()  # what is open, to be closed in reverse
@@ -89,10 +90,12 @@ class Service:
         self.subjects = Subjects(self.store)
         self.workers = Workers(on_failure=self._failed)
         self.stopping = False
-        self._ingesting = False
         self.when_failed: Callable[[], None] = lambda: None
+        self._serves = serves
+        self._consumer: Consumer | None = None
+        self._health: Health | None = None  # once its workers run
         self.log: EventLog | None = None
-        self.appender: EventAppender
+        self.appender: KafkaProducer | SqliteLog
         self._dead_letter_sink: DeadLetterSink | None = None
         if settings.kafka.brokers:
             self._open_kafka(settings.kafka, ingests)
@@ -117,20 +120,24 @@ class Service:
         self.appender = producer
         self._dead_letter_sink = producer if settings.dead_letter_topic else None
         if ingests:
-            self.log = kafka_log = KafkaLog(settings, positions=Positions(self.store))
+            look_seconds = self.settings.server.unready_seconds / PROBE_SHARE
+            self.log = kafka_log = KafkaLog(settings, positions=Positions(self.store), look_seconds=look_seconds)
             self._closing.callback(kafka_log.close)
 
     def start(self) -> None:
         """Create the configured meters, then start consuming, filling and refreshing."""
         self.registry.drop_orphans()
         self._create_configured_meters()
-        self._refresh()
+        self.registry.refresh()
         if self.log and self.settings.kafka.brokers:
             self._store_what_is_left()
         if self.log and not self.workers.stop.is_set():
             self._start_ingest(self.log)
-        self.workers.repeat("refresher", self._refresh, 1.0)
+        self.workers.repeat("refresher", self.registry.refresh, 1.0)
         self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
+        parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.log, self._consumer)
+        self._health = watched(Parts(*parts, serves=self._serves))
+        metrics.READY.set_function(lambda: 0 if self.readiness().away else 1)
 
     def _store_what_is_left(self) -> None:
         """Take up what the data directory's own log holds of the time before Kafka."""
@@ -143,9 +150,7 @@ class Service:
     def _start_ingest(self, log: EventLog) -> None:
         if isinstance(log, SqliteLog):
             compare_with_store(log, self.store)
-        metrics.LOG_RECORDS.set_function(lambda: log.lag().records)
-        metrics.LOG_BYTES.set_function(lambda: log.lag().bytes)
-        consumer = Consumer(
+        self._consumer = consumer = Consumer(
             log, self.store, fitting_batches(self.settings), self.workers.stop, dead_letter_sink=self._dead_letter_sink
         )
         filler = Filler(self.store, self.registry, Settling(consumer.unresolved, consumer.claims))
@@ -154,7 +159,6 @@ class Service:
             while log.leads() and not self.workers.stop.is_set() and filler.step():
                 pass
 
-        self._ingesting = True
         self.workers.run("consumer", consumer.run)
         self.workers.repeat("filler", fill, 0.2)
 
@@ -167,7 +171,7 @@ class Service:
         self._closing.close()
 
     def _has_own_work(self) -> bool:
-        return self._ingesting and isinstance(self.log, SqliteLog) and self.log.lag().records > 0
+        return self._consumer is not None and isinstance(self.log, SqliteLog) and self.log.has_work()
 
     def announce(self, url: str) -> None:
         """Let commands that find the data directory in use know where to ask."""
@@ -182,11 +186,17 @@ class Service:
         """Return the application of the telemetry port."""
         return create_telemetry_app(self._services())
 
-    def unready(self) -> str | None:
-        """Say why the process should get no traffic; None if it should."""
-        if self.workers.failure:
-            return str(self.workers.failure)
-        return "stopping" if self.stopping or self.workers.stop.is_set() else None
+    def readiness(self) -> Readiness:
+        """Say what the process cannot do and why; what it does nevertheless."""
+        health = self._health or Health([], self.settings.server.unready_seconds)
+        failure = self.workers.failure
+        if failure:
+            # The words of others may name hosts and statements: they are in the log.
+            words = str(failure) if isinstance(failure, Fatal) else type(failure).__name__
+            return health.ended(f"thread {self.workers.failed}", words)
+        if self.stopping or self.workers.stop.is_set():
+            return health.ended("process", "stopping")
+        return health.readiness()
 
     def _services(self) -> Services:
         return Services(
@@ -196,14 +206,8 @@ class Service:
             tokens=self.tokens,
             subjects=self.subjects,
             log=self.appender,
-            unready=self.unready,
+            readiness=self.readiness,
         )
-
-    def _refresh(self) -> None:
-        self.registry.refresh()
-        states = [meter.state for meter in self.registry.all()]
-        for state in MeterState:
-            metrics.METERS.labels(state.value).set(states.count(state))
 
     def _failed(self) -> None:
         self.when_failed()
@@ -338,7 +342,7 @@ def ingest(
     Any number of these processes share the topic's partitions; one may come or die at any moment.
     """
     flags = _overrides(kafka__brokers=kafka_brokers, kafka__topic=kafka_topic, kafka__group=kafka_group)
-    _run(_distributed(load_settings(config, overrides=flags, listens=False), "ingest"), _ingest)
+    _run(_distributed(load_settings(config, overrides=flags, listens=False), "ingest"), _ingest, serves=False)
 
 
 def _distributed(settings: Settings, command: str) -> Settings:
@@ -349,9 +353,9 @@ def _distributed(settings: Settings, command: str) -> Settings:
     return settings
 
 
-def _run(settings: Settings, work: Callable[[Service], None], ingests: bool = True) -> None:
+def _run(settings: Settings, work: Callable[[Service], None], ingests: bool = True, serves: bool = True) -> None:
     configure_logging(settings)
-    service = Service(settings, ingests)
+    service = Service(settings, ingests, serves)
     try:
         service.start()
         work(service)

@@ -6,6 +6,8 @@ Source: docs/contract.md D.21.
 import platform
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
+from enum import StrEnum
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily
@@ -15,10 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.document import document_json
+from api.parameters import Parameters
 from api.problems import RETRY_SECONDS, problem
 from api.responses import json_response, raw_json
 from api.services import Services, in_thread
 from engine import __version__
+from engine.health import Ability, Readiness
 from engine.listings import events_today
 from engine.metrics import REGISTRY
 
@@ -32,12 +36,39 @@ async def alive(services: Services, request: Request) -> Response:  # noqa: ARG0
     return json_response({"status": "ok"})
 
 
+class Asked(StrEnum):
+    """What a probe wants to know of."""
+
+    ALL = "all"
+    ANY = "any"
+    EVENTS = Ability.EVENTS
+    QUERIES = Ability.QUERIES
+    INGEST = Ability.INGEST
+
+
 async def ready(services: Services, request: Request) -> Response:
     """Say that the process can do its work, or 503 and why not."""
-    reason = services.unready()
-    if reason is None:
-        return json_response({"status": "ok"})
-    return problem(request.scope, 503, "not-ready", reason, headers={"Retry-After": str(RETRY_SECONDS)})
+    asked = Parameters(request).choice("for", Asked) or Asked.ALL
+    found = services.readiness()
+    if _suffices(asked, found):
+        return json_response({"status": "ok", **({"degraded": list(found.degraded)} if found.degraded else {})})
+    parts = {
+        "away": [asdict(away) for away in found.away],
+        "works": list(found.works),
+        "degraded": list(found.degraded),
+    }
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return problem(request.scope, 503, "not-ready", found.reason or f"this process has no {asked}", parts, headers)
+
+
+def _suffices(asked: Asked, found: Readiness) -> bool:
+    match asked:
+        case Asked.ALL:
+            return not found.away
+        case Asked.ANY:
+            return bool(found.works)
+        case _:
+            return Ability(asked) in found.works
 
 
 async def version(services: Services, request: Request) -> Response:  # noqa: ARG001

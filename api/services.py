@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from api.shares import MANAGEMENT, Shares
 from engine.clock import Clock, utc_now
+from engine.health import Readiness
 from engine.memory import HANDLES_FOR_INGEST
 from engine.ports import EventAppender
 from engine.registry import MeterRegistry
@@ -28,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything the routes call. `unready`: why the process is not ready, None if it is."""
+    """Everything the routes call. `readiness`: what the process cannot do now."""
 
     settings: Settings
     store: Store
@@ -36,7 +37,7 @@ class Services:
     tokens: PortalTokens
     subjects: Subjects
     log: EventAppender
-    unready: Callable[[], str | None]
+    readiness: Callable[[], Readiness]
     clock: Clock = utc_now
 
 

@@ -44,13 +44,21 @@ Phase = Literal["poll", "decode", "deduplicate", "plan", "insert", "acknowledge"
 INGEST_SECONDS = Counter(
     "meterport_ingest_phase_seconds_total", "Where ingest spends its time.", ["phase"], registry=REGISTRY
 )
-LOG_RECORDS = Gauge("meterport_log_records", "Records in the log that are not stored yet: the lag.", registry=REGISTRY)
-LOG_BYTES = Gauge("meterport_log_bytes", "Bytes of these records.", registry=REGISTRY)
+LOG_RECORDS = Gauge(
+    "meterport_log_records", "Records in the log that are not stored yet: the lag; NaN: not known.", registry=REGISTRY
+)
+LOG_BYTES = Gauge("meterport_log_bytes", "Bytes of these records; NaN: not known.", registry=REGISTRY)
 LOG_GAPS = Counter(
     "meterport_log_gaps_total", "Times the log lacked what was next, or was ahead of the store: usage may be missing.",
     registry=REGISTRY,
 )  # fmt: skip
-PARTITIONS = Gauge("meterport_log_partitions", "Partitions of the topic this process reads.", registry=REGISTRY)
+PARTITIONS = Gauge(
+    "meterport_log_partitions", "Partitions of the topic this process reads; NaN: not known.", registry=REGISTRY
+)
+PARTITIONS_HELD = Gauge(
+    "meterport_log_partitions_held", "Partitions that are not read on: too many records in a row are no events.",
+    registry=REGISTRY,
+)  # fmt: skip
 REBALANCES = Counter(
     "meterport_log_rebalances_total", "Times this process was given partitions of the topic.", registry=REGISTRY
 )
@@ -72,4 +80,19 @@ REQUESTS = Counter(
 REQUEST_SECONDS = Histogram(
     "meterport_http_request_seconds", "Time to answer, by route.", ["route"], buckets=_SECONDS, registry=REGISTRY
 )
-METERS = Gauge("meterport_meters", "Meters by state of their rollup.", ["state"], registry=REGISTRY)
+METERS = Gauge("meterport_meters", "Meters by state of their rollup; NaN: not known.", ["state"], registry=REGISTRY)
+READY = Gauge("meterport_ready", "1 where /readyz answers 200, 0 where it answers 503.", registry=REGISTRY)
+DEPENDENCY_SILENT = Gauge(
+    "meterport_dependency_silent_seconds", "How long ago something that this process needs last answered it.",
+    ["dependency"], registry=REGISTRY,
+)  # fmt: skip
+KAFKA_REFUSALS = Counter(
+    "meterport_kafka_refusals_total", "Times the brokers were asked and this process lacked a right.", ["right"],
+    registry=REGISTRY,
+)  # fmt: skip
+WORK_SILENT = Gauge(
+    "meterport_work_silent_seconds", "How long ago work that is repeated last succeeded.", ["work"], registry=REGISTRY
+)
+THREAD_ALIVE = Gauge(
+    "meterport_thread_alive", "1 while a thread runs, 0 once it has ended.", ["thread"], registry=REGISTRY
+)

@@ -67,6 +67,12 @@ class ServerSettings(_Group):
     cors_origins: list[str] = Field(
         default_factory=lambda: ["*"], description="Origins whose pages may call the portal; `*` is any."
     )
+    unready_seconds: float = Field(
+        default=20,
+        ge=1,
+        le=3600,
+        description="How long the store or the brokers may be silent before /readyz answers 503.",
+    )
     shutdown_seconds: int = Field(default=20, ge=1, description="How long SIGTERM waits for open requests.")
 
 
@@ -202,7 +208,9 @@ class IngestSettings(_Group):
     )
     duplicate_window_days: int = Field(default=35, ge=1, description="How long an event's (source, id) is remembered.")
     max_dead_letter_run: int = Field(
-        default=1000, ge=1, description="Unreadable records in a row that stop ingest: an upstream fault is likelier."
+        default=1000,
+        ge=1,
+        description="Unreadable records in a row that hold their partition: an upstream fault is likelier.",
     )
     earliest_time: str = Field(default="1970-01-01T00:00:00Z", description="Events before it are refused.")
     future_seconds: int = Field(default=86_400, ge=0, description="Events later than now plus this are refused.")

@@ -26,6 +26,7 @@ from engine import sql
 from engine.binding import bind, with_settings
 from engine.embedded import load_engine, mend_deduplication_logs
 from engine.errors import ConfigurationError, QueryOverMemory, StoreMisconfigured
+from engine.health import Pulse
 from engine.memory import QuestionMemory, memory_plan
 from engine.settings import Settings
 from engine.store_errors import NO_LIMITS, UNKNOWN_TABLE, Limits, our_errors
@@ -45,11 +46,14 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 DEDUPLICATION_WINDOW = 10_000  # blocks a table remembers the tokens of; a retry comes within a few
 
+_PROBE_SECONDS = 5  # how long a probe waits for its answer
+
 
 class Store:
     """A pool of connections to one ClickHouse database. Thread-safe.
 
-    Args: question_memory: of one question at most; None: as the server's own settings say.
+    Args: question_memory: of one question at most; None: as the server's own settings say. probe: connects as `connect`
+        does, but waits for an answer for a few seconds only.
     """
 
     def __init__(
@@ -59,8 +63,11 @@ class Store:
         shared: bool,
         on_close: Callable[[], None] = lambda: None,
         question_memory: QuestionMemory | None = None,
+        probe: Callable[[], Client] | None = None,
     ) -> None:
         self.shared = shared  # whether other processes may store into it too
+        self.pulse = Pulse()  # when a statement last succeeded
+        self._probe = probe or connect
         self._connect = connect
         self._on_close = on_close
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
@@ -171,6 +178,12 @@ class Store:
         """Return the SETTINGS list of an INSERT … SELECT into a chain."""
         return sql.settings({**self._insert_settings, "insert_deduplication_token": token})
 
+    def ping(self) -> None:
+        """Ask for one row on a connection of its own, however busy the others are, and note in `pulse` that it came."""
+        with our_errors(), contextlib.closing(self._probe()) as client:
+            client.query("SELECT 1")
+        self.pulse.answered()
+
     # the start
 
     def check(self) -> None:
@@ -244,6 +257,7 @@ class Store:
             failed = False
             try:
                 yield client
+                self.pulse.answered()
             except (DatabaseError, OSError):
                 failed = True  # chDB answers in Arrow what is asked next of a handle whose query for Arrow failed
                 raise
@@ -309,10 +323,12 @@ def _open_server(settings: Settings) -> Store:
     options["database"] = settings.store.database
     most = settings.query.memory_bytes
     question_memory = None if most is None else QuestionMemory(most, most, most)
+    quick = {**options, "connect_timeout": _PROBE_SECONDS, "send_receive_timeout": _PROBE_SECONDS, "query_retries": 0}
     return Store(
         lambda: clickhouse_connect.get_client(**options),
         settings.store.handles,
         shared=True,
         on_close=pool.clear,
         question_memory=question_memory,
+        probe=lambda: clickhouse_connect.get_client(**quick),
     )

@@ -38,17 +38,19 @@ from tenacity.nap import sleep_using_event
 from engine import faults, metrics
 from engine.clock import Clock, milliseconds, utc_now
 from engine.cloudevents import TimeSpan
-from engine.errors import StoreError, Unavailable
+from engine.errors import MeterportError, StoreError, Unavailable
 from engine.events import EventBatch
+from engine.health import Pulse
 from engine.settings import IngestSettings
 from engine.store import DEDUPLICATION_WINDOW, Store
+from engine.texts import printable
 from ingest.arrivals import TimestampReport
 from ingest.claims import Claims
-from ingest.dead_letters import DeadLetter, DeadLetterCap, DeadLetterSink, dead_letter_block, new_letters
+from ingest.dead_letters import DeadLetter, DeadLetterRuns, DeadLetterSink, dead_letter_block, new_letters
 from ingest.decoding import Batch, decode_records
 from ingest.differing import find_differing
 from ingest.duplicates import Duplicates, KeysForgotten, Voided
-from ingest.log import EventLog, Plan, Record, ranges_of
+from ingest.log import EventLog, Plan, Record, Run, ranges_of
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -90,7 +92,9 @@ class Consumer:
         self._span = TimeSpan.of(settings)
         window = timedelta(days=settings.duplicate_window_days)
         self._duplicates = Duplicates(store, self.claims, log.planned, window, clock)
-        self._cap = DeadLetterCap(settings.max_dead_letter_run)
+        self._runs = DeadLetterRuns(settings.max_dead_letter_run)
+        self._assignments = 0  # of the log, when it was read last
+        self.pulse = Pulse()  # of every step that may fail because the log or the store does
         self._timestamps = TimestampReport()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
         self._ahead: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
@@ -135,7 +139,6 @@ class Consumer:
         """Read a plan's records again and run it, after asking the log whether it is still to be run."""
         _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
         records = self._persist(lambda: self._log.reread(plan))
-        self._cap.good()
         self._run_plan(plan, self._decode(records, most_months=None, clock_ms=plan.stored_ms), seen_at=-math.inf)
 
     def run(self) -> None:
@@ -166,7 +169,7 @@ class Consumer:
             plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
         if plan is None:
             _log.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
-            self._cap.good()
+            self._runs.forget()
             return True
         batch = self._as_planned(batch, plan)
         faults.passing("ingest.after-plan")
@@ -216,7 +219,7 @@ class Consumer:
         if self._ahead:
             self._ahead.result()
             self._ahead = None
-        self._cap.good()
+        self._runs.forget()
 
     def _acknowledge(self) -> None:
         plan, self._unacknowledged = self._unacknowledged, None
@@ -231,7 +234,38 @@ class Consumer:
                 lambda: self._log.read(self._settings.batch_rows, self._settings.batch_bytes, wait_seconds)
             )
         with _phase("decode"):
-            return self._decode(records, self._settings.batch_months)
+            return self._without_runs(records)
+
+    def _without_runs(self, records: Sequence[Record]) -> Batch:
+        """Decode records that are to be planned, without those of a partition from the first of a long run of bad ones.
+
+        Such a partition is held. A plan that is run again is decoded as it was planned, whatever the limit is now.
+        """
+        if self._assignments != self._log.assignments:
+            self._assignments = self._log.assignments
+            self._runs.forget()
+        batch = self._decode(records, self._settings.batch_months)
+        while batch.letters or self._runs.counting:
+            run = self._runs.add(batch.outcomes())
+            if run is None:
+                break
+            self._persist(partial(self._hold, run))
+            records = [one for one in records if one.partition != run.partition or one.offset < run.offset]
+            batch = self._decode(records, self._settings.batch_months)
+        return batch
+
+    def _hold(self, run: Run) -> None:
+        self._log.hold(run)
+        _log.error(
+            "partition_held partition=%d first=%d records=%d reason=%s: nothing from offset %d on is stored. Mend what "
+            "writes them, or set ingest.max_dead_letter_run above %d and restart to keep them as dead letters",
+            run.partition,
+            run.first,
+            run.records,
+            printable(run.reason),
+            run.offset,
+            run.records,
+        )
 
     def _stamp(self) -> int:
         return max(milliseconds(self._clock()), self.claims.floor_ms)
@@ -242,14 +276,13 @@ class Consumer:
 
     def _decode(self, records: Sequence[Record], most_months: int | None, clock_ms: int | None = None) -> Batch:
         now_ms = milliseconds(self._clock()) if clock_ms is None else clock_ms
-        return decode_records(records, self._span, most_months, self._cap, now_ms)
+        return decode_records(records, self._span, most_months, now_ms)
 
     def _as_planned(self, batch: Batch, plan: Plan) -> Batch:
         """Decode a batch again under its plan's stamp if it depends on the clock: a rerun of the plan does the same."""
         if not batch.depends_on(plan.stored_ms):
             return batch
-        uncounted = DeadLetterCap(sys.maxsize)  # its dead letters were counted when it was read
-        return decode_records(batch.claimed, self._span, None, uncounted, plan.stored_ms)
+        return decode_records(batch.claimed, self._span, None, plan.stored_ms)
 
     def _execute(self, plan: Plan, batch: Batch) -> None:
         """Insert a planned batch: the same rows in the same order under the same tokens, however often.
@@ -322,23 +355,25 @@ class Consumer:
             wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS),
             stop=stop_when_event_set(self._stop),
             sleep=sleep_using_event(self._stop),
-            before_sleep=_count_failure,
+            before_sleep=self._count_failure,
             retry_error_callback=_give_up,
         )
-        return retrying(attempt)
+        result = retrying(attempt)
+        self.pulse.answered()
+        return result
+
+    def _count_failure(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.pulse.failed(error.code if isinstance(error, MeterportError) else "")
+        metrics.INGEST_FAILURES.inc()
+        metrics.INGEST_SECONDS.labels("paused").inc(state.upcoming_sleep)
+        _log.warning(
+            "ingest_attempt_failed attempt=%d next_in=%.1fs error=%s", state.attempt_number, state.upcoming_sleep, error
+        )
 
     def _measure(self, batch: Batch) -> None:
         metrics.DELAY.observe(max(0, milliseconds(self._clock()) - batch.records[0].arrived_ms) / 1000)
         self._timestamps.add(batch.claimed, batch.records)
-
-
-def _count_failure(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    metrics.INGEST_FAILURES.inc()
-    metrics.INGEST_SECONDS.labels("paused").inc(state.upcoming_sleep)
-    _log.warning(
-        "ingest_attempt_failed attempt=%d next_in=%.1fs error=%s", state.attempt_number, state.upcoming_sleep, error
-    )
 
 
 def _give_up(state: RetryCallState) -> None:

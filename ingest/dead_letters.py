@@ -1,20 +1,19 @@
 """Records that could not become an event: kept with their reason, and counted, lest a bad deploy drain the log away.
 
-Owns: `DeadLetter`, its block, which of them are kept already, and the cap on how many may come in a row.
+Owns: `DeadLetter`, its block, which of them are kept already, and the count of how many come in a row in a partition.
 Source: docs/design.md R8.
 """
 
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import orjson
 import pyarrow as pa
 
 from engine import sql
-from engine.errors import TooManyDeadLetters
 from engine.store import Store
-from ingest.log import Headers, Record
+from ingest.log import Headers, Record, Run
 
 _MILLISECOND = pa.timestamp("ms", "UTC")
 
@@ -34,25 +33,42 @@ class DeadLetterSink(Protocol):
         ...
 
 
-class DeadLetterCap:
-    """Stops ingest at `limit` unreadable records in a row."""
+class DeadLetterRuns:
+    """How many records in a row are no events, for each partition. `limit` of them are too many. Not thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._run = 0
+        self._runs: dict[int, tuple[int, int]] = {}  # by partition: the first offset and how many
 
-    def good(self) -> None:
-        """A record was an event, or records are read again: the run ends."""
-        self._run = 0
+    @property
+    def counting(self) -> bool:
+        """Whether the last record of some partition was none."""
+        return bool(self._runs)
 
-    def bad(self, letter: DeadLetter) -> None:
-        """A record was none. Raises: TooManyDeadLetters: it is the last straw."""
-        self._run += 1
-        if self._run >= self._limit:
-            raise TooManyDeadLetters(
-                f"{self._run} records in a row are no events, the last at {letter.record.partition}:"
-                f"{letter.record.offset}: {letter.reason}; nothing of this batch was stored"
-            )
+    def forget(self) -> None:
+        """Begin again: records are read again, or others have read some meanwhile."""
+        self._runs.clear()
+
+    def add(self, outcomes: Iterable[tuple[int, DeadLetter | None]]) -> Run | None:
+        """Count what became of records, in their order: the partition, and the dead letter, None for an event.
+
+        Returns the first run that is too long; nothing is counted then.
+        """
+        runs = dict(self._runs)
+        here: dict[int, int] = {}  # where the runs begin among these records
+        for partition, letter in outcomes:
+            if letter is None:
+                runs.pop(partition, None)
+                here.pop(partition, None)
+            elif not letter.record.lost:  # what the log has lost is no fault of producers
+                offset = letter.record.offset
+                first, count = runs.get(partition, (offset, 0))
+                runs[partition] = first, count + 1
+                here.setdefault(partition, offset)
+                if count + 1 >= self._limit:
+                    return Run(partition, first, here[partition], count + 1, letter.reason)
+        self._runs = runs
+        return None
 
 
 def new_letters(store: Store, letters: Sequence[DeadLetter], stored_ms: int) -> list[DeadLetter]:

@@ -1,11 +1,11 @@
 """Records of the log to a batch: its events, as columns, and its dead letters.
 
-Owns: `Batch`, where a batch is cut so that its block spans few months, and which records count as bad in a row.
+Owns: `Batch`, and where a batch is cut so that its block spans few months.
 When a record arrived is decided in ingest/arrivals.py.
 Source: docs/design.md R4, R7, R8.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from engine.errors import InvalidEvent
 from engine.events import EventBatch, Numbers
 from engine.kafka_events import structured
 from ingest.arrivals import arrived
-from ingest.dead_letters import DeadLetter, DeadLetterCap
+from ingest.dead_letters import DeadLetter
 from ingest.log import Record
 
 
@@ -34,6 +34,12 @@ class Batch:
     letters: Sequence[DeadLetter]
     claimed: Sequence[Record]
 
+    def outcomes(self) -> Iterator[tuple[int, DeadLetter | None]]:
+        """Yield the partition of each record, in order, and its dead letter; None for an event."""
+        letters = {(letter.record.partition, letter.record.offset): letter for letter in self.letters}
+        for record in self.records:
+            yield record.partition, letters.get((record.partition, record.offset))
+
     def depends_on(self, clock_ms: int) -> bool:
         """Whether decoding at `clock_ms` may give other rows: some records have no credible arrival of their own."""
         return self.records is not self.claimed or any(
@@ -45,13 +51,11 @@ def decode_records(
     records: Sequence[Record],
     span: TimeSpan,
     most_months: int | None,
-    cap: DeadLetterCap,
     clock_ms: int | None = None,
 ) -> Batch:
     """Decode records, up to the first that would make the block span more than `most_months`; all of them if None.
 
     Args: clock_ms: when records arrived whose timestamp cannot be true; None: now.
-    Raises: TooManyDeadLetters.
     """
     claimed = records
     records = arrived(claimed, milliseconds(utc_now()) if clock_ms is None else clock_ms)
@@ -76,7 +80,7 @@ def decode_records(
     count = _within_months(decoded.events.times_ms, most_months)
     event_rows = np.array(rows, np.int64)[decoded.places]
     end = len(records) if count == len(event_rows) else int(event_rows[count])
-    letters = _letters(records[:end], reasons, event_rows[:count], cap)
+    letters = [DeadLetter(records[row], reasons[row]) for row in sorted(reasons) if row < end]
     if records is claimed:
         cut = records[:end]
         return Batch(cut, decoded.events.first(count), letters, cut)
@@ -87,22 +91,3 @@ def _within_months(times_ms: Numbers, most: int | None) -> int:
     """Return how many events come before the first that lies in a calendar month (UTC) too many."""
     _, firsts = np.unique(times_ms.astype("M8[ms]").astype("M8[M]"), return_index=True)
     return len(times_ms) if most is None or len(firsts) <= most else int(np.sort(firsts)[most])
-
-
-def _letters(
-    records: Sequence[Record], reasons: Mapping[int, str], event_rows: Numbers, cap: DeadLetterCap
-) -> list[DeadLetter]:
-    """Return the dead letters among records, and count them: what the log has lost is no fault of producers."""
-    letters = []
-    passed = 0
-    for row in sorted(row for row in reasons if row < len(records)):
-        letters.append(DeadLetter(records[row], reasons[row]))
-        events = int(np.searchsorted(event_rows, row))
-        if events > passed:
-            cap.good()
-        if not records[row].lost:
-            cap.bad(letters[-1])
-        passed = events
-    if len(event_rows) > passed:
-        cap.good()
-    return letters

@@ -12,6 +12,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from engine.errors import TooManyDeadLetters
 from engine.settings import Settings
 from engine.store import Store
 from ingest.consumer import Consumer, Stopped
@@ -64,6 +65,11 @@ def _drain(left: SqliteLog, consumer: Consumer, stop: threading.Event) -> None:
         consumer.start()
         while left.lag().records and not stop.is_set():
             consumer.step(0)
+            for run in left.held():
+                raise TooManyDeadLetters(
+                    f"{run.records} records in a row of {left.name} are no events, the first at offset {run.first}: "
+                    f"{run.reason}; set ingest.max_dead_letter_run above {run.records} to keep them as dead letters"
+                )
             if time.monotonic() - said_at > _PROGRESS_SECONDS:
                 said_at = time.monotonic()
                 _log.info("sqlite_log_drained_in_part records=%d", left.lag().records)

@@ -60,12 +60,25 @@ class Plan:
         return hashlib.sha256(f"{self.stored_ms};{ranges}".encode()).hexdigest()[:32]
 
 
+class Run(NamedTuple):
+    """So many records of a partition in a row are no events that the partition is not read on from `offset`.
+
+    `first`: the first offset of the run; what lies between the two was stored as dead letters. `reason`: of the last.
+    """
+
+    partition: int
+    first: int
+    offset: int
+    records: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """What the log holds that is not stored yet. `records`: NaN while a process that shares the log does not know."""
+    """What the log holds that is not stored yet. NaN: it is not known."""
 
     records: float
-    bytes: int
+    bytes: float
 
 
 class EventLog(Protocol):
@@ -128,7 +141,23 @@ class EventLog(Protocol):
         ...
 
     def waiting(self) -> int:
-        """Return how many records are known to wait unplanned."""
+        """Return how many records are known to wait unplanned, without those of partitions that are held."""
+        ...
+
+    def hold(self, run: Run) -> None:
+        """Read nothing more of a partition from `run.offset` on, which is not planned; its position stays there.
+
+        It is read again once a plan of the partition is discarded, or another member or a new process has it.
+        """
+        ...
+
+    def held(self) -> list[Run]:
+        """Return why partitions of this process are held. Any thread may ask."""
+        ...
+
+    @property
+    def assignments(self) -> int:
+        """A number that changes when this process is given partitions: others may have read them meanwhile."""
         ...
 
     def lag(self) -> Lag:

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from engine import faults, sql
 from engine.errors import LogFull, LogUnavailable, MeterportError
-from ingest.log import Lag, Plan, Range, Record
+from engine.health import Pulse
+from ingest.log import Lag, Plan, Range, Record, Run
 from ingest.log_positions import Positions
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class SqliteLog:
             "INSERT OR IGNORE INTO identity VALUES (0, ?)", (1 + secrets.randbelow(_LARGEST_PARTITION),)
         )
         self.partition = int(self._reading.execute("SELECT partition FROM identity").fetchone()[0])
+        self.appends = Pulse()
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._state = threading.Condition()
         self._records, self._bytes = self._reading.execute(sql.statement("log/size")).fetchone()
@@ -58,8 +60,11 @@ class SqliteLog:
         self._newest = int(self._reading.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0])
         self._planned: Plan | None = next(iter(self._read_plans()), None)
         self._left = self._planned  # by the process before
-        self._writer = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
-        self._writer.start()
+        self._run: Run | None = None
+        self._before_run = 0  # the last position that is read while there is a run
+        self.assignments = 0
+        self.thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
+        self.thread.start()
 
     @property
     def name(self) -> str:
@@ -73,6 +78,7 @@ class SqliteLog:
         size = sum(map(len, values))
         with self._state:
             if self._bytes + size > self._max_bytes:
+                self.appends.failed("it is full: ingest is behind")
                 raise LogFull(f"the event log holds {self._bytes} of {self._max_bytes} bytes: ingest is behind")
             self._records += len(values)  # before they are durable: whoever was answered finds them in the lag
             self._bytes += size
@@ -85,7 +91,11 @@ class SqliteLog:
         db.executemany("INSERT INTO records (arrived_ms, value) VALUES (?, ?)", rows)
 
     def _appended(self, future: "Future[None]", records: int, size: int) -> None:
-        if future.exception() is not None:
+        error = future.exception()
+        if error is None:
+            self.appends.answered()
+        else:
+            self.appends.failed(str(error))
             with self._state:
                 self._records -= records
                 self._bytes -= size
@@ -95,13 +105,14 @@ class SqliteLog:
     def read(self, max_records: int, max_bytes: int, timeout_seconds: float) -> list[Record]:
         """See `EventLog.read`."""
         with self._state:
-            self._state.wait_for(lambda: self._newest > self._position, timeout_seconds)
+            self._state.wait_for(lambda: self._waiting() > 0, timeout_seconds)
+            newest = self._readable()
         records: list[Record] = []
         size = 0
         with self._errors():
             for row in self._reading.execute(sql.statement("log/read"), (self._position, max_records)):
                 size += len(row[2])
-                if records and size > max_bytes:
+                if row[0] > newest or (records and size > max_bytes):
                     break
                 records.append(Record(self.partition, *row))
         return records
@@ -173,7 +184,7 @@ class SqliteLog:
         """See `EventLog.discard`."""
         self._submit(lambda db: db.execute("DELETE FROM plans")).result()
         with self._state:
-            self._planned = self._left = None
+            self._planned = self._left = self._run = None
             self._position = plan.ranges[0].start - 1
 
     def holds(self, plan: Plan) -> bool:  # noqa: ARG002 - the file is this process's alone
@@ -187,7 +198,33 @@ class SqliteLog:
     def waiting(self) -> int:
         """See `EventLog.waiting`."""
         with self._state:
-            return max(0, self._newest - self._position)
+            return self._waiting()
+
+    def has_work(self) -> bool:
+        """Whether something of it is still to be stored, without what is held."""
+        with self._state:
+            return self._waiting() > 0 or self._planned is not None
+
+    def _waiting(self) -> int:
+        return max(0, self._readable() - self._position)
+
+    def _readable(self) -> int:
+        return self._before_run if self._run else self._newest
+
+    def hold(self, run: Run) -> None:
+        """See `EventLog.hold`."""
+        with self._errors():
+            before = self._reading.execute(
+                "SELECT coalesce(max(position), 0) FROM records WHERE position < ?", (run.offset,)
+            )
+            last = int(before.fetchone()[0])
+        with self._state:
+            self._run, self._before_run = run, last
+
+    def held(self) -> list[Run]:
+        """See `EventLog.held`."""
+        with self._state:
+            return [self._run] if self._run else []
 
     def lag(self) -> Lag:
         """See `EventLog.lag`."""
@@ -233,7 +270,7 @@ class SqliteLog:
             except MeterportError as error:
                 _log.warning("position_not_noted error=%s", error)
         self._queue.put(None)
-        self._writer.join()
+        self.thread.join()
         self._reading.close()
 
     def _delete(self, db: sqlite3.Connection, plan: Plan) -> None:

@@ -1,18 +1,22 @@
-"""Background threads that end together: the consumer's loop, and work repeated at an interval.
+"""Background threads that end together: the consumer's loop, work repeated at an interval, and threads of others.
 
 Owns: starting, the one stop signal, and what happens when a thread fails: the first error is kept, everything stops,
-and whoever runs the process asks for `failure`.
+and whoever runs the process asks for `failure`. A thread of another module is watched: it may not end before it is told
+to. When each piece of work last succeeded is kept for /readyz and the metrics.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from engine.errors import Fatal, MeterportError
+from engine import metrics
+from engine.errors import Fatal, LogFailed, MeterportError
+from engine.health import Pulse
 from engine.logs import SaidOnce
 
 _log = logging.getLogger(__name__)
 _log.addFilter(SaidOnce())  # work that is tried again five times a second, while the store is away
+_WATCH_SECONDS = 0.5
 
 
 class Workers:
@@ -21,17 +25,23 @@ class Workers:
     def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
         self.stop = threading.Event()
         self.failure: BaseException | None = None
+        self.failed = ""  # the name of the thread that failed first
+        self.pulses: dict[str, Pulse] = {}  # of work that is repeated
         self._on_failure = on_failure
         self._threads: list[threading.Thread] = []
+        self._watched: list[threading.Thread] = []
 
     def run(self, name: str, loop: Callable[[], None]) -> None:
         """Run `loop` in a thread; it returns when `stop` is set."""
         thread = threading.Thread(target=self._guarded, args=(name, loop), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+        _measure(thread)
 
     def repeat(self, name: str, work: Callable[[], object], seconds: float) -> None:
         """Call `work` every `seconds`. An error that is not fatal is logged and the work tried again."""
+        pulse = self.pulses[name] = Pulse()
+        metrics.WORK_SILENT.labels(name).set_function(lambda: pulse.silent_seconds)
 
         def loop() -> None:
             while not self.stop.wait(seconds):
@@ -40,9 +50,25 @@ class Workers:
                 except Fatal:
                     raise
                 except MeterportError as error:
+                    pulse.failed(error.code)
                     _log.warning("worker_failed name=%s error=%s", name, error)
+                else:
+                    pulse.answered()
 
         self.run(name, loop)
+
+    def watch(self, threads: Iterable[threading.Thread]) -> None:
+        """Fail when one of these threads ends before `stop` is set: nobody else would notice."""
+        self._watched += threads
+        for thread in self._watched:
+            _measure(thread)
+        self.run("watcher", self._watch)
+
+    def _watch(self) -> None:
+        while not self.stop.wait(_WATCH_SECONDS):
+            for thread in self._watched:
+                if not thread.is_alive() and not self.stop.is_set():
+                    self._fail(thread.name, LogFailed(f"the thread {thread.name} has ended by itself"))
 
     def join(self, timeout_seconds: float) -> None:
         """Tell every thread to stop and wait for each."""
@@ -54,7 +80,18 @@ class Workers:
         try:
             loop()
         except Exception as error:
-            _log.critical("worker_died name=%s error=%s", name, error, exc_info=not isinstance(error, Fatal))
-            self.failure = self.failure or error
-            self.stop.set()
-            self._on_failure()
+            self._fail(name, error)
+        else:
+            if not self.stop.is_set():
+                self._fail(name, LogFailed(f"the thread {name} has ended by itself"))
+
+    def _fail(self, name: str, error: Exception) -> None:
+        _log.critical("worker_died name=%s error=%s", name, error, exc_info=not isinstance(error, Fatal))
+        self.failed = self.failed or name
+        self.failure = self.failure or error
+        self.stop.set()
+        self._on_failure()
+
+
+def _measure(thread: threading.Thread) -> None:
+    metrics.THREAD_ALIVE.labels(thread.name).set_function(thread.is_alive)

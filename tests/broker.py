@@ -34,7 +34,7 @@ from tests.services import CACHE, Unavailable, alone, free_ports, need_docker
 
 ROOT = Path(__file__).resolve().parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
-START_SECONDS = 60
+START_SECONDS = 180  # a machine that runs other tests beside it
 STOP_SECONDS = 30
 FETCH_SECONDS = 600
 MOCK_PARTITIONS = 4

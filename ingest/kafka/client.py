@@ -55,7 +55,7 @@ def client_options(settings: KafkaSettings, own: Options) -> Options:
         "socket.timeout.ms": 10_000,
         "topic.metadata.refresh.interval.ms": 30_000,  # how soon partitions that were added are seen
         "logger": _driver_log,
-        "error_cb": _log_error,
+        "error_cb": log_error,
     }
     known = {name: value for name, value in given.items() if value is not None}
     return {**known, **own, **{name: value.get_secret_value() for name, value in settings.options.items()}}
@@ -101,8 +101,8 @@ def connect(client: Callable[[Options], _T], options: Options) -> _T:
 _driver_log.addFilter(SaidOnce())
 
 
-def _log_error(error: KafkaError) -> None:
-    """Say what befell a client as a whole; it goes on by itself."""
+def log_error(error: KafkaError) -> None:
+    """Log an error of a client as a whole; the client mends itself."""
     _driver_log.warning("kafka_client_error code=%s error=%s", error.name(), error.str())
 
 
@@ -124,6 +124,11 @@ def as_ours(error: KafkaError, doing: str) -> LogUnavailable | LogFailed:
 def is_fatal(error: KafkaError) -> bool:
     """Whether a client can do nothing more after an error: an exception says it one way, an event the other."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def is_refused_by_group(error: KafkaError) -> bool:
+    """Whether we lack the right to be a member of the group."""
+    return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def is_unsupported(error: KafkaError) -> bool:

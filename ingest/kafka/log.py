@@ -24,14 +24,14 @@ from engine import metrics
 from engine.clock import Clock, utc_now
 from engine.errors import LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
-from ingest.kafka.client import as_ours, as_record, is_unsupported
+from ingest.kafka.client import as_ours, as_record, is_refused_by_group, is_unsupported
 from ingest.kafka.comparison import Comparison
 from ingest.kafka.held import Held
 from ingest.kafka.member import Member
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
 from ingest.kafka.rereading import reread
 from ingest.kafka.shares import Share
-from ingest.log import Lag, Plan, Range, Record
+from ingest.log import Lag, Plan, Range, Record, Run
 from ingest.log_positions import Positions
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,9 @@ _POLL_SECONDS = 0.05
 _MORE_SECONDS = 0.02  # how long a batch waits for more where more is known to come
 _FRESH_SECONDS = 0.1  # how long it waits at all, unless the topic has enough to fill it: somebody waits to see it
 _KEEP_SECONDS = 0.2
-_LOOK_SECONDS = 5  # how often the topic's end is asked for meanwhile
+_LOOK_SECONDS = 5
+_LOOK_LONGEST_SECONDS = 3  # how long an answer to that is waited for: nobody reads meanwhile
+_LOOKS_UNANSWERED = 3  # after so many nothing is known of the topic's end
 _IDLE_SECONDS = 2  # partitions nobody reads are paused after it
 _NOT_THERE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
 
@@ -51,7 +53,14 @@ class KafkaLog:
     `positions`: of the store that the log is read into; without them committed offsets are all there is to go by.
     """
 
-    def __init__(self, settings: KafkaSettings, clock: Clock = utc_now, positions: Positions | None = None) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        clock: Clock = utc_now,
+        positions: Positions | None = None,
+        look_seconds: float = _LOOK_SECONDS,
+    ) -> None:
+        """Args: look_seconds: brokers that say nothing of a partition for so long are asked for its end."""
         self._settings = settings
         self._topic = settings.topic
         self._member = Member(settings, self._given, self._taken)
@@ -61,11 +70,14 @@ class KafkaLog:
         self._unanswered: Plan | None = None  # its commit may or may not have arrived
         self._released: list[Plan] = []  # stored, and still to be acknowledged on partitions that are not ours
         self._read_at = 0.0
-        self._assigned = False  # told which partitions are ours, if any
-        self._lag = Lag(math.nan, 0)
+        self._lag = Lag(math.nan, math.nan)
+        self._look_seconds = look_seconds
         self._looked_at = 0.0
-        self._keeper = threading.Thread(target=self._keep, name="kafka-keeper", daemon=True)
-        self._keeper.start()
+        self._heard_at = time.monotonic()  # when brokers last said something, of whatever partition
+        self.assignments = 0
+        self._not_taken_in = False  # the group has refused this process since it was last a member
+        self.thread = threading.Thread(target=self._keep, name="kafka-keeper", daemon=True)
+        self.thread.start()
 
     @property
     def name(self) -> str:
@@ -85,6 +97,7 @@ class KafkaLog:
                 self._comparison.find_places()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._read_at)))
                 self._comparison.compare()  # with what was assigned meanwhile: nothing of it may be planned before
+                self._look_at_ends()
                 batch = self._held.batch(max_records, max_bytes, PLAN_PARTITIONS)
                 self._lag = self._measured()
             if batch or time.monotonic() >= deadline:
@@ -101,7 +114,7 @@ class KafkaLog:
             now = time.monotonic()
             if messages:
                 patience = now + _MORE_SECONDS
-            elif now > patience or all(share.drained for share in self._shares.values()):
+            elif now > patience or not any(share.is_read for share in self._shares.values()):
                 return
             else:
                 self._take(_polled(consumer, _MORE_SECONDS))
@@ -110,7 +123,7 @@ class KafkaLog:
 
     def _take(self, messages: list[Message]) -> None:
         """Hold the records among messages; act on what else they are."""
-        failed = None
+        failed, now = None, time.monotonic()
         for message in messages:
             error = message.error()
             if error is not None:
@@ -118,9 +131,9 @@ class KafkaLog:
                 continue
             record = as_record(message)
             share = self._shares.get(record.partition)
-            if share is not None and record.offset >= share.seen:
+            if share is not None and share.run is None and record.offset >= share.seen:
                 self._held.add(record)
-                share.seen = record.offset + 1
+                share.seen, share.heard_at = record.offset + 1, now
         if failed:
             raise failed
 
@@ -130,10 +143,11 @@ class KafkaLog:
         share = None if number is None or message.topic() is None else self._shares.get(number)
         if code == KafkaError._PARTITION_EOF:
             if share is not None and offset is not None:
-                share.end = offset
+                share.end, share.heard_at = offset, time.monotonic()
             return None
+        self._not_taken_in = self._not_taken_in or is_refused_by_group(error)
         if share is not None and code in _NOT_THERE:
-            share.astray = True
+            share.astray = share.run is None
             return None
         if code == KafkaError._MAX_POLL_EXCEEDED:
             _log.warning("membership_lost reason=%s", error.str())
@@ -243,7 +257,7 @@ class KafkaLog:
             number: (plan, end)
             for plan in self._released
             for number, _, end in plan.ranges
-            if number not in self._shares and self._assigned
+            if number not in self._shares and self.is_member
         }
         commits = self._member.committed(ends)
         return {number: (end, "") for number, (plan, end) in ends.items() if commits[number].plan == plan}
@@ -259,6 +273,20 @@ class KafkaLog:
     def _note_stored(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             self._shares[number].acknowledged, self._shares[number].plan = self._shares[number].planned, None
+
+    def hold(self, run: Run) -> None:
+        """See `EventLog.hold`."""
+        with self._member.using("holding a partition"):
+            share = self._shares.get(run.partition)
+            if share is None or run.offset < share.planned or share.seen < run.offset:
+                return  # it was given away meanwhile, or is read again from another place
+            self._held.let_go(lambda record: record.partition == run.partition and record.offset >= run.offset)
+            share.run, share.seen, share.end = run, run.offset, -1
+            self._member.hold(run.partition)
+
+    def held(self) -> list[Run]:
+        """See `EventLog.held`."""
+        return [share.run for share in list(self._shares.values()) if share.run]
 
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
@@ -307,17 +335,60 @@ class KafkaLog:
 
     def waiting(self) -> int:
         """See `EventLog.waiting`; a partition that was not read to its end counts as one."""
-        return len(self._held) + sum(not share.drained for share in list(self._shares.values()))
+        return len(self._held) + sum(share.is_read for share in list(self._shares.values()))
 
     def lag(self) -> Lag:
         """See `EventLog.lag`; as of the last look at the log, seconds ago at most. Brokers say nothing of bytes."""
-        return self._lag
+        return self._lag if self._is_known else Lag(math.nan, math.nan)
+
+    def partitions(self) -> float:
+        """Return how many partitions this process reads; NaN: nobody says whether they are still its own."""
+        return len(self._shares) if self._is_known else math.nan
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the group has said which partitions are this process's, if any."""
+        return self._member.is_member
+
+    @property
+    def group(self) -> str:
+        """The name of the group."""
+        return self._settings.group
+
+    @property
+    def refused(self) -> bool:
+        """Whether the group refuses this process: it lacks the right READ on it."""
+        return self._not_taken_in or self._member.refused
+
+    @property
+    def outside_seconds(self) -> float:
+        """Return for how long the group has not said which partitions are this process's, 0 if it has."""
+        since = self._member.outside_since
+        return 0 if self._member.is_member or since is None else time.monotonic() - since
+
+    @property
+    def silent_seconds(self) -> float:
+        """Return for how long brokers have said nothing of a partition of ours, as of when they were last asked.
+
+        A thread that waits for the store meanwhile, so that nobody can ask, is no silence of the brokers.
+        """
+        return max(0, self._looked_at - self._heard_of_all_at)
+
+    @property
+    def _heard_of_all_at(self) -> float:
+        heard = [share.heard_at for share in list(self._shares.values())]
+        return min(heard) if heard else self._heard_at
+
+    @property
+    def _is_known(self) -> bool:
+        return self.is_member and time.monotonic() - self._heard_of_all_at < _LOOKS_UNANSWERED * self._look_seconds
 
     def _measured(self) -> Lag:
-        if not self._assigned:
-            return Lag(math.nan, 0)
+        if not self.is_member:
+            return Lag(math.nan, math.nan)
         held = self._held.counts()
-        return Lag(sum(self._behind(number, share, held[number]) for number, share in self._shares.items()), 0)
+        records = sum(self._behind(number, share, held[number]) for number, share in self._shares.items())
+        return Lag(records, math.nan)
 
     def _unread(self) -> int:
         """Return how many records the topic has that were not read, as of the last fetch."""
@@ -342,8 +413,8 @@ class KafkaLog:
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
             self._shares[number] = Share(max(0, start), max(0, offset), made, max(0, start), inherited=True)
             self._comparison.uncompared[number] = offset
-        self._assigned = True
-        metrics.PARTITIONS.set(len(self._shares))
+        self.assignments += 1
+        self._not_taken_in, self._heard_at = False, time.monotonic()
         metrics.REBALANCES.inc()
         _log.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._inherited()))
         return {number: self._shares[number].seen for number in numbers if commits[number].offset >= 0}
@@ -354,12 +425,13 @@ class KafkaLog:
             self._shares.pop(number, None)
             self._comparison.uncompared.pop(number, None)
         self._held.let_go(lambda record: record.partition in numbers)
-        metrics.PARTITIONS.set(len(self._shares))
         _log.info("partitions_revoked partitions=%s", sorted(numbers))
 
     def _keep(self) -> None:
         """Poll while nobody reads, so that the membership lives; paused, so that nothing piles up."""
         while not self._member.closing.wait(_KEEP_SECONDS):
+            if self._member.unanswered:
+                self._looked_at = time.monotonic()  # so the brokers were asked, and do not answer
             idle = time.monotonic() - self._read_at
             if idle < _KEEP_SECONDS or not self._member.joined:
                 continue
@@ -368,8 +440,7 @@ class KafkaLog:
                     if idle > _IDLE_SECONDS:
                         self._member.pause()
                     self._take(_polled(consumer, 0))
-                    if idle > _IDLE_SECONDS:
-                        self._look_at_ends()
+                    self._look_at_ends()
             except LogUnavailable as error:
                 if not self._member.closing.is_set():
                     _log.warning("membership_kept_with_error error=%s", error)
@@ -378,18 +449,28 @@ class KafkaLog:
                 return
 
     def _look_at_ends(self) -> None:
-        """Let the lag grow with the topic, though nothing is fetched that tells of it."""
+        """Ask for what brokers have not said for a while: the lag grows where nothing is fetched, or is not known."""
         now = time.monotonic()
-        if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = now
-            for number, end in self._member.ends(self._shares).items():
-                self._shares[number].asked = end
-            self._lag = self._measured()
+        quiet = [number for number, share in self._shares.items() if now - share.heard_at >= self._look_seconds]
+        is_quiet = quiet or (not self._shares and now - self._heard_at >= self._look_seconds)
+        if not is_quiet or now - self._looked_at < self._look_seconds:
+            return
+        self._looked_at = now
+        seconds = min(_LOOK_LONGEST_SECONDS, max(1, self._look_seconds))
+        if quiet:
+            for number, end in self._member.ends(quiet, seconds).items():
+                self._shares[number].asked, self._shares[number].heard_at = end, time.monotonic()
+        else:
+            self._member.partitions(seconds)
+            if self._member.refused:
+                self._member.committed([0])
+            self._heard_at = time.monotonic()
+        self._lag = self._measured()
 
     def close(self) -> None:
         """Leave the group; plans that are not acknowledged are the next owner's."""
         self._member.close()
-        self._keeper.join()
+        self.thread.join()
 
 
 def _polled(consumer: Consumer, wait_seconds: float) -> list[Message]:

@@ -11,6 +11,7 @@ Source: KIP-429, KIP-848; librdkafka CONFIGURATION.md.
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
@@ -34,6 +35,7 @@ from ingest.kafka.client import (
     client_options,
     connect,
     ensure_topic,
+    is_refused_by_group,
     kafka_errors,
     reading_options,
 )
@@ -42,7 +44,6 @@ from ingest.kafka.plans import Commit, plan_of
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
-_LOOK_SECONDS = 1
 _NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of brokers before Kafka 2.8, and of some that speak its protocol
 
 Given = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
@@ -68,6 +69,10 @@ class Member:
         self._failed: LogFailed | None = None
         self._answer: Future[list[TopicPartition] | None] | None = None  # to the last commit
         self._paused = False
+        self._held: set[int] = set()  # partitions that are paused whatever becomes of the others
+        self.is_member = False  # the group has said which partitions are ours, if any
+        self.refused = False  # the group does not say what is committed
+        self.outside_since: float | None = None  # monotonic seconds; None: not yet asked to be taken in
         self.closing = threading.Event()
 
     @contextlib.contextmanager
@@ -132,17 +137,27 @@ class Member:
     def committed(self, partitions: Iterable[int]) -> dict[int, Commit]:
         """Return what is committed for partitions. Raises: KafkaException, LogUnavailable."""
         asked = [TopicPartition(self._topic, number) for number in partitions]
+        if not asked:
+            return {}
         found = {}
-        for answer in self._used().committed(asked, timeout=ANSWER_SECONDS) if asked else []:
+        try:
+            answers = self._used().committed(asked, timeout=ANSWER_SECONDS)
+        except KafkaException as exception:
+            self.refused = self.refused or is_refused_by_group(exception.args[0])
+            raise
+        self.refused = False
+        for answer in answers:
             if answer.error is not None:
+                self.refused = self.refused or is_refused_by_group(answer.error)
                 raise as_ours(answer.error, f"asking for the commit of partition {answer.partition}")
             offset = -1 if answer.offset == OFFSET_INVALID else answer.offset
             found[answer.partition] = Commit(offset, plan_of(answer.metadata, answer.partition, offset))
         return found
 
-    def partitions(self) -> set[int]:
+    def partitions(self, seconds: float | None = None) -> set[int]:
         """Return the numbers of the topic's partitions. Raises: KafkaException, LogUnavailable."""
-        topic = self._used().list_topics(self._topic, timeout=ANSWER_SECONDS).topics[self._topic]
+        found = self._used().list_topics(self._topic, timeout=ANSWER_SECONDS if seconds is None else seconds)
+        topic = found.topics[self._topic]
         if topic.error is not None:
             raise as_ours(topic.error, f"looking for topic {self._topic}")
         return set(topic.partitions)
@@ -168,15 +183,19 @@ class Member:
         low, high = self._used().get_watermark_offsets(self._at(partition), cached=True)
         return low, high
 
-    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Ask for the next offset of each partition, in one request a broker. Raises: KafkaException."""
+    def ends(self, partitions: Iterable[int], seconds: float) -> dict[int, int]:
+        """Ask for the next offset of each partition, in one request a broker. Raises: KafkaException.
+
+        A partition whose leader does not answer in time is left out.
+        """
         asked = [self._at(number, OFFSET_END) for number in partitions]  # in the place of a time it asks for the end
-        found = self._used().offsets_for_times(asked, timeout=_LOOK_SECONDS) if asked else []
+        found = self._used().offsets_for_times(asked, timeout=seconds) if asked else []
         return {answer.partition: answer.offset for answer in found if answer.error is None}
 
     def move(self, partition: int, offset: int) -> None:
         """Read a partition of ours from elsewhere; a seek is refused where reading has not begun or has failed."""
         consumer = self._used()
+        self._held.discard(partition)
         with self._kept_together():
             consumer.incremental_unassign([self._at(partition)])
             consumer.incremental_assign([self._at(partition, offset)])
@@ -191,8 +210,14 @@ class Member:
     def resume(self) -> None:
         """Fetch again."""
         if self._paused:
-            self._used().resume(self._used().assignment())
+            read = [place for place in self._used().assignment() if place.partition not in self._held]
+            self._used().resume(read)
             self._paused = False
+
+    def hold(self, partition: int) -> None:
+        """Fetch no more of a partition until it is moved, or assigned again."""
+        self._held.add(partition)
+        self._used().pause([self._at(partition)])
 
     def _pause_or_not(self, consumer: Consumer, partitions: Iterable[int]) -> None:
         """Treat partitions that come like the others; librdkafka remembers how they were when they went."""
@@ -208,11 +233,18 @@ class Member:
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Take partitions over, from where `given` says."""
         numbers = {partition.partition for partition in partitions}
+        self._held -= numbers
         with self._kept_together():
             commits = self._insist(lambda: self._found(numbers))
             starts = self._given(commits, numbers) if commits is not None else {}
             consumer.incremental_assign([self._at(number, starts.get(number, OFFSET_BEGINNING)) for number in numbers])
             self._pause_or_not(consumer, numbers)
+            self.is_member = True
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Give partitions up that others may have already."""
+        self._revoked(consumer, partitions)
+        self.is_member, self.outside_since = False, time.monotonic()
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         with self._kept_together():
@@ -249,8 +281,9 @@ class Member:
     def _join(self) -> Consumer:
         ensure_topic(self._settings, self._topic)
         self._paused = False
+        self.outside_since = self.outside_since or time.monotonic()
         consumer = connect(Consumer, client_options(self._settings, reading_options(self._settings, self._protocol)))
-        consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+        consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         return consumer
 
     def _change_protocol(self) -> None:

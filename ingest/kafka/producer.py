@@ -15,7 +15,8 @@ from concurrent.futures import Future
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
+from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge, Unavailable
+from engine.health import Pulse
 from engine.logs import SaidOnce
 from engine.settings import KafkaSettings
 from ingest.dead_letters import DeadLetter
@@ -42,8 +43,10 @@ _key_decoder = msgspec.json.Decoder(_Keyed)
 class _Batch:
     """Counts the delivery reports of one batch and then settles its future."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, appends: Pulse) -> None:
+        """Args: appends: is told how it went."""
         self.done = _begun()
+        self._appends = appends
         self._counting = threading.Lock()
         self._left = size
         self._error: MeterportError | None = None
@@ -58,8 +61,11 @@ class _Batch:
             if self._left:
                 return
         if self._error:
+            if isinstance(self._error, Unavailable):
+                self._appends.failed(str(self._error))
             self.done.set_exception(self._error)
         else:
+            self._appends.answered()
             self.done.set_result(None)
 
 
@@ -68,6 +74,7 @@ class KafkaProducer:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
+        self.appends = Pulse()  # when brokers last took a batch, and since when they take none
         self._producer = connect(Producer, client_options(settings, _writing(settings)))
         self._renewing = threading.Lock()
         self._renewed_at = -math.inf  # monotonic seconds
@@ -76,8 +83,8 @@ class KafkaProducer:
         self._looking = threading.Lock()
         self._look: Future[None] | None = None  # for the topic of events
         self._closing = threading.Event()
-        self._server = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
-        self._server.start()
+        self.thread = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
+        self.thread.start()
 
     def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
         """See `EventAppender.append`."""
@@ -120,6 +127,7 @@ class KafkaProducer:
                     try:
                         self._find(self._settings.topic)
                     except Exception as error:
+                        self.appends.failed(str(error))
                         look.set_exception(error)
                     else:
                         look.set_result(None)
@@ -160,8 +168,9 @@ class KafkaProducer:
     ) -> "Future[None]":
         producer = self._producer
         if len(producer) + len(records) > _QUEUE_RECORDS:
+            self.appends.failed("too many events wait for the brokers")
             raise LogFull(f"{len(producer)} events wait for the brokers already")
-        batch = _Batch(len(records))
+        batch = _Batch(len(records), self.appends)
         for value, key, headers in records:
             try:
                 producer.produce(
@@ -172,8 +181,7 @@ class KafkaProducer:
             except KafkaException as exception:
                 batch.reported(exception.args[0], None)
                 if is_fatal(exception.args[0]):
-                    self._refused = producer
-                    self._renew(producer)
+                    self._refused = producer  # its thread replaces it: whoever sends does not wait
         return batch.done
 
     def _renew(self, dead: Producer) -> None:
@@ -207,7 +215,7 @@ class KafkaProducer:
     def close(self) -> None:
         """Wait for what was sent, at most as long as it may take, then end."""
         self._closing.set()
-        self._server.join()
+        self.thread.join()
 
 
 def _begun() -> "Future[None]":

@@ -20,6 +20,7 @@ from engine.clock import milliseconds, utc_now
 from engine.cloudevents import TimeSpan, decode_event
 from engine.errors import MeterportError
 from engine.events import event_block
+from engine.health import Readiness
 from engine.meters import parse_definition
 from engine.migrations import migrate
 from engine.ports import EventAppender
@@ -95,7 +96,7 @@ def build(store: Store, settings: Settings, log: EventAppender) -> Services:
         tokens=PortalTokens(store, [SIGNING_KEY], settings.portal),
         subjects=Subjects(store),
         log=log,
-        unready=lambda: None,
+        readiness=Readiness,
     )
 
 

@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal
 from api.app import Services, create_app, create_telemetry_app
 from engine import __version__
 from engine.errors import StoreError, StoreUnavailable
+from engine.health import Ability, Away, Readiness
 from engine.metrics import REGISTRY
 from tests.api.client import ApiClient
 from tests.api.conftest import KEY
@@ -26,17 +27,54 @@ def test_a_process_that_answers_is_alive(stranger: ApiClient) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_a_process_is_ready_or_says_why_not(portal: BlockingPortal, still_services: Services) -> None:
-    """D.21."""
-    reasons: list[str | None] = [None, "ingest stopped"]
-    app = create_app(dataclasses.replace(still_services, unready=lambda: reasons.pop(0)))
+NOT_READY = Readiness(
+    away=[Away("store", "2026-11-29T10:00:00Z", 34, "the store does not answer", [Ability.QUERIES, Ability.INGEST])],
+    works=[Ability.EVENTS],
+    degraded=["partition 1 is not read"],
+)
+
+
+def test_a_process_is_ready_or_says_what_is_away_and_what_works(
+    portal: BlockingPortal, still_services: Services
+) -> None:
+    """D.21, N22c."""
+    found = [Readiness(), Readiness(degraded=["partition 1 is not read"]), NOT_READY]
+    app = create_app(dataclasses.replace(still_services, readiness=lambda: found.pop(0)))
     client = ApiClient(portal, app)
 
-    ready, unready = client.get("/readyz"), client.get("/readyz")
+    ready, degraded, unready = (client.get("/readyz") for _ in range(3))
 
-    assert ready.status_code == 200
-    assert (unready.status_code, unready.json()["detail"]) == (503, "ingest stopped")
-    assert unready.headers["retry-after"] == "1"
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok"})
+    assert (degraded.status_code, degraded.json()["degraded"]) == (200, ["partition 1 is not read"])
+    assert (unready.status_code, unready.headers["retry-after"]) == (503, "1")
+    body = unready.json()
+    assert body["detail"] == "store: the store does not answer (since 2026-11-29T10:00:00Z); works: events"
+    assert body["extensions"] == {
+        "away": [
+            {
+                "name": "store",
+                "since": "2026-11-29T10:00:00Z",
+                "seconds": 34,
+                "reason": "the store does not answer",
+                "stops": ["queries", "ingest"],
+            }
+        ],
+        "works": ["events"],
+        "degraded": ["partition 1 is not read"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("", 503), ("?for=all", 503), ("?for=any", 200), ("?for=events", 200), ("?for=queries", 503), ("?for=x", 400)],
+)
+def test_a_probe_asks_for_what_its_traffic_needs(
+    portal: BlockingPortal, still_services: Services, query: str, status: int
+) -> None:
+    """N22c: with the store away events are still taken."""
+    app = create_app(dataclasses.replace(still_services, readiness=lambda: NOT_READY))
+
+    assert ApiClient(portal, app).get(f"/readyz{query}").status_code == status
 
 
 def test_the_version_is_told(stranger: ApiClient) -> None:

@@ -7,7 +7,7 @@ it. A test decides which partitions a process has; the plans follow the same rul
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ingest.log import Lag, Plan, Range, Record
+from ingest.log import Lag, Plan, Range, Record, Run
 
 
 @dataclass
@@ -41,10 +41,13 @@ class MemoryLog:
         self._places: dict[int, int] = {}
         self._inherited: dict[int, Plan] = {}
         self._released: list[Plan] = []
+        self._runs: dict[int, Run] = {}
+        self.assignments = 0
         self.give(*partitions)
 
     def give(self, *partitions: int) -> None:
         """Assign partitions to this process, with the plans they carry."""
+        self.assignments += 1
         for partition in partitions:
             plan = self._topic.plans.get(partition)
             self._places[partition] = _end(plan, partition) if plan else self._topic.committed.get(partition, 0)
@@ -56,6 +59,7 @@ class MemoryLog:
         for partition in partitions:
             self._places.pop(partition, None)
             self._inherited.pop(partition, None)
+            self._runs.pop(partition, None)
 
     def read(self, max_records: int, max_bytes: int, timeout_seconds: float) -> list[Record]:
         """See `EventLog.read`."""
@@ -63,7 +67,7 @@ class MemoryLog:
         waiting = [
             record
             for partition, place in sorted(self._places.items())
-            for record in self._topic.records.get(partition, [])[place:]
+            for record in self._topic.records.get(partition, [])[place : self._end_of(partition)]
         ]
         return waiting[:max_records]
 
@@ -110,6 +114,7 @@ class MemoryLog:
             if self._topic.plans.get(partition) == plan and partition in self._places:
                 self._topic.plans.pop(partition)
                 self._inherited.pop(partition, None)
+                self._runs.pop(partition, None)
                 self._places[partition] = start
 
     def holds(self, plan: Plan) -> bool:
@@ -134,7 +139,20 @@ class MemoryLog:
 
     def waiting(self) -> int:
         """See `EventLog.waiting`."""
-        return sum(len(self._topic.records.get(number, [])) - place for number, place in self._places.items())
+        return sum(self._end_of(number) - place for number, place in self._places.items())
+
+    def hold(self, run: Run) -> None:
+        """See `EventLog.hold`."""
+        self._runs[run.partition] = run
+
+    def held(self) -> list[Run]:
+        """See `EventLog.held`."""
+        return list(self._runs.values())
+
+    def _end_of(self, partition: int) -> int:
+        """Return where reading ends."""
+        end = len(self._topic.records.get(partition, []))
+        return self._runs[partition].offset if partition in self._runs else end
 
     def lag(self) -> Lag:
         """See `EventLog.lag`."""

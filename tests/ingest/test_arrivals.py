@@ -20,7 +20,7 @@ from engine.settings import IngestSettings
 from engine.store import Store
 from ingest.arrivals import TimestampReport, arrived
 from ingest.consumer import Consumer
-from ingest.dead_letters import DeadLetter, DeadLetterCap, dead_letter_block
+from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.decoding import decode_records
 from ingest.kafka.log import KafkaLog
 from ingest.log import Record, ranges_of
@@ -173,10 +173,10 @@ def test_a_batch_is_decoded_again_exactly_where_its_rows_depend_on_the_clock(ahe
     read_ms = 1_767_225_600_000
     record = Record(0, 7, read_ms + ahead_ms, event("a"))
 
-    batch = decode_records([record], SPAN, None, DeadLetterCap(10), read_ms)
+    batch = decode_records([record], SPAN, None, read_ms)
 
     for stamp_ms in (read_ms - 1, read_ms, read_ms + 1, read_ms + 10):
-        again = decode_records([record], SPAN, None, DeadLetterCap(10), stamp_ms)
+        again = decode_records([record], SPAN, None, stamp_ms)
         same = batch.events.columns.equals(again.events.columns)
         assert same or batch.depends_on(stamp_ms), stamp_ms
     assert batch.depends_on(read_ms) == (ahead_ms > AHEAD_MS)

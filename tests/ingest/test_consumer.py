@@ -12,7 +12,7 @@ import pytest
 
 from engine import metrics, sql
 from engine.embedded import mend_deduplication_logs
-from engine.errors import StoreError, StoreMisconfigured, TooManyDeadLetters
+from engine.errors import StoreError, StoreMisconfigured
 from engine.meters import Meter, MeterState, parse_definition
 from engine.rollups import GRAINS, create_rollup
 from engine.settings import IngestSettings
@@ -191,17 +191,29 @@ def test_a_dead_letter_is_kept_once_however_often_its_batch_is_run(
     assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(1, 1)]
 
 
-def test_a_run_of_dead_letters_stops_ingest_before_anything_of_the_batch_is_stored(
-    log: SqliteLog, store: Store
+def test_a_run_of_dead_letters_holds_the_log_before_anything_of_the_run_is_stored(
+    log: SqliteLog, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    log.append([_event(1), b"bad", b"bad", b"bad"], NOW).result()
+    """N21: it ended the process, its API too."""
+    log.append([_event(1), b"bad", b"bad", b"bad", _event(2)], NOW).result()
     consumer = _consumer(log, store, max_dead_letter_run=3)
 
-    with pytest.raises(TooManyDeadLetters):
-        consumer.step()
+    assert consumer.step()
+    assert not consumer.step(0)
 
-    assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(0, 0)]
-    assert log.lag().records == 4
+    counts = "SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)"
+    assert store.rows(counts) == [(1, 0)]
+    assert (log.lag().records, log.waiting(), log.has_work()) == (4, 0, False)
+    assert [(run.first, run.offset, run.records) for run in log.held()] == [(2, 2, 3)]
+    assert "partition_held" in caplog.text
+    assert "ingest.max_dead_letter_run above 3" in caplog.text
+    log.append([_event(3)], NOW).result()
+    assert not consumer.step(0)
+
+    with _next_process(tmp_path) as next_log:  # with a larger limit
+        consumer = _consumer(next_log, store)
+        assert consumer.step()
+        assert store.rows(counts) == [(3, 3)]
 
 
 def test_bad_records_that_are_read_again_are_not_counted_twice(

@@ -3,9 +3,8 @@
 import pytest
 
 from engine.cloudevents import TimeSpan
-from engine.errors import TooManyDeadLetters
 from engine.settings import IngestSettings
-from ingest.dead_letters import DeadLetterCap
+from ingest.dead_letters import DeadLetterRuns
 from ingest.decoding import Batch, decode_records
 from ingest.log import Headers, Record
 
@@ -22,8 +21,8 @@ def record(offset: int, value: bytes | None, headers: Headers | None = None, los
     return Record(5, offset, ARRIVED, value, headers, lost)
 
 
-def decoded(records: list[Record], months: int | None = None, cap: int = 1000) -> Batch:
-    return decode_records(records, SPAN, months, DeadLetterCap(cap))
+def decoded(records: list[Record], months: int | None = None) -> Batch:
+    return decode_records(records, SPAN, months)
 
 
 def offsets(batch: Batch) -> tuple[list[int], list[int]]:
@@ -98,20 +97,41 @@ ROWS = {
 
 @pytest.mark.parametrize(("row", "too_many"), ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("at_once", [True, False], ids=["in one batch", "in batches of one"])
-def test_so_many_bad_records_in_a_row_stop_ingest(row: str, too_many: bool, at_once: bool) -> None:
-    cap = DeadLetterCap(3)
+def test_so_many_bad_records_in_a_row_are_a_run(row: str, too_many: bool, at_once: bool) -> None:
+    runs = DeadLetterRuns(3)
+    records = _records(row)
+
+    found = [runs.add(decoded(batch).outcomes()) for batch in ([records] if at_once else [[one] for one in records])]
+
+    assert (found[-1] is not None) is too_many
+    assert not any(found[:-1])
+
+
+def _records(row: str, partition: int = 5) -> list[Record]:
     kinds = {"x": (b"x", ""), "e": (event(1), ""), "L": (None, LOST)}
-    records = [record(at, kinds[kind][0], None, kinds[kind][1]) for at, kind in enumerate(row)]
+    return [
+        record(at, kinds[kind][0], None, kinds[kind][1])._replace(partition=partition) for at, kind in enumerate(row)
+    ]
 
-    def run() -> None:
-        for batch in [records] if at_once else [[one] for one in records]:
-            decode_records(batch, SPAN, None, cap)
 
-    if too_many:
-        with pytest.raises(TooManyDeadLetters):
-            run()
-    else:
-        run()
+def test_a_run_names_its_first_record_and_where_it_begins_in_the_batch() -> None:
+    """N21: it named the last."""
+    runs = DeadLetterRuns(4)
+    assert runs.add(decoded(_records("exx")).outcomes()) is None
+
+    run = runs.add(decoded([one._replace(offset=one.offset + 3) for one in _records("xxx")]).outcomes())
+
+    assert run is not None
+    assert (run.partition, run.first, run.offset, run.records) == (5, 1, 3, 4)
+    assert run.reason.startswith("not JSON")
+
+
+def test_runs_are_counted_for_each_partition() -> None:
+    """N21: bad records of several partitions were one run."""
+    runs = DeadLetterRuns(3)
+
+    assert runs.add(decoded([*_records("xx", 0), *_records("xx", 1)]).outcomes()) is None
+    assert runs.add(decoded([*_records("e", 0), *_records("x", 1)]).outcomes()) is not None
 
 
 def test_records_behind_the_cut_are_not_counted_yet() -> None:
@@ -121,4 +141,7 @@ def test_records_behind_the_cut_are_not_counted_yet() -> None:
         *(record(at, b"x") for at in (2, 3, 4)),
     ]
 
-    assert offsets(decoded(records, months=1, cap=3)) == ([0], [])
+    batch = decoded(records, months=1)
+
+    assert offsets(batch) == ([0], [])
+    assert DeadLetterRuns(3).add(batch.outcomes()) is None

@@ -1,19 +1,30 @@
-"""A producer that brokers refuse for good is replaced until they take one: rights granted later are enough (N22b).
+"""Clients that brokers refuse, or that fail for good: rights granted later do (N22b), /readyz names them (N22).
 
-The broker is this test's own: it asks an authorizer.
+The broker is these tests' own: it asks an authorizer.
 """
 
+import ctypes
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
+import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from engine.errors import LogUnavailable
+from engine.errors import LogFailed, LogUnavailable
+from engine.health import Health
+from engine.metrics import REGISTRY
+from engine.registry import MeterRegistry
+from engine.settings import ServerSettings, Settings
+from engine.store import Store
+from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
+from ingest.readiness import Parts, watched
+from ingest.workers import Workers
 from tests.broker import Broker, create_topic
 from tests.services import had
 from tests.topics import WAIT_SECONDS, Topic, wait_for
@@ -27,6 +38,7 @@ WRITING = [
     (ResourceType.TOPIC, "*", AclOperation.WRITE),
     (ResourceType.BROKER, "kafka-cluster", AclOperation.IDEMPOTENT_WRITE),
 ]
+GROUPS = (ResourceType.GROUP, "*")
 EVENT = b'{"id":"1","source":"s","type":"t","subject":"u"}'
 
 
@@ -47,6 +59,19 @@ def topic(process: Broker) -> Topic:
 
 def _rule(kind: ResourceType, name: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
     return AclBinding(kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission)
+
+
+def _deny(admin: AdminClient, kind: ResourceType, operation: AclOperation) -> None:
+    allowed = [_rule(*place, AclOperation.ALL, AclPermissionType.ALLOW) for place in (*ALL, GROUPS)]
+    _wait(admin.create_acls(allowed).values())
+    _wait(admin.create_acls([_rule(kind, "*", operation, AclPermissionType.DENY)]).values())
+
+
+def _grant(admin: AdminClient, kind: ResourceType, operation: AclOperation) -> None:
+    denied = AclBindingFilter(
+        kind, "*", ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, AclPermissionType.DENY
+    )
+    _wait(admin.delete_acls([denied]).values())
 
 
 def _deny_writing(admin: AdminClient) -> None:
@@ -91,4 +116,107 @@ def test_a_producer_that_lacked_its_rights_goes_on_when_they_are_granted(
         _grant_writing(admin)
 
         wait_for(lambda: _is_taken(producer), lambda: caplog.text[-2000:])
-        assert producer._server.is_alive()
+        assert producer.thread.is_alive()
+
+
+def _fail_for_good(client: object, code: int) -> None:
+    """Let librdkafka meet an error after which a client can do nothing more, as its own tests do."""
+    [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
+    library = ctypes.CDLL(str(path))
+    handle = ctypes.c_void_p.from_address(id(client) + object.__basicsize__)  # the first member of the C object
+    assert library.rd_kafka_test_fatal_error(handle, code, b"made by a test") == 0
+
+
+@pytest.mark.parametrize("code", [45, 47, 90], ids=["out of order", "epoch", "fenced"])
+@pytest.mark.parametrize("sends", [True, False], ids=["while events are sent", "while none are"])
+def test_a_producer_that_fails_for_good_is_replaced(topic: Topic, code: int, sends: bool) -> None:
+    """N22b: whatever the brokers object to."""
+    with closing(KafkaProducer(topic.settings().model_copy(update={"produce_seconds": 5}))) as producer:
+        producer.append([EVENT], 1).result(WAIT_SECONDS)
+        dead = producer._producer
+
+        _fail_for_good(dead, code)
+        if sends:
+            wait_for(lambda: _is_taken(producer))
+
+        wait_for(lambda: producer._producer is not dead)
+        wait_for(lambda: _is_taken(producer))
+        assert producer.thread.is_alive()
+
+
+def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(topic: Topic) -> None:
+    """N22b: the thread that keeps the membership ended, and who waits for the store hears of it too late."""
+    workers = Workers()
+    with closing(KafkaLog(topic.settings("classic"))) as log:
+        wait_for(lambda: log.pending() == [] and log.is_member)
+        workers.watch([log.thread])
+
+        _fail_for_good(log._member._consumer, 82)
+
+        wait_for(workers.stop.is_set)
+    assert (workers.failed, type(workers.failure)) == ("kafka-keeper", LogFailed)
+    workers.join(10)
+
+
+@contextmanager
+def _health(topic: Topic, store: Store, settings: Settings) -> Iterator[tuple[Health, KafkaLog]]:
+    """Yield the health of a process that does everything on a topic, and its log."""
+    own = settings.model_copy(update={"kafka": topic.settings(), "server": ServerSettings(unready_seconds=2)})
+    workers = Workers()
+    with (
+        closing(KafkaProducer(own.kafka)) as producer,
+        closing(KafkaLog(own.kafka, look_seconds=0.5)) as log,
+    ):
+        parts = Parts(own, store, MeterRegistry(store), workers, producer, log, None, serves=True)
+        yield watched(parts), log
+        workers.join(10)
+
+
+def _reasons(health: Health, log: KafkaLog) -> list[str]:
+    """Return why a process is not ready, after reading as it would."""
+    with suppress(LogUnavailable):
+        log.read(10, 1 << 20, 0.1)
+    return [away.reason for away in health.readiness().away]
+
+
+def _refusals(right: str) -> float:
+    return REGISTRY.get_sample_value("meterport_kafka_refusals_total", {"right": right}) or 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "name", "stops"),
+    [
+        (ResourceType.TOPIC, AclOperation.WRITE, "WRITE on topic", "events"),
+        (ResourceType.TOPIC, AclOperation.READ, "READ on topic", "ingest"),
+        (ResourceType.TOPIC, AclOperation.DESCRIBE, "READ on topic", "ingest"),
+        (ResourceType.GROUP, AclOperation.READ, "READ on group", "ingest"),
+    ],
+)
+def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
+    process: Broker,
+    topic: Topic,
+    store: Store,
+    settings: Settings,
+    kind: ResourceType,
+    operation: AclOperation,
+    name: str,
+    stops: str,
+) -> None:
+    """N22: librdkafka says a refusal once; /readyz was 200, and what counts failures stood still."""
+    right = f"{name} {topic.name}"
+    admin = AdminClient({"bootstrap.servers": process.bootstrap})
+    topic.put(EVENT)
+    _deny(admin, kind, operation)
+    try:
+        with _health(topic, store, settings) as (health, log):
+            wait_for(lambda: any(right in reason for reason in _reasons(health, log)), health.readiness)
+            counted = _refusals(right)
+            wait_for(lambda: _reasons(health, log) != [] and _refusals(right) >= counted + 2)
+            assert stops not in health.readiness().works
+
+            _grant(admin, kind, operation)
+
+            wait_for(lambda: _reasons(health, log) == [] and log.waiting() > 0, health.readiness)
+            assert stops in health.readiness().works
+    finally:
+        _grant(admin, kind, operation)

@@ -1,0 +1,127 @@
+"""What brokers answer when they are asked for nothing else: whether they are there, and whether we may do our work.
+
+Owns: one admin client, and a question about our topics every few seconds. librdkafka says a refusal once and goes on in
+silence; asked with "authorized operations" the brokers name the rights there are, so that one that is missing is seen
+for as long as it is. A broker that does not tell them (null, or none at all) is not judged.
+The group is not asked for here: a question to its coordinator that is not answered in time aborts the whole process
+(librdkafka issue 4605). The log itself sees that the group refuses it (ingest/kafka/log.py).
+Source: KIP-430 (authorized operations in Describe responses); Kafka "Authorization", where READ and WRITE imply
+DESCRIBE.
+"""
+
+from collections.abc import Iterable, Iterator, Set
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._topic import TopicDescription
+
+from engine import metrics
+from engine.errors import LogUnavailable
+from engine.health import Ability, Pulse
+from engine.settings import KafkaSettings
+from ingest.kafka.client import client_options, connect, kafka_errors, log_error
+
+
+class Missing(NamedTuple):
+    """A right that this process lacks, as "WRITE on topic events", and what it needs it for."""
+
+    ability: Ability
+    right: str
+
+
+class BrokerProbe:
+    """The question of one process. `produces`, `consumes`: what it does with the topic. One thread asks."""
+
+    def __init__(self, settings: KafkaSettings, produces: bool, consumes: bool, seconds: float) -> None:
+        """Args: seconds: how long brokers may take for an answer."""
+        self.pulse = Pulse()
+        self.missing: tuple[Missing, ...] = ()
+        self.leaderless: tuple[int, ...] = ()  # partitions of the topic that nobody can write to or read
+        self._allowed = Pulse()  # when no right was missing
+        self._led = Pulse()  # when each partition had a leader
+        self._seconds = seconds
+        self._rights = _topics(settings, produces, consumes)
+        self._topic = settings.topic
+        self._is_there = False
+        self._last_error = ""
+        self._admin = connect(AdminClient, client_options(settings, {"error_cb": self._note_error}))
+
+    @property
+    def words(self) -> str:
+        """Say why the brokers may be silent."""
+        return "the brokers do not answer" + (f" ({self._last_error})" if self._last_error else "")
+
+    def _note_error(self, error: KafkaError) -> None:
+        self._last_error = error.name()
+        log_error(error)
+
+    def ask(self) -> None:
+        """Ask once. Raises: LogUnavailable: no answer."""
+        with kafka_errors("asking whether the brokers are there"):
+            self._admin.poll(0)  # what befell the client is told to `_note_error`
+            # Brokers may make a topic that is asked for by its name, with as many partitions as they like.
+            listed = self._admin.list_topics(self._topic if self._is_there else None, timeout=self._seconds)
+            topic = listed.topics.get(self._topic)
+            self._is_there = topic is not None and topic.error is None
+            self._last_error = ""
+            self.pulse.answered()
+            partitions = topic.partitions.values() if topic and self._is_there else ()
+            self.leaderless = tuple(sorted(partition.id for partition in partitions if partition.leader < 0))
+            if not self.leaderless:
+                self._led.answered()
+            self.missing = tuple(self._missing())
+        if not self.missing:
+            self._allowed.answered()
+        for missed in self.missing:
+            metrics.KAFKA_REFUSALS.labels(missed.right).inc()
+
+    @property
+    def refused_seconds(self) -> float:
+        """Return how long ago no right was missing."""
+        return self._allowed.silent_seconds
+
+    @property
+    def leaderless_seconds(self) -> float:
+        """Return how long ago each partition had a leader, 0 if each of them had one when the brokers answered last."""
+        return self._led.silent_seconds if self.leaderless else 0
+
+    def _missing(self) -> Iterator[Missing]:
+        asked = self._admin.describe_topics(
+            TopicCollection(list(self._rights)), include_authorized_operations=True, request_timeout=self._seconds
+        )
+        for name, rights in self._rights.items():
+            granted = self._granted(asked[name])
+            for right, use in rights.items():
+                if granted is not None and not granted & {right, "ALL"}:
+                    yield Missing(use, f"{right} on topic {name}")
+
+    def _granted(self, asked: "Future[TopicDescription]") -> Set[str] | None:
+        """Return the rights there are on a topic; None: the brokers do not say."""
+        try:
+            described = asked.result(2 * self._seconds)
+        except TimeoutError:
+            raise LogUnavailable(f"Kafka: no answer in {2 * self._seconds:g} s") from None
+        except KafkaException as exception:
+            if exception.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                return frozenset()
+            if exception.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None  # whoever needs it makes it
+            raise
+        return {operation.name for operation in described.authorized_operations or ()} or None
+
+
+def _topics(settings: KafkaSettings, produces: bool, consumes: bool) -> dict[str, dict[str, Ability]]:
+    """Return the topics, the rights that are needed on each, and what for."""
+    reading = {"READ": Ability.INGEST} if consumes else {}
+    writing = {"WRITE": Ability.EVENTS} if produces else {}
+    wanted = {settings.topic: {**reading, **writing}}
+    if consumes and settings.dead_letter_topic:
+        wanted[settings.dead_letter_topic] = {"WRITE": Ability.INGEST}
+    return wanted
+
+
+def as_words(rights: Iterable[str]) -> str:
+    """Say which rights are missing."""
+    return "the brokers refuse this process: it lacks " + ", ".join(rights)

@@ -1,0 +1,178 @@
+"""What each command needs to be ready, and the metrics of the same.
+
+| needed          | away when                                               | stops             |
+|-----------------|---------------------------------------------------------|-------------------|
+| store           | no statement succeeds                                   | `queries`, `ingest` |
+| kafka-producer  | brokers answer neither a delivery nor the probe         | `events`          |
+| kafka-consumer  | brokers say nothing of a partition of ours              | `ingest`          |
+| kafka-group     | the group does not say which partitions are ours        | `ingest`          |
+| kafka-rights    | a right is missing: at once                             | what it is for    |
+| kafka-leaders   | a partition has no leader                               | `events`, `ingest` |
+| event-log       | every append fails                                      | `events`          |
+| storing         | one step of ingest fails, each time it is tried         | `ingest`          |
+| refresher, …    | work that answers depend on fails each time             | `queries`         |
+
+All but a missing right count once they have lasted for `server.unready_seconds`. `serve` does all three, `api` events
+and queries, `ingest` ingest.
+Source: docs/operations.md "Probes".
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine import metrics
+from engine.health import PROBE_SHARE, Ability, Health, Trouble
+from engine.meters import MeterState
+from engine.registry import MeterRegistry
+from engine.settings import Settings
+from engine.store import Store
+from engine.texts import printable
+from ingest.consumer import Consumer
+from ingest.kafka.log import KafkaLog
+from ingest.kafka.probe import BrokerProbe, as_words
+from ingest.kafka.producer import KafkaProducer
+from ingest.log import EventLog
+from ingest.sqlite_log import SqliteLog
+from ingest.workers import Workers
+
+_REFRESHING = ("refresher", "revocations")  # what answers are given from is refreshed by these workers
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process is made of. `log`: what it stores from, if it does; `appender`: what it hands events to."""
+
+    settings: Settings
+    store: Store
+    registry: MeterRegistry
+    workers: Workers
+    appender: KafkaProducer | SqliteLog
+    log: EventLog | None
+    consumer: Consumer | None
+    serves: bool  # it answers over HTTP
+
+
+def watched(parts: Parts) -> Health:
+    """Return the health of a process whose workers run; starts what asks and watches besides."""
+    limit = parts.settings.server.unready_seconds
+    abilities = [Ability.EVENTS, Ability.QUERIES] if parts.serves else []
+    health = Health([*abilities, *([Ability.INGEST] if parts.log else [])], limit)
+    _needs_store(health, parts, limit / PROBE_SHARE)
+    if isinstance(parts.appender, KafkaProducer):
+        _needs_brokers(health, parts, parts.appender, limit / PROBE_SHARE)
+    _needs_steps(health, parts)
+    threads = [parts.appender.thread]
+    if isinstance(parts.log, KafkaLog):
+        _needs_group(health, parts.log, limit)
+        threads.append(parts.log.thread)
+    if parts.log:
+        _measure_log(health, parts.log)
+    _measure_meters(parts, limit)
+    parts.workers.watch(threads)
+    return health
+
+
+def _needs_store(health: Health, parts: Parts, probe_seconds: float) -> None:
+    pulse = parts.store.pulse
+
+    def probe() -> None:
+        if pulse.silent_seconds >= probe_seconds:
+            parts.store.ping()
+
+    parts.workers.repeat("store-probe", probe, probe_seconds)
+    look = health.silent(lambda: pulse.silent_seconds, lambda: "the store does not answer")
+    health.needs("store", (Ability.QUERIES, Ability.INGEST), look)
+    metrics.DEPENDENCY_SILENT.labels("store").set_function(lambda: pulse.silent_seconds)
+
+
+def _needs_brokers(health: Health, parts: Parts, producer: KafkaProducer, probe_seconds: float) -> None:
+    answer_seconds = 2 * probe_seconds  # half of what makes the process unready
+    probe = BrokerProbe(parts.settings.kafka, parts.serves, parts.log is not None, answer_seconds)
+    log = parts.log
+
+    def ask() -> None:
+        if isinstance(log, KafkaLog) and log.refused:
+            metrics.KAFKA_REFUSALS.labels(f"READ on group {log.group}").inc()
+        probe.ask()
+
+    parts.workers.repeat("brokers-probe", ask, probe_seconds)
+
+    def silent() -> float:
+        return min(probe.pulse.silent_seconds, producer.appends.silent_seconds)
+
+    def refused(ability: Ability) -> Trouble | None:
+        missing = [right for needed_for, right in probe.missing if needed_for is ability]
+        return Trouble(as_words(missing), probe.refused_seconds) if missing else None
+
+    health.needs("kafka-rights", (Ability.EVENTS,), lambda: refused(Ability.EVENTS))
+    health.needs("kafka-rights", (Ability.INGEST,), lambda: refused(Ability.INGEST))
+    health.needs(
+        "kafka-leaders",
+        (Ability.EVENTS, Ability.INGEST),
+        health.silent(
+            lambda: probe.leaderless_seconds,
+            lambda: "partitions without a leader: " + ", ".join(map(str, probe.leaderless)),
+        ),
+    )
+    if isinstance(log, KafkaLog):
+
+        def unheard() -> float:
+            return max(log.silent_seconds, probe.pulse.silent_seconds)
+
+        health.needs("kafka-consumer", (Ability.INGEST,), health.silent(unheard, lambda: probe.words))
+        metrics.DEPENDENCY_SILENT.labels("kafka-consumer").set_function(unheard)
+    if parts.serves:
+        health.needs("kafka-producer", (Ability.EVENTS,), health.silent(silent, lambda: probe.words))
+        metrics.DEPENDENCY_SILENT.labels("kafka-producer").set_function(silent)
+
+
+def _needs_group(health: Health, log: KafkaLog, limit: float) -> None:
+    def outside() -> Trouble | None:
+        seconds = log.outside_seconds
+        if log.refused:
+            return Trouble(as_words([f"READ on group {log.group}"]), seconds)
+        return Trouble(f"the group {log.group} does not take this process in", seconds) if seconds >= limit else None
+
+    health.needs("kafka-group", (Ability.INGEST,), outside)
+    metrics.PARTITIONS.set_function(log.partitions)
+
+
+def _needs_steps(health: Health, parts: Parts) -> None:
+    appends = health.failing(parts.appender.appends, "every append to the event log fails", fades=True)
+    health.needs("event-log", (Ability.EVENTS,), appends)
+    if parts.consumer:
+        storing = health.failing(parts.consumer.pulse, "a step of ingest fails each time it is tried")
+        health.needs("storing", (Ability.INGEST,), storing)
+    for name in _REFRESHING:
+        if name in parts.workers.pulses:
+            failing = health.failing(parts.workers.pulses[name], "it fails each time")
+            health.needs(name, (Ability.QUERIES,), failing)
+
+
+def _measure_log(health: Health, log: EventLog) -> None:
+    def lines() -> Iterator[str]:
+        for run in log.held():
+            yield (
+                f"partition {run.partition} is not read from offset {run.offset} on: {run.records} records in a row "
+                f"are no events, the first at offset {run.first}: {printable(run.reason)}"
+            )
+
+    health.degraded_by(lines)
+    metrics.LOG_RECORDS.set_function(lambda: log.lag().records)
+    metrics.LOG_BYTES.set_function(lambda: log.lag().bytes)
+    metrics.PARTITIONS_HELD.set_function(lambda: len(log.held()))
+
+
+def _measure_meters(parts: Parts, limit: float) -> None:
+    def count(state: MeterState) -> float:
+        refresher = parts.workers.pulses.get("refresher")
+        if refresher is None or refresher.silent_seconds >= limit:
+            return math.nan
+        return [meter.state for meter in parts.registry.all()].count(state)
+
+    def measure(state: MeterState) -> None:
+        metrics.METERS.labels(state.value).set_function(lambda: count(state))
+
+    for state in MeterState:
+        measure(state)

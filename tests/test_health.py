@@ -1,0 +1,224 @@
+"""Brokers or the store away: each command says so, says what works nevertheless, and recovers by itself (N22, N22c).
+
+The broker and the store are these tests' own: they stop and kill them. The three commands run in this process, as one
+group on one topic; they differ in what they do for others.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from prometheus_client import generate_latest
+
+from engine import metrics
+from engine.errors import StoreUnavailable
+from engine.health import Ability
+from engine.settings import Settings, load_settings
+from meterport import Service
+from tests.alerts import check_fire
+from tests.api.client import ApiClient
+from tests.broker import Broker, create_topic
+from tests.clickhouse import ClickHouse
+from tests.own_broker import hang, process
+from tests.services import had
+from tests.topics import Topic, wait_for
+
+__all__ = ["process"]  # a fixture of another file
+
+UNREADY_SECONDS = 4
+LAG = "MeterportLagUnknown"  # not known while the one who reads waits for a store that hangs
+COMMANDS: dict[str, dict[str, bool]] = {
+    "api": {"ingests": False},
+    "ingest": {"serves": False},
+    "serve": {},
+}
+
+
+@dataclass
+class Fleet:
+    """The three commands, and what they need."""
+
+    broker: Broker
+    store: ClickHouse
+    topic: Topic
+    services: dict[str, Service]
+    portal: BlockingPortal
+
+    def ready(self, command: str, asked: str = "") -> tuple[int, dict[str, Any]]:
+        """Return status and body of /readyz as the telemetry port answers it."""
+        answer = ApiClient(self.portal, self.services[command].telemetry_app()).get(
+            "/readyz", params={"for": asked} if asked else {}
+        )
+        return answer.status_code, answer.json()
+
+    def away(self, command: str) -> set[str]:
+        status, body = self.ready(command)
+        return {away["name"] for away in body["extensions"]["away"]} if status == 503 else set()
+
+    def wait_until_ready(self) -> None:
+        wait_for(lambda: all(self.ready(command)[0] == 200 for command in COMMANDS), self.report)
+
+    def report(self) -> object:
+        return {command: self.ready(command) for command in COMMANDS}
+
+    def send(self, *numbers: int) -> None:
+        self.topic.put(*[_event(number) for number in numbers])
+
+    def stored(self) -> int:
+        """Return how many events are stored; -1 while the store is busy."""
+        try:
+            return int(self.services["serve"].store.rows("SELECT count() FROM events")[0][0])
+        except StoreUnavailable:
+            return -1
+
+
+def _event(number: int) -> bytes:
+    return json.dumps({"specversion": "1.0", "id": f"{number}", "source": "s", "type": "t", "subject": "u"}).encode()
+
+
+@pytest.fixture(scope="module")
+def fleet(process: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    directory = tmp_path_factory.mktemp("health")
+    topic = Topic(process.bootstrap, 3)
+    create_topic(process.bootstrap, topic.name, 3)
+    with ExitStack() as ends:
+        store = ClickHouse(directory / "store")
+        ends.callback(store.kill)
+        store.start()
+        portal = ends.enter_context(start_blocking_portal())
+        services = {}
+        for command, does in COMMANDS.items():
+            services[command] = service = Service(_settings(store, topic, directory), **does)
+            ends.callback(service.stop)
+            service.start()
+        made = Fleet(process, store, topic, services, portal)
+        made.wait_until_ready()
+        yield made
+        store.behave()
+
+
+def _settings(store: ClickHouse, topic: Topic, directory: Path) -> Settings:
+    overrides = {
+        "data_dir": directory,
+        "server": {"unready_seconds": UNREADY_SECONDS},
+        "store": {"url": store.url, "timeout_seconds": 10},
+        "kafka": {
+            "brokers": topic.bootstrap,
+            "topic": topic.name,
+            "group": topic.name,
+            "produce_seconds": 2,
+            "options": {"socket.timeout.ms": "1000"},
+        },
+        "portal": {"token_keys": ["0123456789abcdef0123"]},
+    }
+    return load_settings(overrides=overrides)
+
+
+def _check_alerts(*names: str, others: str = "") -> None:
+    """Check that exactly these alerts fire when things go on as they are; a step of ingest fails again first."""
+    began, first = time.monotonic(), generate_latest(metrics.REGISTRY).decode()
+    failures = _failures()
+    is_failing = "MeterportIngestFails" in names
+    wait_for(lambda: time.monotonic() > began + 2 and (not is_failing or _failures() > failures))
+    seconds, second = time.monotonic() - began, generate_latest(metrics.REGISTRY).decode()
+    had(lambda: check_fire(set(names), first, second, seconds, others))
+
+
+def _failures() -> float:
+    return _sample("meterport_ingest_failures_total")
+
+
+def _sample(name: str, **labels: str) -> float:
+    value = metrics.REGISTRY.get_sample_value(name, labels)
+    assert value is not None
+    return value
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+def test_a_store_that_is_away_is_seen_and_events_are_taken_nevertheless(fleet: Fleet, how: str) -> None:
+    """N22c: /readyz was 200, and every question 503."""
+    fleet.store.misbehave("refuse") if how == "refuses" else fleet.store.stop_signal()
+
+    wait_for(lambda: all("store" in fleet.away(command) for command in COMMANDS), fleet.report)
+    wait_for(lambda: math.isnan(_sample("meterport_meters", state="ready")))
+    assert _sample("meterport_dependency_silent_seconds", dependency="store") >= UNREADY_SECONDS
+    _, body = fleet.ready("api")
+    assert body["extensions"]["works"] == ["events"]
+    assert "the store does not answer" in body["detail"]
+    assert fleet.ready("api", "events")[0] == fleet.ready("serve", "events")[0] == 200
+    assert fleet.ready("api", "queries")[0] == fleet.ready("ingest", "any")[0] == 503
+    wait_for(lambda: fleet.services["api"].appender.append([_event(1)], 1).exception(30) is None)
+    _check_alerts("MeterportNotReady", "MeterportStoreSilent", "MeterportWorkFails", "MeterportIngestFails", others=LAG)
+
+    fleet.store.behave() if how == "refuses" else fleet.store.continue_()
+
+    fleet.wait_until_ready()
+    assert _sample("meterport_meters", state="ready") == 0
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_brokers_that_are_away_are_seen_and_questions_are_answered_nevertheless(fleet: Fleet, how: str) -> None:
+    """N22: /readyz was 200, the lag 0, for minutes."""
+    fleet.broker.kill() if how == "killed" else hang(fleet.broker)
+
+    wait_for(lambda: all(fleet.away(command) for command in COMMANDS), fleet.report)
+    wait_for(lambda: "kafka-consumer" in fleet.away("serve") & fleet.away("ingest"), fleet.report)
+    wait_for(lambda: "kafka-producer" in fleet.away("serve") & fleet.away("api"), fleet.report)
+    wait_for(lambda: math.isnan(_sample("meterport_log_records")))
+    assert math.isnan(_sample("meterport_log_partitions"))
+    assert fleet.ready("api", "queries")[0] == fleet.ready("serve", "any")[0] == 200
+    assert fleet.ready("api", "events")[0] == fleet.ready("ingest")[0] == 503
+    _check_alerts("MeterportNotReady", "MeterportBrokersSilent", "MeterportLagUnknown", "MeterportIngestFails")
+
+    fleet.broker.start() if how == "killed" else fleet.broker.continue_()
+
+    fleet.wait_until_ready()
+    wait_for(lambda: fleet.stored() >= 0)
+    before = fleet.stored()
+    fleet.send(*range(before + 1000, before + 1002))
+    wait_for(lambda: fleet.stored() >= before + 2, fleet.report)
+    wait_for(lambda: _sample("meterport_log_records") == 0)
+
+
+def test_readiness_does_not_ask_the_store(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe is asked by whoever likes, as often as they like."""
+    asked: list[str] = []
+
+    def note(call: str, *_: object, **__: object) -> list[object]:
+        asked.append(call)
+        return []
+
+    service = fleet.services["api"]
+    for call in ("rows", "text", "arrow", "ping"):
+        monkeypatch.setattr(service.store, call, partial(note, call))
+    monkeypatch.setattr(service.registry, "refresh", lambda: None)
+    asked.clear()
+
+    assert [fleet.ready("api")[0] for _ in range(50)] == [200] * 50
+
+    assert asked.count("ping") == 0
+    assert service.readiness().works == [Ability.EVENTS, Ability.QUERIES]
+
+
+def test_no_alert_fires_while_all_is_well(fleet: Fleet) -> None:
+    fleet.wait_until_ready()
+
+    _check_alerts()
+
+
+def test_a_scrape_has_what_the_process_needs_by_name(fleet: Fleet) -> None:
+    text = generate_latest(metrics.REGISTRY).decode()
+
+    for name in ("kafka-producer", "kafka-keeper", "consumer", "refresher", "revocations", "filler", "store-probe"):
+        assert f'meterport_thread_alive{{thread="{name}"}} 1.0' in text
+    for name in ("store", "kafka-producer", "kafka-consumer"):
+        assert f'meterport_dependency_silent_seconds{{dependency="{name}"}}' in text
+    assert fleet.services["serve"].workers.failure is None
