@@ -15,8 +15,8 @@ from pydantic import BaseModel, BeforeValidator, InstanceOf, ValidationError
 from starlette.requests import Request
 
 from api.encodings import content_encoding, unpack
-from api.parameters import refuse_other_case
-from api.problems import InvalidParameter
+from api.parameters import refuse_doubled, refuse_other_case
+from api.problems import InvalidParameter, cut
 from engine.errors import TooLarge
 from engine.forms import why_not_json
 from engine.instants import Instant, parse_instant
@@ -25,6 +25,7 @@ JSON = "application/json"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _LIKE_ASCII = ("iso-8859-", "windows-125")
+_THREAD_BYTES = 65_536  # a smaller body is looked through in less time than a thread takes to wake
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -41,6 +42,11 @@ Moment = Annotated[InstanceOf[Instant], BeforeValidator(instant)]
 def media_type(request: Request) -> str:
     """Return the media type of the body without its parameters, in lower case; "" if none is named."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def other_media_type(request: Request) -> InvalidParameter:
+    """Return the refusal of a body whose media type is not taken here."""
+    return InvalidParameter(f"invalid content type: {cut(request.headers.get('content-type', ''))}")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -72,12 +78,14 @@ def _check_charset(request: Request, body: bytes) -> None:
 
     Raises: InvalidParameter.
     """
+    if len(request.headers.getlist("content-type")) > 1:
+        raise InvalidParameter("header content-type is there twice")
     content_type = request.headers.get("content-type", "")
     named = _CHARSET.search(content_type)
     charset = named[1].lower() if named else "utf-8"
     if charset in _UTF_8 or (charset.startswith(_LIKE_ASCII) and body.isascii()):
         return
-    raise InvalidParameter(f"invalid content type: {content_type}: the body must be UTF-8")
+    raise InvalidParameter(f"invalid content type: {cut(content_type)}: the body must be UTF-8")
 
 
 def _too_large(limit: int) -> TooLarge:
@@ -85,14 +93,23 @@ def _too_large(limit: int) -> TooLarge:
 
 
 async def read_json(request: Request, limit: int) -> Any:
-    """Return a JSON body. Raises: InvalidParameter: another media type, or not JSON; TooLarge."""
+    """Return a JSON body.
+
+    Raises: InvalidParameter: another media type, not JSON, or an object has a member twice; TooLarge.
+    """
     if media_type(request) != JSON:
-        raise InvalidParameter(f"invalid content type: {request.headers.get('content-type', '')}")
+        raise other_media_type(request)
     body = await read_body(request, limit)
     try:
-        return orjson.loads(body)
+        parsed = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidParameter(f"invalid request body: not JSON: {why_not_json(body, error)}") from None
+
+    if len(body) > _THREAD_BYTES:
+        await anyio.to_thread.run_sync(refuse_doubled, "invalid request body", body, parsed)
+    else:
+        refuse_doubled("invalid request body", body, parsed)
+    return parsed
 
 
 async def read_object(request: Request, limit: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import JSON, media_type, read_body
+from api.bodies import JSON, media_type, other_media_type, read_body
 from api.checking import APPLIED, Checked, check_events, is_lenient, only_event_refused
 from api.parameters import Parameters
 from api.problems import InvalidParameter
@@ -81,7 +81,7 @@ def _mode(request: Request) -> Callable[[bytes], list[bytes]]:
     if has_attributes(request.headers.raw) and not kind.startswith(_OF_CLOUDEVENTS):
         return lambda body: [_binary(request, body)]
     if kind != JSON:
-        raise InvalidParameter(f"invalid content type: {request.headers.get('content-type', '')}")
+        raise other_media_type(request)
     return _json_events
 
 

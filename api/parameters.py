@@ -14,7 +14,8 @@ import orjson
 from starlette.requests import Request
 
 from api.document import known_parameters
-from api.problems import InvalidParameter
+from api.problems import InvalidParameter, cut
+from engine.doubled import doubled_anywhere
 from engine.filters import asked_text
 from engine.instants import Instant, parse_instant
 from engine.meters import SLUG
@@ -101,6 +102,8 @@ class Parameters:
             raise InvalidParameter(f"invalid param format from: {name}: not JSON: {error}") from None
         if value is not None and not isinstance(parsed, dict):
             raise InvalidParameter(f"invalid param format from: {name}: not a JSON object")
+        if value is not None:
+            refuse_doubled(f"invalid param format from: {name}", value.encode(), parsed)
         return parsed
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
@@ -160,6 +163,13 @@ def refuse_other_case(names: Iterator[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known and name.lower() in folded:
             raise InvalidParameter(f'invalid request body: "{name}" is unknown, did you mean "{folded[name.lower()]}"?')
+
+
+def refuse_doubled(where: str, text: bytes, parsed: Any) -> None:
+    """Refuse JSON in which an object has a member twice: one of the two would be lost. Raises: InvalidParameter."""
+    doubled = doubled_anywhere(text, parsed)
+    if doubled is not None:
+        raise InvalidParameter(f'{where}: member "{cut(doubled)}" is there twice')
 
 
 def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:

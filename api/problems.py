@@ -21,8 +21,11 @@ from engine import errors
 from engine.tokens import PREFIX
 
 _log = logging.getLogger(__name__)
+NOT_STORED = {"Cache-Control": "no-store"}
 RETRY_SECONDS = 1
 ACCEPTED_ENCODINGS = "gzip, zstd"  # of request bodies
+DETAIL_CHARACTERS = 8192  # of a problem at most: what was sent is not sent back, however long it was
+_QUOTED_CHARACTERS = 256
 _TOKEN = re.compile(rf"{PREFIX}[\w.-]+", re.ASCII)
 
 
@@ -51,6 +54,7 @@ _ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
     errors.InvalidMeter: _Answer(400, "validation error: "),
     errors.InvalidEvent: _Answer(400, "invalid event: "),
     errors.Unauthorized: _Answer(401, ""),
+    errors.Forbidden: _Answer(403, ""),
     errors.NotFound: _Answer(404, "not found error: "),
     errors.Conflict: _Answer(409, "conflict error: "),
     errors.TooLarge: _Answer(413, ""),
@@ -70,16 +74,25 @@ def problem(
     extensions: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a problem response for a request. Its member `message` is for clients that do not know `detail`."""
+    """Return a problem response for a request. Its member `message` is for clients that do not know `detail`.
+
+    No cache keeps it: a 404 may be kept otherwise (RFC 9111, 4.2.2).
+    """
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
-        body["detail"] = detail.encode("utf-8", "replace").decode()
+        body["detail"] = cut(detail, DETAIL_CHARACTERS).encode("utf-8", "replace").decode()
     body |= {"instance": f"urn:request:{request_id(scope)}", "code": code}
     if detail:
         body["message"] = body["detail"]
     if extensions:
         body["extensions"] = extensions
-    return Response(without_tokens(orjson.dumps(body).decode()), status, headers, media_type="application/problem+json")
+    text = without_tokens(orjson.dumps(body).decode())
+    return Response(text, status, {**(headers or {}), **NOT_STORED}, media_type="application/problem+json")
+
+
+def cut(text: str, characters: int = _QUOTED_CHARACTERS) -> str:
+    """Return as much of what a client sent as is sent back to it."""
+    return text if len(text) <= characters else f"{text[:characters]}…"
 
 
 def without_tokens(text: str) -> str:

@@ -3,14 +3,15 @@
 Owns: tests of whole columns that no invalid event passes. What does not pass is left to `decode_event`, which alone
 knows the rules and says why an event is refused; so a test here may be too strict, never too lax.
 What msgspec makes sure of when it skips over `data` (`json_skip` in its _core.c) is not tested again: JSON's grammar,
-its escapes and the surrogates in them, no control characters. It looks at no UTF-8, at no number's size, at no depth.
+its escapes and the surrogates in them, no control characters. It looks at no UTF-8, at no number's size, at no depth,
+and of two members of one name it takes the last.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,15 +20,14 @@ import orjson
 import pyarrow as pa
 
 from engine.cloudevents import (
-    ATTRIBUTE_BYTES,
     LATEST_MS,
     NESTING,
     TimeSpan,
     decode_event,
-    decode_extensions,
     has_control,
     is_json,
 )
+from engine.envelopes import STAND_IN, decode_envelopes, with_doubled
 from engine.errors import InvalidEvent
 from engine.events import Event, EventBatch, Numbers, event_key
 
@@ -35,36 +35,6 @@ _Mask = npt.NDArray[np.bool_]
 _Letters = npt.NDArray[np.uint8]
 _Instants = npt.NDArray[np.datetime64]
 _Offsets = npt.NDArray[np.timedelta64]
-_Attribute = Annotated[str, msgspec.Meta(min_length=1, max_length=ATTRIBUTE_BYTES // 4)]  # four bytes a character
-_MediaType = Annotated[str, msgspec.Meta(max_length=ATTRIBUTE_BYTES // 16)]  # kept as JSON: twelve bytes a character
-
-
-class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A CloudEvent without extensions whose attributes are surely of the right length."""
-
-    id: _Attribute
-    source: _Attribute
-    type: _Attribute
-    subject: _Attribute
-    specversion: Literal["1.0", "0.3"]
-    time: Annotated[str, msgspec.Meta(min_length=1)] | None = None
-    data: msgspec.Raw = msgspec.Raw(b"")
-    datacontenttype: _MediaType | None = None
-
-
-class _Extended(_Plain, forbid_unknown_fields=False, gc=False):
-    """The same with extensions left aside. One with data in base64 (the last two members) is decoded exactly."""
-
-    dataschema: str | None = None
-    data_base64: msgspec.Raw = msgspec.Raw(b"")
-    datacontentencoding: msgspec.Raw = msgspec.Raw(b"")
-
-
-_decode = msgspec.json.Decoder(_Plain).decode
-_decode_extended = msgspec.json.Decoder(_Extended).decode
-_UNDECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_STAND_IN = _Plain("-", "-", "-", "-", "1.0")
-
 _TIME = b"0000-00-00T00:00:00"
 _PLACES = ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))  # of year, month, day, hour, minute, second
 _FRACTIONS = frozenset({0, *range(2, 11)})  # characters: none, or a point and one to nine digits
@@ -92,8 +62,9 @@ def decode_events(
     span: TimeSpan,
 ) -> Decoded:
     """Decode structured-mode CloudEvents, each with the result or the error of `decode_event`."""
-    plain, extended = _envelopes(values)
-    doubtful = np.array([event is _STAND_IN for event in plain], np.bool_)
+    envelopes = decode_envelopes(values)
+    plain, extended = envelopes.plain, envelopes.extended
+    doubtful = np.array([event is STAND_IN for event in plain], np.bool_)
     ids, sources = [event.id for event in plain], [event.source for event in plain]
     types, subjects = [event.type for event in plain], [event.subject for event in plain]
     for texts in (ids, sources, types, subjects):
@@ -106,6 +77,7 @@ def decode_events(
     doubtful |= _unsure(*joined)
     media_types = [event.datacontenttype for event in plain]
     doubtful[_not_json(media_types)] = True
+    doubtful[with_doubled(values, envelopes)] = True
     extensions = _extensions(media_types, extended)
 
     columns: list[Any] = [ids, sources, types, subjects, times, data, extensions]
@@ -121,31 +93,6 @@ def decode_events(
     valid = np.ones(len(values), np.bool_)
     valid[[row for row, _ in refused]] = False
     return Decoded(events.where(valid), np.flatnonzero(valid), refused)
-
-
-def _envelopes(values: Sequence[bytes]) -> tuple[list[_Plain], dict[int, bytes]]:
-    """Return the envelopes, `_STAND_IN` for one to be decoded exactly, and the extensions of those that have any."""
-    plain: list[_Plain] = []
-    extended = {}
-    for value in values:
-        try:
-            plain.append(_decode(value))
-        except _UNDECODED:
-            envelope, extensions = _with_extensions(value)
-            extended[len(plain)] = extensions
-            plain.append(envelope)
-    return plain, extended
-
-
-def _with_extensions(value: bytes) -> tuple[_Plain, bytes]:
-    try:
-        value.decode()  # also what neither decoder looks at, as the first of two members of one name
-        envelope = _decode_extended(value)
-        if envelope.data_base64 or envelope.datacontentencoding:
-            return _STAND_IN, b""
-        return envelope, decode_extensions(value)
-    except (*_UNDECODED, InvalidEvent):
-        return _STAND_IN, b""
 
 
 def _decode_one_by_one(

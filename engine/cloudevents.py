@@ -9,6 +9,7 @@ Source: CloudEvents 1.0 JSON format; docs/contract.md "Events".
 
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,10 +18,12 @@ import msgspec
 import orjson
 
 from engine.clock import milliseconds
+from engine.doubled import doubled_members, has_doubled
 from engine.errors import InvalidEvent
 from engine.events import Event, event_key
 from engine.forms import is_foreign, why_not_json
 from engine.settings import IngestSettings
+from engine.texts import printable
 
 ATTRIBUTE_BYTES = 2048
 NESTING = 500
@@ -58,8 +61,9 @@ class _Open(_Envelope, forbid_unknown_fields=False):
 
 _closed_decoder = msgspec.json.Decoder(_Envelope)
 _open_decoder = msgspec.json.Decoder(_Open)
-_attributes_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+decode_attributes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_QUOTES_OF_REQUIRED = 5 * 4  # two of a name and two of its text
 _CORE = frozenset(_Envelope.__struct_fields__) - {"datacontenttype", "dataschema"}
 
 
@@ -129,18 +133,45 @@ def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
     try:
         envelope = _closed_decoder.decode(value)
         if envelope.datacontenttype is None and envelope.dataschema is None:
+            if value.count(b'"') != _fewest_quotes(envelope):
+                _refuse_doubled(value, decode_attributes(value))
             return envelope, b""
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         _check_utf8(value)  # extensions, or a fault: the open decoder says which
     try:
         opened = _open_decoder.decode(value)
-        return opened, decode_extensions(value, "datacontentencoding" if _is_encoded(opened) else None)
+        attributes = decode_attributes(value)
+        _refuse_doubled(value, attributes)
+        return opened, extensions_of(attributes, "datacontentencoding" if _is_encoded(opened) else None)
     except msgspec.ValidationError as error:
         raise InvalidEvent(_plain(str(error)), _field(str(error))) from None
     except msgspec.DecodeError as error:
         raise InvalidEvent(f"not JSON: {why_not_json(value, error)}") from None
     except RecursionError:
         raise InvalidEvent(f"nested deeper than {NESTING} levels") from None
+
+
+def _fewest_quotes(envelope: _Envelope) -> int:
+    """Return how many quotation marks an event has at least, and exactly where nothing is null, escaped or doubled."""
+    data = bytes(envelope.data)
+    return (
+        _QUOTES_OF_REQUIRED
+        + (4 if envelope.time is not None else 0)
+        + (4 if envelope.data_base64 is not None else 0)
+        + (2 + data.count(b'"') if data else 0)
+    )
+
+
+def _refuse_doubled(value: bytes, attributes: Mapping[str, msgspec.Raw]) -> None:
+    """Refuse an event that has an attribute twice: whoever reads it before us may take the other one.
+
+    Raises: InvalidEvent: names the attribute.
+    """
+    if not has_doubled(value, attributes):
+        return
+    names = doubled_members(value)
+    if names:
+        raise InvalidEvent(f"{printable(names[0])} is there twice", names[0])
 
 
 def _check_utf8(value: bytes) -> None:
@@ -151,12 +182,11 @@ def _check_utf8(value: bytes) -> None:
         raise InvalidEvent(f"not JSON: {why_not_json(value, error)}" if is_foreign(value) else reason) from None
 
 
-def decode_extensions(value: bytes, without: str | None = None) -> bytes:
-    """Return what `Event.extensions` holds of an event. Raises: InvalidEvent, and the errors of msgspec.
+def extensions_of(attributes: Mapping[str, msgspec.Raw], without: str | None = None) -> bytes:
+    """Return what `Event.extensions` holds of an event. Raises: InvalidEvent.
 
     Args: without: the name of one that is not kept.
     """
-    attributes = _attributes_decoder.decode(value)
     kept: dict[str, Any] = {}
     for name in [name for name in attributes if name not in _CORE and name != without]:
         raw = attributes[name]

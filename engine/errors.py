@@ -9,7 +9,8 @@
     │   ├── UnsupportedEncoding a body compressed in a way that is not unpacked here
     │   ├── NotFound
     │   ├── Conflict
-    │   └── Unauthorized        no key or token, or one that is not accepted
+    │   ├── Unauthorized        no key or token, or one that is not accepted
+    │   └── Forbidden           a server without a key does not answer whoever asks
     ├── Unavailable             retry later: nothing is wrong with the request
     │   ├── StoreUnavailable    ClickHouse refuses, stalls or is busy
     │   ├── QueryTimeout        a query took longer than it may
@@ -33,6 +34,10 @@ Each leaf has a public kebab-case `code`. HTTP status codes are in api/problems.
 from typing import ClassVar
 
 
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[:characters]}…"
+
+
 class MeterportError(Exception):
     """Root of the tree. `str(error)` is fit to be shown to whoever made the request."""
 
@@ -50,13 +55,16 @@ class InvalidRequest(Refused):
 
 
 class InvalidEvent(Refused):
-    """One event cannot be metered. `field` is the CloudEvents attribute at fault, or None for the whole."""
+    """One event cannot be metered. `field` is the CloudEvents attribute at fault, or None for the whole.
+
+    Both are cut: they may quote the event, and go into answers, dead letters and logs.
+    """
 
     code = "invalid-event"
 
     def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field
+        super().__init__(_cut(message, 1024))
+        self.field = None if field is None else _cut(field, 128)
 
 
 class InvalidMeter(Refused):
@@ -93,6 +101,12 @@ class Unauthorized(Refused):
     """No key or token was given, or one that is not accepted."""
 
     code = "unauthorized"
+
+
+class Forbidden(Refused):
+    """A server without a key answers its own machine only; the message says why this request is not from there."""
+
+    code = "forbidden"
 
 
 class Unavailable(MeterportError):

@@ -106,12 +106,6 @@ def test_any_other_character_is_kept(text: str) -> None:
     assert decoded(envelope(subject=text)).subject == text
 
 
-def test_the_last_of_two_attributes_of_one_name_counts() -> None:
-    twice = b'{"specversion":"1.0","id":"1","source":"s","type":"t","subject":"first","subject":"last"}'
-
-    assert decoded(twice).subject == "last"
-
-
 @pytest.mark.parametrize("version", ["1.0", "0.3"])
 def test_these_versions_of_cloudevents_are_taken(version: str) -> None:
     assert decoded(envelope(specversion=version)).id == "1"
@@ -265,7 +259,8 @@ def test_of_the_two_members_for_data_one_may_be_null(other: str) -> None:
     used = {"data": {"v": 1}, "data_base64": "eyJ2IjoxfQ=="}
 
     assert json.loads(decoded(envelope(**{**used, other: None})).data) == {"v": 1}
-    assert json.loads(decoded(envelope(**{**used})[:-1] + b',"%b":null}' % other.encode()).data) == {"v": 1}
+    del used[other]
+    assert json.loads(decoded(envelope(**used)[:-1] + b',"%b":null}' % other.encode()).data) == {"v": 1}
 
 
 BASE64: dict[str, tuple[bytes, str]] = {
