@@ -26,6 +26,7 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from api import console, dead_letters_console
+from api.addresses import is_of_this_machine
 from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
 from api.server import HttpServer, bound, local_url, uvicorn_config
@@ -409,6 +410,9 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
         service = Service(settings.model_copy(update={"api_key": SecretStr(own_key), "api_key_sha256": None}))
     except DataDirectoryInUse as error:
         hint = f"; but {error}: give its URL with --server"
+        if error.url and not is_of_this_machine(error.url):
+            wrong = f"data_dir: its lock names {error.url}, which is no address of this machine"
+            raise ConfigurationError(f"{wrong}{hint}") from None
         with contextlib.closing(ApiClient(error.url or url, key, hint, on_pause=say)) as client:
             yield client
         return

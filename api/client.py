@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
@@ -85,7 +85,9 @@ class ApiClient:
         self._on_pause = on_pause
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT, trust_env=proxied)
+            self._http = httpx.Client(
+                base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT, trust_env=proxied, follow_redirects=False
+            )
         except (httpx.InvalidURL, UnicodeEncodeError) as error:
             raise ClientError(f"{without_userinfo(url)}: {without_userinfo(str(error))}") from None
 
@@ -124,7 +126,7 @@ class ApiClient:
         return list(self.request("GET", "/api/v1/portal/tokens", params=parameters).json())
 
     def invalidate_tokens(self, body: Mapping[str, object]) -> None:
-        """Invalidate a token by `id`, or all of a `subject`."""
+        """Invalidate a token by `id`, all of a `subject`, or all that were `issuedBefore` an instant."""
         self.request("POST", "/api/v1/portal/tokens/invalidate", json=body)
 
     # events
@@ -183,7 +185,7 @@ class ApiClient:
         answer = self.request("GET", "/api/v1/dead-letters", params={**filters, "limit": str(page)})
         found += answer.json()
         while "next" in answer.links and len(found) < limit:
-            answer = self.request("GET", answer.links["next"]["url"])
+            answer = self.request("GET", _within(answer.links["next"]["url"]))
             found += answer.json()
         return found[:limit]
 
@@ -262,6 +264,12 @@ class _Ingest(NamedTuple):
 
     waiting: int
     done: int
+
+
+def _within(link: str) -> str:
+    """Return the path and query of a link: the key goes to the server that was named, whatever its answers name."""
+    parts = urlsplit(link)
+    return urlunsplit(("", "", f"/{parts.path.lstrip('/')}", parts.query, ""))
 
 
 def _passing(error: BaseException) -> bool:

@@ -180,17 +180,30 @@ def invalidate_token(
     context: typer.Context,
     id_: Annotated[str | None, typer.Option("--id", help="Id of the token, as listed.")] = None,
     subject: Annotated[str | None, typer.Option(help="Invalidate every token of this subject.")] = None,
+    issued_before: Annotated[
+        str | None,
+        typer.Option(
+            help="Invalidate every token of everybody issued before this time (UTC unless it has an offset), "
+            "as after a restore."
+        ),
+    ] = None,
     config: Config = None, data_dir: DataDir = None, server: Server = None,
 ) -> None:  # fmt: skip
-    """Invalidate one token by its id, or all tokens of a subject; at once. Doing it twice changes nothing.
+    """Invalidate one token by its id, all tokens of a subject, or all that were issued before a time; at once.
+
+    Tokens that the store has no record of are invalidated, too, as those issued after the backup that was restored.
+    Doing it twice changes nothing.
 
     \b
-    Example:
+    Examples:
       meterport token invalidate --subject acme
+      meterport token invalidate --issued-before 2026-03-01T12:30:00Z
     """
     wanted = {name: text for name, text in (("id", id_), ("subject", subject)) if text is not None}
+    if issued_before is not None:
+        wanted["issuedBefore"] = timestamp(issued_before, read_zone("UTC"))
     if not wanted:
-        raise typer.BadParameter("give --id or --subject")
+        raise typer.BadParameter("give --id, --subject or --issued-before")
     with connected(context, config, data_dir, server) as api:
         api.invalidate_tokens(wanted)
     say("invalidated")

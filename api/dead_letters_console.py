@@ -94,6 +94,8 @@ def replay_letters(
         say(f"{problem['partition']}:{problem['offset']} of {problem['arrivedAt']}: {problem['reason']}")
     if invalid > len(problems):
         say(f"and {invalid - len(problems):,} more")
+    if filters and not replayed and not invalid:
+        say("no dead letter that was never replayed is chosen by these options")
     would_be = "would be " if dry_run else ""
     stored = f" ({known:,} of them stored already)" if known else ""
     typer.echo(f"{would_be}replayed {replayed:,}{stored}, still invalid {invalid:,}")

@@ -2,7 +2,7 @@
 
     POST /api/v1/portal/tokens              the one answer that holds the token itself
     GET  /api/v1/portal/tokens              newest first
-    POST /api/v1/portal/tokens/invalidate   by id or by subject
+    POST /api/v1/portal/tokens/invalidate   by id, by subject, or all issued before an instant
     GET  /api/v1/portal/meters              with a token: the meters it allows
     GET  /api/v1/portal/subject             with a token: who it is of, and that subject's current period
 
@@ -18,18 +18,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.bodies import instant, read_model
+from api.bodies import Moment, instant, read_model
 from api.meters import meter_json
 from api.parameters import Parameters
-from api.problems import InvalidParameter
+from api.problems import NOT_STORED, InvalidParameter
 from api.responses import json_response, no_content, timestamp, without_none
 from api.services import Services, in_thread
 from api.usage import meter_of_slug
 from engine.errors import InvalidRequest
 from engine.filters import asked_text
-from engine.tokens import Claims, TokenRecord, check_subject
-
-_NOT_STORED = {"Cache-Control": "no-store"}
+from engine.token_requests import check_invalidation, check_subject
+from engine.tokens import Claims, TokenRecord
 
 
 def _moment(value: object) -> datetime:
@@ -59,12 +58,13 @@ class TokenBody(BaseModel):
 
 
 class InvalidateBody(BaseModel):
-    """The tokens to invalidate."""
+    """The tokens to invalidate. Unknown members are refused: a misspelt one must not be answered 204."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
 
     id: _Text | None = None
     subject: _Text | None = None
+    issued_before: Moment | None = Field(default=None, alias="issuedBefore")
 
 
 async def create_token(services: Services, request: Request) -> Response:
@@ -73,7 +73,7 @@ async def create_token(services: Services, request: Request) -> Response:
     check_subject(body.subject)
     slugs = _allowed(services, body)
     record, token = await in_thread(request, lambda: services.tokens.create(body.subject, slugs, body.expires_at))
-    return json_response({**_token_json(services, record), "token": token}, headers=_NOT_STORED)
+    return json_response({**_token_json(services, record), "token": token}, headers=NOT_STORED)
 
 
 def _allowed(services: Services, body: TokenBody) -> list[str] | None:
@@ -98,18 +98,14 @@ async def list_tokens(services: Services, request: Request) -> Response:
     query = Parameters(request)
     limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
     records = await in_thread(request, lambda: services.tokens.list(subject, limit))
-    return json_response([_token_json(services, record) for record in records], headers=_NOT_STORED)
+    return json_response([_token_json(services, record) for record in records], headers=NOT_STORED)
 
 
 async def invalidate_tokens(services: Services, request: Request) -> Response:
-    """Invalidate one token, or all of a subject: 204, also when there is none left to invalidate."""
+    """Invalidate one token, all of a subject, or all issued before an instant: 204, whether or not any is on record."""
     body = await read_model(request, services.settings.server.body_limit_bytes, InvalidateBody)
-    if body.id is None and body.subject is None:
-        raise InvalidRequest("either id or subject must be provided")
-    for name in ("id", "subject"):
-        if getattr(body, name) == "":
-            raise InvalidRequest(f"{name} cannot be empty")
-    await in_thread(request, lambda: services.tokens.invalidate(body.id, body.subject))
+    check_invalidation(body.id, body.subject, body.issued_before, services.clock())
+    await in_thread(request, lambda: services.tokens.invalidate(body.id, body.subject, body.issued_before))
     return no_content()
 
 

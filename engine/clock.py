@@ -1,7 +1,7 @@
 """The one place time comes from, so that tests can stop it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 
@@ -16,3 +16,8 @@ def milliseconds(at: datetime) -> int:
     """Return Unix milliseconds, cut, exactly (no float)."""
     delta = at - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
+
+
+def of_milliseconds(unix_ms: int) -> datetime:
+    """Return the instant of Unix milliseconds."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)

@@ -79,6 +79,13 @@ class MeterRegistry:
             raise NotFound(f"meter not found: {slug_or_id}")
         return meter_of_id
 
+    def _only(self, slug_or_id: str) -> Meter:
+        """Return the meter that is to be changed. Raises: NotFound. Conflict: a slug is also the id of another."""
+        meter = self.find(slug_or_id)
+        if meter.slug == slug_or_id and self._meters.get(slug_or_id.upper(), meter) is not meter:
+            raise Conflict(f"{slug_or_id} is the slug of one meter and the id of another; write the id in capitals")
+        return meter
+
     def create(self, definition: MeterDefinition) -> Meter:
         """Create a meter; events stored before it are counted too.
 
@@ -142,7 +149,7 @@ class MeterRegistry:
         """
         with self._writing:
             self.refresh()
-            meter = self.find(slug_or_id)
+            meter = self._only(slug_or_id)
             if meter.state is MeterState.DELETED:
                 raise NotFound(f"meter not found: {slug_or_id}")
             definition = change(meter.definition)
@@ -156,7 +163,7 @@ class MeterRegistry:
         """Delete a meter and its rollup; its events stay. Deleting by id again does nothing. Raises: NotFound."""
         with self._writing:
             self.refresh()
-            meter = self.find(slug_or_id)
+            meter = self._only(slug_or_id)
             if meter.state is MeterState.DELETED:
                 return
             now = self._clock()

@@ -26,6 +26,7 @@ from pydantic_settings import (
 from engine.errors import ConfigurationError
 from engine.foreign_variables import is_foreign
 from engine.instants import parse_instant
+from engine.key_strength import ADVICE, weakness
 from engine.meters import configured_definitions
 from engine.setting_files import (
     ENV_PREFIX,
@@ -44,6 +45,7 @@ _FRAME_ANCESTOR = re.compile(
     r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
 )
 _CREDENTIAL = re.compile(r"[!-~]+")
+LONGEST_TOKEN_SECONDS = 3650 * 86_400
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -72,6 +74,11 @@ class ServerSettings(_Group):
         ge=1,
         le=3600,
         description="How long the store or the brokers may be silent before /readyz answers 503.",
+    )
+    wrong_keys_per_minute: int | None = Field(
+        default=120,
+        ge=1,
+        description="Requests with a wrong API key an address may make in a minute; more get 429. None: any.",
     )
     shutdown_seconds: int = Field(default=20, ge=1, description="How long SIGTERM waits for open requests.")
 
@@ -236,7 +243,10 @@ class PortalSettings(_Group):
     )
     token_seconds: int = Field(default=86_400, ge=1, description="Life of a token that names no expiry.")
     max_token_seconds: int = Field(
-        default=365 * 86_400, ge=1, le=3650 * 86_400, description="Life of any token at most."
+        default=365 * 86_400,
+        ge=1,
+        le=LONGEST_TOKEN_SECONDS,
+        description="Life of any token at most, also of those that were issued while it was longer.",
     )
     frame_ancestors: list[str] = Field(
         default_factory=list,
@@ -248,9 +258,11 @@ class PortalSettings(_Group):
 
     @field_validator("token_keys")
     @classmethod
-    def _long_enough(cls, keys: list[SecretStr]) -> list[SecretStr]:
-        if any(len(key.get_secret_value()) < 16 for key in keys):
-            raise ValueError("a key has fewer than 16 characters")
+    def _strong_enough(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        for key in keys:
+            weak = weakness(key.get_secret_value())
+            if weak:
+                raise ValueError(f"a key {weak}")
         return keys
 
     @field_validator("frame_ancestors")
@@ -299,7 +311,7 @@ class Settings(BaseSettings):
     api_key_sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",
-        description="The SHA-256 of the key in hex, to keep the key itself out.",
+        description="The SHA-256 of the key in hex, to keep the key itself out; a weak key is not seen.",
     )
     log_level: str = Field(
         default="info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error."
@@ -440,6 +452,9 @@ def _check_together(settings: Settings, listens: bool) -> None:
         raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
     if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
         raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
+    weak = weakness(settings.api_key.get_secret_value()) if settings.api_key else None
+    if listens and weak and settings.server.host not in _LOOPBACK:
+        raise ConfigurationError(f"api_key: {weak}, and {settings.server.host} is not loopback: {ADVICE}")
 
 
 def _digest_matches(settings: Settings) -> bool:

@@ -21,7 +21,7 @@ from engine import sql
 from engine.clock import Clock, utc_now
 from engine.cloudevents import ATTRIBUTE_BYTES
 from engine.controls import CONTROL, PROBLEM
-from engine.errors import InvalidRequest, NotFound
+from engine.errors import Conflict, InvalidRequest, NotFound
 from engine.ids import new_ulid
 from engine.instants import Instant, parse_instant
 from engine.store import Store
@@ -218,10 +218,16 @@ class Subjects:
         return _by_key(_live(self._store, [key])).get(key)
 
     def delete(self, id_or_key: str) -> None:
-        """Delete a subject; its events and usage stay, its key may be created anew. Raises: NotFound."""
+        """Delete a subject; its events and usage stay, its key may be created again.
+
+        Raises: NotFound. Conflict: the text is the id of one subject and the key of another.
+        """
         now = self._clock()
         with self._writing:
             key = self.find(id_or_key).key
+            if key != id_or_key and self.of_key(id_or_key) is not None:
+                both = f"{id_or_key} is the id of one subject and the key of another"
+                raise Conflict(f"{both}; give the key of the first, or the id of the other")
             deleted = [subject for subject in _live(self._store, [key]) if subject.key == key]
             self._write(
                 [

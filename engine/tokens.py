@@ -3,8 +3,9 @@
     om_portal_ <base64url: id, subject, slugs, issued, expires> . <base64url: HMAC-SHA-256>
 
 Owns: making, verifying, listing and revoking them, and the signing key where none is configured. A token is checked
-without a query: its signature, then its expiry, then the ids revoked so far, of which each process keeps a picture
-that `refresh` renews. The store holds what was issued and revoked, never a token; no error or log line quotes one.
+without a query: its signature, then its expiry, then what is invalidated (engine/revocations.py), which each process
+knows from its last `refresh`. The store holds what was issued and revoked, never a token; no error or log line quotes
+one.
 Limits: 8 KiB a token. Another process honours a revocation at its next `refresh`.
 Source: docs/design.md "Tokens"; docs/contract.md 1.1, 1.2.
 """
@@ -16,10 +17,9 @@ import hmac
 import os
 import re
 import secrets
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,21 +28,22 @@ from itsdangerous import BadData, BadSignature, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from engine import sql
-from engine.clock import Clock, milliseconds, utc_now
+from engine.clock import Clock, milliseconds, of_milliseconds, utc_now
 from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
 from engine.ids import new_ulid
+from engine.instants import Instant
+from engine.key_strength import weakness
+from engine.revocations import Invalidation, Revocations
 from engine.settings import PortalSettings, Settings
 from engine.store import Store
-from engine.subjects import key_problem
+from engine.token_requests import check_invalidation, check_slugs, check_subject
 
 PREFIX = "om_portal_"
 TOKEN_BYTES = 8192
 _SALT = "meterport.portal-token.1"  # changes with the shape of the payload
 _TOKEN = re.compile(rf"{PREFIX}\.?[A-Za-z0-9_-]+\.(?P<signature>[A-Za-z0-9_-]{{43}})\Z", re.ASCII)
 _KEY_FILE = "portal_token_key"
-_KEY_CHARACTERS = 16
 _COLUMNS = ("id", "version", "subject", "allowed_meter_slugs", "created_at", "expires_at", "revoked_at")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]  # before the year 10000
 
 
@@ -95,9 +96,7 @@ class PortalTokens:
             salt=_SALT,
             signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
         )
-        self._picturing = threading.Lock()
-        self._revoked: frozenset[str] = frozenset()
-        self.refresh()
+        self._revocations = Revocations(store, settings.max_token_seconds, clock)
 
     def create(
         self, subject: str, allowed_meter_slugs: Sequence[str] | None, expires_at: datetime | None
@@ -109,14 +108,15 @@ class PortalTokens:
         Raises: InvalidRequest: what is wrong with an argument.
         """
         check_subject(subject)
-        _check_slugs(allowed_meter_slugs)
+        check_slugs(allowed_meter_slugs)
         now = self._clock()
+        end = self._expiry(now, expires_at)
         record = TokenRecord(
             id=new_ulid(),
             subject=subject,
             allowed_meter_slugs=tuple(allowed_meter_slugs or ()),
-            created_at=now,
-            expires_at=self._expiry(now, expires_at),
+            created_at=self._revocations.next_issue(subject, now),
+            expires_at=end,
             revoked_at=None,
         )
         token = self._sign(record)
@@ -128,14 +128,18 @@ class PortalTokens:
     def verify(self, token: str) -> Claims:
         """Return what a token says. Exactly the text that was issued verifies, until the instant it expires.
 
+        None lives longer than `max_token_seconds`, whatever its expiry says: it may be from a time when that was more.
         Raises: Unauthorized: it is malformed, its signature is bad, it is expired, or revoked.
         """
         payload = self._signed_payload(token)
         slugs = payload.allowed_meter_slugs
-        claims = Claims(payload.id, payload.subject, None if slugs is None else tuple(slugs), _at(payload.expires_ms))
-        if self._clock() >= claims.expires_at:
+        claims = Claims(
+            payload.id, payload.subject, None if slugs is None else tuple(slugs), of_milliseconds(payload.expires_ms)
+        )
+        now_ms = milliseconds(self._clock())
+        if now_ms >= min(payload.expires_ms, payload.issued_ms + self._settings.max_token_seconds * 1000):
             raise Unauthorized("invalid token: expired")
-        if claims.id in self._revoked:
+        if self._revocations.is_revoked(payload.id, payload.subject, payload.issued_ms):
             raise Unauthorized("invalid token: revoked")
         return claims
 
@@ -146,44 +150,49 @@ class PortalTokens:
         """
         now_ms = milliseconds(self._clock())
         rows = self._store.rows(sql.statement("tokens/list"), subject=subject, now_ms=now_ms, limit=limit)
-        return [_versioned(row)[1] for row in rows]
+        return [self._with_fate(_versioned(row)[1]) for row in rows]
 
-    def invalidate(self, id_: str | None, subject: str | None) -> None:
-        """Revoke one token, or all tokens a subject has now, or both. What is revoked, expired or unknown stays so.
+    def _with_fate(self, record: TokenRecord) -> TokenRecord:
+        """Return a record that says so if an invalidation covers it that was not about a token on record."""
+        if record.revoked_at is not None:
+            return record
+        until = self._revocations.revoked_until(record.subject, milliseconds(record.created_at))
+        return record if until is None else dataclasses.replace(record, revoked_at=until)
 
-        Raises: InvalidRequest: neither is given, or an empty one.
+    def invalidate(self, id_: str | None, subject: str | None, issued_before: Instant | None = None) -> None:
+        """Revoke one token, or all tokens a subject has now, or both; or every token issued before an instant.
+
+        What is revoked or expired stays so. A token need not be on record: the store may be an older copy.
+        Raises: InvalidRequest: nothing is given, or an empty or impossible one.
         """
-        if id_ is None and subject is None:
-            raise InvalidRequest("either id or subject must be provided")
-        if id_ == "":
-            raise InvalidRequest("id cannot be empty")
-        if subject == "":
-            raise InvalidRequest("subject cannot be empty")
         now = self._clock()
-        with self._picturing:
-            rows = self._store.rows(sql.statement("tokens/revocable"), id=id_, subject=subject)
-            tokens = [_versioned(row) for row in rows]
-            self._write(
-                [
-                    (version + 1, dataclasses.replace(record, revoked_at=now))
-                    for version, record in tokens
-                    if record.revoked_at is None
-                ]
-            )
-            self._revoked |= {record.id for _, record in tokens}
+        check_invalidation(id_, subject, issued_before, now)
+        id_ = None if id_ is None else id_.upper()
+        if issued_before is not None:
+            until = of_milliseconds(max(0, issued_before.ceil_milliseconds - 1))
+            self._revocations.add([Invalidation("all", "", until)])
+            return
+        rows = self._store.rows(sql.statement("tokens/revocable"), id=id_, subject=subject)
+        tokens = [_versioned(row) for row in rows]
+        self._revocations.add(_invalidations(id_, subject, [record for _, record in tokens], now))
+        self._write(
+            [
+                (version + 1, dataclasses.replace(record, revoked_at=now))
+                for version, record in tokens
+                if record.revoked_at is None
+            ]
+        )
 
     def refresh(self) -> None:
-        """Take a new picture of the revoked tokens. Run it twice a second."""
-        with self._picturing:  # or a picture taken before a revocation would replace the one with it
-            rows = self._store.rows(sql.statement("tokens/revoked"), now_ms=milliseconds(self._clock()))
-            self._revoked = frozenset(id_ for (id_,) in rows)
+        """Read again what is invalidated. Run it twice a second."""
+        self._revocations.refresh()
 
     def _expiry(self, now: datetime, wanted: datetime | None) -> datetime:
         if wanted is None:
             return now + timedelta(seconds=self._settings.token_seconds)
         if wanted.tzinfo is None:
             raise InvalidRequest("expiration date must carry a time zone offset")
-        expires_at = _at(milliseconds(wanted))
+        expires_at = of_milliseconds(milliseconds(wanted))
         if expires_at <= now:
             raise InvalidRequest("expiration date must be in the future")
         maximum = self._settings.max_token_seconds
@@ -233,8 +242,9 @@ def _kept_key(directory: Path) -> str:
         key = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"data_dir: cannot keep a token key in {path}: {error}") from None
-    if len(key) < _KEY_CHARACTERS:
-        raise ConfigurationError(f"data_dir: {path} holds fewer than {_KEY_CHARACTERS} characters")
+    weak = weakness(key)
+    if weak:
+        raise ConfigurationError(f"data_dir: the key in {path} {weak}")
     return key
 
 
@@ -262,24 +272,6 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def check_subject(subject: str) -> None:
-    """Refuse a subject no event can carry. Raises: InvalidRequest."""
-    if not subject:
-        raise InvalidRequest("subject is required")
-    problem = key_problem(subject)
-    if problem:
-        raise InvalidRequest(f"subject {problem}")
-
-
-def _check_slugs(slugs: Sequence[str] | None) -> None:
-    if slugs is None:
-        return
-    if not slugs:
-        raise InvalidRequest("slug filter cannot be an empty array when provided")
-    if "" in slugs:
-        raise InvalidRequest("allowed meter slug cannot be empty")
-
-
 def _is_canonical(signature: str) -> bool:
     """Whether this is how we write the signature it decodes to.
 
@@ -290,6 +282,23 @@ def _is_canonical(signature: str) -> bool:
         return hmac.compare_digest(base64_encode(base64_decode(signature)), signature.encode())
     except (BadData, binascii.Error):
         return False
+
+
+def _invalidations(
+    id_: str | None, subject: str | None, on_record: Sequence[TokenRecord], now: datetime
+) -> list[Invalidation]:
+    """Return what invalidates a token, all tokens of a subject, or both.
+
+    Args: on_record: those of them that the store has a row of. Clocks differ, so they may be of a later time than now.
+    """
+    found: list[Invalidation] = []
+    if id_ is not None:
+        expires_at = next((record.expires_at for record in on_record if record.id == id_), None)
+        found.append(Invalidation("id", id_, now, expires_at))
+    if subject is not None:
+        issued = [record.created_at for record in on_record if record.subject == subject]
+        found.append(Invalidation("subject", subject, max([now, *issued])))
+    return found
 
 
 def _row(version: int, record: TokenRecord) -> list[object]:
@@ -306,9 +315,7 @@ def _row(version: int, record: TokenRecord) -> list[object]:
 
 def _versioned(row: tuple[Any, ...]) -> tuple[int, TokenRecord]:
     id_, version, subject, slugs, created_ms, expires_ms, revoked_ms = row
-    revoked_at = None if revoked_ms is None else _at(revoked_ms)
-    return version, TokenRecord(id_, subject, tuple(slugs), _at(created_ms), _at(expires_ms), revoked_at)
-
-
-def _at(unix_ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=unix_ms)
+    revoked_at = None if revoked_ms is None else of_milliseconds(revoked_ms)
+    return version, TokenRecord(
+        id_, subject, tuple(slugs), of_milliseconds(created_ms), of_milliseconds(expires_ms), revoked_at
+    )

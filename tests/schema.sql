@@ -135,6 +135,19 @@ ENGINE = ReplacingMergeTree(version)
 ORDER BY id
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
+CREATE TABLE portal_invalidations
+(
+    `kind` LowCardinality(String),
+    `name` String,
+    `issued_until` DateTime64(3, 'UTC'),
+    `expires_at` DateTime64(3, 'UTC'),
+    `invalidated_at` DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree(issued_until)
+ORDER BY (kind, name)
+TTL toDateTime(expires_at)
+SETTINGS index_granularity = 8192;
+
 CREATE TABLE portal_tokens
 (
     `id` String,

@@ -18,6 +18,7 @@ import typer
 
 import meterport as composition
 from api.client import ApiClient, Refusal
+from engine.clock import utc_now
 from engine.embedded import DirectoryLock
 from tests.server import Server
 
@@ -171,7 +172,7 @@ def test_usage_as_csv_stays_exact(served: Run, tmp_path: Path) -> None:
         (("query", "tokens", "--filter", "model"), 2, "--filter must be KEY=VALUE, not model"),
         (("token", "create", "a", "--expires", "99999999d"), 1, "from now is past the year 9999"),
         (("token", "create", "a", "--meter", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
-        (("token", "invalidate"), 2, "give --id or --subject"),
+        (("token", "invalidate"), 2, "give --id, --subject or --issued-before"),
         (("import", "nope.csv"), 1, "meterport: nope.csv: No such file or directory\n"),
         (("import", "Makefile"), 1, "meterport: Makefile: the name tells no format"),
     ],
@@ -235,6 +236,26 @@ def test_a_token_from_its_making_to_its_end(served: Run, server: Server, usage: 
     assert cells(listed.stdout)[1][-1] == "valid"
     assert ended.returncode == 0
     assert refused.status_code == 401
+    assert cells(served("token", "list").stdout)[1][-1] == "revoked"
+
+
+def test_every_token_issued_before_a_time_is_invalidated(served: Run, server: Server, usage: Path) -> None:  # noqa: ARG001
+    """Case S3: for the day after a restore."""
+    headers = {"Authorization": f"Bearer {served('token', 'create', 'acme').stdout.strip()}"}
+    url = f"{server.url}/api/v1/portal/meters"
+    assert httpx.get(url, headers=headers).status_code == 200
+
+    refused = served("token", "invalidate", "--issued-before", "2999-01-01")
+    both = served("token", "invalidate", "--issued-before", "2026-01-01", "--subject", "acme")
+    long_ago = served("token", "invalidate", "--issued-before", "2026-01-01")
+    still = httpx.get(url, headers=headers).status_code
+    now = served("token", "invalidate", "--issued-before", utc_now().isoformat())
+
+    assert (refused.returncode, both.returncode) == (1, 1)
+    assert "issuedBefore must not be in the future" in refused.stderr
+    assert "issuedBefore is about every token, give it alone" in both.stderr
+    assert (long_ago.returncode, still, now.returncode) == (0, 200, 0)
+    assert httpx.get(url, headers=headers).status_code == 401
     assert cells(served("token", "list").stdout)[1][-1] == "revoked"
 
 
@@ -304,6 +325,20 @@ def test_a_process_that_has_the_directory_but_does_not_answer(tmp_path: Path) ->
     assert answer.returncode == 1
     assert answer.stderr.startswith("meterport: no answer from http://127.0.0.1:1: ")
     assert "is in use by another meterport process" in answer.stderr
+    assert answer.stderr.endswith(": give its URL with --server\n")
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1:8888", "http://[2001:db8::1]:8888", "http://evil.example:8888", "x"])
+def test_the_key_goes_to_no_other_machine_that_a_lock_names(tmp_path: Path, url: str) -> None:
+    """Case S11's kind: whoever can write the file would be sent the API key."""
+    lock = DirectoryLock(tmp_path)
+    lock.announce(url)
+
+    answer = meterport("meters", "list", "--data-dir", str(tmp_path), variables={"METERPORT_API_KEY": KEY})
+
+    lock.release()
+    assert answer.returncode == 78
+    assert answer.stderr.startswith(f"meterport: data_dir: its lock names {url}, which is no address of this machine; ")
     assert answer.stderr.endswith(": give its URL with --server\n")
 
 

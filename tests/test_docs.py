@@ -118,7 +118,7 @@ def test_the_example_of_settings_is_taken(tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", SETTINGS.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "meterport.yaml").write_text(example)
 
-    settings = load_settings(tmp_path / "meterport.yaml", overrides={"api_key": "a-key"})
+    settings = load_settings(tmp_path / "meterport.yaml", overrides={"api_key": "a-key-of-this-test"})
 
     assert settings.server.telemetry_port == yaml.safe_load(example)["server"]["telemetry_port"]
     assert [parse_definition(body).slug for body in settings.meters] == ["tokens_total", "prompts"]

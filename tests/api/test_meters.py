@@ -278,6 +278,23 @@ def test_a_deleted_meter_frees_its_slug(client: ApiClient, meter: Create) -> Non
     assert meter()["id"] != created["id"]
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_a_slug_that_is_also_the_id_of_another_meter_changes_neither(
+    client: ApiClient, meter: Create, method: str
+) -> None:
+    """The kind of case S15: ids are read in any case, and a slug may look like one."""
+    first = meter(slug="first")
+    second = meter(slug=first["id"].lower())
+    options: dict[str, Any] = {"json": {**second, "name": "changed"}} if method == "PUT" else {}
+
+    answer = client.request(method, f"{URL}/{second['slug']}", **options)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert sorted(item["name"] for item in client.get(URL).json()) == sorted(["first", second["slug"]])
+    assert client.delete(f"{URL}/{first['id']}").status_code == 204
+    assert [item["slug"] for item in client.get(URL).json()] == [second["slug"]]
+
+
 def test_subjects_are_distinct_and_sorted(client: ApiClient, meter: Create, send: Send) -> None:
     """Contract 2.2."""
     meter()

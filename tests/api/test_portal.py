@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,12 +13,13 @@ from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
 from tests.api.client import ApiClient
-from tests.api.conftest import KEY
+from tests.api.conftest import KEY, SIGNING_KEY, Unrecorded
 
 TOKENS = "/api/v1/portal/tokens"
 METERS = "/api/v1/portal/meters"
 QUERY = f"{METERS}/tokens_total/query"
 VALUES = f"{METERS}/tokens_total/group-by/model/values"
+UNRECORDED = "01JN8Z0000000000000000000A"
 EMPTY = "slug filter cannot be an empty array when provided"
 Create = Callable[..., dict[str, Any]]
 Send = Callable[..., None]
@@ -178,7 +180,7 @@ def test_revoked_and_expired_tokens_stay_listed(portal: BlockingPortal, services
 
 @pytest.mark.usefixtures("usage")
 def test_an_invalidated_token_is_refused_at_once(client: ApiClient, anyone: ApiClient, token: Token) -> None:
-    """D.2: by id or by subject, 204, again and for what never was too."""
+    """D.2: by id or by subject, 204, again and for a token that is not on record, too."""
     first, second, other = token("customer-1"), token("customer-1"), token("customer-2")
     newest_of_first = client.get(f"{TOKENS}?subject=customer-1").json()[1]["id"]
 
@@ -192,7 +194,7 @@ def test_an_invalidated_token_is_refused_at_once(client: ApiClient, anyone: ApiC
         assert (answer.status_code, answer.content) == (204, b"")
     assert anyone.get(QUERY, headers=second).status_code == 401
     assert anyone.get(QUERY, headers=other).status_code == 200
-    assert client.post(f"{TOKENS}/invalidate", json={"id": "unknown", "subject": None}).status_code == 204
+    assert client.post(f"{TOKENS}/invalidate", json={"id": UNRECORDED, "subject": None}).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -204,6 +206,16 @@ def test_an_invalidated_token_is_refused_at_once(client: ApiClient, anyone: ApiC
         ({"subject": ""}, "validation error: subject cannot be empty"),
         ({"id": 7}, "invalid request body: id: "),
         ({"ID": "x"}, 'invalid request body: "ID" is unknown, did you mean "id"?'),
+        ({"id": "nonsense"}, "validation error: id must be a ULID"),
+        ({"id": UNRECORDED, "subject": ""}, "validation error: subject cannot be empty"),
+        ({"subject": "x" * 2049}, "validation error: subject is longer than 2048 bytes"),
+        ({"subject": "nobody", "tokenId": "x"}, "invalid request body: tokenId: "),
+        ({"issuedBefore": "2026-01-01"}, "invalid request body: issuedBefore: not an RFC 3339 timestamp"),
+        ({"issuedBefore": "2999-01-01T00:00:00Z"}, "validation error: issuedBefore must not be in the future"),
+        (
+            {"issuedBefore": "2026-01-01T00:00:00Z", "subject": "a"},
+            "validation error: issuedBefore is about every token, give it alone",
+        ),
     ],
 )
 def test_a_wrong_invalidation_is_refused(still: ApiClient, body: dict[str, object], detail: str) -> None:
@@ -212,6 +224,28 @@ def test_a_wrong_invalidation_is_refused(still: ApiClient, body: dict[str, objec
 
     assert answer.status_code == 400
     assert answer.json()["detail"].startswith(detail)
+
+
+@pytest.mark.usefixtures("usage")
+@pytest.mark.parametrize("name", ["id", "subject", "issuedBefore"])
+def test_a_token_that_the_store_has_no_record_of_is_invalidated(
+    client: ApiClient, anyone: ApiClient, services: Services, name: str
+) -> None:
+    """Case S3: it was issued after the copy of the store that was restored; 204 must not be said for nothing."""
+    unrecorded = Unrecorded(services.store, [SIGNING_KEY], services.settings.portal)
+    record, text = unrecorded.create("customer-1", None, None)
+    mine = {"Authorization": f"Bearer {text}"}
+    assert anyone.get(QUERY, headers=mine).status_code == 200
+    after = record.created_at + timedelta(milliseconds=1)
+    while datetime.now(UTC) < after:
+        time.sleep(0.001)
+
+    named = {"id": record.id.lower(), "subject": "customer-1", "issuedBefore": after.isoformat()}[name]
+    answer = client.post(f"{TOKENS}/invalidate", json={name: named})
+    refused = anyone.get(QUERY, headers=mine)
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (refused.status_code, refused.json()["detail"]) == (401, "invalid token: revoked")
 
 
 # what a token shows

@@ -1,6 +1,7 @@
 """Subjects over HTTP."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -35,6 +36,25 @@ def test_a_subject_is_found_and_deleted_by_id_or_key(client: ApiClient, key: str
         assert answer.json()["detail"].startswith("not found error: subject not found: ")
     assert client.get(URL).json() == []
     assert client.post(URL, json=[{"key": key}]).json()[0]["id"] != created["id"]
+
+
+@pytest.mark.parametrize("spelled", [str.upper, str.lower])
+def test_a_text_that_is_the_id_of_one_subject_and_the_key_of_another_deletes_neither(
+    client: ApiClient, spelled: Callable[[str], str]
+) -> None:
+    """Case S15: the first was deleted, whose key that is not."""
+    (real,) = client.post(URL, json=[{"key": "real"}]).json()
+    text = spelled(real["id"])
+    (other,) = client.post(URL, json=[{"key": text}]).json()
+
+    answer = client.delete(f"{URL}/{text}")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert answer.json()["detail"].startswith(f"conflict error: {text} is the id of one subject and the key of another")
+    assert [item["key"] for item in client.get(URL).json()] == ["real", text]
+    assert client.delete(f"{URL}/{other['id']}").status_code == 204
+    assert client.delete(f"{URL}/{text}").status_code == 204
+    assert client.get(URL).json() == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ ALL = [
     *("0001_events", "0002_event_keys", "0003_event_keys_view", "0004_dead_letters", "0005_meters"),
     *("0006_portal_tokens", "0007_subjects", "0008_event_claims", "0009_dead_letter_headers"),
     *("0010_dead_letter_replays", "0011_meters_window", "0012_differing_duplicates", "0013_log_positions"),
+    "0014_portal_invalidations",
 ]
 
 

@@ -573,7 +573,9 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["portal_token_key"]
 
 
-@pytest.mark.parametrize("content", [b"", b"short\n", b"\xff" * 40], ids=["empty", "short", "not ASCII"])
+@pytest.mark.parametrize(
+    "content", [b"", b"short\n", b"a" * 43, b"\xff" * 40], ids=["empty", "short", "weak", "not ASCII"]
+)
 def test_a_key_file_that_holds_no_key_stops_the_process(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "portal_token_key").write_bytes(content)
 
