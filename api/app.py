@@ -1,6 +1,6 @@
 """The HTTP application as a value: the table of routes, who guards each, and the layers around them.
 
-    request ─▶ PortalCors ─▶ Telemetry ─▶ problems ─▶ route ─▶ guard ─▶ handler ─▶ engine, in a thread
+    request ─▶ PortalCors ─▶ Telemetry ─▶ OneHost ─▶ problems ─▶ route ─▶ guard ─▶ handler ─▶ engine, in a thread
 
 Owns: which path leads where. Every route is in one of three groups: open, managed (API key), portal (portal token).
 Source: docs/contract.md.
@@ -28,6 +28,7 @@ from api import (
     values,
 )
 from api.cors import PortalCors
+from api.hosts import OneHost
 from api.limits import RequestLimit
 from api.problems import HANDLERS
 from api.routing import resource
@@ -38,6 +39,7 @@ __all__ = ["Services", "create_app", "create_telemetry_app"]
 
 PORTAL_METERS = "/api/v1/portal/meters"
 PORTAL_SUBJECT = "/api/v1/portal/subject"
+WRONG_KEY_ADDRESSES = 10_000  # that are kept, some 2 MB
 
 
 def create_app(services: Services) -> Starlette:
@@ -55,7 +57,8 @@ def create_telemetry_app(services: Services) -> Starlette:
 
 
 def _application(services: Services, routes: list[Route], outer: list[Middleware]) -> Starlette:
-    app = Starlette(routes=routes, middleware=[*outer, Middleware(Telemetry)], exception_handlers=HANDLERS)
+    layers = [*outer, Middleware(Telemetry), Middleware(OneHost)]
+    app = Starlette(routes=routes, middleware=layers, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
     share_store(app, services.settings)
     return app
@@ -81,7 +84,9 @@ def _open(services: Services) -> list[Route]:
 
 
 def _managed(services: Services) -> list[Route]:
-    managed = partial(auth.managed, services)
+    per_minute = services.settings.server.wrong_keys_per_minute
+    wrong_keys = RequestLimit(per_minute, WRONG_KEY_ADDRESSES, "too many requests with a wrong key")
+    managed = partial(auth.managed, services, wrong_keys)
     meter = "/api/v1/meters/{meter}"
     return [
         resource("/metrics", GET=managed(operations.metrics)),

@@ -2,11 +2,14 @@
 
 Owns: the reading of `Authorization`, the comparison of keys, and the guards every route is put behind. A guard judges
 before the route looks at any parameter. Nothing here is ever logged.
+Whoever tries wrong keys is answered 429 after some of them, by address: a flood of them costs little, and shows. The
+right key is taken all the same, for behind a proxy everybody has one address.
 Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20.
 """
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.hosts import check_local
 from api.limits import RequestLimit
 from api.responses import conditional
 from api.services import Services
@@ -38,11 +42,21 @@ def unguarded(services: Services, handler: Handler) -> Endpoint:
     return endpoint
 
 
-def managed(services: Services, handler: Handler) -> Endpoint:
-    """Return an endpoint that takes the API key; without a key configured (loopback only) it is open."""
+def managed(services: Services, wrong_keys: RequestLimit, handler: Handler) -> Endpoint:
+    """Return an endpoint that takes the API key; without a key configured it is open to the machine it runs on.
+
+    Args: wrong_keys: how many requests with a wrong key, or none, an address may make.
+    """
 
     async def endpoint(request: Request) -> Response:
-        check_key(request, services.settings.api_key_digest)
+        if services.settings.api_key_digest is None:
+            check_local(request)
+        else:
+            try:
+                check_key(request, services.settings.api_key_digest)
+            except Unauthorized:
+                wrong_keys.take(client_address(request), time.monotonic())
+                raise
         response = await handler(services, request)
         return conditional(request, response, "") if request.method in {"GET", "HEAD"} else response
 
@@ -64,12 +78,21 @@ def portal(services: Services, limit: RequestLimit, handler: PortalHandler) -> E
     return endpoint
 
 
-def check_key(request: Request, digest: bytes | None) -> None:
+def check_key(request: Request, digest: bytes) -> None:
     """Check the API key in constant time. Raises: Unauthorized."""
-    if digest is None:
-        return
     if not hmac.compare_digest(hashlib.sha256(bearer(request).encode()).digest(), digest):
         raise Unauthorized("invalid api key")
+
+
+def client_address(request: Request) -> str:
+    """Return who asks: an address, of IPv6 the network of which one host has all addresses."""
+    host = request.client.host if request.client else ""
+    if ":" not in host:
+        return host
+    try:
+        return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
+    except ValueError:
+        return host
 
 
 def bearer(request: Request) -> str:

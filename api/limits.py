@@ -1,7 +1,8 @@
-"""How often one token may ask: a bucket that holds a minute's requests and refills as the minute goes by.
+"""How often one may ask: a bucket that holds a minute's requests and refills as the minute goes by.
 
-Owns: the buckets, one a token id, in this process alone. A full bucket is not kept: it is what a token nobody knows
-has. So memory holds the tokens of the last minute, and of these the latest MOST only.
+Owns: the buckets, one a holder, in this process alone: a token id, or the address that wrong keys come from. A full
+bucket is not kept: it is what a holder nobody knows has. So memory holds the holders of the last minute, and of these
+the latest MOST only.
 Source: docs/contract.md "Requests"; the generic cell rate algorithm, which needs one number a bucket.
 """
 
@@ -15,9 +16,15 @@ _MINUTE = 60.0
 
 
 class RequestLimit:
-    """A limit on requests. Not thread-safe: asked on the event loop. Args: per_minute: None is no limit."""
+    """A limit on requests. Not thread-safe: asked on the event loop.
 
-    def __init__(self, per_minute: int | None, most: int = MOST) -> None:
+    Args: per_minute: None is no limit. refusal: what is said of a request too many.
+    """
+
+    def __init__(
+        self, per_minute: int | None, most: int = MOST, refusal: str = "the token made too many requests"
+    ) -> None:
+        self._refusal = refusal
         self._interval = _MINUTE / per_minute if per_minute else 0.0
         self._most = most
         self._full_at: OrderedDict[str, float] = OrderedDict()  # when a bucket will be full again, by the latest asked
@@ -33,7 +40,7 @@ class RequestLimit:
         over = full_at - now - _MINUTE
         if over > _MINUTE * 1e-9:  # more than rounding
             self._keep(holder, full_at - self._interval, now)
-            raise TooManyRequests("the token made too many requests", math.ceil(over))
+            raise TooManyRequests(self._refusal, math.ceil(over))
         self._keep(holder, full_at, now)
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from api.hosts import TargetProtocol
 from engine.errors import AddressUnavailable
 from engine.settings import Settings
 
@@ -80,6 +81,7 @@ def uvicorn_config(application: Starlette, host: str, port: int, settings: Setti
         access_log=False,
         server_header=False,
         lifespan="off",
+        http=TargetProtocol,
         timeout_graceful_shutdown=settings.server.shutdown_seconds,
         workers=1,  # else uvicorn reads WEB_CONCURRENCY, which platforms set, and fails where it is not a number
     )

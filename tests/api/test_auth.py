@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from anyio.from_thread import BlockingPortal
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.routing import Route
 
-from api.app import Services, create_app
+from api.app import WRONG_KEY_ADDRESSES, Services, create_app
+from api.auth import client_address
+from api.limits import RequestLimit
 from api.routing import Resource
 from engine.tokens import PortalTokens
 from tests.api.client import ApiClient
@@ -139,6 +142,62 @@ def test_a_wrong_key_is_refused(stranger: ApiClient, key: str) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (401, "invalid api key")
 
 
+def limited(services: Services, per_minute: int) -> Starlette:
+    """The application with so many wrong keys a minute."""
+    server = services.settings.server.model_copy(update={"wrong_keys_per_minute": per_minute})
+    return create_app(dataclasses.replace(services, settings=services.settings.model_copy(update={"server": server})))
+
+
+def test_whoever_tries_wrong_keys_is_told_to_wait_and_the_right_key_is_taken_all_the_same(
+    portal: BlockingPortal, still_services: Services, still_token: Token
+) -> None:
+    """Case S12: behind a proxy everybody has one address, so a flood must lock nobody out."""
+    client = ApiClient(portal, limited(still_services, 5))
+    tries = [{}, {"Authorization": "Basic x"}, *[{"Authorization": f"Bearer guess-{number}"} for number in range(98)]]
+
+    answers = [client.get("/api/v1/meters", headers=headers) for headers in tries]
+    statuses = [answer.status_code for answer in answers]
+
+    assert statuses[:5] == [401] * 5
+    assert set(statuses[5:]) <= {401, 429}
+    assert statuses.count(429) > 50
+    told = next(answer for answer in answers if answer.status_code == 429)
+    assert told.json()["detail"] == "too many requests with a wrong key"
+    assert (told.json()["code"], told.headers["cache-control"]) == ("too-many-requests", "no-store")
+    assert 1 <= int(told.headers["retry-after"]) <= 60
+    assert client.get("/api/v1/meters", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+    assert client.get(PORTAL, headers=still_token("customer-1")).status_code == 200
+    assert client.get(PORTAL).status_code == 401
+    assert client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("client", "counted_as"),
+    [
+        (("192.0.2.1", 1), "192.0.2.1"),
+        (("2001:db8::1", 1), "2001:db8::/64"),
+        (("2001:db8::ffff:1", 2), "2001:db8::/64"),
+        (("2001:db8:0:1::1", 1), "2001:db8:0:1::/64"),
+        (("fe80::1%eth0", 1), "fe80::/64"),
+        (("no address:", 1), "no address:"),
+        (None, ""),
+    ],
+)
+def test_wrong_keys_are_counted_by_address(client: tuple[str, int] | None, counted_as: str) -> None:
+    """Case S12: of IPv6 by the network that one host has for itself."""
+    assert client_address(Request({"type": "http", "client": client})) == counted_as
+
+
+def test_the_addresses_that_are_counted_are_bounded() -> None:
+    """Case S12."""
+    limit = RequestLimit(1, most=WRONG_KEY_ADDRESSES)
+
+    for number in range(WRONG_KEY_ADDRESSES + 100):
+        limit.take(str(number), 0.0)
+
+    assert len(limit) == WRONG_KEY_ADDRESSES
+
+
 @pytest.mark.parametrize("space", [b"\xa0", b"\x85", b"\x1c", b"\x1f", b"\x0b", b"\x0c"], ids=repr)
 def test_only_spaces_and_tabs_are_no_part_of_a_credential(
     stranger: ApiClient, still_token: Token, space: bytes
@@ -167,9 +226,10 @@ def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, still_ser
 
 
 def test_without_a_key_configured_management_is_open(portal: BlockingPortal, still_services: Services) -> None:
-    """D.21: on loopback, which settings see to; the portal still takes tokens only."""
+    """D.21: to its own machine, on loopback, which settings see to; the portal still takes tokens only."""
     settings = still_services.settings.model_copy(update={"api_key": None})
-    client = ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
+    app = create_app(dataclasses.replace(still_services, settings=settings))
+    client = ApiClient(portal, app, {"Host": "localhost:8888"})
 
     assert client.get("/api/v1/meters").status_code == 200
     assert client.get("/api/v1/meters", headers={"Authorization": "Bearer whatever"}).status_code == 200

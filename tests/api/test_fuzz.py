@@ -28,6 +28,7 @@ from api.document import document
 from tests.server import Server
 
 KEY = "fuzz-tests-management-key"
+MANY_WRONG_KEYS = {"METERPORT_SERVER__WRONG_KEYS_PER_MINUTE": "1000000"}
 EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 10
 
 
@@ -72,7 +73,7 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with a meter, an event and a subject."""
-    running = Server(tmp_path_factory.mktemp("fuzz"), variables={"METERPORT_API_KEY": KEY})
+    running = Server(tmp_path_factory.mktemp("fuzz"), variables={"METERPORT_API_KEY": KEY, **MANY_WRONG_KEYS})
     running.start()
     with httpx.Client(base_url=str(running.url), headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
         meter = {"slug": "nope", "eventType": "t", "aggregation": "COUNT", "groupBy": {"model": "$.model"}}

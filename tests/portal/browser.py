@@ -8,7 +8,7 @@ import http.server
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def needed(*tools: str) -> None:
 
 
 @contextmanager
-def chromium(variables: Mapping[str, str] | None = None) -> Iterator[Browser]:
+def chromium(variables: Mapping[str, str] | None = None, switches: Sequence[str] = ()) -> Iterator[Browser]:
     """Run the system's Chromium while the context lasts, with environment variables of its own beside ours."""
     needed(*NAMES)
     expect.set_options(timeout=PATIENCE_MS)
@@ -40,7 +40,7 @@ def chromium(variables: Mapping[str, str] | None = None) -> Iterator[Browser]:
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=as_root, env={**os.environ, **(variables or {})}
+            executable_path=executable, args=[*as_root, *switches], env={**os.environ, **(variables or {})}
         )
         yield browser
         browser.close()
