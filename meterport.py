@@ -31,7 +31,7 @@ from api.app import Services, create_app, create_telemetry_app
 from api.client import ApiClient
 from api.server import HttpServer, bound, local_url, uvicorn_config
 from api.terminal import say
-from engine import __version__, faults, metrics
+from engine import __version__, descriptors, faults, metrics
 from engine.early_stop import ENDING
 from engine.embedded import DirectoryLock
 from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
@@ -76,6 +76,7 @@ class Service:
 
     def __init__(self, settings: Settings, ingests: bool = True, serves: bool = True) -> None:
         faults.arm(settings.fault)
+        descriptors.raise_limit()
         self.settings = settings
         self._closing = contextlib.ExitStack()  # what is open, to be closed in reverse
         self._lock = DirectoryLock(settings.data_dir) if _keeps_data(settings) else None
@@ -477,7 +478,7 @@ def _serve_telemetry(service: Service) -> None:
     settings = service.settings.server
     if settings.telemetry_port is not None:
         config = uvicorn_config(
-            service.telemetry_app(), settings.telemetry_host, settings.telemetry_port, service.settings
+            service.telemetry_app(), settings.telemetry_host, settings.telemetry_port, service.settings, "telemetry"
         )
         telemetry = HttpServer(config, purpose="telemetry")
         listener = bound(settings.telemetry_host, settings.telemetry_port, "server.telemetry_port")

@@ -14,7 +14,6 @@ from typing import Any
 import httptools
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.problems import cut, problem
 from engine.errors import Forbidden, InvalidRequest
@@ -40,15 +39,6 @@ def note_target(state: MutableMapping[str, Any], target: bytes) -> None:
         host = parts.host.decode("latin-1")
         host = f"[{host}]" if ":" in host else host
         state[_TARGET] = host if parts.port is None else f"{host}:{parts.port}"
-
-
-class TargetProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that keeps the host of a target in absolute form, of which an application sees the path alone."""
-
-    def on_headers_complete(self) -> None:
-        """See `HttpToolsProtocol`."""
-        note_target(self.scope["state"], self.url)
-        super().on_headers_complete()
 
 
 class OneHost:

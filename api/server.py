@@ -9,12 +9,26 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from api.hosts import TargetProtocol
+from api.connections import Connections, Limits
+from api.http_protocol import BoundedProtocol
+from api.staged_protocol import HttpConfig
+from engine.descriptors import connections_share
 from engine.errors import AddressUnavailable
+from engine.logs import SaidOnce
 from engine.settings import Settings
 
 _log = logging.getLogger(__name__)
-_BACKLOG = 2048  # uvicorn's own
+_TELEMETRY_CONNECTIONS = 32  # Prometheus and the probes: whatever happens on the other port
+
+
+class _WarningsOnce(SaidOnce):
+    """What a client can cause is said once a minute; a defect each time."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or super().filter(record)
+
+
+logging.getLogger("uvicorn.error").addFilter(_WarningsOnce())
 
 
 class HttpServer(uvicorn.Server):
@@ -56,7 +70,7 @@ def bound(host: str, port: int, setting: str) -> socket.socket:
     """Return a socket that listens. Args: setting: what names the port. Raises: AddressUnavailable."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=connections_share().backlog)
     except OSError as error:
         raise AddressUnavailable(f"{setting}: cannot listen on {host}:{port}: {_reason(error)}") from error
 
@@ -71,17 +85,23 @@ def local_url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def uvicorn_config(application: Starlette, host: str, port: int, settings: Settings) -> uvicorn.Config:
-    """Return how an application is served."""
-    return uvicorn.Config(
+def uvicorn_config(
+    application: Starlette, host: str, port: int, settings: Settings, purpose: str = "api"
+) -> HttpConfig:
+    """Return how an application is served. Args: purpose: "api" or "telemetry", each with connections of its own."""
+    server, share = settings.server, connections_share()
+    most = _TELEMETRY_CONNECTIONS if purpose == "telemetry" else server.max_connections or share.connections
+    return HttpConfig(
         application,
+        BoundedProtocol,
+        connections=Connections(Limits.of(server, most), purpose),
         host=host,
         port=port,
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
-        http=TargetProtocol,
-        timeout_graceful_shutdown=settings.server.shutdown_seconds,
+        backlog=share.backlog,
+        timeout_graceful_shutdown=server.shutdown_seconds,
         workers=1,  # else uvicorn reads WEB_CONCURRENCY, which platforms set, and fails where it is not a number
     )

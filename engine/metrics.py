@@ -96,3 +96,13 @@ WORK_SILENT = Gauge(
 THREAD_ALIVE = Gauge(
     "meterport_thread_alive", "1 while a thread runs, 0 once it has ended.", ["thread"], registry=REGISTRY
 )
+CONNECTIONS = Gauge("meterport_http_connections", "Open connections, by port.", ["port"], registry=REGISTRY)
+CONNECTIONS_MOST = Gauge(
+    "meterport_http_connections_most", "Connections there may be at a time, by port.", ["port"], registry=REGISTRY
+)
+CONNECTIONS_ENDED = Counter(
+    "meterport_http_connections_ended_total",
+    "Connections refused or ended because of what the client sent, or did not send in time.",
+    ["reason"],
+    registry=REGISTRY,
+)

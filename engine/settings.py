@@ -81,6 +81,23 @@ class ServerSettings(_Group):
         description="Requests with a wrong API key an address may make in a minute; more get 429. None: any.",
     )
     shutdown_seconds: int = Field(default=20, ge=1, description="How long SIGTERM waits for open requests.")
+    max_connections: int | None = Field(
+        default=None, ge=1, description="Connections at a time; more get 503. None: as the limit on open files allows."
+    )
+    head_limit_bytes: int = Field(default=64 << 10, ge=1024, description="A larger head of a request is refused, 431.")
+    max_header_fields: int = Field(default=100, ge=10, description="More header fields are refused with 431.")
+    url_limit_bytes: int = Field(default=32 << 10, ge=256, le=65_535, description="A longer URL is refused with 414.")
+    first_byte_seconds: float = Field(
+        default=10, gt=0, description="A new connection that sends nothing for so long is closed."
+    )
+    head_seconds: float = Field(default=10, gt=0, description="How long the head of a request may take; then 408.")
+    body_seconds: float = Field(default=10, gt=0, description="How long a body may pause; then 408.")
+    answer_seconds: float = Field(
+        default=30, gt=0, description="A client that reads nothing of its answer for so long is closed."
+    )
+    keep_alive_seconds: float = Field(
+        default=75, gt=0, description="How long a connection is kept after an answer: longer than proxies keep theirs."
+    )
 
 
 class StoreSettings(_Group):

@@ -26,6 +26,7 @@ from starlette.routing import Route
 import meterport
 from api.app import create_app
 from api.problems import from_meterport_error
+from api.refusals import Reason
 from engine import errors, metrics
 from engine.meters import MeterState, parse_definition
 from engine.setting_files import ENV_PREFIX, SECRETS_VARIABLE
@@ -53,6 +54,11 @@ HTTP_ONLY = {
     "internal-error": 500,
     "not-ready": 503,
     "method-not-allowed": 405,
+    "malformed-request": 400,
+    "request-timeout": 408,
+    "uri-too-long": 414,
+    "head-too-large": 431,
+    "too-many-connections": 503,
 }  # answered without an error of the tree
 
 
@@ -204,6 +210,8 @@ def test_every_value_of_a_fixed_label_stands_with_its_metric() -> None:
 
     assert told["meterport_ingest_phase_seconds_total"] == {*get_args(metrics.Phase)}
     assert told["meterport_meters"] == {state.value for state in MeterState}
+    reasons = {name for row in rows(OPERATIONS, "reason", "what happened", "likely") for name in row[0].split(", ")}
+    assert {plain(name) for name in reasons} == {*get_args(Reason)}
 
 
 def _metrics_table() -> list[list[str]]:
@@ -426,8 +434,8 @@ def _status(error: type[errors.MeterportError]) -> int:
 def test_codes_the_api_gives_by_itself_are_given_by_it() -> None:
     written = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "api").glob("*.py")))
 
-    assert '"internal-error"' in written
-    assert '"not-ready"' in written
+    missing = {code for code in HTTP_ONLY if f'"{code}"' not in written}
+    assert missing == {"method-not-allowed"}  # which is the status' own phrase
 
 
 # references between code and pages

@@ -57,7 +57,7 @@ def negatable() -> dict[str, Any]:
 
 
 SCHEMA = schemathesis.openapi.from_dict(negatable())
-NO_HTTP = b"Invalid HTTP request received."  # a header name no parser takes: the server answers, no route is asked
+NO_HTTP = b'"code":"malformed-request"'  # a header name no parser takes: the server answers, no route is asked
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,
@@ -118,5 +118,5 @@ def test_whatever_is_sent_is_answered_as_documented(
 
     refused_by_size = response.status_code == 413  # which schemathesis does not take for a refusal
     checks = [check for check in CHECKS if not (refused_by_size and check is negative_data_rejection)]
-    if response.content != NO_HTTP:
+    if NO_HTTP not in response.content:
         case.validate_response(response, checks=checks)

@@ -1,0 +1,619 @@
+"""Bounds on what comes in: the size of a head, the time a client may take, the number of connections; and how they end.
+
+Over raw sockets, through the server that a process runs. What is refused must arrive at the client as an answer.
+Waiting is for outcomes; a deadline that is short here is one that the client of the test never means to keep.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from api.connections import Phase
+from api.http_protocol import MOST_PIPELINED, BoundedProtocol
+from api.server import HttpServer
+from engine.metrics import CONNECTIONS
+from engine.settings import ServerSettings
+from tests.raw_http import Answer, Raw, ended, eventually, port_of, serving, value_of
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = 32 << 20
+
+
+class Gate:
+    """Holds the requests to /held until it is opened."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.open = threading.Event()
+
+    async def hold(self, request: Request) -> Response:
+        self.held += 1
+        while not self.open.is_set():
+            await asyncio.sleep(0.01)
+        return PlainTextResponse(request.url.query)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open.set()
+
+
+@pytest.fixture
+def app(gate: Gate) -> Starlette:
+    async def home(_: Request) -> Response:
+        return PlainTextResponse("home")
+
+    async def echo(request: Request) -> Response:
+        body = await request.body()
+        return JSONResponse({"fields": request.headers.keys(), "body": body.decode()})
+
+    async def late(request: Request) -> Response:
+        await asyncio.sleep(1.5)
+        return PlainTextResponse(str(len(await request.body())))
+
+    async def unread(_: Request) -> Response:
+        return Response(status_code=404)
+
+    async def unread_and_closed(_: Request) -> Response:
+        return Response(b"no", status_code=413, headers={"Connection": "close"})
+
+    async def large(_: Request) -> Response:
+        return Response(bytes(LARGE))
+
+    routes = [
+        Route("/", home),
+        Route("/echo", echo, methods=["POST"]),
+        Route("/late", late, methods=["POST"]),
+        Route("/unread", unread, methods=["POST"]),
+        Route("/closed", unread_and_closed, methods=["POST"]),
+        Route("/large", large),
+        Route("/held", gate.hold),
+    ]
+    return Starlette(routes=routes)
+
+
+@pytest.fixture
+def port(app: Starlette) -> Iterator[int]:
+    with serving(app) as server:
+        yield port_of(server)
+
+
+def head_of(size: int) -> bytes:
+    """Return a whole head of so many bytes."""
+    start, end = b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"\r\n\r\n"
+    return start + b"a" * (size - len(start) - len(end)) + end
+
+
+# the head
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_a_head_may_be_as_large_as_the_setting_says_and_no_byte_larger(port: int, pieces: int) -> None:
+    """S1: 64 KiB together; beyond it 431 comes, and the connection is closed, though no head is complete."""
+    with Raw(port) as client:
+        assert client.ask(head_of(65_536)).status == 200
+        assert client.ask(head_of(65_536)).status == 200  # each head for itself
+        step = 65_537 // pieces + 1
+        head = head_of(70_000)[:65_537]
+        for start in range(0, len(head), step):
+            client.send(head[start : start + step])
+        answer = client.read(until_closed=True)
+
+    assert answer.problem() == (431, "head-too-large")
+    assert orjson.loads(answer.body)["detail"] == "the request line and the header fields are longer than 65536 bytes"
+    assert answer.headers["connection"] == "close"
+    assert answer.closed
+
+
+ENDLESS = {
+    "fields": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"a: b\r\n", 431),
+    "one field": (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"aaaaaa", 431),
+    "name of a field": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"aaaaaa", 431),
+    "URL": (b"GET /?", b"aaaaaa", 414),
+    "empty lines": (b"", b"\r\n\r\n\r\n", 431),
+}
+
+
+@pytest.mark.parametrize("attack", ENDLESS)
+def test_a_head_without_end_is_answered_and_its_client_can_read_the_answer(port: int, attack: str) -> None:
+    """S1: 8 MB are sent at once, all of them before the answer is read: a reset would destroy it."""
+    start, more, status = ENDLESS[attack]
+    with Raw(port) as client:
+        client.send(start + more * ((8 << 20) // len(more)))
+        answer = client.read(until_closed=True)
+
+    assert answer.status == status
+    assert answer.closed
+
+
+def test_the_number_of_header_fields_is_bounded(port: int) -> None:
+    """S1: 100."""
+    with Raw(port) as client:
+        assert client.ask(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100 + b"\r\n").status == 200
+        answer = client.ask(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n")
+
+    assert answer.problem() == (431, "head-too-large")
+    assert orjson.loads(answer.body)["detail"] == "the request has more than 100 header fields"
+
+
+def test_a_url_that_is_too_long_is_named(port: int) -> None:
+    """S1: 414 tells a client more than 431 would."""
+    with Raw(port) as client:
+        assert client.ask(b"GET /?" + b"a" * (32_768 - 2) + b" HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
+        answer = client.ask(b"GET /?" + b"a" * (32_768 - 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert answer.problem() == (414, "uri-too-long")
+
+
+def test_a_refused_head_request_gets_a_head_alone(port: int) -> None:
+    """RFC 9110 §9.3.2: an answer to HEAD has no body, be it ours or the application's."""
+    with Raw(port) as client:
+        client.send(b"HEAD / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n")
+        answer = client.read(method="HEAD", until_closed=True)
+
+    assert answer.status == 431
+    assert answer.closed
+
+
+def test_nothing_of_an_answered_request_is_kept(app: Starlette) -> None:
+    """S1, extra member: an idle connection held its last head, and up to 320 KB of a body that nobody had read."""
+    body = bytes(300_000)
+    with serving(app) as server, Raw(port_of(server)) as client:
+        head = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+        assert client.ask(head + body).status == 404
+        (connection,) = server.server_state.connections
+        assert isinstance(connection, BoundedProtocol)
+        eventually(lambda: connection.phase is Phase.IDLE, "idle")
+
+        assert [vars(connection)[name] for name in ("cycle", "scope", "headers")] == [None, None, None]
+
+
+# trailers, chunks, and requests for other protocols
+
+
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 3, 20])
+def test_trailers_are_no_header_fields(port: int, cut: int) -> None:
+    """S9: neither in the same packet as the head, nor later, nor as fields of the next request."""
+    trailers = b"0\r\nAuthorization: Bearer x\r\nContent-Type: text/csv\r\n\r\n"
+    with Raw(port) as client:
+        client.send(CHUNKED + b"2\r\nab\r\n" + trailers[:cut])
+        if cut:
+            time.sleep(0.05)
+        answer = client.ask(trailers[cut:])
+        after = client.ask(CHUNKED + b"0\r\n\r\n")
+
+    assert orjson.loads(answer.body) == {"fields": ["host", "transfer-encoding"], "body": "ab"}
+    assert orjson.loads(after.body)["fields"] == ["host", "transfer-encoding"]
+
+
+def test_trailers_authorise_nothing(still_app: Starlette) -> None:
+    """S9, RFC 9110 §6.5.1: not even in the same packet."""
+    with serving(still_app) as server, Raw(port_of(server)) as client:
+        head = b"GET /api/v1/meters HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = client.ask(head + b"0\r\nAuthorization: Bearer a-management-key\r\n\r\n")
+
+    assert answer.status == 401
+
+
+OVERHEAD = {
+    "extension": b"1;x=",
+    "trailer": b"1\r\na\r\n0\r\nX: ",
+    "size of a chunk": b"0" * 10,
+}
+
+
+@pytest.mark.parametrize("kind", OVERHEAD)
+def test_what_is_no_content_of_a_body_is_bounded(port: int, kind: str) -> None:
+    """S1, RFC 9112 §7.1.1: extensions of chunks and trailers count, though nobody reads them."""
+    filler = b"0" if kind == "size of a chunk" else b"a"
+    with Raw(port) as client:
+        client.send(CHUNKED + OVERHEAD[kind] + filler * 1_000_000)
+        answer = client.read(until_closed=True)
+
+    assert answer.problem() == (400, "malformed-request")
+    assert answer.closed
+
+
+def test_extensions_of_chunks_are_passed_over(port: int) -> None:
+    """RFC 9112 §7.1.1: ones that are not known."""
+    with Raw(port) as client:
+        answer = client.ask(CHUNKED + b"2;a=b;c\r\nab\r\n1\r\nc\r\n0;last\r\n\r\n")
+
+    assert orjson.loads(answer.body)["body"] == "abc"
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+
+
+@pytest.mark.parametrize("in_one", [True, False])
+def test_a_wish_for_another_protocol_costs_no_body(port: int, in_one: bool) -> None:
+    """S9, extra member, as Java's client sends it: the body was lost, or was parsed as the next request."""
+    body = b"GET /held HTTP/1.1\r\nHost: smuggled\r\n\r\n"
+    head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body) + UPGRADE + b"\r\n"
+    with Raw(port) as client:
+        if in_one:
+            client.send(head + body)
+        else:
+            client.send(head)
+            time.sleep(0.05)
+            client.send(body)
+        answer = client.read()
+        after = client.ask(b"GET / HTTP/1.1\r\nHost: x\r\n" + UPGRADE + b"\r\n" + GET)
+        last = client.read()
+
+    assert orjson.loads(answer.body) == {"fields": ["host", "content-length"], "body": body.decode()}
+    assert (after.body, last.body) == (b"home", b"home")
+
+
+def test_connect_is_refused(port: int) -> None:
+    """What follows CONNECT is no HTTP: nothing of it is parsed."""
+    with Raw(port) as client:
+        client.send(b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+        answer = client.read(until_closed=True)
+
+    assert answer.problem() == (400, "malformed-request")
+    assert answer.closed
+
+
+# pipelined requests
+
+
+def test_pipelined_requests_are_answered_in_order_whatever_becomes_of_the_last(port: int, gate: Gate) -> None:
+    """Extra member: the 400 of the last stood in the middle of the answers to those before it."""
+    with Raw(port) as client:
+        client.send(
+            b"".join(b"GET /held?%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(5)) + b"\0\r\n\r\n"
+        )
+        eventually(lambda: gate.held == 1, "the first request is held")
+        gate.open.set()
+        bodies = [client.read().body for _ in range(5)]
+        last = client.read(until_closed=True)
+
+    assert bodies == [b"0", b"1", b"2", b"3", b"4"]
+    assert last.problem() == (400, "malformed-request")
+    assert last.closed
+
+
+def test_no_more_than_some_requests_of_a_connection_wait(app: Starlette, gate: Gate) -> None:
+    """S1, extra member: a packet of 256 KB held 7,000 requests, and each answer let the next packet in."""
+    with serving(app) as server, Raw(port_of(server)) as client:
+        client.send(b"GET /held HTTP/1.1\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n" * 7_000)
+        eventually(lambda: gate.held == 1, "the first request is held")
+        eventually(lambda: ended("too-many-pipelined") >= 1, "the others are counted")
+        (connection,) = server.server_state.connections
+        assert len(connection.pipeline) == MOST_PIPELINED  # type: ignore[union-attr]
+        gate.open.set()
+        statuses = [client.read().status for _ in range(MOST_PIPELINED + 2)]
+        assert client.closed()
+
+    assert statuses == [200] * (MOST_PIPELINED + 1) + [503]
+
+
+# deadlines
+
+
+def test_a_connection_that_sends_nothing_is_closed(app: Starlette) -> None:
+    """S2: without a word, for nobody has asked anything."""
+    before = ended("no-request")
+    with serving(app, first_byte_seconds=0.1) as server, Raw(port_of(server)) as client:
+        assert client.closed()
+
+    assert ended("no-request") == before + 1
+
+
+def test_a_head_that_does_not_end_is_answered_408(app: Starlette) -> None:
+    """S2: also one of which a field comes now and then; also the second of a connection."""
+    with serving(app, head_seconds=0.3) as server:
+        for first in (b"", GET):
+            with Raw(port_of(server)) as client:
+                if first:
+                    assert client.ask(first).status == 200
+                answer = dripped(client, b"GET / HTTP/1.1\r\nHost: x\r\n", b"a: b\r\n")
+                assert answer.problem() == (408, "request-timeout")
+                assert answer.closed
+
+
+@pytest.mark.parametrize("drop", [b"", b"1\r\na\r\n", b"1;x"])
+def test_a_body_that_pauses_or_crawls_is_answered_408(app: Starlette, drop: bytes) -> None:
+    """S2: nothing comes, a byte now and then, an extension of a chunk that never ends."""
+    before = ended("slow-body")
+    with serving(app, body_seconds=0.3) as server, Raw(port_of(server)) as client:
+        answer = dripped(client, CHUNKED + b"2\r\nab\r\n", drop)
+
+    assert answer.problem() == (408, "request-timeout")
+    assert answer.closed
+    assert ended("slow-body") == before + 1
+
+
+def dripped(client: Raw, start: bytes, drop: bytes) -> Answer:
+    """Send a part of a request, then a little now and then until an answer comes."""
+    client.send(start)
+    deadline = time.monotonic() + 30
+    client.socket.settimeout(0.05)
+    while time.monotonic() < deadline:
+        with contextlib.suppress(TimeoutError):
+            if client.more():
+                break
+        client.send(drop)
+    client.socket.settimeout(30)
+    return client.read(until_closed=True)
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_a_body_is_not_late_while_the_server_does_not_read_it(app: Starlette, expect: bytes) -> None:
+    """S2: a handler that is busy first costs its client nothing; nor is one late who waits for `100 Continue`."""
+    body = bytes(3_000_000)
+    head = b"POST /late HTTP/1.1\r\nHost: x\r\n" + expect + b"Content-Length: %d\r\n\r\n" % len(body)
+    with serving(app, body_seconds=0.3) as server, Raw(port_of(server)) as client:
+        client.send(head)
+        if expect:
+            assert client.read().status == 100
+        client.send(body)
+        answer = client.read()
+
+    assert (answer.status, answer.body) == (200, b"3000000")
+
+
+def test_a_client_that_does_not_read_its_answer_is_closed(app: Starlette) -> None:
+    """S2, extra member: 32 MB for whoever asks for them and never reads were held for ever."""
+    before = ended("answer-not-read")
+    with serving(app, answer_seconds=0.3) as server, Raw(port_of(server), receive_buffer=4096) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: ended("answer-not-read") == before + 1, "the connection is ended")
+        eventually(lambda: not server.server_state.connections, "the connection is gone")
+
+
+def test_a_client_that_reads_slowly_gets_its_answer(app: Starlette) -> None:
+    """S2: it is progress that counts."""
+    with serving(app, answer_seconds=5) as server, Raw(port_of(server), receive_buffer=65536) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert len(client.read().body) == LARGE
+
+
+def test_an_idle_connection_that_is_closed_does_not_wait_for_its_client_to_read(app: Starlette) -> None:
+    """S2, extra member: `close` waits until all is sent, so a client that reads nothing kept a closed connection."""
+    unread: dict[str, Any] = {"keep_alive_seconds": 0.1, "answer_seconds": 600}
+    with serving(app, **unread) as server, Raw(port_of(server), receive_buffer=4096) as client:
+        client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: not server.server_state.connections, "the connection is gone")
+
+
+def test_an_idle_connection_is_kept_for_longer_than_proxies_keep_theirs(app: Starlette) -> None:
+    """N17: proxies close theirs after 60 s; a server that does so before them loses the requests that are under way."""
+    assert ServerSettings().keep_alive_seconds > 60
+    with serving(app) as server:
+        assert server.config.connections.limits.keep_alive_seconds == 75  # type: ignore[attr-defined]
+
+
+def test_idle_connections_are_closed_when_the_setting_says_so_and_not_before(app: Starlette) -> None:
+    """N17: several of them, each used twice; the time counts from the last answer."""
+    with serving(app, keep_alive_seconds=1.2) as server:
+        clients = [Raw(port_of(server)) for _ in range(10)]
+        for _ in range(2):
+            for client in clients:
+                assert client.ask(GET).status == 200
+            began = time.monotonic()
+        for client in clients:
+            assert client.closed()
+            assert time.monotonic() - began > 1.2
+            client.socket.close()
+
+
+def test_empty_lines_between_requests_are_passed_over(app: Starlette) -> None:
+    """RFC 9112 §2.2: old clients send one after a body; it is no head that has begun, and must not end as one."""
+    before = ended("slow-head")
+    with serving(app, head_seconds=0.1, keep_alive_seconds=1.2) as server, Raw(port_of(server)) as client:
+        assert client.ask(GET + b"\r\n").status == 200
+        assert client.closed()
+
+    assert ended("slow-head") == before
+
+
+# the number
+
+
+def open_connections() -> float:
+    return value_of(CONNECTIONS.labels("api"))
+
+
+def test_a_connection_over_the_number_is_told_so(app: Starlette, gate: Gate) -> None:
+    """S2: those before it wait for answers, so none of them can make room."""
+    before = ended("too-many-connections")
+    with serving(app, max_connections=3) as server:
+        port = port_of(server)
+        clients = [Raw(port) for _ in range(3)]
+        for client in clients:
+            client.send(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: gate.held == 3, "all are held")
+        for _ in range(50):
+            with Raw(port) as client:
+                client.send(GET)
+                answer = client.read(until_closed=True)
+                assert answer.problem() == (503, "too-many-connections")
+                assert answer.headers["retry-after"] == "1"
+                assert answer.closed
+        gate.open.set()
+        assert [client.read().status for client in clients] == [200] * 3
+        for client in clients:
+            client.socket.close()
+        eventually(lambda: open_connections() == 0, "all are gone")
+
+    assert ended("too-many-connections") == before + 50
+
+
+FILLERS = {
+    "silent": b"",
+    "open heads": b"GET / HTTP/1.1\r\nX: ",
+    "idle": GET,
+    "answered before the body": b"POST /unread HTTP/1.1\r\nContent-Length: 99\r\n\r\n",
+    "refused": b"\0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", FILLERS)
+def test_connections_that_wait_for_their_clients_make_room_for_new_ones(app: Starlette, kind: str) -> None:
+    """S2: idle connections up to the number lock nobody out: the one that waits longest goes, long before its time."""
+    long: dict[str, Any] = {
+        "first_byte_seconds": 600,
+        "head_seconds": 600,
+        "keep_alive_seconds": 600,
+        "body_seconds": 600,
+    }
+    with serving(app, max_connections=5, **long) as server:
+        port = port_of(server)
+        fillers = [Raw(port) for _ in range(5)]
+        for filler in fillers:
+            filler.send(FILLERS[kind])
+        eventually(lambda: len(server.config.connections) == 5, "all places are taken")  # type: ignore[attr-defined]
+
+        def is_served() -> bool:
+            with Raw(port) as client:
+                return client.ask(GET).status == 200
+
+        eventually(is_served, "a newcomer is served")
+        for filler in fillers:
+            filler.socket.close()
+
+
+def test_each_port_has_connections_of_its_own(app: Starlette, gate: Gate) -> None:
+    """S2: Prometheus and the probes reach the telemetry port while the API's is full."""
+    with serving(app, max_connections=1) as server, serving(app, purpose="telemetry") as telemetry:
+        with Raw(port_of(server)) as client:
+            client.send(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+            eventually(lambda: gate.held == 1, "the only place is taken")
+            with Raw(port_of(server)) as other:
+                assert other.read().status == 503
+            with Raw(port_of(telemetry)) as scrape:
+                assert scrape.ask(GET).status == 200
+        gate.open.set()
+
+
+# answers that come before the body
+
+
+def sent_beside(client: Raw, head: bytes, chunk: bytes, times: int) -> threading.Thread:
+    """Send a request from a thread, so that a client can read while it sends; errors end it, as they end a client."""
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            client.send(head)
+            for _ in range(times):
+                client.send(chunk)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+MEGABYTE = bytes(1 << 20)
+FRAMED = b"%x\r\n%s\r\n" % (len(MEGABYTE), MEGABYTE)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 31457280", b"Transfer-Encoding: chunked"])
+def test_413_arrives_at_a_client_that_reads_when_it_has_sent_all(still_app: Starlette, framing: bytes) -> None:
+    """N29: nginx does so; the connection was reset under it, it said 502, and its client sent the same again."""
+    chunk, end = (FRAMED, b"0\r\n\r\n") if b"chunked" in framing else (MEGABYTE, b"")
+    head = (
+        b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-management-key\r\n"
+        b"Content-Type: application/cloudevents-batch+json\r\n" + framing + b"\r\n\r\n"
+    )
+    with serving(still_app, body_limit_bytes=1024) as server:
+        for _ in range(5):
+            with Raw(port_of(server)) as client:
+                client.send(head)
+                for _ in range(30):
+                    client.send(chunk)
+                client.send(end)
+                answer = client.read(until_closed=True)
+                assert answer.status == 413
+                assert answer.headers["connection"] == "close"
+                assert answer.closed
+
+
+@pytest.mark.parametrize("path", [b"/unread", b"/closed"])
+def test_a_body_that_nobody_wants_is_read_up_to_a_bound(app: Starlette, path: bytes) -> None:
+    """N29, extra member: after any answer but 413 a body was read on for as long as its client cared to send."""
+    with serving(app, drained_bytes=4 << 20) as server, Raw(port_of(server)) as client:
+        head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        thread = sent_beside(client, head, FRAMED, 400)
+        answer = client.read()
+        thread.join()
+        eventually(lambda: not server.server_state.connections, "the connection is gone")
+
+    assert answer.status == (404 if path == b"/unread" else 413)
+
+
+def test_a_connection_goes_on_behind_a_body_that_nobody_wanted(port: int) -> None:
+    """N29: if the body ends within the bound, and the answer did not say otherwise."""
+    with Raw(port) as client:
+        head = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(MEGABYTE)
+        assert client.ask(head + MEGABYTE).status == 404
+        assert client.ask(GET).status == 200
+
+
+def test_nothing_behind_an_answer_that_closes_is_asked(port: int, gate: Gate) -> None:
+    """N29: the rest of the body is read, the request behind it is not."""
+    with Raw(port) as client:
+        client.send(b"POST /closed HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+        assert client.read().status == 413
+        client.send(b"body" + b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.closed()
+
+    assert gate.held == 0
+
+
+# words for nothing
+
+
+def test_clients_cannot_fill_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """S10: 20 requests of a kind are a line a minute at most; all of them are counted."""
+    before = ended("malformed")
+    with caplog.at_level(logging.INFO):
+        for _ in range(20):
+            with Raw(port) as client:
+                assert client.ask(b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").status == 200
+            with Raw(port) as client:
+                assert client.ask(b"SSH-2.0-x\r\n\r\n").problem() == (400, "malformed-request")
+
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert set(lines) <= {"connection_ended reason=malformed"}
+    assert len(lines) <= 1
+    assert ended("malformed") == before + 20
+
+
+def test_the_server_library_is_what_our_protocol_leans_on(app: Starlette) -> None:
+    """Everything overridden or used is there; what it does is tested above. A release that moves it fails here."""
+    ours = {name for kind in BoundedProtocol.__mro__[:2] for name in vars(kind)}
+    theirs = BoundedProtocol.__mro__[2]
+
+    overridden = {
+        "connection_made", "connection_lost", "data_received", "shutdown", "pause_writing", "resume_writing", "on_url",
+        "on_header", "on_headers_complete", "on_body", "on_message_complete", "on_response_complete",
+    }  # fmt: skip
+    assert overridden <= ours & set(vars(theirs))
+    assert isinstance(theirs, type)
+    with serving(app) as server, Raw(port_of(server)) as client:
+        assert isinstance(server, HttpServer)
+        assert server.config.ws_protocol_class is None
+        client.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+        eventually(lambda: bool(server.server_state.tasks), "the request is begun")
+        (connection,) = server.server_state.connections
+        cycle = connection.cycle  # type: ignore[union-attr]
+        names = {"response_started", "response_complete", "disconnected", "waiting_for_100_continue", "more_body"}
+        assert names | {"body", "message_event", "transport", "keep_alive"} <= set(vars(cycle))
