@@ -56,6 +56,7 @@ def test_what_was_deleted_before_the_group_first_read_is_no_gap(
 def test_what_was_deleted_behind_a_commit_is_told(
     open_log: OpenLog, topic: Topic, gaps_before: float, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """N37: offsets out of range after a long stop are one gap and one dead letter; reading goes on behind them."""
     topic.put(*_ten())
     topic.commit({0: (2, "")})
     topic.delete_before({0: 5})
@@ -96,6 +97,7 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
 def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
     open_log: OpenLog, topic: Topic, gaps_before: float
 ) -> None:
+    """N37: the same of offsets that go while a process is paused."""
     topic.put(b"a", b"b")
     topic.put(b"other", partition=1)
     log = open_log()

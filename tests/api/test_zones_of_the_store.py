@@ -1,0 +1,64 @@
+"""A store whose sessions are not in UTC answers what one in UTC does."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from engine.migrations import migrate
+from engine.settings import Settings
+from engine.store import Store, open_store
+from tests.api.client import ApiClient
+
+Meter = Callable[..., dict[str, Any]]
+Send = Callable[..., None]
+
+
+@pytest.fixture(params=["UTC", "Asia/Kolkata", "America/New_York"])
+def zone(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(settings: Settings, zone: str) -> Iterator[Store]:
+    """A store each of whose sessions is in a zone, as a profile of a server's users may have it."""
+    opened = open_store(settings)
+    connect = opened._connect
+
+    def connect_in_zone() -> Client:
+        client = connect()
+        client.set_client_setting("session_timezone", zone)
+        return client
+
+    in_zone = Store(connect_in_zone, settings.store.handles, shared=False)
+    migrate(in_zone, settings)
+    assert in_zone.rows("SELECT timezone(), toString(toDateTime(0))")[0][0] == zone
+    yield in_zone
+    opened.command(f"DROP DATABASE {settings.store.database} SYNC")
+    in_zone.close()
+    opened.close()
+
+
+def test_usage_is_the_same_whatever_zone_a_session_is_in(client: ApiClient, meter: Meter, send: Send) -> None:
+    """N34: windows of a day, in UTC and in a zone of the question; bounds; the events themselves."""
+    meter()
+    data = {"model": "m", "type": "in"}
+    send(
+        ("a", "2026-03-07T23:59:59.999Z", {"tokens": 1, **data}),
+        ("a", "2026-03-08T00:00:00Z", {"tokens": 10, **data}),
+        ("a", "2026-03-08T06:59:59Z", {"tokens": 100, **data}),
+        ("a", "2026-03-08T18:30:00+05:30", {"tokens": 1000, **data}),
+    )
+
+    def days(**more: str) -> list[tuple[str, float]]:
+        parameters = {"windowSize": "DAY", **more}
+        rows = client.get("/api/v1/meters/tokens_total/query", params=parameters).json()["data"]
+        return [(row["windowStart"], row["value"]) for row in rows]
+
+    assert days() == [("2026-03-07T00:00:00Z", 1), ("2026-03-08T00:00:00Z", 1110)]
+    assert days(windowTimeZone="Asia/Kolkata") == [("2026-03-07T18:30:00Z", 1111)]
+    assert days(windowTimeZone="America/New_York") == [("2026-03-07T05:00:00Z", 11), ("2026-03-08T05:00:00Z", 1100)]
+    assert days(**{"from": "2026-03-08T00:00:00Z", "to": "2026-03-09T00:00:00Z"}) == [("2026-03-08T00:00:00Z", 1110)]
+    listed = client.get("/api/v1/events", params={"from": "2026-03-01T00:00:00Z"})
+    assert listed.status_code in {200, 400}

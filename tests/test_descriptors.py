@@ -1,0 +1,155 @@
+"""Open files: the limit is raised at start, connections leave the store its own, and a flood of them ends nothing.
+
+On real processes, for the limit on open files is one of a process.
+"""
+
+import contextlib
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from engine.descriptors import Share
+from tests.raw_http import eventually
+from tests.server import ROOT, SERVE, Server
+
+ASK = "from engine.descriptors import connections_share; print(tuple(connections_share()))"
+FLOOD = 300
+
+
+def limited(command: str) -> list[str]:
+    """Return how to serve behind a shell's `ulimit`."""
+    return ["/bin/sh", "-c", f'{command}; exec "$@"', "sh", *SERVE]
+
+
+@pytest.mark.parametrize(
+    ("limit", "share"),
+    [(256, Share(64, 32)), (1024, Share(256, 128)), (1700, Share(932, 212)), (4096, Share(1024, 256))],
+)
+def test_connections_leave_the_store_its_descriptors(limit: int, share: Share) -> None:
+    """S2: 768 of them, or three quarters where there are fewer."""
+    asked = ["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", sys.executable, "-c", ASK]
+
+    answer = subprocess.run(asked, cwd=ROOT, capture_output=True, check=True, text=True)
+
+    assert answer.stdout.strip() == str(tuple(share))
+
+
+def test_the_units_raise_the_limit() -> None:
+    """S2: systemd's own soft limit is 1,024."""
+    units = sorted((ROOT / "deploy").glob("*.service"))
+
+    assert len(units) == 3
+    assert [unit.name for unit in units if "\nLimitNOFILE=65536\n" not in unit.read_text()] == []
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
+    """S2: and nothing is said, for the hard one is high enough."""
+    server = Server(tmp_path, limited("ulimit -Sn 256; ulimit -Hn 8192"))
+    server.start()
+    pid = int(server.directory.joinpath("data", "lock").read_text().split()[0])
+    limits = Path(f"/proc/{pid}/limits").read_text()
+
+    assert server.terminate() == 0
+    assert re.findall(r"Max open files\s+(\d+)\s+(\d+)", limits) == [("8192", "8192")]
+    assert "few_descriptors" not in server.tail()
+
+
+@contextlib.contextmanager
+def flooded(port: int, start: bytes) -> Iterator[list[socket.socket]]:
+    """Open more connections than may be, each with a part of a request or with nothing, and keep them."""
+    connections = []
+    try:
+        for _ in range(FLOOD):
+            connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+            connections.append(connection)
+            connection.sendall(start)
+        yield connections
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.parametrize("start", [b"", b"GET /livez HTTP/1.1\r\nX: "], ids=["silent", "open heads"])
+def test_a_flood_of_connections_ends_neither_ingest_nor_revocation(tmp_path: Path, start: bytes) -> None:
+    """S2: without credentials, 300 of them at a limit of 400; before, the process could open no file any more."""
+    names = {"METERPORT_SERVER__TELEMETRY_PORT": "0", "METERPORT_SERVER__HEAD_SECONDS": "600"}
+    server = Server(tmp_path, limited("ulimit -n 400"), {**names, "METERPORT_SERVER__FIRST_BYTE_SECONDS": "600"})
+    server.start()
+    telemetry = re.findall(r"listening url=(\S+) for=telemetry", server.log.read_text())[0]
+    meter = {"slug": "prompts", "eventType": "prompt", "aggregation": "COUNT"}
+    with httpx.Client(base_url=str(server.url), timeout=60) as client:
+        assert client.post("/api/v1/meters", json=meter).status_code == 201
+        with flooded(urlsplit(str(server.url)).port or 0, start):
+            assert _is_metered(server, telemetry)
+    said = server.log.read_text()
+    assert server.terminate() == 0, server.tail()
+    assert "few_descriptors limit=400 connections=100" in said
+    assert re.findall(r"worker_failed.*|.*Too many open files.*|.*request_failed.*", said) == []
+
+
+OUT_OF_FILES = """
+import os, resource, sys
+from engine.errors import StoreUnavailable
+from engine.settings import load_settings
+from engine.store import open_store
+store = open_store(load_settings(overrides={"data_dir": sys.argv[1]}))
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+for free in range(3):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + free - 1, hard))
+    try:
+        store.rows("SELECT sum(number) FROM numbers_mt(10000000)")
+        print("answered")
+    except StoreUnavailable as error:
+        print("unavailable", "Too many open files" in str(error))
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+print(store.rows("SELECT 1"))
+"""
+
+
+def test_a_store_that_can_open_no_file_is_unavailable_and_not_broken(tmp_path: Path) -> None:
+    """S2: that passes, so it is 503; it was 500."""
+    answer = subprocess.run(
+        [sys.executable, "-c", OUT_OF_FILES, str(tmp_path)], check=False, cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert answer.stdout.splitlines() == [*["unavailable True"] * 3, "[(1,)]"], answer.stderr[-2000:]
+
+
+def _is_metered(server: Server, telemetry: str) -> bool:
+    """Send events, ask for usage, make a token and take it back, each over a connection of its own."""
+    url = f"{server.url}/api/v1"
+    event = {"specversion": "1.0", "source": "s", "type": "prompt", "subject": "acme"}
+
+    def ask(method: str, path: str, **options: object) -> httpx.Response:
+        """A newcomer gets the place of a connection that has waited for a second: at first there may be none."""
+        answers: list[httpx.Response] = []
+
+        def is_taken() -> bool:
+            answers.append(httpx.request(method, f"{url}{path}", timeout=60, **options))  # type: ignore[arg-type]
+            return answers[-1].status_code != 503
+
+        eventually(is_taken, f"{method} {path}")
+        return answers[-1]
+
+    for number in range(20):
+        assert ask("POST", "/events", json={**event, "id": str(number)}).status_code == 204
+    eventually(lambda: _counted(ask("GET", "/meters/prompts/query")) == 20, "20 events are counted")
+    token = ask("POST", "/portal/tokens", json={"subject": "acme"}).json()
+    mine = {"Authorization": f"Bearer {token['token']}"}
+    assert ask("GET", "/portal/meters", headers=mine).status_code == 200
+    assert ask("POST", "/portal/tokens/invalidate", json={"id": token["id"]}).status_code == 204
+    eventually(lambda: ask("GET", "/portal/meters", headers=mine).status_code == 401, "the token is revoked")
+    for path in ("/readyz", "/metrics"):
+        assert httpx.get(f"{telemetry}{path}", timeout=60).status_code == 200
+    return True
+
+
+def _counted(answer: httpx.Response) -> float:
+    return float(sum(row["value"] for row in answer.json()["data"]))
