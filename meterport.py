@@ -79,7 +79,7 @@ class Service:
         descriptors.raise_limit()
         self.settings = settings
         self._closing = contextlib.ExitStack()  # what is open, to be closed in reverse
-        self._lock = DirectoryLock(settings.data_dir) if _keeps_data(settings) else None
+        self._lock = DirectoryLock(settings.data_dir, settings.trust_data_dir) if _keeps_data(settings) else None
         if self._lock:
             self._closing.callback(self._lock.release)
         self.store = open_store(settings)

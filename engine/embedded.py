@@ -9,13 +9,16 @@ so that the retry completes the table. Replicated tables need none of this: Keep
 Source: seen with strace on ClickHouse 26.9; docs/design.md "The token without its part".
 """
 
+import errno
 import fcntl
 import importlib
 import logging
 import os
 import re
 from pathlib import Path
+from typing import TextIO
 
+from engine.directories import check_directory, make_private
 from engine.errors import ConfigurationError, DataDirectoryInUse
 
 _log = logging.getLogger(__name__)
@@ -43,15 +46,19 @@ def load_engine() -> None:
 class DirectoryLock:
     """Exclusive use of a data directory until released or the process ends.
 
-    Raises: DataDirectoryInUse: another process has it. ConfigurationError: it cannot be made, or not written to.
+    Args: trusted: it is used even if others may write it.
+    Raises: DataDirectoryInUse: another process has it. ConfigurationError: it cannot be made, or not written to, or
+        others could have prepared it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, trusted: bool = False) -> None:
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds customers' data
-            self._file = (directory / "lock").open("a+")
+            make_private(directory)  # it holds customers' data
+            if not trusted:
+                check_directory(directory)
+            self._file = _opened(directory / "lock")
             self._take(directory)
-        except FileExistsError:
+        except (FileExistsError, NotADirectoryError):
             raise ConfigurationError(f"data_dir: {directory} is not a directory") from None
         except OSError as error:
             raise ConfigurationError(f"data_dir: cannot use {directory}: {error.strerror}") from None
@@ -80,6 +87,17 @@ class DirectoryLock:
     def release(self) -> None:
         """Let another process have the directory."""
         self._file.close()
+
+
+def _opened(lock: Path) -> TextIO:
+    """Open the lock, made if it is missing; a link is not followed, or its target would be written over."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ConfigurationError(f"data_dir: {lock} is a symbolic link: remove it") from None
+        raise
+    return os.fdopen(descriptor, "a+", encoding="utf-8")
 
 
 def mend_deduplication_logs(store: Path) -> list[str]:

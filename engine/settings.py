@@ -322,6 +322,10 @@ class Settings(BaseSettings):
     )
 
     data_dir: Path = Field(default=Path("data"), description="Where the embedded store, its event log and keys live.")
+    trust_data_dir: bool = Field(
+        default=False,
+        description="Use data_dir even if it is another user's, or others may write it: they can forge usage.",
+    )
     api_key: SecretStr | None = Field(
         default=None, description="Management API key. None: loopback only, and open there."
     )

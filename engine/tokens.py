@@ -29,6 +29,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 
 from engine import sql
 from engine.clock import Clock, milliseconds, of_milliseconds, utc_now
+from engine.directories import check_directory, make_private, read_key
 from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
 from engine.ids import new_ulid
 from engine.instants import Instant
@@ -230,16 +231,18 @@ def load_token_keys(settings: Settings) -> list[str]:
     Raises: ConfigurationError: it cannot be kept or read.
     """
     configured = [key.get_secret_value() for key in settings.portal.token_keys]
-    return configured or [_kept_key(settings.data_dir)]
+    return configured or [_kept_key(settings.data_dir, settings.trust_data_dir)]
 
 
-def _kept_key(directory: Path) -> str:
+def _kept_key(directory: Path, trusted: bool) -> str:
     path = directory / _KEY_FILE
     try:
+        make_private(directory)
+        if not trusted:
+            check_directory(directory)
         if not path.exists():
-            directory.mkdir(parents=True, exist_ok=True)
             _keep(path, secrets.token_urlsafe(32))
-        key = path.read_text(encoding="ascii").strip()
+        key = read_key(path, trusted)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"data_dir: cannot keep a token key in {path}: {error}") from None
     weak = weakness(key)

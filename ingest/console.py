@@ -123,7 +123,7 @@ def import_command(
         ambiguous,
     )
     file = EventFile(path, format_, mapping, SpoolProgress().reached)
-    positions = PositionFile(settings.data_dir, file, mapping, server or "")
+    positions = PositionFile(settings.data_dir, file, mapping, server or "", settings.trust_data_dir)
     connect: Connect = context.obj
     began, report = time.monotonic(), Report()
     window = timedelta(days=settings.ingest.duplicate_window_days)

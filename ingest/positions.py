@@ -12,10 +12,13 @@ from typing import Any
 
 import orjson
 
+from engine.directories import check_directory, make_private
 from engine.errors import ConfigurationError
 from engine.outcomes import EventName
 from ingest.files import EventFile
 from ingest.mapping import Mapping
+
+_MOST = 2**53  # rows, or milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,29 @@ class Position:
 
 
 class PositionFile:
-    """The position of one import, on disk. `target`: which engine, if it is not that of the data directory."""
+    """The position of one import, on disk.
 
-    def __init__(self, data_dir: Path, file: EventFile, mapping: Mapping, target: str = "") -> None:
+    Args: target: which engine, if it is not that of the data directory. trusted: the directory is used even if others
+        may write it: whoever does can have an import leave out rows.
+    Raises: ConfigurationError: others could have prepared the directory.
+    """
+
+    def __init__(
+        self, data_dir: Path, file: EventFile, mapping: Mapping, target: str = "", trusted: bool = False
+    ) -> None:
         self._name = file.name
         key = hashlib.sha256(f"{mapping.digest} {file.format} {target}".encode("utf-8", "surrogateescape"))
         self._path = data_dir / "imports" / f"{file.hash}-{key.hexdigest()[:12]}.json"
+        for directory in () if trusted else (data_dir, self._path.parent):
+            check_directory(directory)
 
     def load(self) -> Position | None:
         """Return the position; None if there is none, or none that can be read."""
         try:
             stored = orjson.loads(self._path.read_bytes())
             numbers = {name: int(stored[name]) for name in Position.__dataclass_fields__ if name != "last"}
+            if not all(0 <= number <= _MOST for number in numbers.values()):
+                return None
             return Position(**numbers, last=tuple(EventName(str(source), str(id_)) for source, id_ in stored["last"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -67,7 +81,7 @@ class PositionFile:
         """Replace the position, whole. Raises: ConfigurationError: it cannot be written."""
         new = self._path.with_suffix(".tmp")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self._path.parent)
             last = [[*name] for name in position.last]
             stored: dict[str, Any] = {"file": self._name, **asdict(position), "last": last}
             new.write_bytes(orjson.dumps(stored))

@@ -578,6 +578,7 @@ def test_processes_that_start_together_agree_on_one_key(tmp_path: Path) -> None:
 )
 def test_a_key_file_that_holds_no_key_stops_the_process(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "portal_token_key").write_bytes(content)
+    (tmp_path / "portal_token_key").chmod(0o600)
 
     with pytest.raises(ConfigurationError, match="portal_token_key"):
         load_token_keys(keyless(tmp_path))
