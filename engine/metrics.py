@@ -48,6 +48,9 @@ LOG_RECORDS = Gauge(
     "meterport_log_records", "Records in the log that are not stored yet: the lag; NaN: not known.", registry=REGISTRY
 )
 LOG_BYTES = Gauge("meterport_log_bytes", "Bytes of these records; NaN: not known.", registry=REGISTRY)
+PLANS_REFUSED = Counter(
+    "meterport_plans_refused_total", "Plans in the consumer group that no process of ours has made.", registry=REGISTRY
+)
 LOG_GAPS = Counter(
     "meterport_log_gaps_total", "Times the log lacked what was next, or was ahead of the store: usage may be missing.",
     registry=REGISTRY,

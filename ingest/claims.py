@@ -4,13 +4,14 @@ Owns: the order of batches. A process says which events it is about to store (a 
 and reads what others have claimed: of two batches under way at the same moment that hold the same event, the one whose
 claim came first keeps it, in the eyes of both, and of whoever runs either of them again. Barriers stand in the same
 order: a batch stamped before a barrier's instant and not claimed before the barrier is never stored, so that the fill
-of a meter (engine/fill.py) works on a set that is fixed, whatever the clocks say.
+of a meter (engine/fill.py) works on a set that is fixed, whatever the clocks say. So do refusals: a plan that was
+refused before anybody claimed it is never stored, by nobody.
 
 The order is that of ClickHouse's block numbers: a MergeTree gives them out and makes parts visible under one lock, so
 whoever sees a claim sees every claim before it.
 Limits: keys live for three hours, the claims themselves for 30 days. A plan whose keys are gone is run before anything
 is judged (`cover`; ingest/consumer.py).
-Source: docs/design.md R11, R11b, R16; tests/ingest/test_claims.py.
+Source: docs/design.md R6c, R11, R11b, R16; tests/ingest/test_claims.py.
 """
 
 from base64 import b64decode
@@ -27,6 +28,7 @@ from engine.store import Store
 from ingest.log import Plan
 
 KEYS_LIVE_MS = 3 * 3_600_000  # how long the keys of a claim are kept: the TTL of event_claims
+_REFUSED = "refused "  # before the token of a plan that is refused, and behind the log's name as the owner
 _LOOK_BACK_MS = 2 * 3_600_000  # how far the server's clock may jump back without a claim being overlooked
 
 
@@ -81,6 +83,7 @@ class Claims:
         self._latest: dict[str, Claim] = {}  # of every other process
         self._untold: list[Claim] = []  # read by a call that failed then: the next one tells
         self._barriers: list[Claim] = []
+        self._refusals: dict[str, int] = {}  # tokens of refused plans: the block of the first refusal
         self.floor_ms = 0  # a plan made now is stamped no earlier
 
     def load(self) -> list[bytes]:
@@ -91,7 +94,7 @@ class Claims:
         newest = self._store.rows(sql.statement("ingest/newest_claim"))[0]
         claims = self._read(sql.statement("ingest/claims_at_start"))
         self._block, self._since_ms = newest
-        self._latest, self._barriers, self._untold, self.floor_ms = {}, [], [], 0
+        self._latest, self._barriers, self._refusals, self._untold, self.floor_ms = {}, [], {}, [], 0
         self._loaded = {claim.token for claim in claims if claim.keys}
         for claim in claims:
             self._take(claim)
@@ -110,11 +113,11 @@ class Claims:
         for claim in news:
             self._take(claim)
             self._block, self._since_ms = claim.block, claim.claimed_ms
-            if claim.token and claim.owner != self._owner:
+            if claim.token and claim.owner != self._owner and not claim.token.startswith(_REFUSED):
                 self._untold.append(claim)
         own = any(claim.owner == self._owner for claim in news)  # not so if the table was empty and numbers began anew
         first = self._first(plan.token)
-        void = self._void(plan.stored_ms, first)
+        void = self._void(plan.stored_ms, first) or self._refused(plan.token, first)
         rivals = [claim for claim in self._latest.values() if self._stands(claim, plan) and self._leads(claim, first)]
         others, self._untold = self._untold, []
         return Standing(
@@ -137,8 +140,20 @@ class Claims:
         """Set a barrier: no batch stamped before `before_ms` is begun from now on."""
         self._write("", before_ms, 0, b"")
 
+    def refuse(self, plan: Plan) -> bool:
+        """Refuse a plan that no process of ours seems to have made. Returns whether it is refused. Safe to repeat.
+
+        It is not if somebody has claimed it before: then it may be stored in part, and must be stored whole. Who claims
+        it later finds the refusal, and does not store it.
+        """
+        self._write(_REFUSED + plan.token, 0, 0, b"", f"{self.log} {_REFUSED.strip()}")
+        claimed, refused = self._first(plan.token), self._first(_REFUSED + plan.token)
+        return claimed == 0 or refused < claimed
+
     def _take(self, claim: Claim) -> None:
-        if not claim.token:
+        if claim.token.startswith(_REFUSED):
+            self._refusals.setdefault(claim.token.removeprefix(_REFUSED), claim.block)
+        elif not claim.token:
             self._barriers.append(claim)
             self.floor_ms = max(self.floor_ms, claim.stored_ms)
         elif claim.owner != self._owner:
@@ -154,7 +169,13 @@ class Claims:
         """Whether another's claim is of another batch, and one that will be stored."""
         if claim.token == plan.token:
             return False
+        if claim.token in self._refusals and self._refused(claim.token, self._first(claim.token)):
+            return False
         return not self._void(claim.stored_ms, claim.block) or not self._void(claim.stored_ms, self._first(claim.token))
+
+    def _refused(self, token: str, block: int) -> bool:
+        """Whether a plan that was claimed in a block had been refused before."""
+        return token in self._refusals and self._refusals[token] < block
 
     def _void(self, stored_ms: int, block: int) -> bool:
         return any(barrier.block < block and stored_ms < barrier.stored_ms for barrier in self._barriers)
@@ -162,10 +183,10 @@ class Claims:
     def _first(self, token: str) -> int:
         return int(self._store.rows(sql.statement("ingest/first_claim"), token=token)[0][0])
 
-    def _write(self, token: str, stored_ms: int, events: int, keys: bytes) -> None:
+    def _write(self, token: str, stored_ms: int, events: int, keys: bytes, owner: str = "") -> None:
         row = {
             "token": pa.array([token], pa.string()),
-            "owner": pa.array([self._owner], pa.string()),
+            "owner": pa.array([owner or self._owner], pa.string()),
             "stored_at": pa.array([stored_ms], pa.timestamp("ms", "UTC")),
             "events": pa.array([events], pa.uint32()),
             "keys": pa.array([keys], pa.binary()),

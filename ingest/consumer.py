@@ -15,7 +15,7 @@ inserted the next is read and decoded, in a second thread; it is planned only wh
 An insert that fails is tried again for ever under the same token, as long as the plan is this process's to run.
 One thread runs the loop.
 Limits: a block is at most `batch_rows` rows, `batch_bytes` bytes, `batch_months` calendar months.
-Source: docs/design.md R6–R8, R11.
+Source: docs/design.md R6–R8, R6c, R11.
 """
 
 import gc
@@ -38,9 +38,10 @@ from tenacity.nap import sleep_using_event
 from engine import faults, metrics
 from engine.clock import Clock, milliseconds, utc_now
 from engine.cloudevents import TimeSpan
-from engine.errors import MeterportError, StoreError, Unavailable
+from engine.errors import ConfigurationError, MeterportError, StoreError, Unavailable
 from engine.events import EventBatch
 from engine.health import Pulse
+from engine.instants import Instant
 from engine.settings import IngestSettings
 from engine.store import DEDUPLICATION_WINDOW, Store
 from engine.texts import printable
@@ -50,7 +51,7 @@ from ingest.dead_letters import DeadLetter, DeadLetterRuns, DeadLetterSink, dead
 from ingest.decoding import Batch, decode_records
 from ingest.differing import find_differing
 from ingest.duplicates import Duplicates, KeysForgotten, Voided
-from ingest.log import EventLog, Plan, Record, Run, ranges_of
+from ingest.log import LATEST_STAMP_MS, EventLog, Plan, Record, Run, ranges_of
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ _LONGEST_PAUSE_SECONDS = 5
 _INSERT_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
 _SWITCH_SECONDS = 0.0005  # 0.005 by default: what the loop waits after each step in C, while the other thread reads
 _YOUNG_OBJECTS = 100_000  # 700 by default: looked through for garbage that often, though all of a batch is needed
+_AHEAD_MS = 3_600_000  # a plan stamped further ahead of our clock is looked for among the claims before it is run
 _FENCE_SECONDS = 20  # an insert that starts so long after its plan was last seen to stand asks the log again first
 
 
@@ -136,7 +138,18 @@ class Consumer:
                 self._acknowledge()
 
     def _run_again(self, plan: Plan) -> None:
-        """Read a plan's records again and run it, after asking the log whether it is still to be run."""
+        """Read a plan's records again and run it, after asking the log whether it is still to be run.
+
+        A stamp that the clock does not explain is of a process whose clock is ahead, or of ours if it is behind; or the
+        plan is forged. No clock decides: claimed plans are run, and the others are refused for everybody (R6c).
+        """
+        newest_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
+        if plan.stored_ms > newest_ms + _AHEAD_MS and self._persist(partial(self.claims.refuse, plan)):
+            stamp = Instant(plan.stored_ms * 1_000_000).text
+            _log.error("plan_refused token=%s stamp=%s ranges=%s: nobody has begun it", plan.token, stamp, plan.ranges)
+            metrics.PLANS_REFUSED.inc()
+            self._persist(lambda: self._log.discard(plan))
+            return
         _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
         records = self._persist(lambda: self._log.reread(plan))
         self._run_plan(plan, self._decode(records, most_months=None, clock_ms=plan.stored_ms), seen_at=-math.inf)
@@ -268,7 +281,10 @@ class Consumer:
         )
 
     def _stamp(self) -> int:
-        return max(milliseconds(self._clock()), self.claims.floor_ms)
+        stamp_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
+        if stamp_ms > LATEST_STAMP_MS:  # a plan with it would be taken for forged
+            raise ConfigurationError("the clock of this machine, or of one that made a meter, is past 2099: set it")
+        return stamp_ms
 
     def _behind(self) -> bool:
         """Whether records wait behind the batch under way, so that the next plan will acknowledge it."""

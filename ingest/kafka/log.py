@@ -291,10 +291,16 @@ class KafkaLog:
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
         with self._member.using("reading again"):
-            for number, start, _ in plan.ranges:
+            carried = {number: start for number, start, _ in plan.ranges if self._carries(number, plan)}
+            # before its start if the partition was cut off since
+            places = {number: min(start, self._shares[number].planned) for number, start in carried.items()}
+            commits = self._member.committed(places)
+            still = {number: (place, "") for number, place in places.items() if commits[number].plan == plan}
+            if still:  # nothing may come for long, and until then others would wait for the plan
+                self._member.commit(still)
+            for number, place in places.items():
                 if self._carries(number, plan):
                     share = self._shares[number]
-                    place = min(start, share.planned)  # before its start if the partition was cut off since
                     self._held.let_go(lambda record, number=number: record.partition == number)  # type: ignore[misc]
                     self._member.move(number, place)
                     self._shares[number] = Share(place, share.acknowledged, None, place, inherited=False)
@@ -408,7 +414,10 @@ class KafkaLog:
     def _given(self, commits: Mapping[int, Commit], numbers: set[int]) -> dict[int, int]:
         """Take partitions over, with their plans. Returns where each is to be read from."""
         for number in numbers:
-            offset, plan = commits[number]
+            offset, plan, forged = commits[number]
+            if forged:
+                _log.error("plan_refused topic=%s partition=%d: what is committed is no plan", self._topic, number)
+                metrics.PLANS_REFUSED.inc()
             made = plan if plan and was_made(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
             self._shares[number] = Share(max(0, start), max(0, offset), made, max(0, start), inherited=True)

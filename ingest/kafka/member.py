@@ -39,7 +39,7 @@ from ingest.kafka.client import (
     kafka_errors,
     reading_options,
 )
-from ingest.kafka.plans import Commit, plan_of
+from ingest.kafka.plans import Commit, is_forged, plan_of
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -151,7 +151,8 @@ class Member:
                 self.refused = self.refused or is_refused_by_group(answer.error)
                 raise as_ours(answer.error, f"asking for the commit of partition {answer.partition}")
             offset = -1 if answer.offset == OFFSET_INVALID else answer.offset
-            found[answer.partition] = Commit(offset, plan_of(answer.metadata, answer.partition, offset))
+            plan = plan_of(answer.metadata, answer.partition, offset)
+            found[answer.partition] = Commit(offset, plan, is_forged(answer.metadata))
         return found
 
     def partitions(self, seconds: float | None = None) -> set[int]:

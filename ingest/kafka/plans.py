@@ -6,15 +6,17 @@ Owns: the text of a plan, `Commit`, and the rule by which a plan found on one pa
 
 A plan is one commit request over all its partitions, of each range's start; stored, they move past its end. So a plan
 was made if each of its partitions either carries it or has moved past its range there.
+Whoever may commit to the group can write such a text, too. One that no process of ours can have written is no plan;
+one whose stamp the clock does not explain is judged by what the store knows of it (ingest/consumer.py).
 Limits: 4,096 bytes, a broker's default for metadata: `PLAN_PARTITIONS` ranges fit whatever the offsets.
-Source: docs/design.md R6; Kafka "offset.metadata.max.bytes".
+Source: docs/design.md R6, R6c; Kafka "offset.metadata.max.bytes".
 """
 
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ingest.log import Plan, Range
+from ingest.log import LATEST_STAMP_MS, Plan, Range
 
 PLAN_PARTITIONS = 90  # of at most 45 characters each: two offsets of 19 digits, a partition of 4, a comma
 _RANGE = r"\d{1,10}:\d{1,19}\+\d{1,19}"
@@ -23,10 +25,11 @@ _LARGEST_PARTITION, _LARGEST_OFFSET = 2**31 - 1, 2**63 - 1
 
 
 class Commit(NamedTuple):
-    """What is committed for a partition. `offset`: -1 for nothing yet."""
+    """What is committed for a partition. `offset`: -1 for nothing yet. `forged`: it is like a plan and is none."""
 
     offset: int
     plan: Plan | None
+    forged: bool = False
 
 
 def to_metadata(plan: Plan) -> str:
@@ -48,7 +51,13 @@ def from_metadata(text: str | None) -> Plan | None:
         start < end <= _LARGEST_OFFSET and partition <= _LARGEST_PARTITION for partition, start, end in ranges
     )
     unique = len({range_.partition for range_ in ranges}) == len(ranges)
+    possible = possible and int(found[1]) <= LATEST_STAMP_MS
     return Plan(tuple(ranges), int(found[1])) if possible and unique else None
+
+
+def is_forged(text: str | None) -> bool:
+    """Whether a text has the form of a plan, and no process of ours can have written it."""
+    return bool(_PLAN.match(text or "")) and from_metadata(text) is None
 
 
 def plan_of(text: str | None, partition: int, offset: int) -> Plan | None:

@@ -1,11 +1,11 @@
--- The newest claim of each process of the last hours, and every barrier, oldest first. Read when a process starts.
+-- The newest claim of each process of the last hours, and every barrier and refusal, oldest first. Read when a process starts.
 SELECT _block_number, owner, token, toUnixTimestamp64Milli(stored_at), events, base64Encode(keys), toUnixTimestamp64Milli(claimed_at)
 FROM event_claims
 WHERE _block_number IN (
     SELECT max(_block_number) FROM event_claims
-    WHERE token != '' AND claimed_at >= now64(3) - INTERVAL 3 HOUR
+    WHERE token != '' AND NOT startsWith(token, 'refused ') AND claimed_at >= now64(3) - INTERVAL 3 HOUR
     GROUP BY owner
     UNION ALL
-    SELECT _block_number FROM event_claims WHERE token = ''
+    SELECT _block_number FROM event_claims WHERE token = '' OR startsWith(token, 'refused ')
 )
 ORDER BY _block_number

@@ -17,6 +17,7 @@ import orjson
 import pytest
 import uvicorn
 from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 from typer.testing import CliRunner
@@ -161,6 +162,7 @@ def test_the_summary_of_an_import_shows_reasons_escaped(
 anything = st.text(st.one_of(st.sampled_from(HARMFUL), st.characters()), max_size=30)
 
 
+@examples(deadline=None)
 @given(anything)
 def test_no_text_makes_any_output_harmful(text: str) -> None:
     """S6."""
@@ -189,6 +191,7 @@ def table_of(text: str) -> str:
     return printed.getvalue()
 
 
+@examples(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Cn", "Zl", "Zp", "Zs"]), min_size=1))
 def test_letters_of_all_languages_are_shown_as_they_are(text: str) -> None:
     """S6: escapes are for what nobody could read."""

@@ -3,11 +3,11 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.kafka.plans import PLAN_PARTITIONS, Commit, from_metadata, to_metadata, was_made
-from ingest.log import Plan, Range
+from ingest.kafka.plans import PLAN_PARTITIONS, Commit, from_metadata, is_forged, to_metadata, was_made
+from ingest.log import LATEST_STAMP_MS, Plan, Range
 
 _OFFSETS = st.integers(0, 2**63 - 1)
 METADATA_BYTES = 4096  # offset.metadata.max.bytes of a broker nobody configured
@@ -24,9 +24,12 @@ def ranges(draw: st.DrawFn, partition: int) -> Range:
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
     partitions = draw(st.lists(st.integers(0, 9999), min_size=1, max_size=PLAN_PARTITIONS, unique=True))
-    return Plan(tuple(draw(ranges(partition)) for partition in sorted(partitions)), draw(st.integers(0, 2**53)))
+    return Plan(
+        tuple(draw(ranges(partition)) for partition in sorted(partitions)), draw(st.integers(0, LATEST_STAMP_MS))
+    )
 
 
+@settings(deadline=None)
 @given(plans())
 def test_a_plan_comes_back_from_metadata_as_it_was(plan: Plan) -> None:
     assert from_metadata(to_metadata(plan)) == plan
@@ -69,12 +72,36 @@ def test_the_largest_plan_fits_into_what_a_broker_keeps() -> None:
         "v1;١;0:1+2",
         "v1;1;" + "0:1+2," * 1000,
         '{"leaderEpoch":3}',
+        "v1;4102444800000;0:1+2",
+        "v1;9999999999999999999;0:1+2",
     ],
 )
 def test_metadata_of_somebody_else_is_no_plan(text: str | None) -> None:
     assert from_metadata(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "forged"),
+    [
+        ("v1;4102444799999;0:1+2", False),
+        ("v1;4102444800000;0:1+2", True),
+        ("v1;9999999999999999999;0:1+2", True),
+        ("v1;1;0:9223372036854775807+1", True),
+        ("v1;1;3000000000:1+2", True),
+        ("v1;1;0:1+0", True),
+        ("v1;1;0:1+2,0:9+1", True),
+        ("v2;1;0:1+2", False),
+        ("somebody else's", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_text_like_a_plan_that_no_process_writes_is_told_from_others(text: str | None, forged: bool) -> None:
+    """S8."""
+    assert is_forged(text) is forged
+
+
+@settings(deadline=None)
 @given(st.text(alphabet=string.digits + "v;:+, ", max_size=60).map(lambda text: "v1;" + text))
 def test_metadata_like_ours_is_a_plan_to_the_letter_or_none(text: str) -> None:
     plan = from_metadata(text)

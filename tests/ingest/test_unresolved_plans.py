@@ -28,11 +28,13 @@ from engine.store import Store
 from engine.usage import UsageQuery, ask_json, check_query
 from ingest.claims import Claims
 from ingest.consumer import Consumer
+from ingest.log import Plan, Range
 from ingest.settling import Settling
 from tests.ingest.memory_log import MemoryLog, MemoryTopic
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PARTITIONS = 3
+SKEWS = (0, 3, -3, 0, 0, 5)  # hours that the clock of each new process is off
 IDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4)
 _histories = itertools.count()
 
@@ -44,9 +46,17 @@ class Killed(BaseException):
 class Process:
     """One life of a process that consumes some partitions."""
 
-    def __init__(self, store: Store, topic: MemoryTopic, *partitions: int, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        topic: MemoryTopic,
+        *partitions: int,
+        clock: Clock = utc_now,
+        stamps_by: Clock | None = None,
+    ) -> None:
+        """Args: stamps_by: the clock that ingest goes by, if it is another one."""
         self.log = MemoryLog(topic, partitions)
-        self.consumer = Consumer(self.log, store, IngestSettings(), threading.Event(), clock)
+        self.consumer = Consumer(self.log, store, IngestSettings(), threading.Event(), stamps_by or clock)
         self.registry = MeterRegistry(store, clock)
         self.filler = Filler(store, self.registry, Settling(self.consumer.unresolved, self.consumer.claims), clock)
 
@@ -271,11 +281,16 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
             self.ids: set[str] = set()
             self.shown: dict[str, int] = {}
             self.owners: dict[int, int] = {}
+            self.skews = itertools.cycle(SKEWS)
             self.processes = [self.new_process() for _ in range(members)]
             self.create()
 
         def new_process(self, *partitions: int) -> Process:
-            return Process(store, self.topic, *partitions, clock=self.clock).start()
+            skew = next(self.skews)
+            process = Process(
+                store, self.topic, *partitions, clock=self.clock, stamps_by=lambda: self.clock() + timedelta(hours=skew)
+            )
+            return process.start()
 
         def clock(self) -> datetime:
             self.now += timedelta(milliseconds=1)
@@ -344,6 +359,16 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
         def forget(self) -> None:
             """Hours pass: claims lose their keys."""
             store.command("ALTER TABLE event_claims UPDATE keys = '' WHERE 1 SETTINGS mutations_sync = 1")
+
+        @rule(
+            partition=st.integers(0, PARTITIONS - 1), records=st.integers(1, 9), days=st.sampled_from([-400, 0, 30_000])
+        )
+        def forge(self, partition: int, records: int, days: int) -> None:
+            """Somebody commits a plan of his own while nobody has the partition, from where it goes on (S8)."""
+            if partition not in self.owners and partition not in self.topic.plans and self.topic.records.get(partition):
+                start = self.topic.committed.get(partition, 0)
+                stored_ms = milliseconds(self.clock() + timedelta(days=days))
+                self.topic.plans[partition] = Plan((Range(partition, start, start + records),), stored_ms)
 
         @rule()
         def look(self) -> None:

@@ -1,0 +1,74 @@
+"""What somebody else has committed to the group is taken away, on real brokers.
+
+Case S8 of the security audit, docs/design.md R6c. The orders of steps: tests/ingest/test_forged_plans.py.
+"""
+
+import threading
+
+import pytest
+
+from engine import metrics
+from engine.clock import milliseconds, utc_now
+from engine.errors import LogUnavailable
+from engine.settings import IngestSettings
+from engine.store import Store
+from ingest.consumer import Consumer
+from tests.ingest.conftest import OpenLog
+from tests.topics import Topic, read, shared_out, values, wait_for
+
+IN_2096 = 4_000_000_000_000
+
+
+def event(id_: str) -> bytes:
+    return f'{{"specversion":"1.0","id":"{id_}","source":"s","type":"call","subject":"u"}}'.encode()
+
+
+def refused() -> float:
+    return float(metrics.PLANS_REFUSED._value.get())
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    ["v1;9999999999999999999;0:0+5", "v1;4102444800000;0:0+2", "v1;1;0:0+9999999999999999999", "v1;1;0:0+1,0:0+1"],
+    ids=["a stamp of no integer", "a stamp past 2099", "a range of no topic", "a partition twice"],
+)
+def test_a_commit_with_numbers_of_no_plan_is_told_and_reading_goes_on(
+    open_log: OpenLog, topic: Topic, metadata: str
+) -> None:
+    """S8: it ended the process at each start."""
+    topic.put(b"a", b"b")
+    topic.commit({0: (0, metadata)})
+    before = refused()
+    log = open_log()
+    shared_out(log)
+
+    assert log.pending() == log.planned() == []
+    assert refused() == before + 1
+    assert values(read(log, 2)) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("records", [3, 0], ids=["of records", "of no records"])
+def test_a_plan_of_the_far_future_is_taken_off_its_partition(
+    store: Store, open_log: OpenLog, topic: Topic, records: int
+) -> None:
+    """S8: while it was there a new meter waited for it."""
+    topic.put(*map(event, "abc"[:records]))
+    topic.commit({0: (0, f"v1;{IN_2096};0:0+5")})
+    before = refused()
+    log = open_log()
+    consumer = Consumer(log, store, IngestSettings(), threading.Event())
+    consumer.start()
+
+    def ingested() -> bool:
+        consumer.step(0.1)
+        try:
+            return log.planned() == [] and refused() > before and log.lag().records == 0
+        except LogUnavailable:  # the coordinator moved
+            return False
+
+    wait_for(ingested)
+
+    assert store.rows("SELECT count() FROM events")[0][0] == records
+    newest = store.rows("SELECT toUnixTimestamp64Milli(max(stored_at)) FROM events")[0][0]
+    assert newest <= milliseconds(utc_now())
+    assert topic.committed()[0] == (records, "")
