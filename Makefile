@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := api/portal_page
 
-.PHONY: help install run demo kafka portal test chaos attack lint bench lock clean
+.PHONY: help install run demo kafka portal test chaos attack lint audit bench lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,15 +47,23 @@ lint: install  ## ruff, mypy (strict), the import arrows
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: .venv-audit/.installed install  ## Look for known advisories against the lock files; says SKIPPED where none can be asked
+	$(BIN)/python -m tests.audit.scan
+
+.venv-audit/.installed: tests/audit/requirements.lock
+	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 bench: install  ## Run the benchmarks
 	$(BIN)/python -m benchmarks
 
 lock:  ## Resolve the dependencies anew into the lock files (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --prerelease=if-necessary-or-explicit \
 	  --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements.lock
-	for folder in tests/clients/generated_python tests/clients/older_python tests/clients/cloudevents/python; do \
+	for folder in tests/audit tests/clients/generated_python tests/clients/older_python tests/clients/cloudevents/python; do \
 	  (cd $$folder && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    requirements.in -o requirements.lock) || exit; done
 
 clean:  ## Remove what install and run made
-	rm -rf .venv data dist
+	rm -rf .venv .venv-audit data dist
