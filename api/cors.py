@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = ("GET", "POST", "OPTIONS")
 _REQUEST_HEADERS = ("Authorization", "If-None-Match", "Origin")  # besides those any page may send
-_EXPOSED = ("ETag", "Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Meterport-Grains", "Date")
+_EXPOSED = ("ETag", "Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Meterport-Grains", "Date", "Link")
 _MAX_AGE = 3600  # seconds a browser may keep a preflight answer
 _NAMES = re.compile(r"[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*", re.ASCII)
 _MOST_CHARACTERS = 4096

@@ -27,6 +27,7 @@ from engine.listings import events_today
 from engine.metrics import REGISTRY
 
 _FRESH = {"Cache-Control": "no-store"}
+_OTHERS = "Beyond query.max_values subjects the others are counted together, the subject empty."
 _OPENMETRICS = "application/openmetrics-text"
 _WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
@@ -83,8 +84,9 @@ async def openapi(services: Services, request: Request) -> Response:  # noqa: AR
 
 async def debug_metrics(services: Services, request: Request) -> Response:
     """Return how many events each subject has today (UTC), in Prometheus' text format or in OpenMetrics'."""
-    counted = CounterMetricFamily("openmeter_events", "Events of today (UTC).", labels=["subject"])
-    for subject, count in await in_thread(request, lambda: events_today(services.store, services.clock)):
+    most = services.settings.query.max_values
+    counted = CounterMetricFamily("openmeter_events", f"Events of today (UTC). {_OTHERS}", labels=["subject"])
+    for subject, count in await in_thread(request, lambda: events_today(services.store, most, services.clock)):
         counted.add_metric([subject], count)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_One(counted))

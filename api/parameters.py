@@ -8,7 +8,7 @@ Source: docs/contract.md D.8 and "Common HTTP rules".
 import re
 from collections.abc import Collection, Iterator
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import orjson
 from starlette.requests import Request
@@ -106,7 +106,13 @@ class Parameters:
             refuse_doubled(f"invalid param format from: {name}", value.encode(), parsed)
         return parsed
 
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
+    @overload
+    def integer(self, name: str, default: int, least: int, most: int) -> int: ...
+
+    @overload
+    def integer(self, name: str, default: None, least: int, most: int) -> int | None: ...
+
+    def integer(self, name: str, default: int | None, least: int, most: int) -> int | None:
         """Return a whole number within bounds."""
         value = self._scalar(name)
         if value is None:

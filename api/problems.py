@@ -57,6 +57,7 @@ _ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
     errors.Forbidden: _Answer(403, ""),
     errors.NotFound: _Answer(404, "not found error: "),
     errors.Conflict: _Answer(409, "conflict error: "),
+    errors.TooManyRows: _Answer(400, ""),
     errors.TooLarge: _Answer(413, ""),
     errors.UnsupportedEncoding: _Answer(415, ""),
     errors.TooManyRequests: _Answer(429, ""),

@@ -3,12 +3,14 @@
 Source: docs/contract.md "Events and subjects".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.bodies import read_json
+from api.paging import link_to_next
+from api.parameters import Parameters
 from api.responses import json_response, no_content, without_none
 from api.services import Services, in_thread
 from engine.subjects import Subject
@@ -21,8 +23,14 @@ async def upsert(services: Services, request: Request) -> Response:
 
 
 async def listed(services: Services, request: Request) -> Response:
-    """List subjects."""
-    return _shown(await in_thread(request, services.subjects.list))
+    """List subjects, as many as a page holds."""
+    query = Parameters(request)
+    most = services.settings.query.max_values
+    limit, after = query.integer("limit", most, 1, most), query.text("after")
+    found = await in_thread(request, lambda: services.subjects.list(limit + 1, after))
+    page = found[:limit]
+    more = len(found) > limit
+    return _shown(page, link_to_next(request, {"limit": str(limit), "after": page[-1].place}) if more else None)
 
 
 async def show(services: Services, request: Request) -> Response:
@@ -38,8 +46,8 @@ async def delete(services: Services, request: Request) -> Response:
     return no_content()
 
 
-def _shown(subjects: Iterable[Subject]) -> Response:
-    return json_response([_json(subject) for subject in subjects])
+def _shown(subjects: Iterable[Subject], headers: Mapping[str, str] | None = None) -> Response:
+    return json_response([_json(subject) for subject in subjects], headers=headers)
 
 
 def _json(subject: Subject) -> dict[str, object]:

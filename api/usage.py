@@ -24,12 +24,13 @@ from engine.meters import MAX_GROUP_BY, Meter, MeterState
 from engine.metrics import QUERIES
 from engine.store import UNKNOWN_TABLE
 from engine.tokens import Claims
-from engine.usage import Answer, UsageQuery, ask_csv, ask_json, check_query
+from engine.usage import Answer, RowLimit, UsageQuery, ask_csv, ask_json, check_query
 from engine.windows import WindowSize
 
 T = TypeVar("T")
 _ITEMS = 100  # of an array in a query's body
 _BODY_BYTES = 262_144  # of a query: it is read on the event loop, and a token is enough to send one
+FEWEST_GROUPS, MOST_GROUPS = 2, 1000  # of maxGroups: one that has a name, and the others
 _IGNORED = frozenset({"clientId"})
 _IGNORED_OF_PORTAL = _IGNORED | {"subject", "filterCustomerId"}
 
@@ -53,6 +54,7 @@ class QueryBody(BaseModel):
     group_by: _Texts | None = Field(default=None, alias="groupBy")
     filters: Annotated[dict[str, _Texts], _Keys] | None = Field(default=None, alias="filterGroupBy")
     advanced: Annotated[dict[str, Any], _Keys] | None = Field(default=None, alias="advancedMeterGroupByFilters")
+    max_groups: int | None = Field(default=None, alias="maxGroups", strict=True, ge=FEWEST_GROUPS, le=MOST_GROUPS)
     client_id: str | None = Field(default=None, alias="clientId", min_length=1, max_length=36)
 
 
@@ -70,7 +72,8 @@ async def query_get(services: Services, request: Request) -> Response:
     query = replace(_from_parameters(given), subjects=tuple(given.list("subject")) or None)
     customers = bool(given.list("filterCustomerId"))
     _refuse_customers(query, customers)
-    return await _answer(services, request, lambda: live_meter(services, wanted), query, given.ignored)
+    limit = RowLimit(services.settings.query.max_rows, "query.max_rows")
+    return await _answer(services, request, lambda: live_meter(services, wanted), query, limit, given.ignored)
 
 
 async def query_post(services: Services, request: Request) -> Response:
@@ -80,7 +83,8 @@ async def query_post(services: Services, request: Request) -> Response:
     body = await read_model(request, _body_limit(services), QueryBody)
     query = replace(_from_body(body), subjects=tuple(body.subjects or ()) or None)
     _refuse_customers(query, bool(body.customers))
-    return await _answer(services, request, lambda: live_meter(services, wanted), query)
+    limit = RowLimit(services.settings.query.max_rows, "query.max_rows")
+    return await _answer(services, request, lambda: live_meter(services, wanted), query, limit)
 
 
 async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
@@ -135,6 +139,7 @@ def _from_parameters(given: Parameters) -> UsageQuery:
         group_by=tuple(given.list("groupBy")),
         filters={key: (text,) for key, text in given.map("filterGroupBy").items()},
         advanced=_advanced(given.json("advancedMeterGroupByFilters") or {}),
+        max_groups=given.integer("maxGroups", None, FEWEST_GROUPS, MOST_GROUPS),
     )
     _refuse_both(query)
     return query
@@ -149,6 +154,7 @@ def _from_body(body: QueryBody) -> UsageQuery:
         group_by=tuple(body.group_by or ()),
         filters={key: tuple(texts) for key, texts in (body.filters or {}).items()},
         advanced=_advanced(body.advanced or {}),
+        max_groups=body.max_groups,
     )
     _refuse_both(query)
     return query
@@ -218,20 +224,28 @@ async def _portal_answer(
     if "customer_id" in query.group_by:
         raise InvalidRequest("customer filter is required with customer_id group by")
     forced = replace(query, subjects=(claims.subject,))
-    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced, ignored)
+    limit = RowLimit(services.settings.portal.max_rows, "portal.max_rows")
+    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced, limit, ignored)
 
 
 async def _answer(
-    services: Services, request: Request, find: Callable[[], Meter], query: UsageQuery, ignored: Sequence[str] = ()
+    services: Services,
+    request: Request,
+    find: Callable[[], Meter],
+    query: UsageQuery,
+    limit: RowLimit,
+    ignored: Sequence[str] = (),
 ) -> Response:
     """Answer a usage query. `ignored` are the parameters of the request that its route does not know."""
     as_csv = wants_csv(request)
+    if as_csv and query.max_groups is not None:
+        raise InvalidParameter('parameter "maxGroups" cannot be used with text/csv: no cell says "all others"')
 
     def ask(meter: Meter) -> tuple[Meter, Answer]:
         _refuse_bare_keys(ignored, meter)
         checked = check_query(query, meter)
         checked = replace(checked, filters={key: texts for key, texts in checked.filters.items() if texts})
-        return meter, (ask_csv if as_csv else ask_json)(services.store, meter, checked)
+        return meter, (ask_csv if as_csv else ask_json)(services.store, meter, checked, limit)
 
     meter, answer = await in_thread(request, lambda: with_fresh_meter(services, find, ask))
     grains = ",".join(answer.grains)
@@ -240,18 +254,21 @@ async def _answer(
     if as_csv:
         headers |= {"Content-Type": "text/csv", "Content-Disposition": f"attachment; filename={meter.slug}.csv"}
         return Response(answer.rows, headers=headers)
-    return Response(frame(query, answer.rows), headers=headers, media_type="application/json")
+    return Response(frame(query, answer), headers=headers, media_type="application/json")
 
 
-def frame(query: UsageQuery, rows: bytes) -> bytes:
+def frame(query: UsageQuery, answer: Answer) -> bytes:
     """Return rows, a JSON array, within the answer that echoes the query."""
-    echoes = {
+    echoes: dict[str, str | int | None] = {
         "from": query.from_.text if query.from_ else None,
         "to": query.to.text if query.to else None,
         "windowSize": query.window_size.value if query.window_size else None,
+        "groupCount": answer.group_count,
     }
-    given = b"".join(b'"%b":%b,' % (name.encode(), orjson.dumps(echo)) for name, echo in echoes.items() if echo)
-    return b"{" + given + b'"data":' + rows + b"}"
+    given = b"".join(
+        b'"%b":%b,' % (name.encode(), orjson.dumps(echo)) for name, echo in echoes.items() if echo is not None
+    )
+    return b"".join((b"{", given, b'"data":', answer.rows, b"}"))
 
 
 def wants_csv(request: Request) -> bool:

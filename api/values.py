@@ -1,82 +1,103 @@
-"""What a meter's events name: its subjects, and the values of a group-by key, within look-back limits.
+"""What a meter's events name: its subjects, and the values of a group-by key, within look-back limits, by pages.
 
 Source: docs/contract.md "Meters" (subjects, group-by values), D.14, D.24.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.paging import link_to_next
 from api.parameters import Parameters, slug, slug_or_id
 from api.responses import json_response
 from api.services import Services, in_thread
 from api.usage import live_meter, meter_of_slug, with_fresh_meter
 from engine.clock import milliseconds
-from engine.errors import InvalidRequest
+from engine.distinct import Page, distinct_values
+from engine.errors import InvalidRequest, TooManyRows
 from engine.instants import Instant
 from engine.meters import Meter
+from engine.questions import UsageQuery
 from engine.settings import QuerySettings
 from engine.tokens import Claims
-from engine.usage import UsageQuery, distinct_values
 
+_AFTER_CHARACTERS = 2048  # in a URL, escaped, beside the others
 _DAY_NANOS = 86_400 * 10**9
 _DEFAULT_SPAN = timedelta(hours=24) // timedelta(microseconds=1) * 1000  # nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is asked for: the range, and the page."""
+
+    query: UsageQuery
+    page: Page
 
 
 async def subjects(services: Services, request: Request) -> Response:
     """List the subjects with events of a meter, sorted."""
     wanted = slug_or_id(request)
-    query = Parameters(request)
-    from_, to = query.instant("from"), query.instant("to")
+    given = Parameters(request)
+    from_, to = given.instant("from"), given.instant("to")
     _check_order(from_, to)
-    asked = UsageQuery(from_=from_, to=to)
-
-    def ask(meter: Meter) -> list[str]:
-        return distinct_values(services.store, meter, "subject", asked)
-
-    found = await in_thread(request, lambda: with_fresh_meter(services, lambda: live_meter(services, wanted), ask))
-    return json_response(found)
+    asked = _Asked(UsageQuery(from_=from_, to=to), _page(given, services.settings.query.max_values))
+    return await _listed(services, request, lambda: live_meter(services, wanted), "subject", asked)
 
 
 async def group_by_values(services: Services, request: Request) -> Response:
     """List the values of a group-by key, sorted; of the last 24 hours unless bounds are given."""
-    wanted, key = slug_or_id(request), str(request.path_params["key"])
-    asked = _within_limits(services, request)
-
-    def ask(meter: Meter) -> list[str]:
-        return _values(services, meter, key, asked)
-
-    found = await in_thread(request, lambda: with_fresh_meter(services, lambda: live_meter(services, wanted), ask))
-    return json_response(found)
+    wanted = slug_or_id(request)
+    asked = _within_limits(services, request, services.settings.query.max_values)
+    return await _listed(services, request, lambda: live_meter(services, wanted), _key(request), asked)
 
 
 async def portal_group_by_values(services: Services, request: Request, claims: Claims) -> Response:
     """List the values of a group-by key among the events of the token's subject."""
-    wanted, key = slug(request), str(request.path_params["key"])
-    asked = _within_limits(services, request, (claims.subject,))
-
-    def ask(meter: Meter) -> list[str]:
-        return _values(services, meter, key, asked)
-
-    found = await in_thread(request, lambda: with_fresh_meter(services, lambda: meter_of_slug(services, wanted), ask))
-    return json_response(found)
+    wanted = slug(request)
+    asked = _within_limits(services, request, services.settings.portal.max_values, (claims.subject,))
+    return await _listed(services, request, lambda: meter_of_slug(services, wanted), _key(request), asked)
 
 
-def _values(services: Services, meter: Meter, key: str, asked: UsageQuery) -> list[str]:
-    if key not in meter.dimensions:
-        raise InvalidRequest("group by key is not valid for this meter")
-    return distinct_values(services.store, meter, key, asked)
+def _key(request: Request) -> str:
+    return str(request.path_params["key"])
 
 
-def _within_limits(services: Services, request: Request, subjects: tuple[str, ...] | None = None) -> UsageQuery:
+async def _listed(services: Services, request: Request, find: Callable[[], Meter], key: str, asked: _Asked) -> Response:
+    """Answer a page of values, and the link to the next if there are more."""
+
+    def ask(meter: Meter) -> tuple[list[str], bool]:
+        if key != "subject" and key not in meter.dimensions:
+            raise InvalidRequest("group by key is not valid for this meter")
+        return distinct_values(services.store, meter, key, asked.query, asked.page)
+
+    found, more = await in_thread(request, lambda: with_fresh_meter(services, find, ask))
+    return json_response(found, headers=_next(request, asked, found[-1]) if more else None)
+
+
+def _next(request: Request, asked: _Asked, last: str) -> dict[str, str]:
+    """Return the header that names the next page, over the same range. Raises: TooManyRows: it cannot be asked for."""
+    if len(last) > _AFTER_CHARACTERS:
+        raise TooManyRows(f"the answer has more than {asked.page.limit} values, and the last is too long: use search")
+    bounds = {"from": asked.query.from_, "to": asked.query.to}
+    changes = {name: bound.text for name, bound in bounds.items() if bound is not None}
+    return link_to_next(request, {**changes, "limit": str(asked.page.limit), "after": last})
+
+
+def _page(given: Parameters, most: int) -> Page:
+    return Page(given.integer("limit", most, 1, most), given.text("search") or "", given.text("after"))
+
+
+def _within_limits(services: Services, request: Request, most: int, subjects: tuple[str, ...] | None = None) -> _Asked:
     query = Parameters(request)
     now = Instant(milliseconds(services.clock()) * 1_000_000)
     to = query.instant("to") or now
     from_ = query.instant("from") or Instant(to.nanos - _DEFAULT_SPAN)
     _check_order(from_, to)
     _check_reach(from_, to, now, services.settings.query)
-    return UsageQuery(from_=from_, to=to, subjects=subjects)
+    return _Asked(UsageQuery(from_=from_, to=to, subjects=subjects), _page(query, most))
 
 
 def _check_order(from_: Instant | None, to: Instant | None) -> None:

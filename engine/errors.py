@@ -6,6 +6,7 @@
     │   ├── InvalidEvent        one record or event; becomes a dead letter or a 400
     │   ├── InvalidMeter        a meter definition
     │   ├── TooLarge            a body over the limit
+    │   ├── TooManyRows         an answer would have more rows than one may
     │   ├── UnsupportedEncoding a body compressed in a way that is not unpacked here
     │   ├── NotFound
     │   ├── Conflict
@@ -77,6 +78,12 @@ class TooLarge(Refused):
     """A body is over the configured limit."""
 
     code = "body-too-large"
+
+
+class TooManyRows(Refused):
+    """An answer would have more rows than one may; the message names the setting, and what to ask for instead."""
+
+    code = "too-many-rows"
 
 
 class UnsupportedEncoding(Refused):

@@ -192,12 +192,14 @@ def to_json(listed: ListedEvent) -> bytes:
     )
 
 
-def events_today(store: Store, clock: Clock = utc_now) -> list[tuple[str, int]]:
-    """Return how many events each subject has whose `time` is of today (UTC), by subject."""
+def events_today(store: Store, most: int, clock: Clock = utc_now) -> list[tuple[str, int]]:
+    """Return how many events each subject has whose `time` is of today (UTC), by subject.
+
+    Of more subjects than `most` those with the most events are named; all others are counted together, under "".
+    """
     midnight = clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return [
-        (str(row[0]), int(row[1])) for row in store.rows(sql.statement("events/today"), from_ms=milliseconds(midnight))
-    ]
+    rows = store.rows(sql.statement("events/today"), from_ms=milliseconds(midnight), most=most)
+    return [(str(subject), int(count)) for subject, count in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,6 +272,8 @@ class PortalSettings(_Group):
     requests_per_minute: int | None = Field(
         default=None, ge=1, description="Requests one token may make in a minute; more are refused with 429. None: any."
     )
+    max_rows: int = Field(default=100_000, ge=1, description="Rows of an answer to a token; more are refused with 400.")
+    max_values: int = Field(default=10_000, ge=1, description="Values of a group-by key in one answer to a token.")
 
     @field_validator("token_keys")
     @classmethod
@@ -293,7 +295,7 @@ class PortalSettings(_Group):
 
 
 class QuerySettings(_Group):
-    """How long a query may take, and look-back limits of listings."""
+    """How long a query may take, how much it may answer, and look-back limits of listings."""
 
     timeout_seconds: float = Field(default=30, ge=0.1, description="A query over HTTP that takes longer is 503.")
     memory_bytes: int | None = Field(
@@ -308,6 +310,10 @@ class QuerySettings(_Group):
     events_days: int = Field(default=32, ge=1, description="GET /events looks back so far.")
     values_days: int = Field(default=90, ge=1, description="Group-by values may be asked from so long ago.")
     values_span_days: int = Field(default=30, ge=1, description="Group-by values may be asked over so long a span.")
+    max_rows: int = Field(default=500_000, ge=1, description="Rows of an answer; one with more is refused with 400.")
+    max_values: int = Field(
+        default=100_000, ge=1, description="Values of a group-by key, and subjects, in one answer; the next is linked."
+    )
 
 
 class Settings(BaseSettings):

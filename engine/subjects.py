@@ -28,6 +28,7 @@ from engine.store import Store
 
 _COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PLACE = re.compile(r"([0-9]{1,15}),([0-9A-Z]{0,26})", re.ASCII)
 METADATA_LEVELS = 32  # far fewer than what answers are written with takes, within the answer around it
 
 
@@ -56,6 +57,11 @@ class Subject:
     stripe_customer_id: str | None = None
     current_period_start: datetime | None = None
     current_period_end: datetime | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands in a listing, as text for a client to hand back; opaque to it."""
+        return f"{(self.created_at - _EPOCH) // timedelta(milliseconds=1)},{self.id}"
 
     @property
     def body(self) -> dict[str, object]:
@@ -198,9 +204,14 @@ class Subjects:
             self._write([_row(subject) for subject in written])
         return written
 
-    def list(self) -> list[Subject]:
-        """Return the subjects, oldest first."""
-        return [*_by_key(_live(self._store, [])).values()]
+    def list(self, limit: int = 2**32, after: str | None = None) -> list[Subject]:
+        """Return subjects, oldest first, behind the `place` of one. Raises: InvalidRequest: `after` is no place."""
+        match = _PLACE.fullmatch(after or "0,")
+        if match is None:
+            raise InvalidRequest("after is invalid")
+        statement = sql.statement("subjects/page")
+        rows = self._store.rows(statement, after_ms=int(match[1]), after_id=match[2], limit=limit)
+        return [_subject(row) for row in rows]
 
     def find(self, id_or_key: str) -> Subject:
         """Return the subject of an id, else of a key. Raises: NotFound."""
@@ -245,7 +256,7 @@ class Subjects:
 
 
 def _live(store: Store, names: Sequence[str]) -> list[Subject]:
-    """Return the subjects with a key or id among `names`, or all if there are none, oldest first."""
+    """Return the subjects with a key or id among `names`, oldest first."""
     return [_subject(row) for row in store.rows(sql.statement("subjects/live"), names=[*names])]
 
 

@@ -1,5 +1,6 @@
 -- Usage: the pieces of a range, each from its grain, merged once.
--- ${joined}: nothing, or usage/named. Read by engine/usage.py; ${pieces} is usage/raw_piece and usage/rollup_piece joined by UNION ALL.
+-- ${joined}: nothing, or usage/named. ${most_groups}: how many groups may be made, 0 for any number. ${pieces}: usage/raw_piece
+-- and usage/rollup_piece joined by UNION ALL, or usage/largest_groups of them. Read by engine/usage_statement.py.
 SELECT ${output}
 FROM (
     SELECT
@@ -15,7 +16,10 @@ ${pieces}
 ) AS answered
 ${joined}
 ${order}
+${limit}
 SETTINGS
+    max_rows_to_group_by = ${most_groups},
+    group_by_overflow_mode = 'throw',
     output_format_json_array_of_rows = 1,
     output_format_json_quote_64bit_integers = 0,
     output_format_json_quote_decimals = 0,

@@ -116,7 +116,7 @@ def test_every_answer_of_the_portal_can_be_read_by_a_page(anyone: ApiClient, tok
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == "*"
         assert answer.headers["access-control-expose-headers"] == (
-            "ETag, Content-Disposition, Retry-After, WWW-Authenticate, X-Meterport-Grains, Date"
+            "ETag, Content-Disposition, Retry-After, WWW-Authenticate, X-Meterport-Grains, Date, Link"
         )
         assert "access-control-allow-credentials" not in answer.headers
 

@@ -1,0 +1,8 @@
+-- The groups of a question with their usage in the whole of its range. Part of usage/largest_groups; counted by
+-- engine/usage_statement.py.
+SELECT ${keys}, ${value} AS usage
+FROM (
+${pieces}
+)
+GROUP BY ${keys}
+${having}

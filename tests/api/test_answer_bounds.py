@@ -1,0 +1,350 @@
+"""What an answer may hold: rows, values and subjects are bounded, and an answer that is not whole says so."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal
+
+from api.app import Services, create_app
+from engine.meters import Aggregation
+from tests.api.client import ApiClient
+from tests.api.conftest import KEY
+
+QUERY = "/api/v1/meters/tokens_total/query"
+PORTAL_QUERY = "/api/v1/portal/meters/tokens_total/query"
+VALUES = "/api/v1/meters/tokens_total/group-by/model/values"
+PORTAL_VALUES = "/api/v1/portal/meters/tokens_total/group-by/model/values"
+SUBJECTS = "/api/v1/meters/tokens_total/subjects"
+CSV = {"Accept": "text/csv"}
+ADVICE = "ask for fewer groups, larger windows, a shorter range, or with a filter"
+Create = Callable[..., dict[str, Any]]
+Send = Callable[..., None]
+Token = Callable[..., dict[str, str]]
+Bounded = Callable[..., ApiClient]
+
+
+@pytest.fixture
+def bounded(portal: BlockingPortal, services: Services) -> Bounded:
+    """A client with the API key, of an application with other limits: `rows=3` and `values=3`, on the portal 2."""
+
+    def create(rows: int = 3, values: int = 3) -> ApiClient:
+        settings = services.settings
+        limits = {
+            "query": settings.query.model_copy(update={"max_rows": rows, "max_values": values}),
+            "portal": settings.portal.model_copy(update={"max_rows": rows - 1, "max_values": values - 1}),
+        }
+        app = create_app(replace(services, settings=settings.model_copy(update=limits)))
+        return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
+
+    return create
+
+
+@pytest.fixture
+def models(meter: Create, send: Send) -> Callable[..., None]:
+    """Create a meter and send one event an hour ago of each model given, all of one subject."""
+
+    def create(*names: str, **changes: object) -> None:
+        meter(**changes)
+        at = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+        send(*(("customer-1", at, {"tokens": number + 1, "model": name}) for number, name in enumerate(names)))
+
+    return create
+
+
+# rows
+
+
+@pytest.mark.parametrize("aggregation", ["SUM", "COUNT"])
+@pytest.mark.parametrize("as_csv", [False, True], ids=["json", "csv"])
+def test_an_answer_with_more_rows_than_may_be_is_refused_and_not_cut(
+    bounded: Bounded, models: Callable[..., None], token: Token, as_csv: bool, aggregation: str
+) -> None:
+    """N18: exactly as many rows as may be are answered, one more is 400, wherever and however it is asked."""
+    models("a", "b", "c", aggregation=aggregation, valueProperty="$.tokens" if aggregation == "SUM" else None)
+    accept = CSV if as_csv else {}
+    mine = token("customer-1") | accept
+
+    for rows, status in ((3, 200), (2, 400)):
+        key, holder = bounded(rows=rows), bounded(rows=rows + 1)
+        answers = [
+            (key.get(f"{QUERY}?groupBy=model", headers=accept), "query.max_rows"),
+            (key.post(QUERY, json={"groupBy": ["model"]}, headers=accept), "query.max_rows"),
+            (holder.get(f"{PORTAL_QUERY}?groupBy=model", headers=mine), "portal.max_rows"),
+            (holder.post(PORTAL_QUERY, json={"groupBy": ["model"]}, headers=mine), "portal.max_rows"),
+        ]
+        for answer, setting in answers:
+            assert answer.status_code == status, answer.text
+            if status == 400:
+                told = f"the answer has more than {rows} rows, which is the limit {setting}: {ADVICE}"
+                assert (answer.json()["code"], answer.json()["detail"]) == ("too-many-rows", told)
+            elif as_csv:
+                assert len(answer.text.splitlines()) == 1 + 3
+            else:
+                assert len(answer.json()["data"]) == 3
+
+
+def test_windows_are_rows_too(bounded: Bounded, meter: Create, send: Send) -> None:
+    """N18: without any group."""
+    meter()
+    send(*(("customer-1", f"2025-01-01T00:0{minute}:00Z", {"tokens": 1}) for minute in range(4)))
+
+    assert bounded(rows=4).get(f"{QUERY}?windowSize=MINUTE").status_code == 200
+    assert bounded(rows=3).get(f"{QUERY}?windowSize=MINUTE").json()["code"] == "too-many-rows"
+    assert bounded(rows=3).get(f"{QUERY}?windowSize=HOUR").status_code == 200
+
+
+def test_groups_without_a_value_are_no_rows(bounded: Bounded, meter: Create, send: Send) -> None:
+    """N18: the limit counts what is answered, not what was looked at."""
+    meter()
+    at = "2025-01-01T00:00:00Z"
+    send(*(("customer-1", at, {"tokens": tokens, "model": f"m{tokens}"}) for tokens in (1, 2, "x", "y", "z")))
+
+    answer = bounded(rows=2).get(f"{QUERY}?groupBy=model")
+
+    assert [row["groupBy"]["model"] for row in answer.json()["data"]] == ["m1", "m2"]
+
+
+def test_line_ends_within_values_are_no_rows(bounded: Bounded, models: Callable[..., None]) -> None:
+    """N18: in CSV a value may take many lines."""
+    models('a\n"\n\n"', "\n\nb", 'c"')
+
+    answer = bounded(rows=3).get(f"{QUERY}?groupBy=model", headers=CSV)
+
+    assert answer.status_code == 200
+    assert answer.text.count("\n") > 1 + 3
+    assert bounded(rows=2).get(f"{QUERY}?groupBy=model", headers=CSV).status_code == 400
+
+
+def test_a_month_of_minutes_of_some_groups_is_within_the_limits(services: Services) -> None:
+    """N18: what invoicing and pages ask for is answered as it is set up."""
+    month = 31 * 24 * 60
+
+    assert services.settings.query.max_rows >= 10 * month
+    assert services.settings.portal.max_rows >= 2 * month
+
+
+# the largest groups
+
+NUMBERS: dict[str, list[float]] = {"a": [1, 7], "b": [9, 30], "": [0.5], "null": [2], "c": [3, 3], "d": [3.5]}
+
+
+@pytest.fixture
+def groups(meter: Create, send: Send) -> Callable[[str], None]:
+    """Create a meter of an aggregation; two days of one subject, and another subject with less."""
+
+    def create(aggregation: str) -> None:
+        meter(aggregation=aggregation, valueProperty=None if aggregation == "COUNT" else "$.tokens")
+        days = ("2025-01-01T10:00:00Z", "2025-01-02T10:00:00.5Z")
+        sent = [
+            ("customer-1", days[at], {"tokens": number, "model": model})
+            for model, numbers in NUMBERS.items()
+            for at, number in enumerate(numbers)
+        ]
+        send(*sent, ("customer-2", days[0], {"tokens": 1, "model": "a"}))
+
+    return create
+
+
+def without(client: ApiClient, headers: dict[str, str], path: str, models: list[str], **body: object) -> Any:
+    """Return the usage of all models but these, asked for with a filter and without groups."""
+    others = {**body, "advancedMeterGroupByFilters": {"model": {"$nin": models}}}
+    answer = client.post(path, headers=headers, json=others)
+    assert answer.status_code == 200, answer.text
+    return [(row["windowStart"], row["value"]) for row in answer.json()["data"]]
+
+
+@pytest.mark.parametrize("size", [None, "DAY", "MINUTE"])
+@pytest.mark.parametrize("aggregation", [*Aggregation])
+def test_the_largest_groups_are_answered_and_all_others_as_one(
+    client: ApiClient, groups: Callable[[str], None], token: Token, aggregation: str, size: str | None
+) -> None:
+    """N18, contract 2.2: the others are aggregated from their events, for no difference is an average or a minimum."""
+    groups(aggregation)
+    mine = token("customer-1")
+    range_ = {"from": "2025-01-01T00:00:00Z", "to": "2025-01-03T00:00:00Z", "windowSize": size}
+    totals = client.post(PORTAL_QUERY, headers=mine, json={**range_, "windowSize": None, "groupBy": ["model"]})
+    ranked = sorted(totals.json()["data"], key=lambda row: (-row["value"], row["groupBy"]["model"]))
+    largest = [row["groupBy"]["model"] for row in ranked[:2]]
+
+    body = client.post(PORTAL_QUERY, headers=mine, json={**range_, "groupBy": ["model"], "maxGroups": 3}).json()
+
+    named = [row for row in body["data"] if row["groupBy"]["model"] is not None]
+    others = [(row["windowStart"], row["value"]) for row in body["data"] if row["groupBy"]["model"] is None]
+    all_rows = client.post(PORTAL_QUERY, headers=mine, json={**range_, "groupBy": ["model"]}).json()["data"]
+    assert body["groupCount"] == len(NUMBERS)
+    assert named == [row for row in all_rows if row["groupBy"]["model"] in largest]
+    assert others == without(client, mine, PORTAL_QUERY, largest, **range_)
+    assert {row["subject"] for row in body["data"]} == {"customer-1"}
+
+
+def test_as_many_groups_as_may_be_are_all_named(client: ApiClient, groups: Callable[[str], None]) -> None:
+    """N18: one group more is two in one; an empty value and null are groups like any other."""
+    groups("SUM")
+
+    whole = client.get(f"{QUERY}?groupBy=model&maxGroups=6").json()
+    short = client.get(f"{QUERY}?groupBy=model&maxGroups=5").json()
+
+    assert [row["groupBy"]["model"] for row in whole["data"]] == ["", "a", "b", "c", "d", "null"]
+    assert [(row["groupBy"]["model"], row["value"]) for row in short["data"]] == [
+         ("a", 9), ("b", 39), ("c", 6), ("d", 3.5), (None, 2.5),
+    ]  # fmt: skip
+    assert (whole["groupCount"], short["groupCount"]) == (6, 6)
+
+
+def test_subjects_can_be_the_groups(client: ApiClient, groups: Callable[[str], None], send: Send) -> None:
+    """N18: which customers use the most, and all others."""
+    groups("SUM")
+    send(("customer-3", "2025-01-01T10:00:00Z", {"tokens": 500}))
+
+    rows = client.get(f"{QUERY}?groupBy=subject&maxGroups=2").json()["data"]
+
+    assert [(row["subject"], row["groupBy"], row["value"]) for row in rows] == [
+        ("customer-3", {}, 500), (None, {}, 60),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "detail"),
+    [
+        ("maxGroups=5", "validation error: maxGroups cannot be used without groupBy"),
+        ("groupBy=model&maxGroups=1", 'parameter "maxGroups" in query has an error: number must be 2 to 1000'),
+        ("groupBy=model&maxGroups=1001", 'parameter "maxGroups" in query has an error: number must be 2 to 1000'),
+        ("groupBy=model&maxGroups=x", "invalid param format from: maxGroups: not a whole number"),
+        ("groupBy=model&maxgroups=5", 'parameter "maxgroups" is unknown, did you mean "maxGroups"?'),
+    ],
+)
+def test_a_wrong_number_of_groups_is_named(still: ApiClient, still_token: Token, query: str, detail: str) -> None:
+    """N18."""
+    for path, headers in ((QUERY, {}), (PORTAL_QUERY, still_token("a"))):
+        answer = still.get(f"{path}?{query}", headers=headers)
+        assert (answer.status_code, answer.json()["detail"]) == (400, detail)
+
+
+def test_csv_has_no_place_for_all_other_groups(still: ApiClient) -> None:
+    """N18: an empty cell is an empty value."""
+    answer = still.get(f"{QUERY}?groupBy=model&maxGroups=5", headers=CSV)
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith('parameter "maxGroups" cannot be used with text/csv')
+
+
+# values and subjects
+
+
+def pages(client: ApiClient, url: str, headers: dict[str, str] | None = None) -> list[list[str]]:
+    """Return every page of a listing, following its links."""
+    found = []
+    while url:
+        answer = client.get(url, headers=headers or {})
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json())
+        url = answer.links.get("next", {}).get("url", "")
+        assert len(found) < 10
+    return found
+
+
+def test_values_come_in_pages_that_name_the_next(bounded: Bounded, models: Callable[..., None], token: Token) -> None:
+    """N18, D.34: a client that knows no page gets the first, and is told that there are more."""
+    models("a", "b&?", "Bb", "c", "null")
+    client, mine = bounded(), token("customer-1")
+
+    assert pages(client, VALUES) == [["Bb", "a", "b&?"], ["c", "null"]]
+    assert pages(client, PORTAL_VALUES, mine) == [["Bb", "a"], ["b&?", "c"], ["null"]]
+    assert pages(client, f"{VALUES}?limit=2&search=B") == [["Bb", "b&?"]]
+    assert pages(client, f"{VALUES}?limit=1&search=B") == [["Bb"], ["b&?"]]
+    assert "link" not in bounded(values=5).get(VALUES).headers
+
+
+def test_pages_of_values_are_of_one_range(bounded: Bounded, models: Callable[..., None]) -> None:
+    """N18: the last 24 hours are other ones when the next page is asked for."""
+    models("a", "b", "c", "d")
+
+    link = bounded().get(VALUES).links["next"]["url"]
+
+    assert "from=20" in link
+    assert "to=20" in link
+
+
+def test_values_are_searched_for_in_any_case_and_as_plain_text(
+    client: ApiClient, models: Callable[..., None], token: Token
+) -> None:
+    """N18: what is typed is a part of a value, no pattern."""
+    models("Atlas-Large", "atlas-small", "100%_x", "ÄRGER", "")
+    mine = token("customer-1")
+
+    def found(search: str) -> list[list[str]]:
+        return [
+            client.get(path, params={"search": search}, headers=headers).json()
+            for path, headers in ((VALUES, {}), (PORTAL_VALUES, mine))
+        ]
+
+    assert found("LAS-") == [["Atlas-Large", "atlas-small"]] * 2
+    assert found("%_") == [["100%_x"]] * 2
+    assert found("ärger") == [["ÄRGER"]] * 2
+    assert found("nothing") == [[]] * 2
+    assert found("")[0][:2] == ["", "100%_x"]
+
+
+def test_no_larger_page_than_may_be_is_asked_for(bounded: Bounded, models: Callable[..., None], token: Token) -> None:
+    """N18: 400 by name, as for every other page."""
+    models("a")
+    client, mine = bounded(), token("customer-1")
+
+    for path, headers, most in ((VALUES, {}, 3), (SUBJECTS, {}, 3), (PORTAL_VALUES, mine, 2)):
+        told = client.get(f"{path}?limit=4", headers=headers)
+        assert told.status_code == 400
+        assert told.json()["detail"] == f'parameter "limit" in query has an error: number must be 1 to {most}'
+
+
+def test_a_page_behind_a_value_too_long_for_a_link_is_refused(bounded: Bounded, models: Callable[..., None]) -> None:
+    """N18: never cut without saying so."""
+    models("a" * 3000, "b")
+
+    answer = bounded(values=3).get(f"{VALUES}?limit=1")
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "too-many-rows")
+    assert answer.json()["detail"] == "the answer has more than 1 values, and the last is too long: use search"
+
+
+def test_subjects_of_a_meter_come_in_pages(bounded: Bounded, meter: Create, send: Send) -> None:
+    """N18, K7."""
+    meter()
+    send(*((f"customer-{number}", "2025-01-01T00:00:00Z", {"tokens": 1}) for number in range(5)))
+    client = bounded()
+
+    assert pages(client, SUBJECTS) == [["customer-0", "customer-1", "customer-2"], ["customer-3", "customer-4"]]
+    assert pages(client, f"{SUBJECTS}?search=R-4") == [["customer-4"]]
+
+
+def test_subjects_that_were_named_come_in_pages(bounded: Bounded) -> None:
+    """K7: oldest first, each once, whatever is changed or deleted meanwhile."""
+    client = bounded()
+    for key in ("c", "a", "d", "b"):
+        assert client.post("/api/v1/subjects", json=[{"key": key}]).status_code == 200
+    first = client.get("/api/v1/subjects")
+
+    client.post("/api/v1/subjects", json=[{"key": "a", "displayName": "changed"}])
+    client.delete("/api/v1/subjects/d")
+    second = client.get(first.links["next"]["url"])
+
+    assert [subject["key"] for subject in first.json()] == ["c", "a", "d"]
+    assert [subject["key"] for subject in second.json()] == ["b"]
+    assert "link" not in second.headers
+    assert client.get("/api/v1/subjects?after=x").json()["detail"] == "validation error: after is invalid"
+
+
+def test_the_events_of_many_subjects_are_counted_together(bounded: Bounded, meter: Create, send: Send) -> None:
+    """K7: those with the most events have a line each; the sum stays whole."""
+    meter()
+    now = datetime.now(UTC).isoformat()
+    counts = {"a": 1, "b": 2, "c": 3, "d": 2, "e": 1}
+    send(*((subject, now, {}) for subject, count in counts.items() for _ in range(count)))
+
+    lines = bounded().get("/api/v1/debug/metrics").text.splitlines()
+
+    assert [line.removeprefix("openmeter_events_total") for line in lines if not line.startswith("#")] == [
+        '{subject=""} 2.0', '{subject="b"} 2.0', '{subject="c"} 3.0', '{subject="d"} 2.0',
+    ]  # fmt: skip
