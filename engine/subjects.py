@@ -7,6 +7,7 @@ Source: docs/contract.md 3.4.
 """
 
 import dataclasses
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
