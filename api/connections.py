@@ -7,6 +7,9 @@
 
 Owns: the phases, a deadline for each in which the server waits for its client, and whom a newcomer takes the place of
 when all places are taken. A look around every quarter of a second keeps the deadlines: a request costs no timer.
+
+Time is counted in these rounds. While the process does not get to its connections (the store may hold the interpreter
+for seconds) what clients have sent waits unread: that time is not theirs, and it does not count.
 One event loop calls it; another port has a table of its own, so that one that is full says nothing of the other.
 Source: docs/contract.md "Connections".
 """
@@ -79,8 +82,8 @@ class Connection(Protocol):
     phase: Phase
     since: float
 
-    def check(self, now: float, elapsed: float) -> None:
-        """End the connection if its deadline is over. Args: elapsed: seconds since the last time."""
+    def check(self, now: float) -> None:
+        """End the connection if its deadline is over. Args: now: seconds of the table's clock."""
 
     def check_writing(self, now: float) -> None:
         """End the connection if its client reads nothing."""
@@ -96,12 +99,11 @@ class Connections:
         """Args: port: what metrics call it."""
         self.limits = limits
         self._phases: tuple[dict[Connection, None], ...] = tuple({} for _ in Phase)
-        self._blocked: dict[Connection, float] = {}  # since when more is waiting to be sent than is sent
+        self._blocked: dict[Connection, float] = {}  # since when a client reads more slowly than it is sent to
         self._open = 0
         self._gauge = CONNECTIONS.labels(port)
-        self._looked_at = 0.0
+        self._clock = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop
         CONNECTIONS_MOST.labels(port).set(limits.connections)
 
     def __len__(self) -> int:
@@ -109,11 +111,9 @@ class Connections:
 
     def admit(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> bool:
         """Take a connection in; returns whether there is a place for it. One that has none is TURNED_AWAY."""
-        self._loop = loop
         if self._timer is None:
-            self._looked_at = loop.time()
-            self._timer = loop.call_later(ROUND_SECONDS, self._look_around)
-        there_is_room = self._open < self.limits.connections or self._make_room(loop.time())
+            self._timer = loop.call_later(ROUND_SECONDS, self._look_around, loop)
+        there_is_room = self._open < self.limits.connections or self._make_room()
         self._gauge.inc()
         if not there_is_room:
             self._enter_first(connection, Phase.TURNED_AWAY)
@@ -128,7 +128,7 @@ class Connections:
         if phases[connection.phase].pop(connection, self) is not self:  # it has not left
             phases[phase][connection] = None
             connection.phase = phase
-            connection.since = self._loop.time()
+            connection.since = self._clock
 
     def leave(self, connection: Connection) -> None:
         """Note that a connection is closed, or will be with the next turn of the event loop."""
@@ -141,7 +141,7 @@ class Connections:
 
     def block(self, connection: Connection) -> None:
         """Note that a client reads more slowly than it is sent to."""
-        self._blocked[connection] = self._loop.time()
+        self._blocked[connection] = self._clock
 
     def unblock(self, connection: Connection) -> None:
         self._blocked.pop(connection, None)
@@ -150,11 +150,11 @@ class Connections:
         if phase is Phase.TURNED_AWAY and len(self._phases[phase]) >= TURNED_AWAY_MOST:
             self._evict(next(iter(self._phases[phase])))
         self._phases[phase][connection] = None
-        connection.phase, connection.since = phase, self._loop.time()
+        connection.phase, connection.since = phase, self._clock
 
-    def _make_room(self, now: float) -> bool:
+    def _make_room(self) -> bool:
         """End the connection that has waited longest for its client. Each table is in the order of time."""
-        limits = self.limits
+        limits, now = self.limits, self._clock
         for phase, patience in (
             (Phase.CLOSING, _SETTLED_SECONDS),
             (Phase.REFUSED, _SETTLED_SECONDS),
@@ -180,13 +180,13 @@ class Connections:
         connection.give_way()
         self.leave(connection)
 
-    def _look_around(self) -> None:
-        now = self._loop.time()
-        elapsed, self._looked_at = now - self._looked_at, now
+    def _look_around(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._clock += ROUND_SECONDS
+        now = self._clock
         anybody = any(self._phases)
-        self._timer = self._loop.call_later(ROUND_SECONDS, self._look_around) if anybody else None
+        self._timer = loop.call_later(ROUND_SECONDS, self._look_around, loop) if anybody else None
         for connection in list(self._overdue(now)):
-            connection.check(now, elapsed)
+            connection.check(now)
         for connection in list(self._blocked):
             connection.check_writing(now)
 
@@ -199,7 +199,7 @@ class Connections:
             (Phase.IDLE, limits.keep_alive_seconds),
         ):
             for connection in self._phases[phase]:
-                if now - connection.since < seconds:
+                if now - connection.since <= seconds + ROUND_SECONDS:  # it came at some moment of its first round
                     break
                 yield connection
         for phase in (Phase.BODY, Phase.DRAINING, Phase.REFUSED, Phase.TURNED_AWAY, Phase.CLOSING):

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from api import refusals
-from api.connections import Connections, Phase
+from api.connections import ROUND_SECONDS, Connections, Phase
 from api.pace import BYTES_A_SECOND, Pace
 from api.refusals import Refusal, note
 
@@ -217,7 +217,7 @@ class StagedProtocol(HttpToolsProtocol):
 
     # deadlines
 
-    def check(self, now: float, elapsed: float) -> None:
+    def check(self, now: float) -> None:
         """See `Connection.check`."""
         match self.phase:
             case Phase.NEW:
@@ -228,7 +228,7 @@ class StagedProtocol(HttpToolsProtocol):
             case Phase.IDLE:
                 self.close()
             case Phase.BODY:
-                self._check_body(now, elapsed)
+                self._check_body(now)
             case Phase.DRAINING | Phase.REFUSED:
                 still = self.receiving.still(self._dropped, now)
                 if now - self.since > _DRAIN_SECONDS or still > self.limits.body_seconds:
@@ -240,14 +240,14 @@ class StagedProtocol(HttpToolsProtocol):
                 if now - self.since > _FLUSH_SECONDS:
                     self.transport.abort()
 
-    def _check_body(self, now: float, elapsed: float) -> None:
+    def _check_body(self, now: float) -> None:
         seconds = self.limits.body_seconds
         if self.flow.read_paused or self.cycle.waiting_for_100_continue:  # it is ours to go on
-            self.since += elapsed
+            self.since += ROUND_SECONDS
             self.receiving.restart()
         elif (
             self.receiving.still(self.content, now) > seconds
-            or now - self.since > seconds + self.content / BYTES_A_SECOND
+            or now - self.since > seconds + ROUND_SECONDS + self.content / BYTES_A_SECOND
         ):
             self.refuse(refusals.SLOW_BODY)
 

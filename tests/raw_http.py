@@ -16,7 +16,7 @@ from api.server import HttpServer, uvicorn_config
 from engine.metrics import CONNECTIONS_ENDED
 from engine.settings import ServerSettings, Settings
 
-PATIENCE = 30  # seconds that a test waits for an outcome
+PATIENCE = 120  # seconds that a test waits for an outcome
 
 
 @dataclass(frozen=True)
