@@ -5,6 +5,7 @@ obeys, or nobody sees, is escaped. How a command reaches an engine is the compos
 it puts a `Connect` into the context.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from enum import StrEnum
@@ -68,7 +69,7 @@ def print_document(document: bytes) -> None:
 
 def print_csv(document: bytes) -> None:
     """Print CSV as it is for a program or a file; on a terminal what that would obey is escaped."""
-    is_terminal = Console().is_terminal
+    is_terminal = sys.stdout.isatty()  # whatever FORCE_COLOR says
     typer.echo(lines_printable(document.decode().replace("\r\n", "\n")) if is_terminal else document)
 
 

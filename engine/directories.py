@@ -66,11 +66,16 @@ def check_directory(directory: Path, identity: Identity | None = None) -> None:
     """Refuse a data directory that others could have prepared. One that is missing is fine.
 
     Args: identity: who uses it, if it is not this process.
-    Raises: ConfigurationError: who could, and what to do. OSError.
+    Raises: ConfigurationError: who could, and what to do; or it cannot be looked at.
     """
-    if not directory.exists():
-        return
-    who = identity or Identity.of_process()
+    try:
+        if directory.exists():
+            _check(directory, identity or Identity.of_process())
+    except OSError as error:
+        raise ConfigurationError(f"data_dir: cannot use {directory}: {error.strerror}") from None
+
+
+def _check(directory: Path, who: Identity) -> None:
     status = directory.stat()
     _check_owner(directory, status, who)
     writers = _others(status, stat.S_IWGRP, stat.S_IWOTH, who)

@@ -119,6 +119,11 @@ def test_a_volume_that_kubernetes_gives_to_a_group_is_taken_as_it_is(tmp_path: P
     assert "may be written by the group" in refusal(volume, pod)
 
 
+def test_a_directory_that_cannot_be_looked_at_is_refused_in_one_line(tmp_path: Path) -> None:
+    """S7: a name too long is one that nobody can look at, whoever runs the tests."""
+    assert refusal(tmp_path / ("x" * 300)).endswith(": File name too long")
+
+
 def test_whoever_makes_the_directory_makes_it_for_this_user_alone(tmp_path: Path) -> None:
     """S7: whatever the umask is; import, the key and the lock."""
     before = os.umask(0)
