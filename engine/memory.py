@@ -3,8 +3,8 @@
 Owns: the limit of the process (the machine's memory, or what a cgroup of it may use, version 1 or 2), and what follows
 from it: how much the engine may take, how much of that one question, and how large a batch of ingest may be.
 
-    the process ─┬─ half: the engine (store.memory_bytes) ─┬─ 5/8: questions, of which one has most (query.memory_bytes)
-                 │                                         └─ 3/8: inserts, merges, fills, caches
+    the process ─┬─ half: the engine (store.memory_bytes) ─┬─ half: questions, one with most (query.memory_bytes)
+                 │                                         └─ half: inserts, merges, fills, caches
                  └─ half: Python: batches, requests and answers; the programs themselves
 
 The engine counts only what it allocates itself, so Python has a share of its own. Questions are limited one by one, so
@@ -44,8 +44,8 @@ class QuestionMemory:
             return {**limits, "max_bytes_before_external_group_by": 0, "max_bytes_before_external_sort": 0}
         return {
             **limits,
-            "max_bytes_before_external_group_by": bytes_ // 4,
-            "max_bytes_before_external_sort": bytes_ // 4,
+            "max_bytes_before_external_group_by": bytes_ // 2,
+            "max_bytes_before_external_sort": bytes_ // 2,
             "max_temporary_data_on_disk_size_for_query": 16 * bytes_,
         }
 
@@ -58,9 +58,14 @@ class MemoryPlan:
     question: QuestionMemory
 
     @property
-    def batch(self) -> int:
-        """Bytes of records in one batch of ingest at most: the engine takes several times as many to insert it."""
-        return self.engine // 16
+    def batch_bytes(self) -> int:
+        """Bytes of records in one batch of ingest at most: with five meters an insert takes seven times as many."""
+        return self.engine // 32
+
+    @property
+    def batch_rows(self) -> int:
+        """Records in one batch of ingest at most: each may become a row of every table of every meter."""
+        return self.engine >> 14
 
     @property
     def server_settings(self) -> dict[str, int]:
@@ -82,7 +87,7 @@ def memory_plan(settings: Settings, limit: int | None = None) -> MemoryPlan:
     process = process_limit() if limit is None else limit
     engine = settings.store.memory_bytes or max(_LEAST_ENGINE, process // 2)
     others = max(1, settings.store.handles - HANDLES_FOR_INGEST - 1)  # that ask beside the one with most
-    questions = engine * 5 // 8
+    questions = engine // 2
     first = max(_LEAST_QUESTION, questions // 3 // others)
     most = settings.query.memory_bytes or max(first, questions - others * first)
     return MemoryPlan(engine, QuestionMemory(min(first, most), most, engine // 8))
@@ -93,7 +98,12 @@ def fitting_batches(settings: Settings) -> IngestSettings:
     ingest = settings.ingest
     if settings.store.url is not None:
         return ingest
-    return ingest.model_copy(update={"batch_bytes": min(ingest.batch_bytes, memory_plan(settings).batch)})
+    plan = memory_plan(settings)
+    fitting = {
+        "batch_bytes": min(ingest.batch_bytes, plan.batch_bytes),
+        "batch_rows": min(ingest.batch_rows, plan.batch_rows),
+    }
+    return ingest.model_copy(update=fitting)
 
 
 def process_limit(root: Path = Path("/")) -> int:
