@@ -5,7 +5,7 @@
 | store           | no statement succeeds                                   | `queries`, `ingest` |
 | kafka-producer  | brokers answer neither a delivery nor the probe         | `events`          |
 | kafka-consumer  | brokers say nothing of a partition of ours              | `ingest`          |
-| kafka-group     | the group does not say which partitions are ours        | `ingest`          |
+| kafka-group     | the group refuses this process: at once                 | `ingest`          |
 | kafka-rights    | a right is missing: at once                             | what it is for    |
 | kafka-leaders   | a partition has no leader                               | `events`, `ingest` |
 | event-log       | every append fails                                      | `events`          |
@@ -64,7 +64,7 @@ def watched(parts: Parts) -> Health:
     _needs_steps(health, parts)
     threads = [parts.appender.thread]
     if isinstance(parts.log, KafkaLog):
-        _needs_group(health, parts.log, limit)
+        _needs_group(health, parts.log)
         threads.append(parts.log.thread)
     if parts.log:
         _measure_log(health, parts.log)
@@ -127,14 +127,11 @@ def _needs_brokers(health: Health, parts: Parts, producer: KafkaProducer, probe_
         metrics.DEPENDENCY_SILENT.labels("kafka-producer").set_function(silent)
 
 
-def _needs_group(health: Health, log: KafkaLog, limit: float) -> None:
-    def outside() -> Trouble | None:
-        seconds = log.outside_seconds
-        if log.refused:
-            return Trouble(as_words([f"READ on group {log.group}"]), seconds)
-        return Trouble(f"the group {log.group} does not take this process in", seconds) if seconds >= limit else None
+def _needs_group(health: Health, log: KafkaLog) -> None:
+    def refused() -> Trouble | None:
+        return Trouble(as_words([f"READ on group {log.group}"]), log.outside_seconds) if log.refused else None
 
-    health.needs("kafka-group", (Ability.INGEST,), outside)
+    health.needs("kafka-group", (Ability.INGEST,), refused)
     metrics.PARTITIONS.set_function(log.partitions)
 
 

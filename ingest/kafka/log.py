@@ -257,7 +257,7 @@ class KafkaLog:
             number: (plan, end)
             for plan in self._released
             for number, _, end in plan.ranges
-            if number not in self._shares and self.is_member
+            if number not in self._shares and self._member.is_member
         }
         commits = self._member.committed(ends)
         return {number: (end, "") for number, (plan, end) in ends.items() if commits[number].plan == plan}
@@ -353,8 +353,17 @@ class KafkaLog:
 
     @property
     def is_member(self) -> bool:
-        """Whether the group has said which partitions are this process's, if any."""
-        return self._member.is_member
+        """Whether the group has said which partitions are this process's, if any.
+
+        By the newer protocol it says nothing to a member for which there is no partition: brokers that answer, and a
+        group that refuses nothing for a while, are taken for that.
+        """
+        if self._member.is_member:
+            return True
+        since = self._member.outside_since
+        if since is None or self.refused:
+            return False
+        return self._heard_at > since and time.monotonic() - since >= _LOOKS_UNANSWERED * self._look_seconds
 
     @property
     def group(self) -> str:
@@ -368,9 +377,9 @@ class KafkaLog:
 
     @property
     def outside_seconds(self) -> float:
-        """Return for how long the group has not said which partitions are this process's, 0 if it has."""
+        """Return how long ago this process asked to be a member, or was one; 0 while it is one."""
         since = self._member.outside_since
-        return 0 if self._member.is_member or since is None else time.monotonic() - since
+        return 0 if self.is_member or since is None else time.monotonic() - since
 
     @property
     def silent_seconds(self) -> float:

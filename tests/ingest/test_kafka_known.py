@@ -9,7 +9,7 @@ from ingest.kafka.log import KafkaLog
 from tests.broker import Kafka
 from tests.topics import Topic, owned, real, wait_for
 
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 1.0
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from tests.topics import WAIT_SECONDS, Topic, wait_for
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": "true",
+    "broker.session.timeout.ms": "30000",  # nobody kills it; a busy machine may stall it
 }
 ALL = [(ResourceType.TOPIC, "*"), (ResourceType.BROKER, "kafka-cluster")]
 WRITING = [
