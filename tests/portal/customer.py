@@ -65,6 +65,14 @@ class Customer:
         answer = self._client.post("/api/v1/meters", json=meter)
         assert answer.status_code == 201, answer.text
 
+    def wait_until_filled(self, slug: str) -> None:
+        """Wait until a meter counts what was stored before it from its rollup."""
+        for _ in range(600):
+            if "raw" not in self._client.get(f"/api/v1/meters/{slug}/query").headers["X-Meterport-Grains"]:
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{slug} is not filled after two minutes")
+
     def delete_meter(self, slug: str) -> None:
         assert self._client.delete(f"/api/v1/meters/{slug}").status_code == 204
 

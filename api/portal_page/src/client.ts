@@ -29,6 +29,14 @@ export interface UsageRow {
   windowEnd: string
   subject: string | null
   groupBy: Record<string, string>
+  /** The usage of all groups together that have no row of their own; `groupBy` is empty then. */
+  isOthers?: boolean
+}
+
+/** Usage of the largest groups, and of all others together where there are more. `groupCount`: how many there are. */
+export interface LargestGroups {
+  rows: UsageRow[]
+  groupCount: number
 }
 
 export interface PortalMeter {
@@ -49,10 +57,10 @@ export interface PortalSubject {
 
 /**
  * What a reader can do about it: `expired`, `revoked` and `invalid` ask for another token, `zone` for another time zone,
- * `blocked` for another site: Meterport answers, but this site is not let read it.
+ * `large` for less at once, `blocked` for another site: Meterport answers, but this site is not let read it.
  */
 export type FailureKind =
-  | 'expired' | 'revoked' | 'invalid' | 'forbidden' | 'missing' | 'zone' | 'refused' | 'unavailable' | 'offline' | 'blocked'
+  | 'expired' | 'revoked' | 'invalid' | 'forbidden' | 'missing' | 'zone' | 'large' | 'refused' | 'unavailable' | 'offline' | 'blocked'
 
 export class UsageError extends Error {
   override name = 'UsageError'
@@ -111,6 +119,14 @@ export class PortalClient extends OpenMeter {
     return (parseExact(text as unknown as string) as { data: UsageRow[] }).data
   }
 
+  /** Return usage of so many groups at most: the largest of the range, and all others as one. Throws UsageError. */
+  async largest(slug: string, query: UsageQuery, maxGroups: number, signal?: AbortSignal): Promise<LargestGroups> {
+    const path = `/meters/${encodeURIComponent(slug)}/query`
+    const answer = await this.#get(path, { ...asSent(query), maxGroups: String(maxGroups) }, 'application/json', signal)
+    const { data, groupCount } = parseExact(await answer.text()) as { data: AnsweredRow[]; groupCount?: string }
+    return { rows: data.map(named), groupCount: Number(groupCount ?? data.length) }
+  }
+
   /** Return the meters the token allows, by slug. Throws UsageError. */
   async meters(signal?: AbortSignal): Promise<PortalMeter[]> {
     return (await this.#get('/meters', {}, 'application/json', signal)).json() as Promise<PortalMeter[]>
@@ -121,20 +137,25 @@ export class PortalClient extends OpenMeter {
     return (await this.#get('/subject', {}, 'application/json', signal)).json() as Promise<PortalSubject>
   }
 
-  /** Return the values a group-by key has, sorted; the API looks back 90 days, over 30 days at most. */
-  async values(slug: string, key: string, from: Date, to: Date, signal?: AbortSignal): Promise<string[]> {
+  /**
+   * Return values a group-by key has, sorted; the API looks back 90 days, over 30 days at most.
+   *
+   * `search`: only those that hold this text, in any case. `limit`: so many at most; the API has a limit of its own.
+   */
+  async values(slug: string, key: string, from: Date, to: Date, signal?: AbortSignal, { search = '', limit }: ValueSearch = {}): Promise<string[]> {
     const path = `/meters/${encodeURIComponent(slug)}/group-by/${encodeURIComponent(key)}/values`
-    return (await this.#get(path, { from, to }, 'application/json', signal)).json() as Promise<string[]>
+    const asked = { ...asSent({ from, to }), ...(search && { search }), ...(limit && { limit: String(limit) }) }
+    return (await this.#get(path, asked, 'application/json', signal)).json() as Promise<string[]>
   }
 
   /** Return usage as the API writes it in CSV: exact, for programs; spreadsheet.ts makes the file for people. Throws UsageError. */
   async csv(slug: string, query: UsageQuery, signal?: AbortSignal): Promise<Blob> {
-    return (await this.#get(`/meters/${encodeURIComponent(slug)}/query`, query, 'text/csv', signal)).blob()
+    return (await this.#get(`/meters/${encodeURIComponent(slug)}/query`, asSent(query), 'text/csv', signal)).blob()
   }
 
-  async #get(path: string, query: UsageQuery, accept: string, signal?: AbortSignal): Promise<Response> {
+  async #get(path: string, query: Sent, accept: string, signal?: AbortSignal): Promise<Response> {
     const url = new URL(`${this.#baseUrl}/api/v1/portal${path}`)
-    for (const [name, value] of Object.entries(asSent(query))) {
+    for (const [name, value] of Object.entries(query)) {
       if (Array.isArray(value)) value.forEach((item) => url.searchParams.append(name, item))
       else if (typeof value === 'object') {
         for (const [key, text] of Object.entries(value)) url.searchParams.append(`${name}[${key}]`, text)
@@ -144,8 +165,8 @@ export class PortalClient extends OpenMeter {
     return this.#asked(async () => {
       const response = await this.#fetch(new Request(url, { headers, signal }))
       if (response.ok) return response
-      const problem = (await response.json().catch(() => ({}))) as { detail?: string }
-      throw refusal(response.status, problem.detail ?? response.statusText)
+      const problem = (await response.json().catch(() => ({}))) as { detail?: string; code?: string }
+      throw refusal(response.status, problem.detail ?? response.statusText, problem.code)
     })
   }
 
@@ -208,7 +229,21 @@ function pauseOf(text: string | null, now: number): number {
   return pause > 0 ? Math.min(pause, LONGEST_PAUSE_MS) : 0
 }
 
-function asSent(query: UsageQuery): Record<string, string | string[] | Record<string, string>> {
+export interface ValueSearch {
+  search?: string
+  limit?: number
+}
+
+type Sent = Record<string, string | string[] | Record<string, string>>
+type AnsweredRow = Omit<UsageRow, 'groupBy'> & { groupBy: Record<string, string | null> }
+
+/** Return a row as it is shown: no value is null, so null stands for all groups without a row. */
+function named(row: AnsweredRow): UsageRow {
+  const isOthers = Object.values(row.groupBy).some((value) => value === null)
+  return isOthers ? { ...row, groupBy: {}, isOthers } : (row as UsageRow)
+}
+
+function asSent(query: UsageQuery): Sent {
   const { from, to, windowSize, windowTimeZone, groupBy = [], filterGroupBy = {} } = query
   return {
     ...(from && { from: from.toISOString() }),
@@ -225,14 +260,14 @@ function told(error: unknown): unknown {
   if (error instanceof UsageError || (error instanceof DOMException && error.name === 'AbortError')) return error
   if (error instanceof Error && error.name === 'HTTPError') {
     const answered = error as Error & { status: number; getField(key: string): unknown }
-    const detail = answered.getField('detail')
-    return refusal(answered.status, typeof detail === 'string' ? detail : answered.message)
+    const [detail, code] = ['detail', 'code'].map((name) => answered.getField(name))
+    return refusal(answered.status, typeof detail === 'string' ? detail : answered.message, code)
   }
   return new UsageError('offline', error instanceof Error ? error.message : String(error))
 }
 
-function refusal(status: number, detail: string): UsageError {
-  return new UsageError(kindOf(status, detail), detail, status)
+function refusal(status: number, detail: string, code?: unknown): UsageError {
+  return new UsageError(code === 'too-many-rows' ? 'large' : kindOf(status, detail), detail, status)
 }
 
 function kindOf(status: number, detail: string): FailureKind {

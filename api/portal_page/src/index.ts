@@ -3,12 +3,14 @@ export { OpenMeterContext, OpenMeterProvider, useOpenMeter } from '@openmeter/sd
 export type { ChartContent, Series } from './chart'
 export {
   type FailureKind,
+  type LargestGroups,
   PortalClient,
   type PortalMeter,
   type PortalSubject,
   UsageError,
   type UsageQuery,
   type UsageRow,
+  type ValueSearch,
   type WindowSize,
 } from './client'
 export { PortalContext, type PortalSettings } from './context'

@@ -3,6 +3,7 @@ import { useOpenMeter } from '@openmeter/sdk/react'
 import { useContext, useEffect, useEffectEvent, useState } from 'react'
 import { PortalClient, UsageError } from './client'
 import { PortalContext } from './context'
+import { isSame } from './same'
 
 const TIMEOUT_MS = 30_000
 const SLOWEST = 12 // failures lengthen the pause to so many of it at most
@@ -31,7 +32,7 @@ const ignore = (): void => undefined
 
 /** Return the data held if an answer says the same, or all that is made of it would be made and drawn anew. */
 function sameOr<T>(data: T, { data: before }: Held<T>): T {
-  return before !== undefined && JSON.stringify(before) === JSON.stringify(data) ? before : data
+  return before !== undefined && isSame(before, data) ? before : data
 }
 
 /**

@@ -1,7 +1,7 @@
 /** One meter's usage as the views show it: rows and totals as answered, and the columns of a chart made from them. */
 import { useContext } from 'react'
 import type { ChartContent, Series } from './chart'
-import { type PortalClient, type PortalMeter, UsageError, type UsageQuery, type UsageRow, type WindowSize } from './client'
+import { type LargestGroups, type PortalClient, type PortalMeter, UsageError, type UsageQuery, type UsageRow, type WindowSize } from './client'
 import { PortalContext } from './context'
 import { addDecimals, formatFitting, formatShort, LINE } from './exact'
 import { dayLabel, openWindow, partialWindows, sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
@@ -9,6 +9,8 @@ import { type Polled, usePolled } from './polling'
 import { AGGREGATIONS, type View } from './view'
 
 const IN_CHART = 8 // groups with a colour of their own
+const IN_TABLE = 40 // groups with rows of their own at most
+const ROWS = 1000 // of groups and windows together: more windows, fewer groups
 const ALL = 'all' // ids of series that are no group: those of groups are lists
 const REST = 'rest'
 
@@ -17,13 +19,18 @@ export interface Group {
   value: string
 }
 
-/** `total` is null where there is no value; `groups` are the largest first, [] without a group-by. */
+/**
+ * `total` is null where there is no value; `groups` are the largest first, [] without a group-by. `groupCount` is how many
+ * groups there are; `others` is the usage of all those together that are not among `groups`, if there are any.
+ */
 export interface MeterUsage {
   span: Span
   windowSize: WindowSize
   zone: string
   rows: UsageRow[]
   groups: Group[]
+  groupCount: number
+  others: string | null
   total: string | null
   subject: string | null
   /** When it was answered, if the span was not over then: the start of the window of that instant. */
@@ -85,22 +92,42 @@ async function askUsage(
 async function askSpan(client: PortalClient, meter: PortalMeter, view: View, span: Span, signal: AbortSignal): Promise<MeterUsage> {
   const windowSize = sizeOf(view, span)
   const query = queryOf(view, meter, span)
-  const [rows, totals, grouped] = await Promise.all([
-    client.usage(meter.slug, { ...query, windowSize }, signal),
+  const ask = askGroups(client, meter, query, groupsIn(span, windowSize, view.zone), signal)
+  const [{ rows }, totals, grouped] = await Promise.all([
+    ask(windowSize),
     client.usage(meter.slug, { ...query, groupBy: [] }, signal),
-    query.groupBy?.length ? client.usage(meter.slug, query, signal) : [],
+    query.groupBy?.length ? ask() : NO_GROUPS,
   ])
   return {
     span,
     windowSize,
     zone: view.zone,
     rows,
-    groups: grouped
+    groups: grouped.rows
+      .filter(({ isOthers }) => !isOthers)
       .map((row) => ({ keys: row.groupBy, value: row.value }))
       .sort((one, other) => Number(other.value) - Number(one.value)),
+    groupCount: grouped.groupCount,
+    others: grouped.rows.find(({ isOthers }) => isOthers)?.value ?? null,
     total: totals[0]?.value ?? emptyTotal(meter),
     subject: totals[0]?.subject ?? null,
     open: openWindow(span, windowSize, view.zone, client.now()),
+  }
+}
+
+const NO_GROUPS: LargestGroups = { rows: [], groupCount: 0 }
+
+/** Return how many groups to ask for: an answer stays small however many windows the span has. */
+function groupsIn(span: Span, windowSize: WindowSize, zone: string): number {
+  const windows = windowStarts(span, windowSize, zone).length
+  return Math.min(Math.max(Math.floor(ROWS / windows), IN_CHART), IN_TABLE)
+}
+
+function askGroups(client: PortalClient, meter: PortalMeter, query: UsageQuery, most: number, signal: AbortSignal) {
+  return async (windowSize?: WindowSize): Promise<LargestGroups> => {
+    const asked = { ...query, windowSize }
+    if (query.groupBy?.length) return client.largest(meter.slug, asked, most, signal)
+    return { ...NO_GROUPS, rows: await client.usage(meter.slug, asked, signal) }
   }
 }
 
@@ -123,17 +150,22 @@ export function groupText(value: string): string {
   return value === '' || value === 'null' ? '(none)' : value
 }
 
-/** Return a chart of usage: a column for each window of the span, one for each of the largest groups. */
+/**
+ * Return a chart of usage: a column for each window of the span, one for each of the largest groups.
+ *
+ * What adds up has one more for all other groups. Of the others (averages, say) only the API could make one, and it does
+ * not know which groups have a colour here.
+ */
 export function chartOf(usage: MeterUsage, meter: PortalMeter, unit: string, locale?: string): ChartContent {
-  const { span, windowSize, zone, rows, groups } = usage
+  const { span, windowSize, zone, rows, groups, groupCount } = usage
   const { adds } = AGGREGATIONS[meter.aggregation]
   const parts = partialWindows(usage, locale)
   const starts = windowStarts(span, windowSize, zone, rows.map((row) => Date.parse(row.windowStart)))
   const places = new Map(starts.map((start, at) => [start, at]))
-  const named = groups.slice(0, groups.length > IN_CHART && adds ? IN_CHART - 1 : IN_CHART)
+  const named = groups.slice(0, groupCount > IN_CHART && adds ? IN_CHART - 1 : IN_CHART)
   const columns = new Map(named.map(({ keys }) => [idOf(keys), emptyColumn(nameOf(keys), starts)]))
   if (columns.size === 0) columns.set(ALL, emptyColumn(meter.name, starts))
-  else if (groups.length > named.length && adds) columns.set(REST, emptyColumn('Other', starts))
+  else if (groupCount > named.length && adds) columns.set(REST, emptyColumn('Other', starts))
   for (const row of rows) {
     const at = places.get(Date.parse(row.windowStart))
     const column = columns.get(ALL) ?? columns.get(idOf(row.groupBy)) ?? columns.get(REST)

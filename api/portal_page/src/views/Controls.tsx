@@ -2,15 +2,12 @@ import { useContext, useEffect, useId, useMemo, useRef, useState } from 'react'
 import type { PortalClient, PortalMeter, WindowSize } from '../client'
 import { PortalContext } from '../context'
 import { dateOf, type Period, periodChoices, sizeFor, sizesFor, spanOf, zones } from '../periods'
-import { usePolled } from '../polling'
-import { periodKey } from '../usage'
-import { isDate, own, type View } from '../view'
+import { isDate, type View } from '../view'
 import { useDraft } from './draft'
+import { Filter } from './Filter'
 import { reveal } from './reveal'
 
 const SIZES: Readonly<Record<WindowSize, string>> = { MINUTE: 'Minute', HOUR: 'Hour', DAY: 'Day', MONTH: 'Month' }
-const VALUES_SPAN = 30 * 86_400_000 // the API lists values over so long a span, and not from further back than 90 days
-const VALUES_REACH = 90 * 86_400_000 - 60_000
 
 interface ControlsProps {
   client: PortalClient
@@ -150,64 +147,5 @@ function Groups({ keys, view, change }: ControlProps & { keys: string[] }) {
         ))}
       </div>
     </fieldset>
-  )
-}
-
-function Filter({ client, meter, name, view, change }: ControlProps & { client: PortalClient; meter: PortalMeter; name: string }) {
-  const list = useId()
-  const input = useRef<HTMLInputElement>(null)
-  const chosen = own(view.filters, name) ?? ''
-  const [draft, setDraft] = useDraft(chosen)
-  const [opened, setOpened] = useState(false)
-  const { currentPeriod } = useContext(PortalContext)
-  const { data: values = [] } = usePolled(
-    opened ? JSON.stringify([meter.slug, name, periodKey(view, currentPeriod)]) : null,
-    (signal) => {
-      const now = client.now()
-      const span = spanOf(view.period, view.zone, now, currentPeriod)
-      const to = Math.max(Math.min(span.to, now + 60_000), now - VALUES_REACH + VALUES_SPAN)
-      return client.values(meter.slug, name, new Date(to - VALUES_SPAN), new Date(to), signal)
-    },
-    0,
-  )
-  const apply = (value: string): void => {
-    setDraft(value)
-    if (value === chosen) return
-    const others = Object.entries(view.filters).filter(([key]) => key !== name)
-    change({ filters: Object.fromEntries(value ? [...others, [name, value]] : others) })
-  }
-  const clear = (): void => {
-    input.current?.focus()
-    apply('')
-  }
-  return (
-    <div className="mp-field mp-filter">
-      <label htmlFor={`${list}-input`}>{`Only ${name}`}</label>
-      <input
-        ref={input}
-        id={`${list}-input`}
-        type="text"
-        list={list}
-        placeholder="any"
-        autoComplete="off"
-        spellCheck={false}
-        value={draft}
-        data-active={chosen !== ''}
-        onFocus={() => setOpened(true)}
-        onChange={(event) => (values.includes(event.target.value) || !event.target.value ? apply : setDraft)(event.target.value)}
-        onBlur={() => apply(draft)}
-        onKeyDown={(event) => event.key === 'Enter' && apply(draft)}
-      />
-      <datalist id={list}>
-        {values.filter(Boolean).map((value) => (
-          <option key={value} value={value} />
-        ))}
-      </datalist>
-      {chosen !== '' && (
-        <button type="button" className="mp-clear" aria-label={`Any ${name}`} onClick={clear}>
-          ×
-        </button>
-      )}
-    </div>
   )
 }

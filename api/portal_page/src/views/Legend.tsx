@@ -1,24 +1,25 @@
 import { useContext } from 'react'
 import type { ChartContent } from '../chart'
 import { PortalContext } from '../context'
-import { addDecimals, formatFitting, LINE } from '../exact'
-import { type Group, idOf } from '../usage'
+import { addDecimals, formatDecimal, formatFitting, LINE } from '../exact'
+import { idOf, type MeterUsage } from '../usage'
 import { Digits } from './Digits'
 
 interface LegendProps {
-  groups: Group[]
+  usage: MeterUsage
   content: ChartContent
   unit: string
   hasTable: boolean
 }
 
 /** What the colours of a chart stand for, with each group's value, and what its hatched or dashed windows are. */
-export function Legend({ groups, content, unit, hasTable }: LegendProps) {
+export function Legend({ usage, content, unit, hasTable }: LegendProps) {
   const sentence = partsSentence(content)
+  const { groups } = usage
   if (groups.length === 0 && !sentence) return null
   return (
     <figcaption>
-      {groups.length > 0 && <Groups {...{ groups, content, unit, hasTable }} />}
+      {groups.length > 0 && <Groups {...{ usage, content, unit, hasTable }} />}
       {sentence && (
         <p className="mp-parts">
           <i className={`mp-swatch mp-swatch-${content.shape === 'bars' ? 'hatched' : 'dashed'}`} />
@@ -29,26 +30,28 @@ export function Legend({ groups, content, unit, hasTable }: LegendProps) {
   )
 }
 
-function Groups({ groups, content: { series }, unit, hasTable }: LegendProps) {
+function Groups({ usage: { groups, groupCount, others }, content: { series }, unit, hasTable }: LegendProps) {
   const { locale } = useContext(PortalContext)
   const values = new Map(groups.map((group) => [idOf(group.keys), group.value]))
   const shown = new Set(series.map(({ id }) => id))
-  const others = groups.filter(({ keys }) => !shown.has(idOf(keys)))
-  const rest = others.reduce((sum, { value }) => addDecimals(sum, value), '0')
+  const undrawn = groups.filter(({ keys }) => !shown.has(idOf(keys)))
+  const rest = undrawn.reduce((sum, { value }) => addDecimals(sum, value), others ?? '0')
+  const count = Math.max(groupCount - groups.length, 0) + undrawn.length
+  const more = formatDecimal(String(count), locale)
   return (
     <ul className="mp-legend">
       {series.map(({ id, name }, at) => (
         <li key={id}>
           <i className={`mp-swatch mp-swatch-${(at % 8) + 1}`} />
-          <bdi>{values.has(id) ? name : `${name} (${others.length})`}</bdi>
+          <bdi>{values.has(id) ? name : `${name} (${more})`}</bdi>
           <b>
             <Digits text={formatFitting(values.get(id) ?? rest, locale, LINE)} />
             {unit && <span>{` ${unit}`}</span>}
           </b>
         </li>
       ))}
-      {others.length > 0 && series.every(({ id }) => values.has(id)) && (
-        <li className="mp-quiet">{`${others.length} more${hasTable ? ' in the table' : ''}`}</li>
+      {count > 0 && series.every(({ id }) => values.has(id)) && (
+        <li className="mp-quiet">{`${more} more${hasTable && others === null ? ' in the table' : ''}`}</li>
       )}
     </ul>
   )

@@ -125,7 +125,7 @@ function Shown({ usage, meter, unit, parts, look, filtered }: ShownProps) {
         (usage.rows.length > 0 ? (
           <figure className="mp-figure">
             <Chart content={content} look={look} label={described.filter(Boolean).join(' ')} />
-            <Legend groups={usage.groups} content={content} unit={unit} hasTable={hasTable} />
+            <Legend usage={usage} content={content} unit={unit} hasTable={hasTable} />
           </figure>
         ) : (
           <Notice title="No usage in this period">{filtered ? 'Choose another period, or other filters.' : 'Choose another period.'}</Notice>

@@ -105,6 +105,8 @@ export function reason(error: UsageError): string {
       return 'This meter is not there any more.'
     case 'zone':
       return 'This time zone is not known here.'
+    case 'large':
+      return 'That is too much at once. Choose a shorter period, larger windows, fewer groups, or a filter.'
     default:
       return 'Usage cannot be shown like this. Choose another period, window size, group or filter.'
   }

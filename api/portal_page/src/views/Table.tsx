@@ -1,5 +1,5 @@
 import { useContext, useMemo, useState } from 'react'
-import type { PortalMeter } from '../client'
+import type { PortalMeter, UsageRow } from '../client'
 import { PortalContext } from '../context'
 import { formatDecimal } from '../exact'
 import { partialWindows, windowLabel } from '../periods'
@@ -16,12 +16,15 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
   const { locale } = useContext(PortalContext)
   const [newestFirst, setNewestFirst] = useState(true)
   const [shown, setShown] = useState(ROWS)
-  const keys = Object.keys(usage.rows[0]?.groupBy ?? {})
-  const rows = newestFirst ? [...usage.rows].reverse() : usage.rows
+  const keys = Object.keys(usage.groups[0]?.keys ?? usage.rows[0]?.groupBy ?? {})
+  const rows = useMemo(() => (newestFirst ? reversed(usage.rows) : usage.rows), [newestFirst, usage.rows])
   const parts = useMemo(() => partialWindows(usage, locale), [usage, locale])
   const heading = `${AGGREGATIONS[meter.aggregation].label}${unit && ` (${unit})`}`
   return (
     <div className="mp-table" role="region" aria-label={`Table: ${caption}`} tabIndex={0}>
+      {usage.others !== null && (
+        <p className="mp-quiet">{`The ${usage.groups.length} largest of ${formatDecimal(String(usage.groupCount), locale)} groups, and all others together.`}</p>
+      )}
       <table>
         <caption className="mp-hidden">{caption}</caption>
         <thead>
@@ -51,11 +54,17 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
                 </time>
                 <Part text={parts.get(Date.parse(row.windowStart))} />
               </th>
-              {keys.map((key) => (
-                <td key={key}>
-                  <bdi>{groupText(own(row.groupBy, key) ?? '')}</bdi>
+              {row.isOthers ? (
+                <td colSpan={keys.length} className="mp-quiet">
+                  All others
                 </td>
-              ))}
+              ) : (
+                keys.map((key) => (
+                  <td key={key}>
+                    <bdi>{groupText(own(row.groupBy, key) ?? '')}</bdi>
+                  </td>
+                ))
+              )}
               <Value text={formatDecimal(row.value, locale)} />
             </tr>
           ))}
@@ -93,6 +102,18 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
       )}
     </div>
   )
+}
+
+/** Return rows in the other order; that of all others stays the last one of its window. */
+function reversed(rows: readonly UsageRow[]): UsageRow[] {
+  const found: UsageRow[] = []
+  let others: UsageRow[] = []
+  for (const row of [...rows].reverse()) {
+    if (others.length > 0 && others[0].windowStart !== row.windowStart) found.push(...others.splice(0))
+    if (row.isOthers) others = [row]
+    else found.push(row)
+  }
+  return [...found, ...others]
 }
 
 function Value({ text }: { text: string }) {
