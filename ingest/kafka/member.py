@@ -305,10 +305,18 @@ class Member:
                 _log.warning("left_without_answer: a commit is not answered; the group will notice")
                 self._answer.add_done_callback(lambda _: consumer.close())
                 return
-            try:
-                consumer.close()
-            except KafkaException as error:
-                _log.warning("left_with_error error=%s", error)
+            leaving = threading.Thread(target=_leave, args=(consumer,), name="kafka-leave", daemon=True)
+            leaving.start()
+            leaving.join(ANSWER_SECONDS)  # a client that has failed for good does not come back from it
+            if leaving.is_alive():
+                _log.warning("left_without_answer: the client does not end; the group will notice")
 
     def _at(self, partition: int, offset: int = OFFSET_INVALID) -> TopicPartition:
         return TopicPartition(self._topic, partition, offset)
+
+
+def _leave(consumer: Consumer) -> None:
+    try:
+        consumer.close()
+    except KafkaException as error:
+        _log.warning("left_with_error error=%s", error)

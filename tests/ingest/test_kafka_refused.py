@@ -162,7 +162,7 @@ def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(t
 @contextmanager
 def _health(topic: Topic, store: Store, settings: Settings) -> Iterator[tuple[Health, KafkaLog]]:
     """Yield the health of a process that does everything on a topic, and its log."""
-    own = settings.model_copy(update={"kafka": topic.settings(), "server": ServerSettings(unready_seconds=2)})
+    own = settings.model_copy(update={"kafka": topic.settings("classic"), "server": ServerSettings(unready_seconds=2)})
     workers = Workers()
     with (
         closing(KafkaProducer(own.kafka)) as producer,
