@@ -27,7 +27,7 @@ from engine.cloudevents import (
     has_control,
     is_json,
 )
-from engine.envelopes import STAND_IN, decode_envelopes, with_doubled
+from engine.envelopes import STAND_IN, Columns, decode_envelopes, with_doubled
 from engine.errors import InvalidEvent
 from engine.events import Event, EventBatch, Numbers, event_key
 
@@ -70,14 +70,16 @@ def decode_events(
     for texts in (ids, sources, types, subjects):
         doubtful[_with_control(texts)] = True
     arrived = np.array(arrived_ms, np.int64)
-    times = _times([event.time or "" for event in plain], arrived)
+    given = [event.time for event in plain]
+    times = _times([time or "" for time in given], arrived)
     doubtful |= (times < max(span.earliest_ms, 0)) | (times - arrived > span.future_ms) | (times >= LATEST_MS)
     data = [event.data for event in plain]
     joined = _joined(data)
     doubtful |= _unsure(*joined)
     media_types = [event.datacontenttype for event in plain]
     doubtful[_not_json(media_types)] = True
-    doubtful[with_doubled(values, envelopes)] = True
+    sent = Columns(given, media_types, joined[0], int(np.count_nonzero(np.diff(joined[1]))))
+    doubtful[with_doubled(values, envelopes, sent)] = True
     extensions = _extensions(media_types, extended)
 
     columns: list[Any] = [ids, sources, types, subjects, times, data, extensions]

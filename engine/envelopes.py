@@ -7,12 +7,12 @@ Source: docs/contract.md 3.1; engine/batches.py.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 from engine.cloudevents import ATTRIBUTE_BYTES, decode_attributes, extensions_of
-from engine.doubled import count_quotes, has_doubled
+from engine.doubled import count_quotes, has_doubled, quotes_in
 from engine.errors import InvalidEvent
 
 _Attribute = Annotated[str, msgspec.Meta(min_length=1, max_length=ATTRIBUTE_BYTES // 4)]  # four bytes a character
@@ -45,6 +45,21 @@ _decode_extended = msgspec.json.Decoder(_Extended).decode
 _UNDECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 STAND_IN = Plain("-", "-", "-", "-", "1.0")
 _QUOTES_OF_REQUIRED = 5 * 4  # two of a name and two of its text
+
+
+class Columns(NamedTuple):
+    """What some events have in their optional attributes. `data`: in one piece; `with_data`: how many have any."""
+
+    times: list[str | msgspec.UnsetType | None]
+    media_types: list[str | None]
+    data: bytes
+    with_data: int
+
+    @classmethod
+    def of(cls, events: Sequence[Plain]) -> "Columns":
+        data = [event.data for event in events if event.data]
+        times, media_types = [event.time for event in events], [event.datacontenttype for event in events]
+        return cls(times, media_types, b"".join(data), len(data))
 
 
 @dataclass(slots=True)
@@ -91,23 +106,21 @@ def decode_envelopes(values: Sequence[bytes]) -> Envelopes:
     return envelopes
 
 
-def with_doubled(values: Sequence[bytes], envelopes: Envelopes) -> list[int]:
-    """Return which events may have an attribute twice; `STAND_IN` is not looked at.
+def with_doubled(values: Sequence[bytes], envelopes: Envelopes, columns: Columns) -> list[int]:
+    """Return which events may have an attribute twice; `STAND_IN` is not looked at. Args: columns: of all events.
 
     Where all events together have no more quotation marks than their attributes need, none has an attribute twice.
     That is one pass over the block.
     """
-    events: Sequence[Plain] = envelopes.plain
     texts = values
     if envelopes.extended:
-        events = [event for row, event in enumerate(envelopes.plain) if row not in envelopes.extended]
+        columns = Columns.of([event for row, event in enumerate(envelopes.plain) if row not in envelopes.extended])
         texts = [value for value, event in zip(values, envelopes.plain, strict=True) if event is not STAND_IN]
-    times = [event.time for event in events]
-    data = [event.data for event in events if event.data]
-    quotes = (_QUOTES_OF_REQUIRED + 8) * len(events) + 2 * len(data) + 2 * envelopes.names
-    quotes -= 4 * times.count(msgspec.UNSET) + 2 * times.count(None)
-    quotes -= 4 * [event.datacontenttype for event in events].count(None)
-    if count_quotes(texts) == quotes + count_quotes(data) + count_quotes(envelopes.inner):
+    count = len(columns.times)
+    quotes = (_QUOTES_OF_REQUIRED + 8) * count + 2 * columns.with_data + 2 * envelopes.names
+    quotes -= 4 * columns.times.count(msgspec.UNSET) + 2 * columns.times.count(None)
+    quotes -= 4 * columns.media_types.count(None)
+    if count_quotes(texts) == quotes + quotes_in(columns.data) + count_quotes(envelopes.inner):
         return []
     return [
         row
