@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from engine.texts import name_shown
 from tests.portal.conftest import Run
 
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Kathmandu", "Australia/Lord_Howe", "Asia/Beirut"]
@@ -263,3 +264,17 @@ def test_a_period_is_of_a_time_usage_can_be_of(run: Run) -> None:
     assert run("view", *(("readPeriod", period) for period in periods)) == [
         "7d", {"from": "1970-01-01", "to": "2099-12-31"}, None, None, None,
     ]  # fmt: skip
+
+
+NAMES = [
+    *("acme", "acme ", " acme", "ac me", "ac\u00a0me", "ac\u200bme", "ac\u200dme", "acme\ufe0f", "acme\u3164"),
+    *("\u202eemca", "acme\U000e0041", "\u0645\u06cc\u200c\u062e\u0648", "\U0001f468\u200d\U0001f469 \u2764\ufe0f"),
+    *("ac\tme\n", "a\u034fb", "\x1b[31mred\x9b", "\u2066x\u2069", "Zo\u00eb", "\u6771\u4eac", "1\ufe0f\u20e3"),
+    *("\u200d", "x\u2028y"),
+]
+
+
+def test_names_that_look_alike_are_shown_as_commands_show_them(run: Run) -> None:
+    """S14, contract D.40: what nobody sees in a name is shown as its code."""
+    assert run("unseen", *[("nameShown", name) for name in NAMES]) == [name_shown(name) for name in NAMES]
+    assert run("usage", ("groupText", "ac\u200bme "), ("groupText", "")) == ["ac\\u200bme\\x20", "(none)"]

@@ -7,6 +7,7 @@ import { addDecimals, formatFitting, formatShort, LINE } from './exact'
 import { dayLabel, openWindow, partialWindows, sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
 import { type Polled, usePolled } from './polling'
 import { AGGREGATIONS, type View } from './view'
+import { nameShown } from './unseen'
 
 const IN_CHART = 8 // groups with a colour of their own
 const IN_TABLE = 40 // groups with rows of their own at most
@@ -147,7 +148,7 @@ function nameOf(keys: Record<string, string>): string {
 
 /** Write a group-by value; an empty one, or one that was not there, is said to be so. */
 export function groupText(value: string): string {
-  return value === '' || value === 'null' ? '(none)' : value
+  return value === '' || value === 'null' ? '(none)' : nameShown(value)
 }
 
 /**
