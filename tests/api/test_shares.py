@@ -196,7 +196,7 @@ INSERT INTO events (id, source, type, subject, time, data, stored_at, log_offset
 SELECT toString(number), 's', 'prompt', 'a', toDateTime64('2026-11-01 00:00:00', 3, 'UTC') + number % 86400,
     concat('{"tokens":', toString(number), ',"model":"model-', toString(number), '"}'),
     toDateTime64('2026-11-02 00:00:00', 3, 'UTC'), number, reinterpretAsFixedString(toUInt128(number))
-FROM numbers(200000)
+FROM numbers(90000)
 """
 RAW = "/api/v1/portal/meters/tokens_total/query?groupBy=model&from=2026-11-01T00:00:00.001Z&to=2026-11-01T23:59:59.999Z"
 
