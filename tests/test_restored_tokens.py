@@ -34,7 +34,7 @@ def test_tokens_of_after_the_copy_that_was_restored_are_taken_back(tmp_path: Pat
     shutil.move(tmp_path / "copy", tmp_path / "data")
     server.start()
 
-    assert httpx.get(f"{server.url}/api/v1/portal/tokens").json() == []
+    assert httpx.get(f"{server.url}/api/v1/portal/tokens", timeout=60).json() == []
     assert opened(server, tokens) == [200, 200, 200, 200]
     assert invalidate(server, {"id": made[0]["id"]}) == 204
     assert invalidate(server, {"subject": "by subject"}) == 204

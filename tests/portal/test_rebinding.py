@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("keyless"))
     running.start()
     meter = {"slug": "secret_meter", "eventType": "t", "aggregation": "COUNT"}
-    assert httpx.post(f"{running.url}/api/v1/meters", json=meter).status_code == 201
+    assert httpx.post(f"{running.url}/api/v1/meters", json=meter, timeout=60).status_code == 201
     yield running
     assert running.terminate() == 0, running.tail()
 
@@ -65,12 +65,12 @@ def test_a_page_of_a_name_that_was_bound_to_this_machine_gets_nothing(rebound: B
     assert "secret_meter" not in read[1] + across[1]
     assert "om_portal_" not in made[1]
     assert across[0] == 0
-    assert httpx.get(f"{server.url}/api/v1/portal/tokens").json() == []
+    assert httpx.get(f"{server.url}/api/v1/portal/tokens", timeout=60).json() == []
 
 
 def test_a_page_of_this_machine_and_a_page_with_a_token_go_on_working(rebound: Browser, server: Server) -> None:
     """The developer's own page, and the customer's: a token opens its routes from any origin."""
-    token = httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": "acme"}).json()["token"]
+    token = httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": "acme"}, timeout=60).json()["token"]
     port = httpx.URL(str(server.url)).port
     ask = f"""async () => {{
       const answer = await fetch('{server.url}/api/v1/portal/meters', {{headers: {{Authorization: 'Bearer {token}'}}}})
@@ -91,7 +91,7 @@ def test_a_page_of_this_machine_and_a_page_with_a_token_go_on_working(rebound: B
 
 
 def test_the_customers_page_opens_on_a_server_without_a_key(rebound: Browser, server: Server) -> None:
-    token = httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": "acme"}).json()["token"]
+    token = httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": "acme"}, timeout=60).json()["token"]
     page = rebound.new_page()
     page.set_default_timeout(PATIENCE_MS)
 
