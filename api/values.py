@@ -44,7 +44,7 @@ async def subjects(services: Services, request: Request) -> Response:
     from_, to = given.instant("from"), given.instant("to")
     _check_order(from_, to)
     asked = _Asked(UsageQuery(from_=from_, to=to), _page(given, services.settings.query.max_values))
-    return await _listed(services, request, lambda: live_meter(services, wanted), "subject", asked)
+    return await _listed(services, request, lambda: live_meter(services, wanted), None, asked)
 
 
 async def group_by_values(services: Services, request: Request) -> Response:
@@ -65,11 +65,15 @@ def _key(request: Request) -> str:
     return str(request.path_params["key"])
 
 
-async def _listed(services: Services, request: Request, find: Callable[[], Meter], key: str, asked: _Asked) -> Response:
-    """Answer a page of values, and the link to the next if there are more."""
+async def _listed(
+    services: Services, request: Request, find: Callable[[], Meter], key: str | None, asked: _Asked
+) -> Response:
+    """Answer a page of values, and the link to the next if there are more. Args: key: None: subjects are asked for."""
 
     def ask(meter: Meter) -> tuple[list[str], bool]:
-        if key != "subject" and key not in meter.dimensions:
+        if key is None:
+            return distinct_values(services.store, meter, "subject", asked.query, asked.page)
+        if key not in meter.dimensions:
             raise InvalidRequest("group by key is not valid for this meter")
         return distinct_values(services.store, meter, key, asked.query, asked.page)
 

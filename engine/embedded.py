@@ -92,7 +92,7 @@ class DirectoryLock:
 def _opened(lock: Path) -> TextIO:
     """Open the lock, made if it is missing; a link is not followed, or its target would be written over."""
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ConfigurationError(f"data_dir: {lock} is a symbolic link: remove it") from None

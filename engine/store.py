@@ -291,7 +291,9 @@ def _open_embedded(settings: Settings) -> Store:
     try:
         first = _connect_embedded(path, plan.server_settings)
     except ProgrammingError as error:
-        raise ConfigurationError(f"data_dir: {str(error).partition(', Stack trace')[0]}") from error
+        words = str(error).partition(", Stack trace")[0]
+        reason = words.partition("': ")[2] or words  # the library names the path with all settings behind it
+        raise ConfigurationError(f"data_dir: Unable to open the chdb engine at '{path}': {reason}") from error
     first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
 
     def connect() -> Client:

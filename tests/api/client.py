@@ -57,7 +57,7 @@ class ApiClient:
         self._portal = portal
         self._routes = [route for route in getattr(app, "routes", []) if isinstance(route, Route)]
         self._client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://meterport", headers=headers or {}
+            transport=httpx.ASGITransport(app), base_url="http://localhost", headers=headers or {}
         )
 
     def request(self, method: str, url: str, **options: Any) -> httpx.Response:

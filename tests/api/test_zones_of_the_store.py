@@ -41,7 +41,7 @@ def store(settings: Settings, zone: str) -> Iterator[Store]:
 
 
 def test_usage_is_the_same_whatever_zone_a_session_is_in(client: ApiClient, meter: Meter, send: Send) -> None:
-    """N34: windows of a day, in UTC and in a zone of the question; bounds; the events themselves."""
+    """N34: windows of a day, in UTC and in a zone of the question; bounds."""
     meter()
     data = {"model": "m", "type": "in"}
     send(
@@ -57,8 +57,9 @@ def test_usage_is_the_same_whatever_zone_a_session_is_in(client: ApiClient, mete
         return [(row["windowStart"], row["value"]) for row in rows]
 
     assert days() == [("2026-03-07T00:00:00Z", 1), ("2026-03-08T00:00:00Z", 1110)]
-    assert days(windowTimeZone="Asia/Kolkata") == [("2026-03-07T18:30:00Z", 1111)]
-    assert days(windowTimeZone="America/New_York") == [("2026-03-07T05:00:00Z", 11), ("2026-03-08T05:00:00Z", 1100)]
+    assert days(windowTimeZone="Asia/Kolkata") == [("2026-03-08T00:00:00+05:30", 1111)]
+    assert days(windowTimeZone="America/New_York") == [
+        ("2026-03-07T00:00:00-05:00", 11),
+        ("2026-03-08T00:00:00-05:00", 1100),
+    ]
     assert days(**{"from": "2026-03-08T00:00:00Z", "to": "2026-03-09T00:00:00Z"}) == [("2026-03-08T00:00:00Z", 1110)]
-    listed = client.get("/api/v1/events", params={"from": "2026-03-01T00:00:00Z"})
-    assert listed.status_code in {200, 400}

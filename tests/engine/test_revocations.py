@@ -180,7 +180,7 @@ def test_an_instant_stands_alone(tokens: PortalTokens, id_: str | None, subject:
         tokens.invalidate(id_, subject, Instant(0))
 
 
-@pytest.mark.parametrize("id_", ["nonsense", "01jn8z0000000000000000000a", UNRECORDED + "B", "8" + UNRECORDED[1:]])
+@pytest.mark.parametrize("id_", ["nonsense", "01JN8Z000000000000000000U0", UNRECORDED + "B", "8" + UNRECORDED[1:]])
 def test_an_id_that_no_token_can_have_is_refused(tokens: PortalTokens, id_: str) -> None:
     with pytest.raises(InvalidRequest, match="id must be a ULID"):
         tokens.invalidate(id_, None)
