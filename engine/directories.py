@@ -14,6 +14,7 @@ known. `trust_data_dir` ends the judging.
 Source: sshd_config(5) StrictModes; docs/operations.md "The data directory".
 """
 
+import errno
 import grp
 import os
 import pwd
@@ -57,6 +58,8 @@ class Identity:
 def make_private(directory: Path) -> None:
     """Make a directory that is missing, and those above it, for this user alone. Raises: OSError."""
     if not directory.is_dir():
+        if directory.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         if directory.parent != directory:
             make_private(directory.parent)
         directory.mkdir(mode=_OURS_ALONE, exist_ok=True)

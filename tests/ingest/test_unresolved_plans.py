@@ -34,7 +34,6 @@ from tests.ingest.memory_log import MemoryLog, MemoryTopic
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PARTITIONS = 3
-SKEWS = (0, 3, -3, 0, 0, 5)  # hours that the clock of each new process is off
 IDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4)
 _histories = itertools.count()
 
@@ -46,17 +45,9 @@ class Killed(BaseException):
 class Process:
     """One life of a process that consumes some partitions."""
 
-    def __init__(
-        self,
-        store: Store,
-        topic: MemoryTopic,
-        *partitions: int,
-        clock: Clock = utc_now,
-        stamps_by: Clock | None = None,
-    ) -> None:
-        """Args: stamps_by: the clock that ingest goes by, if it is another one."""
+    def __init__(self, store: Store, topic: MemoryTopic, *partitions: int, clock: Clock = utc_now) -> None:
         self.log = MemoryLog(topic, partitions)
-        self.consumer = Consumer(self.log, store, IngestSettings(), threading.Event(), stamps_by or clock)
+        self.consumer = Consumer(self.log, store, IngestSettings(), threading.Event(), clock)
         self.registry = MeterRegistry(store, clock)
         self.filler = Filler(store, self.registry, Settling(self.consumer.unresolved, self.consumer.claims), clock)
 
@@ -281,16 +272,11 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
             self.ids: set[str] = set()
             self.shown: dict[str, int] = {}
             self.owners: dict[int, int] = {}
-            self.skews = itertools.cycle(SKEWS)
             self.processes = [self.new_process() for _ in range(members)]
             self.create()
 
         def new_process(self, *partitions: int) -> Process:
-            skew = next(self.skews)
-            process = Process(
-                store, self.topic, *partitions, clock=self.clock, stamps_by=lambda: self.clock() + timedelta(hours=skew)
-            )
-            return process.start()
+            return Process(store, self.topic, *partitions, clock=self.clock).start()
 
         def clock(self) -> datetime:
             self.now += timedelta(milliseconds=1)
