@@ -94,34 +94,6 @@ def test_a_flood_of_connections_ends_neither_ingest_nor_revocation(tmp_path: Pat
     assert re.findall(r"worker_failed.*|.*Too many open files.*|.*request_failed.*", said) == []
 
 
-OUT_OF_FILES = """
-import os, resource, sys
-from engine.errors import StoreUnavailable
-from engine.settings import load_settings
-from engine.store import open_store
-store = open_store(load_settings(overrides={"data_dir": sys.argv[1]}))
-soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-for free in range(3):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + free - 1, hard))
-    try:
-        store.rows("SELECT sum(number) FROM numbers_mt(10000000)")
-        print("answered")
-    except StoreUnavailable as error:
-        print("unavailable", "Too many open files" in str(error))
-resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-print(store.rows("SELECT 1"))
-"""
-
-
-def test_a_store_that_can_open_no_file_is_unavailable_and_not_broken(tmp_path: Path) -> None:
-    """S2: that passes, so it is 503; it was 500."""
-    answer = subprocess.run(
-        [sys.executable, "-c", OUT_OF_FILES, str(tmp_path)], check=False, cwd=ROOT, capture_output=True, text=True
-    )
-
-    assert answer.stdout.splitlines() == [*["unavailable True"] * 3, "[(1,)]"], answer.stderr[-2000:]
-
-
 def _is_metered(server: Server, telemetry: str) -> bool:
     """Send events, ask for usage, make a token and take it back, each over a connection of its own."""
     url = f"{server.url}/api/v1"

@@ -70,8 +70,8 @@ def test_usage_is_the_same_whatever_zone_the_host_is_in(tmp_path: Path) -> None:
     days = [json.loads(answer)["data"] for answer in answers[0][8:12]]
     assert [[(row["windowStart"], row["value"]) for row in rows] for rows in days[:3]] == [
         [("2026-03-07T00:00:00Z", 1), ("2026-03-08T00:00:00Z", 1110)],
-        [("2026-03-07T18:30:00Z", 1111)],
-        [("2026-03-07T05:00:00Z", 11), ("2026-03-08T05:00:00Z", 1100)],
+        [("2026-03-08T00:00:00+05:30", 1111)],
+        [("2026-03-07T00:00:00-05:00", 11), ("2026-03-08T00:00:00-05:00", 1100)],
     ]
     assert answers[1] == answers[0]
     assert answers[2] == answers[0]
