@@ -350,11 +350,12 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
             partition=st.integers(0, PARTITIONS - 1), records=st.integers(1, 9), days=st.sampled_from([-400, 0, 30_000])
         )
         def forge(self, partition: int, records: int, days: int) -> None:
-            """Somebody commits a plan of his own while nobody has the partition, from where it goes on (S8)."""
-            if partition not in self.owners and partition not in self.topic.plans and self.topic.records.get(partition):
-                start = self.topic.committed.get(partition, 0)
+            """Somebody commits a plan of his own for records that wait in a partition that nobody has (S8)."""
+            start = self.topic.committed.get(partition, 0)
+            end = min(start + records, len(self.topic.records.get(partition, [])))
+            if partition not in self.owners and partition not in self.topic.plans and start < end:
                 stored_ms = milliseconds(self.clock() + timedelta(days=days))
-                self.topic.plans[partition] = Plan((Range(partition, start, start + records),), stored_ms)
+                self.topic.plans[partition] = Plan((Range(partition, start, end),), stored_ms)
 
         @rule()
         def look(self) -> None:
