@@ -161,7 +161,7 @@ def test_a_store_that_is_away_is_seen_and_events_are_taken_nevertheless(fleet: F
     fleet.store.behave() if how == "refuses" else fleet.store.continue_()
 
     fleet.wait_until_ready()
-    assert _sample("meterport_meters", state="ready") == 0
+    wait_for(lambda: _sample("meterport_meters", state="ready") == 0)
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])

@@ -476,7 +476,7 @@ class KafkaLog:
         self._looked_at = now
         seconds = min(_LOOK_LONGEST_SECONDS, max(1, self._look_seconds))
         if quiet:
-            for number, end in self._member.ends(quiet, seconds).items():
+            for number, end in self._member.ends(list(self._shares), seconds).items():
                 self._shares[number].asked, self._shares[number].heard_at = end, time.monotonic()
         else:
             self._member.partitions(seconds)
