@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,9 +23,20 @@ ASK = "from engine.descriptors import connections_share; print(tuple(connections
 FLOOD = 300
 
 
-def limited(command: str) -> list[str]:
-    """Return how to serve behind a shell's `ulimit`."""
-    return ["/bin/sh", "-c", f'{command}; exec "$@"', "sh", *SERVE]
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start a server behind a shell's `ulimit`; whatever becomes of the test, it does not outlive it."""
+    started: list[Server] = []
+
+    def start(limits: str, **variables: str) -> Server:
+        server = Server(tmp_path, ["/bin/sh", "-c", f'{limits}; exec "$@"', "sh", *SERVE], variables)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
 
 
 @pytest.mark.parametrize(
@@ -49,10 +60,9 @@ def test_the_units_raise_the_limit() -> None:
     assert [unit.name for unit in units if "\nLimitNOFILE=65536\n" not in unit.read_text()] == []
 
 
-def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
+def test_the_soft_limit_is_raised_to_the_hard_one(serve: Callable[..., Server]) -> None:
     """S2: and nothing is said, for the hard one is high enough."""
-    server = Server(tmp_path, limited("ulimit -Sn 256; ulimit -Hn 8192"))
-    server.start()
+    server = serve("ulimit -Sn 256; ulimit -Hn 8192")
     pid = int(server.directory.joinpath("data", "lock").read_text().split()[0])
     limits = Path(f"/proc/{pid}/limits").read_text()
 
@@ -77,11 +87,14 @@ def flooded(port: int, start: bytes) -> Iterator[list[socket.socket]]:
 
 
 @pytest.mark.parametrize("start", [b"", b"GET /livez HTTP/1.1\r\nX: "], ids=["silent", "open heads"])
-def test_a_flood_of_connections_ends_neither_ingest_nor_revocation(tmp_path: Path, start: bytes) -> None:
+def test_a_flood_of_connections_ends_neither_ingest_nor_revocation(serve: Callable[..., Server], start: bytes) -> None:
     """S2: without credentials, 300 of them at a limit of 400; before, the process could open no file any more."""
-    names = {"METERPORT_SERVER__TELEMETRY_PORT": "0", "METERPORT_SERVER__HEAD_SECONDS": "600"}
-    server = Server(tmp_path, limited("ulimit -n 400"), {**names, "METERPORT_SERVER__FIRST_BYTE_SECONDS": "600"})
-    server.start()
+    names = ("FIRST_BYTE_SECONDS", "HEAD_SECONDS")
+    server = serve(
+        "ulimit -n 400",
+        METERPORT_SERVER__TELEMETRY_PORT="0",
+        **{f"METERPORT_SERVER__{name}": "600" for name in names},
+    )
     telemetry = re.findall(r"listening url=(\S+) for=telemetry", server.log.read_text())[0]
     meter = {"slug": "prompts", "eventType": "prompt", "aggregation": "COUNT"}
     with httpx.Client(base_url=str(server.url), timeout=60) as client:
