@@ -109,8 +109,6 @@ def test_a_value_is_found_by_a_part_of_it(page: Open, many: Customer, token: str
     heard = Heard(opened)
     shown = show(opened, many, token, "meter=requests&refresh=0")
     settle(shown)
-    shown.wait_for_selector(".mp-course")
-    heard.take()
 
     shown.get_by_label("Only rid").click()
     options = shown.locator(".mp-options").get_by_role("option")  # others are of the selects
@@ -119,9 +117,8 @@ def test_a_value_is_found_by_a_part_of_it(page: Open, many: Customer, token: str
     shown.keyboard.type("EQ-000000123456", delay=5)
     expect(options).to_have_text([rid(123456)])
 
-    asked = heard.take()
-    assert [url for url, _ in asked if "/group-by/rid/values" not in url] == []
-    assert len(asked) <= 6, asked  # of 16 keys; a busy machine may pause between some
+    asked = [(url, size) for url, size in heard.take() if "/group-by/rid/values" in url]
+    assert 2 <= len(asked) <= 6, asked  # of 16 keys; a busy machine may pause between some
     assert max(size for _, size in asked) < 2_000
     options.click()
     expect(shown.get_by_label("Only rid")).to_have_value(rid(123456))
