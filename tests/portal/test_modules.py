@@ -193,7 +193,7 @@ def usage_of(*rows: tuple[dict[str, str], str]) -> dict[str, object]:
     first = int(datetime.fromisoformat(start).timestamp() * 1000)
     span = {"from": first, "to": first + 86_400_000}
     usage = {"span": span, "windowSize": "DAY", "zone": "UTC", "rows": found, "groups": groups, "total": "0"}
-    return {**usage, "open": None}
+    return {**usage, "groupCount": len(rows), "others": None, "open": None}
 
 
 TOKENS = {"slug": "tokens", "name": "Tokens", "aggregation": "SUM"}
