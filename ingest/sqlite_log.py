@@ -333,11 +333,11 @@ class SqliteLog:
             for _, future in group:
                 future.set_exception(LogUnavailable(f"the event log cannot be written: {error}"))
             return
-        for _, future in group:
-            future.set_result(None)
-        with self._state:
+        with self._state:  # first: whoever is answered that records are durable finds them in the log
             self._newest = max(self._newest, newest)
             self._state.notify_all()
+        for _, future in group:
+            future.set_result(None)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)

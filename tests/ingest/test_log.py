@@ -345,3 +345,16 @@ def test_a_file_counts_from_one_in_a_partition_of_its_own(tmp_path: Path) -> Non
     assert one.partition != other.partition
     one.close()
     other.close()
+
+
+def test_who_is_answered_that_records_are_durable_can_read_them(tmp_path: Path) -> None:
+    """Asked in the writer's own thread, at the moment when it answers."""
+    log = SqliteLog(tmp_path / "log.sqlite", max_bytes=1 << 20)
+    seen: list[bytes | None] = []
+
+    answered = log.append([b"a", b"b"], 5)
+    answered.add_done_callback(lambda _: seen.extend(values(log.read(10, 1 << 20, 0))))
+    answered.result()
+    log.close()
+
+    assert seen == [b"a", b"b"]
