@@ -24,6 +24,7 @@ class Server:
         self._variables = dict(variables or {})
         self.url: str | None = None
         self.log = directory / "serve.log"
+        self._log_start = 0  # where this process's lines begin in the log
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,17 +40,26 @@ class Server:
                 stderr=log,
                 env={**environment, **self._variables, "METERPORT_FAULT": fault},
             )
+        self._log_start = start
+        self.url = self._listening("api")
+        if self.url is None and not fault:
+            raise AssertionError(f"died at start:\n{self.tail()}")
+
+    def telemetry_url(self) -> str:
+        """Return where the telemetry port listens, once it does; the API's port may be the first to say so."""
+        url = self._listening("telemetry")
+        assert url is not None, f"died at start:\n{self.tail()}"
+        return url
+
+    def _listening(self, name: str) -> str | None:
         deadline = time.monotonic() + START_SECONDS
         while self.running and time.monotonic() < deadline:
-            found = re.search(rb"listening url=(\S+) for=api", self.log.read_bytes()[start:])
+            found = re.search(rb"listening url=(\S+) for=" + name.encode(), self.log.read_bytes()[self._log_start :])
             if found:
-                self.url = found[1].decode()
-                return
+                return found[1].decode()
             time.sleep(0.02)
-        if self.running:
-            raise AssertionError(f"not listening after {START_SECONDS} s:\n{self.tail()}")
-        if not fault:
-            raise AssertionError(f"died at start:\n{self.tail()}")
+        assert not self.running, f"not listening for {name} after {START_SECONDS} s:\n{self.tail()}"
+        return None
 
     @property
     def running(self) -> bool:

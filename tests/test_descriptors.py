@@ -95,7 +95,7 @@ def test_a_flood_of_connections_ends_neither_ingest_nor_revocation(serve: Callab
         METERPORT_SERVER__TELEMETRY_PORT="0",
         **{f"METERPORT_SERVER__{name}": "600" for name in names},
     )
-    telemetry = re.findall(r"listening url=(\S+) for=telemetry", server.log.read_text())[0]
+    telemetry = server.telemetry_url()
     meter = {"slug": "prompts", "eventType": "prompt", "aggregation": "COUNT"}
     with httpx.Client(base_url=str(server.url), timeout=60) as client:
         assert client.post("/api/v1/meters", json=meter).status_code == 201

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -19,11 +20,14 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from pydantic import SecretStr
 
+from engine.errors import LogUnavailable
 from engine.settings import KafkaSettings
 from ingest.kafka.log import KafkaLog
 from ingest.log import EventLog, Headers, Record
 from tests.broker import Kafka, Kind
 from tests.services import lacking
+
+_T = TypeVar("_T")
 
 WAIT_SECONDS = 60
 CLASSIC = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
@@ -177,7 +181,7 @@ def read(log: EventLog, count: int) -> list[Record]:
 
     def enough() -> bool:
         nonlocal records
-        records = log.read(max(1000, 2 * count), 1 << 30, 0.1)
+        records = patiently(lambda: log.read(max(1000, 2 * count), 1 << 30, 0.1))
         return len(records) >= count
 
     wait_for(enough, lambda: f"{len(records)} of {count} records")
@@ -189,11 +193,28 @@ def lag(log: EventLog) -> float:
     """Return how far a log is behind, once it has heard of each of its partitions."""
 
     def known() -> bool:
-        log.read(1, 1, 0.1)
+        patiently(lambda: log.read(1, 1, 0.1))
         return not math.isnan(log.lag().records)
 
     wait_for(known)
     return log.lag().records
+
+
+def patiently(attempt: Callable[[], _T]) -> _T:
+    """Do what the consumer does: try until the log answers; a broker has nothing to say for a moment now and then."""
+    answers: list[_T] = []
+    refusals: list[LogUnavailable] = []
+
+    def answered() -> bool:
+        try:
+            answers.append(attempt())
+        except LogUnavailable as error:
+            refusals.append(error)
+            return False
+        return True
+
+    wait_for(answered, lambda: refusals[-1])
+    return answers[0]
 
 
 def values(records: Sequence[Record]) -> list[bytes | None]:

@@ -75,7 +75,7 @@ class Siege:
         self.server = Server(directory, command, {"METERPORT_API_KEY": KEY, "METERPORT_SERVER__TELEMETRY_PORT": "0"})
         self.server.start()
         self.url = str(self.server.url)
-        self.telemetry = _telemetry_url(self.server)
+        self.telemetry = self.server.telemetry_url()
         self.client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
         for meter in (CALLS, LEVER):
             self.client.post("/api/v1/meters", json=meter).raise_for_status()
@@ -150,11 +150,6 @@ class Siege:
         self.server.kill()
         if self.cage:
             self.cage.remove()
-
-
-def _telemetry_url(server: Server) -> str:
-    log = server.log.read_text()
-    return log.split(" for=telemetry")[0].rpartition("url=")[2]
 
 
 def _lever_event(number: int) -> str:

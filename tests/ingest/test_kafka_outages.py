@@ -8,10 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -22,9 +21,8 @@ from ingest.log import Plan, Range, ranges_of
 from tests.broker import Broker, create_topic
 from tests.ingest.conftest import OpenLog
 from tests.own_broker import broker, hang, process
-from tests.topics import Topic, read, shared_out, values, wait_for
+from tests.topics import Topic, patiently, read, shared_out, values, wait_for
 
-_T = TypeVar("_T")
 __all__ = ["broker", "process"]  # fixtures of another file
 
 IMPATIENT = {"socket_timeout_ms": "1000"}
@@ -52,7 +50,7 @@ def test_a_commit_that_is_not_answered_is_settled_by_planning_again(
     with pytest.raises(LogUnavailable):
         log.plan(ranges_of(batch), 5000)
     process.continue_()
-    plan = _patiently(lambda: log.plan(ranges_of(batch), 9000))
+    plan = patiently(lambda: log.plan(ranges_of(batch), 9000))
 
     assert plan == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)  # the stamp others may have seen
     assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
@@ -72,7 +70,7 @@ def test_an_acknowledgement_that_is_not_answered_is_made_again(
     with pytest.raises(LogUnavailable):
         log.acknowledge(plan)
     process.continue_()
-    _patiently(lambda: log.acknowledge(plan))
+    patiently(lambda: log.acknowledge(plan))
 
     assert topic.committed() == dict.fromkeys(range(3), (2, ""))
     assert log.planned() == []
@@ -96,16 +94,16 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
     with pytest.raises(LogUnavailable):  # nobody says now what became of it
         log.plan(ranges_of(batch), 9000)
     process.continue_()
-    assert _patiently(lambda: log.plan(ranges_of(batch), 9000)) is None
+    assert patiently(lambda: log.plan(ranges_of(batch), 9000)) is None
 
     commits = topic.committed()
     if commits:  # the broker had the commit
         plan = Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
         assert commits == dict.fromkeys(range(3), (0, to_metadata(plan)))
-        assert _patiently(log.pending) == taker.pending() == [plan]
+        assert patiently(log.pending) == taker.pending() == [plan]
         assert log.read(10, 1000, 0.5) == taker.read(10, 1000, 0.5) == []
     else:
-        assert _patiently(log.pending) == taker.pending() == []
+        assert patiently(log.pending) == taker.pending() == []
         assert read(log, 2 * len(kept)) == [record for record in batch if record.partition in kept]
 
 
@@ -144,20 +142,20 @@ def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_b
     if group == "begins anew":
         wait_for(lambda: not log._member.unanswered)
         taker = open_log()
-        _patiently(lambda: shared_out(log, taker))
+        patiently(lambda: shared_out(log, taker))
         taker.close()
 
-    plan = _patiently(lambda: log.plan(ranges_of(batch), 6000))
+    plan = patiently(lambda: log.plan(ranges_of(batch), 6000))
     if plan is None:
-        _patiently(lambda: shared_out(log))
+        patiently(lambda: shared_out(log))
         plan = next(iter(log.pending()), None)
     if plan is None:
         assert read(log, 6) == batch
-        plan = _patiently(lambda: log.plan(ranges_of(batch), 7000))
+        plan = patiently(lambda: log.plan(ranges_of(batch), 7000))
     assert plan is not None
     assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
-    assert _patiently(log.planned) == [plan]
-    _patiently(lambda: log.acknowledge(plan))  # refused once, if the group begins anew now
+    assert patiently(log.planned) == [plan]
+    patiently(lambda: log.acknowledge(plan))  # refused once, if the group begins anew now
     topic.put(b"c")
     assert values(read(log, 1)) == [b"c"]
 
@@ -270,21 +268,6 @@ def test_brokers_without_the_newer_group_protocol_get_the_older_one(
         refused.close()
     finally:
         old.kill()
-
-
-def _patiently(attempt: Callable[[], _T]) -> _T:
-    """Do what the consumer does: try until the log answers."""
-    answers: list[_T] = []
-
-    def answered() -> bool:
-        try:
-            answers.append(attempt())
-        except LogUnavailable:
-            return False
-        return True
-
-    wait_for(answered)
-    return answers[0]
 
 
 class _Zombie:
