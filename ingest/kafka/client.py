@@ -8,7 +8,7 @@ import contextlib
 import logging
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -34,8 +34,16 @@ _NAMED_OPTION = re.compile(r'property[: ]+"([^"]+)"|\b([a-z0-9.]+\.[a-z0-9.]+) f
 _UNKNOWN_OPTION = "No such configuration property"
 _ANSWERS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
 _UNSUPPORTED = frozenset({KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE})
+# by the newer protocol a client that hears one of these is at its end, though the group may take in another one later
+_NOT_TAKEN_IN = frozenset(
+    {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.GROUP_MAX_SIZE_REACHED, KafkaError.UNRELEASED_INSTANCE_ID}
+)
 
 Options = dict[str, Any]
+
+
+class NotTakenIn(LogUnavailable):
+    """The group refuses its member for now, and this client does not ask again: another one has to."""
 
 
 def client_options(settings: KafkaSettings, own: Options) -> Options:
@@ -108,7 +116,7 @@ def log_error(error: KafkaError) -> None:
 
 @contextlib.contextmanager
 def kafka_errors(doing: str) -> Iterator[None]:
-    """Turn the driver's errors into ours. Raises: LogUnavailable; LogFailed: a new client is needed."""
+    """Turn the driver's errors into ours. Raises: LogUnavailable; NotTakenIn; LogFailed: a new process is needed."""
     try:
         yield
     except KafkaException as exception:
@@ -118,7 +126,9 @@ def kafka_errors(doing: str) -> Iterator[None]:
 def as_ours(error: KafkaError, doing: str) -> LogUnavailable | LogFailed:
     """Return the error of ours for one of the driver's."""
     message = f"Kafka: {doing}: {error.str()} ({error.name()})"
-    return LogFailed(message) if is_fatal(error) else LogUnavailable(message)
+    if not is_fatal(error):
+        return LogUnavailable(message)
+    return NotTakenIn(message) if _says(error, _NOT_TAKEN_IN) else LogFailed(message)
 
 
 def is_fatal(error: KafkaError) -> bool:
@@ -128,13 +138,18 @@ def is_fatal(error: KafkaError) -> bool:
 
 def is_refused_by_group(error: KafkaError) -> bool:
     """Whether we lack the right to be a member of the group."""
-    return error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+    return _says(error, {KafkaError.GROUP_AUTHORIZATION_FAILED})
 
 
 def is_unsupported(error: KafkaError) -> bool:
-    """Whether the brokers do not know a request; of a fatal error only the text says so."""
-    return error.code() in _UNSUPPORTED or (
-        error.code() == KafkaError._FATAL and any(KafkaError(code).str() in error.str() for code in _UNSUPPORTED)
+    """Whether the brokers do not know a request."""
+    return _says(error, _UNSUPPORTED)
+
+
+def _says(error: KafkaError, codes: Set[int]) -> bool:
+    """Whether an error has one of these codes; of a fatal error's only its text tells."""
+    return error.code() in codes or (
+        error.code() == KafkaError._FATAL and any(KafkaError(code).str() in error.str() for code in codes)
     )
 
 

@@ -31,6 +31,7 @@ from engine.errors import LogFailed, LogUnavailable
 from engine.settings import KafkaSettings
 from ingest.kafka.client import (
     ANSWER_SECONDS,
+    NotTakenIn,
     as_ours,
     client_options,
     connect,
@@ -65,6 +66,7 @@ class Member:
         self._protocol = "classic" if settings.group_protocol == "classic" else "consumer"
         self._lock = threading.RLock()
         self._consumer: Consumer | None = None
+        self._discarded: Consumer | None = None  # the last one that the group refused
         self._outdated = False  # the protocol is to be changed
         self._failed: LogFailed | None = None
         self._answer: Future[list[TopicPartition] | None] | None = None  # to the last commit
@@ -82,6 +84,9 @@ class Member:
             try:
                 with kafka_errors(doing):
                     yield self._ready(doing)
+            except NotTakenIn:
+                self._discard()
+                raise
             finally:
                 if self._failed:
                     raise self._failed
@@ -245,9 +250,12 @@ class Member:
     def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Give partitions up that others may have already."""
         self._revoked(consumer, partitions)
-        self.is_member, self.outside_since = False, time.monotonic()
+        if consumer is not self._discarded:
+            self.is_member, self.outside_since = False, time.monotonic()
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if consumer is self._discarded:  # its partitions are given up already
+            return
         with self._kept_together():
             self._taken({partition.partition for partition in partitions})
             consumer.incremental_unassign(partitions)
@@ -286,6 +294,16 @@ class Member:
         consumer = connect(Consumer, client_options(self._settings, reading_options(self._settings, self._protocol)))
         consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
         return consumer
+
+    def _discard(self) -> None:
+        """Give up a client that is at its end, and what it was given; the next use joins the group by a new one."""
+        self._discarded = consumer = self._used()
+        self._consumer = None
+        self._held.clear()
+        self._taken({place.partition for place in consumer.assignment()})
+        if self.is_member:
+            self.is_member, self.outside_since = False, time.monotonic()
+        threading.Thread(target=_leave, args=(consumer,), name="kafka-leave", daemon=True).start()
 
     def _change_protocol(self) -> None:
         """Leave, to join as brokers before Kafka 4.0 want it."""

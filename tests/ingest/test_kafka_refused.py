@@ -4,6 +4,7 @@ The broker is these tests' own: it asks an authorizer.
 """
 
 import ctypes
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
@@ -23,11 +24,12 @@ from engine.settings import ServerSettings, Settings
 from engine.store import Store
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
+from ingest.log import ranges_of
 from ingest.readiness import Parts, watched
 from ingest.workers import Workers
 from tests.broker import Broker, create_topic
 from tests.services import had
-from tests.topics import WAIT_SECONDS, Topic, wait_for
+from tests.topics import WAIT_SECONDS, Topic, read, values, wait_for
 
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -40,6 +42,7 @@ WRITING = [
     (ResourceType.BROKER, "kafka-cluster", AclOperation.IDEMPOTENT_WRITE),
 ]
 GROUPS = (ResourceType.GROUP, "*")
+GROUP_READ = (ResourceType.GROUP, AclOperation.READ)
 EVENT = b'{"id":"1","source":"s","type":"t","subject":"u"}'
 
 
@@ -160,9 +163,11 @@ def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(t
 
 
 @contextmanager
-def _health(topic: Topic, store: Store, settings: Settings) -> Iterator[tuple[Health, KafkaLog]]:
+def _health(
+    topic: Topic, store: Store, settings: Settings, protocol: str = "classic"
+) -> Iterator[tuple[Health, KafkaLog]]:
     """Yield the health of a process that does everything on a topic, and its log."""
-    own = settings.model_copy(update={"kafka": topic.settings("classic"), "server": ServerSettings(unready_seconds=2)})
+    own = settings.model_copy(update={"kafka": topic.settings(protocol), "server": ServerSettings(unready_seconds=2)})
     workers = Workers()
     with (
         closing(KafkaProducer(own.kafka)) as producer,
@@ -185,12 +190,13 @@ def _refusals(right: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("kind", "operation", "name", "stops"),
+    ("kind", "operation", "name", "stops", "protocol"),
     [
-        (ResourceType.TOPIC, AclOperation.WRITE, "WRITE on topic", "events"),
-        (ResourceType.TOPIC, AclOperation.READ, "READ on topic", "ingest"),
-        (ResourceType.TOPIC, AclOperation.DESCRIBE, "READ on topic", "ingest"),
-        (ResourceType.GROUP, AclOperation.READ, "READ on group", "ingest"),
+        (ResourceType.TOPIC, AclOperation.WRITE, "WRITE on topic", "events", "classic"),
+        (ResourceType.TOPIC, AclOperation.READ, "READ on topic", "ingest", "classic"),
+        (ResourceType.TOPIC, AclOperation.DESCRIBE, "READ on topic", "ingest", "classic"),
+        (ResourceType.GROUP, AclOperation.READ, "READ on group", "ingest", "classic"),
+        (ResourceType.GROUP, AclOperation.READ, "READ on group", "ingest", "consumer"),
     ],
 )
 def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
@@ -202,6 +208,7 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
     operation: AclOperation,
     name: str,
     stops: str,
+    protocol: str,
 ) -> None:
     """N22: librdkafka says a refusal once; /readyz was 200, and what counts failures stood still."""
     right = f"{name} {topic.name}"
@@ -209,7 +216,7 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
     topic.put(EVENT)
     _deny(admin, kind, operation)
     try:
-        with _health(topic, store, settings) as (health, log):
+        with _health(topic, store, settings, protocol) as (health, log):
             wait_for(lambda: any(right in reason for reason in _reasons(health, log)), health.readiness)
             counted = _refusals(right)
             wait_for(lambda: _reasons(health, log) != [] and _refusals(right) >= counted + 2)
@@ -221,3 +228,44 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
             assert stops in health.readiness().works
     finally:
         _grant(admin, kind, operation)
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_member_that_loses_its_right_comes_back_when_it_is_granted(
+    process: Broker, topic: Topic, protocol: str
+) -> None:
+    """By the newer protocol the process ended, and the API of `serve` with it."""
+    admin = AdminClient({"bootstrap.servers": process.bootstrap})
+    topic.put(EVENT, EVENT)
+    before = _leaving()
+    with closing(KafkaLog(topic.settings(protocol))) as log:
+        log.plan(ranges_of(read(log, 2)), 5000)
+        topic.put(EVENT)
+        read(log, 1)  # it is read, and not planned
+        _deny(admin, *GROUP_READ)
+        try:
+            wait_for(lambda: _is_refused(log))
+        finally:
+            _grant(admin, *GROUP_READ)
+
+        wait_for(lambda: _acknowledged(log) and topic.committed() == {0: (2, "")})
+        assert values(read(log, 1)) == [EVENT]
+        wait_for(lambda: _leaving() <= before)  # none of the clients that were refused is left
+
+
+def _leaving() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "kafka-leave"}
+
+
+def _acknowledged(log: KafkaLog) -> bool:
+    """Do what the consumer does with plans that were made: those in the log are stored here, and acknowledged."""
+    with suppress(LogUnavailable):
+        for plan in log.planned():
+            log.acknowledge(plan)
+    return True
+
+
+def _is_refused(log: KafkaLog) -> bool:
+    with suppress(LogUnavailable):
+        log.read(10, 1 << 20, 0.1)
+    return log.refused
