@@ -27,6 +27,7 @@ from engine.settings import ServerSettings
 ROUND_SECONDS = 0.25
 TURNED_AWAY_MOST = 32  # connections over the number that are still read from, so that their 503 arrives
 _SETTLED_SECONDS = 1.0  # what waits longer for its client may have to make room; an honest client is faster
+_NEWEST = 64  # so many of those that came last, or began a head last, keep their places even in a flood of new ones
 
 
 class Phase(IntEnum):
@@ -167,6 +168,10 @@ class Connections:
             oldest = next(iter(self._phases[phase]), None)
             if oldest is not None and now - oldest.since >= patience:
                 self._evict(oldest)
+                return True
+        for phase in (Phase.NEW, Phase.HEAD):
+            if len(self._phases[phase]) > _NEWEST:
+                self._evict(next(iter(self._phases[phase])))
                 return True
         blocked = next(iter(self._blocked.items()), None)
         if blocked and now - blocked[1] >= limits.answer_seconds / 2:

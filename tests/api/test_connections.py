@@ -506,6 +506,18 @@ def test_connections_that_wait_for_their_clients_make_room_for_new_ones(app: Sta
             filler.socket.close()
 
 
+@pytest.mark.parametrize("kind", ["silent", "open heads"])
+def test_a_flood_of_new_connections_locks_nobody_out(app: Starlette, kind: str) -> None:
+    """S2: none of them has waited for a second yet when the next client comes."""
+    with serving(app, max_connections=200) as server, contextlib.ExitStack() as flood:
+        port = port_of(server)
+        for _ in range(40):
+            for _ in range(20):
+                flood.enter_context(Raw(port)).send(FILLERS[kind])
+            with Raw(port) as client:
+                assert client.ask(GET).status == 200
+
+
 def test_each_port_has_connections_of_its_own(app: Starlette, gate: Gate) -> None:
     """S2: Prometheus and the probes reach the telemetry port while the API's is full."""
     with serving(app, max_connections=1) as server, serving(app, purpose="telemetry") as telemetry:

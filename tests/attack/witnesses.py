@@ -160,4 +160,12 @@ class HealthProbe(Witness):
         except httpx.TransportError as error:
             self.answers[type(error).__name__] += 1
         else:
-            self.answers[str(answer.status_code) if answer.status_code == 200 else answer.text[:200]] += 1
+            self.answers[_ending(answer)] += 1
+
+
+def _ending(answer: httpx.Response) -> str:
+    """Return the status of an answer, and what it says of why it is not 200."""
+    if answer.status_code == 200:
+        return "200"
+    said = answer.json()
+    return f"{answer.status_code} {said.get('code') or said.get('detail') or answer.text[:200]}"
