@@ -6,6 +6,7 @@ a quoted name or a comment is left as it is.
 Source: docs/design.md R19.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -61,6 +62,7 @@ def _pieces(value: object) -> list[object]:
     return [*_pieces(value[:middle]), *_pieces(value[middle:])]
 
 
+@functools.lru_cache(maxsize=128)  # a page asks the same again and again
 def _ends_in_settings(statement: str) -> bool:
     """Return whether the statement itself, and no subquery or literal of it, carries settings."""
     if "SETTINGS" not in statement:

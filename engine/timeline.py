@@ -21,7 +21,7 @@ class Timeline:
         self._size = size
         if size in {WindowSize.DAY, WindowSize.MONTH}:
             marks = boundaries(size, zone, first, last)
-            self.parameters |= {"window_starts": marks[:-1], "window_ends": marks[1:]}
+            self.parameters |= {"window_starts": list(marks[:-1]), "window_ends": list(marks[1:])}
             first, last = marks[0], marks[-1]
         around = (first - 3600, last + 3600)
         self._phases = hour_phases(zone).between(*around)

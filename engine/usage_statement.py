@@ -171,7 +171,6 @@ class UsageStatement:
         common = {
             "keys": "".join(f"{key}, " for key in self._keys() if key != "start"),
             "subjects": "subject IN {subjects:Array(String)} AND" if self._query.subjects is not None else "",
-            "filters": self._filters,
         }
         columns = self._meter.spec.columns
         if grain == "raw":
@@ -181,6 +180,7 @@ class UsageStatement:
                 start=self._timeline.start("second"),
                 columns=", ".join(f"{column.from_events} AS {column.name}" for column in columns),
                 extracted=extraction(self._meter),
+                filters=f"WHERE {' AND '.join(self._filters)}" if self._filters else "",
                 ranges=_any_of(
                     "time", "fromUnixTimestamp64Milli({}, 'UTC')", [(piece.from_ms, piece.to_ms) for piece in pieces]
                 ),
@@ -194,9 +194,11 @@ class UsageStatement:
             columns=", ".join(column.name for column in columns),
             table=sql.identifier(self._meter.table(grain)),
             ranges=_any_of("window", "toDateTime({}, 'UTC')", seconds),
+            filters="".join(f" AND {each}" for each in self._filters),
         )
 
-    def _filter_conditions(self) -> str:
+    def _filter_conditions(self) -> list[str]:
+        """Return the conditions of the filters; a condition that is always true would cost a quiet question a 20th."""
         given = Bindings("advanced")
         conditions = [
             *(
@@ -206,4 +208,4 @@ class UsageStatement:
             *(condition(filter_, self._meter.dimension(key), given) for key, filter_ in self._query.advanced.items()),
         ]
         self.parameters |= given.values
-        return " AND ".join(["true", *conditions])
+        return conditions

@@ -108,7 +108,8 @@ def hour_phases(name: str) -> Steps:
     return Steps(tuple(starts), tuple(values))
 
 
-def boundaries(size: WindowSize, name: str, first: int, last: int) -> list[int]:
+@functools.lru_cache(maxsize=64)  # each question needs them twice, and a page asks the same again and again
+def boundaries(size: WindowSize, name: str, first: int, last: int) -> tuple[int, ...]:
     """Return where DAY or MONTH windows begin, from the one that holds `first` to the one that ends after `last`."""
     steps = offsets(name)
     day = _local_date(first, steps) - timedelta(days=2)
@@ -122,7 +123,7 @@ def boundaries(size: WindowSize, name: str, first: int, last: int) -> list[int]:
         day = _next(day, size)
     while len(found) > 1 and found[1] <= first:
         del found[0]
-    return found
+    return tuple(found)
 
 
 def _next(day: date, size: WindowSize) -> date:
@@ -162,5 +163,5 @@ def finest_step(size: WindowSize | None, name: str, first: int, last: int) -> in
         phases = hour_phases(name).between(first, last)
         marks = [3600, *phases.values, *phases.starts[1:]]
     else:
-        marks = boundaries(size, name, first, last)
+        marks = list(boundaries(size, name, first, last))
     return next(step for step in (DAY_SECONDS, 900, 60, 1) if all(mark % step == 0 for mark in marks))

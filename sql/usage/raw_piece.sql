@@ -14,5 +14,5 @@ FROM (
     WHERE ${subjects} type = {event_type:String}
         AND (${ranges})
 )
-WHERE ${filters}
+${filters}
 GROUP BY ${group}

@@ -6,4 +6,4 @@ SELECT
     last_minute,
     ${columns}
 FROM ${table}
-WHERE ${subjects} (${ranges}) AND ${filters}
+WHERE ${subjects} (${ranges})${filters}

@@ -50,7 +50,7 @@ def written(seconds: list[int]) -> list[str]:
 
 
 def asked(size: WindowSize, name: str, first: str, last: str) -> list[str]:
-    return written(boundaries(size, name, second(first), second(last)))
+    return written(list(boundaries(size, name, second(first), second(last))))
 
 
 # --- days and months --------------------------------------------------------------------------------------------------
@@ -217,13 +217,13 @@ def test_windows_tile_time_and_do_not_depend_on_what_else_is_asked(
 ) -> None:
     last = min(first + days * DAY_SECONDS + beside, END - 1)
 
-    marks = boundaries(size, name, first, last)
+    marks = list(boundaries(size, name, first, last))
 
     assert marks == sorted(set(marks))
     assert marks[0] <= first < marks[1]
     assert marks[-2] <= last < marks[-1]
     for start, end in pairwise(marks):
-        assert boundaries(size, name, start, end - 1) == [start, end]
+        assert boundaries(size, name, start, end - 1) == (start, end)
         assert oracle.window_bounds(start * 1000, size, name) == (start, end)
 
 
