@@ -23,7 +23,7 @@ demo: install  ## Meter 336,776 flights and print each carrier's usage per month
 	$(BIN)/python examples/flights.py
 
 kafka: install  ## Run one Kafka broker on loopback until Ctrl-C, data in a temporary directory
-	$(BIN)/python -m tests.broker
+	$(BIN)/python -m tests.harness.broker
 
 portal: $(PAGE)/node_modules/.package-lock.json  ## Build the customer's usage page (needs Node); commit what changes
 	cd $(PAGE) && npm run --silent lint && npm run --silent build

@@ -13,27 +13,16 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api import (
-    auth,
-    dead_letters,
-    duplicates,
-    events,
-    meters,
-    operations,
-    outcomes,
-    pages,
-    portal,
-    subjects,
-    usage,
-    values,
-)
-from api.cors import PortalCors
-from api.hosts import OneHost
-from api.limits import RequestLimit
-from api.problems import HANDLERS
-from api.routing import resource
-from api.services import Services, share_store
-from api.telemetry import Telemetry
+from api.dependencies import Services, share_store
+from api.http import auth
+from api.http.cors import PortalCors
+from api.http.hosts import OneHost
+from api.http.limits import RequestLimit
+from api.http.problems import HANDLERS
+from api.http.routing import resource
+from api.http.telemetry import Telemetry
+from api.routes import dead_letters, duplicates, events, meters, operations, outcomes, pages, portal, subjects, usage
+from api.routes import group_values as values
 
 __all__ = ["Services", "create_app", "create_telemetry_app"]
 

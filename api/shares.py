@@ -6,7 +6,7 @@
 Owns: the places (threads, each with a handle of the store), who has them, and who waits. A holder is a subject whose
 portal tokens ask, or the management API as a whole. One subject has half of the places at most; all portal tokens
 together, and the management API, leave one place to each other. Ingest, the fill and the revocations have handles of
-their own (engine/store.py) and never wait here.
+their own (engine/store/clickhouse.py) and never wait here.
 Limits: `query.waiting` requests of one holder wait, MOST_WAITING of all; each for `query.timeout_seconds` at most. A
 request whose client has gone leaves the queue.
 Source: docs/design.md R23; docs/contract.md "Requests".

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from benchmarks import world
 from benchmarks.kafka import fill_topic
-from engine.settings import IngestSettings, KafkaSettings
+from engine.config.settings import IngestSettings, KafkaSettings
 from ingest.consumer import Consumer
 from ingest.kafka.log import KafkaLog
-from tests.broker import choose_broker
+from tests.harness.broker import choose_broker
 
 PARTITIONS = 12
 BATCH_ROWS = 100_000

@@ -7,7 +7,7 @@ import json
 import time
 
 from benchmarks import world
-from engine.store import Store
+from engine.store.clickhouse import Store
 
 BLOCK = 100_000
 

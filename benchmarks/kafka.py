@@ -14,11 +14,11 @@ from confluent_kafka import Producer
 
 from benchmarks import world
 from benchmarks.ingest import straight
-from engine.settings import IngestSettings, KafkaSettings
-from engine.store import Store
+from engine.config.settings import IngestSettings, KafkaSettings
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.kafka.log import KafkaLog
-from tests.broker import Kafka, choose_broker
+from tests.harness.broker import Kafka, choose_broker
 
 TOPIC = "bench"
 PARTITIONS = 12

@@ -10,12 +10,12 @@ import time
 
 from benchmarks import world
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan, decode_event
-from engine.events import event_block
-from engine.meters import Meter
-from engine.settings import IngestSettings
-from engine.store import Store
-from engine.usage import UsageQuery, ask_json, check_query
+from engine.config.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import event_block
+from engine.meters.meter import Meter
+from engine.store.clickhouse import Store
+from engine.usage.answers import UsageQuery, ask_json, check_query
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 

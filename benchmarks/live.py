@@ -12,8 +12,8 @@ import httpx
 from confluent_kafka import Producer
 
 from benchmarks import world
-from tests.broker import Kafka, choose_broker
-from tests.server import Server
+from tests.harness.broker import Kafka, choose_broker
+from tests.harness.server import Server
 
 RATE = 5_000
 PROBES = 200

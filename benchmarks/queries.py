@@ -6,10 +6,10 @@ import time
 
 from benchmarks import world
 from engine.instants import parse_instant
-from engine.meters import Meter, MeterState
-from engine.store import Store
-from engine.usage import UsageQuery, ask_json, check_query
-from engine.windows import WindowSize
+from engine.meters.meter import Meter, MeterState
+from engine.store.clickhouse import Store
+from engine.usage.answers import UsageQuery, ask_json, check_query
+from engine.usage.windows import WindowSize
 
 TRIES = 15
 MONTH = UsageQuery(

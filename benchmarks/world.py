@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from engine.fill import Filler
-from engine.meters import Meter, MeterState, parse_definition
-from engine.migrations import migrate
-from engine.registry import LEAD_MARGIN, MeterRegistry
-from engine.settings import IngestSettings, load_settings
-from engine.store import Store, open_store
+from engine.config.settings import IngestSettings, load_settings
+from engine.meters.fill import Filler
+from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.registry import LEAD_MARGIN, MeterRegistry
+from engine.store.clickhouse import Store, open_store
+from engine.store.migrations import migrate
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
-from tests.no_ingest import NoIngest
+from tests.harness.no_ingest import NoIngest
 
 MINUTE_MS = 60_000
 START_MS = 1_764_547_200_000  # 2025-12-01

@@ -29,7 +29,7 @@
         ├── LogFailed           the event log will not serve this process again
         └── TooManyDeadLetters
 
-Each leaf has a public kebab-case `code`. HTTP status codes are in api/problems.py, nowhere else.
+Each leaf has a public kebab-case `code`. HTTP status codes are in api/http/problems.py, nowhere else.
 """
 
 from typing import ClassVar

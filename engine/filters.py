@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from engine.errors import InvalidRequest
 from engine.instants import parse_instant
-from engine.windows import BEGINNING, END
+from engine.usage.windows import BEGINNING, END
 
 MAX_OPERATORS = 200
 PATTERN_CHARACTERS = 2048

@@ -18,14 +18,14 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from engine import sql
 from engine.clock import Clock, utc_now
-from engine.cloudevents import ATTRIBUTE_BYTES
 from engine.controls import CONTROL, PROBLEM
 from engine.errors import Conflict, InvalidRequest, NotFound
+from engine.events.cloudevents import ATTRIBUTE_BYTES
 from engine.ids import new_ulid
 from engine.instants import Instant, parse_instant
-from engine.store import Store
+from engine.store import sql
+from engine.store.clickhouse import Store
 
 _COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -22,13 +22,13 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from api.client import ApiClient, Refusal
-from engine.settings import load_settings
-from ingest.console import import_file
-from ingest.files import EventFile
-from ingest.mapping import Mapping
-from ingest.positions import PositionFile
-from meterport import connect  # noqa: TID251 - a program that uses Meterport, no part of it
+from engine.config.settings import load_settings
+from ingest.importer.columns import Mapping
+from ingest.importer.files import EventFile
+from ingest.importer.positions import PositionFile
+from meterport.cli import connect
+from meterport.client import ApiClient, Refusal
+from meterport.commands.import_ import import_file
 
 DATA_DIR = Path("data-demo")
 ZONE = "America/New_York"

@@ -3,7 +3,7 @@
 Owns: the rule that such a record arrived at the stamp of its plan (`Plan.stored_ms`). A batch is decoded before it is
 planned, so it is judged by the clock first and decoded again under the plan's stamp where that makes a difference:
 whoever runs the plan again comes to the same rows.
-Source: engine/arrivals.py; docs/contract.md 3.5; docs/design.md R7.
+Source: engine/events/arrivals.py; docs/contract.md 3.5; docs/design.md R7.
 """
 
 import logging
@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine import metrics
-from engine.arrivals import AHEAD_MS, EARLIEST_MS, is_credible
-from ingest.log import Record
+from engine.events.arrivals import AHEAD_MS, EARLIEST_MS, is_credible
+from ingest.event_log import Record
 
 _log = logging.getLogger(__name__)
 _REPORT_SECONDS = 60

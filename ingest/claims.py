@@ -4,8 +4,8 @@ Owns: the order of batches. A process says which events it is about to store (a 
 and reads what others have claimed: of two batches under way at the same moment that hold the same event, the one whose
 claim came first keeps it, in the eyes of both, and of whoever runs either of them again. Barriers stand in the same
 order: a batch stamped before a barrier's instant and not claimed before the barrier is never stored, so that the fill
-of a meter (engine/fill.py) works on a set that is fixed, whatever the clocks say. So do refusals: a plan that was
-refused before anybody claimed it is never stored, by nobody.
+of a meter (engine/meters/fill.py) works on a set that is fixed, whatever the clocks say. So do refusals: a plan that
+was refused before anybody claimed it is never stored, by nobody.
 
 The order is that of ClickHouse's block numbers: a MergeTree gives them out and makes parts visible under one lock, so
 whoever sees a claim sees every claim before it.
@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from engine import sql
-from engine.events import Keys
+from engine.events.event import Keys
 from engine.ids import new_ulid
-from engine.store import Store
-from ingest.log import Plan
+from engine.store import sql
+from engine.store.clickhouse import Store
+from ingest.event_log import Plan
 
 KEYS_LIVE_MS = 3 * 3_600_000  # how long the keys of a claim are kept: the TTL of event_claims
 _REFUSED = "refused "  # before the token of a plan that is refused, and behind the log's name as the owner

@@ -37,13 +37,13 @@ from tenacity.nap import sleep_using_event
 
 from engine import faults, metrics
 from engine.clock import Clock, milliseconds, utc_now
-from engine.cloudevents import TimeSpan
+from engine.config.settings import IngestSettings
 from engine.errors import ConfigurationError, MeterportError, StoreError, Unavailable
-from engine.events import EventBatch
+from engine.events.cloudevents import TimeSpan
+from engine.events.event import EventBatch
 from engine.health import Pulse
 from engine.instants import Instant
-from engine.settings import IngestSettings
-from engine.store import DEDUPLICATION_WINDOW, Store
+from engine.store.clickhouse import DEDUPLICATION_WINDOW, Store
 from engine.texts import printable
 from ingest.arrivals import TimestampReport
 from ingest.claims import Claims
@@ -51,7 +51,7 @@ from ingest.dead_letters import DeadLetter, DeadLetterRuns, DeadLetterSink, dead
 from ingest.decoding import Batch, decode_records
 from ingest.differing import find_differing
 from ingest.duplicates import Duplicates, KeysForgotten, Voided
-from ingest.log import LATEST_STAMP_MS, EventLog, Plan, Record, Run, ranges_of
+from ingest.event_log import LATEST_STAMP_MS, EventLog, Plan, Record, Run, ranges_of
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 import orjson
 import pyarrow as pa
 
-from engine import sql
-from engine.store import Store
-from ingest.log import Headers, Record, Run
+from engine.store import sql
+from engine.store.clickhouse import Store
+from ingest.event_log import Headers, Record, Run
 
 _MILLISECOND = pa.timestamp("ms", "UTC")
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.arrivals import AHEAD_MS
-from engine.batches import decode_events
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan
 from engine.errors import InvalidEvent
-from engine.events import EventBatch, Numbers
-from engine.kafka_events import structured
+from engine.events.arrivals import AHEAD_MS
+from engine.events.cloudevents import TimeSpan
+from engine.events.columns import decode_events
+from engine.events.event import EventBatch, Numbers
+from engine.events.kafka import structured
 from ingest.arrivals import arrived
 from ingest.dead_letters import DeadLetter
-from ingest.log import Record
+from ingest.event_log import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from engine import sql
 from engine.errors import StoreError, Unavailable
-from engine.events import EventBatch
-from engine.store import Store
+from engine.events.event import EventBatch
+from engine.store import sql
+from engine.store.clickhouse import Store
 
 MOST_COMPARED = 100
 _WAITED_MS = 86_400_000

@@ -13,15 +13,15 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
-from engine import sql
 from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import LogUnavailable
-from engine.events import EventBatch, Keys
+from engine.events.event import EventBatch, Keys
 from engine.instants import Instant
-from engine.store import Store
+from engine.store import sql
+from engine.store.clickhouse import Store
+from ingest.bloom_filter import SeenKeys, as_keys
 from ingest.claims import KEYS_LIVE_MS, Claim, Claims
-from ingest.log import Plan
-from ingest.seen import SeenKeys, as_keys
+from ingest.event_log import Plan
 
 _LOOK_UP_KEYS = 10_000  # keys a statement carries at most
 _KEY_BYTES = 16

@@ -12,14 +12,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from engine.config.settings import Settings
 from engine.errors import TooManyDeadLetters
-from engine.settings import Settings
-from engine.store import Store
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer, Stopped
 from ingest.dead_letters import DeadLetterSink
-from ingest.log_positions import Positions
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
+from ingest.stored_positions import Positions
 
 _log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 10

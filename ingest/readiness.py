@@ -22,17 +22,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine import metrics
+from engine.config.settings import Settings
 from engine.health import PROBE_SHARE, Ability, Health, Trouble
-from engine.meters import MeterState
-from engine.registry import MeterRegistry
-from engine.settings import Settings
-from engine.store import Store
+from engine.meters.meter import MeterState
+from engine.meters.registry import MeterRegistry
+from engine.store.clickhouse import Store
 from engine.texts import printable
 from ingest.consumer import Consumer
+from ingest.event_log import EventLog
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.probe import BrokerProbe, as_words
 from ingest.kafka.producer import KafkaProducer
-from ingest.log import EventLog
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
 

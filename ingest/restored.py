@@ -10,11 +10,11 @@ import logging
 
 from engine import metrics
 from engine.clock import Clock, milliseconds, utc_now
-from engine.store import Store
+from engine.store.clickhouse import Store
 from ingest.dead_letters import DeadLetter, dead_letter_block
-from ingest.log import Record
-from ingest.log_positions import Positions
+from ingest.event_log import Record
 from ingest.sqlite_log import SqliteLog
+from ingest.stored_positions import Positions
 
 _log = logging.getLogger(__name__)
 

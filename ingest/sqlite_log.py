@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from engine import faults, sql
+from engine import faults
 from engine.errors import LogFull, LogUnavailable, MeterportError
 from engine.health import Pulse
-from ingest.log import Lag, Plan, Range, Record, Run
-from ingest.log_positions import Positions
+from engine.store import sql
+from ingest.event_log import Lag, Plan, Range, Record, Run
+from ingest.stored_positions import Positions
 
 _log = logging.getLogger(__name__)
 _NOTE_SECONDS = 5  # a copy that is older by less is not recognised
@@ -36,7 +37,7 @@ _Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
 class SqliteLog:
     """An `EventLog` and an `EventAppender` in one SQLite file. Thread-safe.
 
-    The file belongs to one process (engine/embedded.py locks it).
+    The file belongs to one process (engine/store/embedded.py locks it).
     """
 
     def __init__(self, path: Path, max_bytes: int, positions: Positions | None = None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from engine import metrics
 from engine.errors import Fatal, LogFailed, MeterportError
 from engine.health import Pulse
-from engine.logs import SaidOnce
+from engine.logging_setup import SaidOnce
 
 _log = logging.getLogger(__name__)
 _log.addFilter(SaidOnce())  # work that is tried again five times a second, while the store is away

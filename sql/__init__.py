@@ -1,1 +1,1 @@
-"""Every SQL statement, one per file; read through engine/sql.py."""
+"""Every SQL statement, one per file; read through engine/store/sql.py."""

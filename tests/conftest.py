@@ -1,7 +1,8 @@
 """Fixtures every test shares: one engine for the session, a fresh migrated database for each test.
 
 chDB takes one path per process, so the engine is opened once and kept open by an anchor; a database costs about 30 ms.
-METERPORT_TEST_TRANSPORT=http runs every test of a store against a ClickHouse server instead (tests/clickhouse.py).
+METERPORT_TEST_TRANSPORT=http runs every test of a store against a ClickHouse server instead
+(tests/harness/clickhouse.py).
 """
 
 import itertools
@@ -12,11 +13,11 @@ from pathlib import Path
 import clickhouse_connect
 import pytest
 
-from engine.migrations import migrate
-from engine.settings import Settings, load_settings
-from engine.store import Store, open_store
-from tests.broker import broker
-from tests.clickhouse import ClickHouseServer, clickhouse_server, server_settings
+from engine.config.settings import Settings, load_settings
+from engine.store.clickhouse import Store, open_store
+from engine.store.migrations import migrate
+from tests.harness.broker import broker
+from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
 
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, for every test that asks for them
 

@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.broker import Broker, Kafka, choose_broker, create_topic
-from tests.own_broker import process
+from tests.harness.broker import Broker, Kafka, choose_broker, create_topic
+from tests.harness.own_broker import process
 
 __all__ = ["process"]  # a fixture of another file
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos import alone, scenarios
 from tests.chaos.cluster import Ground, Result
-from tests.services import had
+from tests.harness.services import had
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1

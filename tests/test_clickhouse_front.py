@@ -13,8 +13,8 @@ import httpx
 import pytest
 from clickhouse_connect.driver.compression import available_compression, comp_map, get_compressor
 
-from tests.clickhouse import ClickHouse, ClickHouseServer
-from tests.clickhouse_statements import FIELD_BYTES
+from tests.harness.clickhouse import ClickHouse, ClickHouseServer
+from tests.harness.clickhouse_statements import FIELD_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from api.addresses import is_of_this_machine
-from api.client import ApiClient, Refusal
+from meterport.addresses import is_of_this_machine
+from meterport.client import ApiClient, Refusal
 
 KEY = "the-api-key-of-these-tests"
 Seen = list[tuple[str, str | None]]

@@ -17,11 +17,11 @@ import orjson
 import pytest
 import typer
 
-import meterport as composition
-from api.client import ApiClient, Refusal
 from engine.clock import utc_now
-from engine.embedded import DirectoryLock
-from tests.server import Server
+from engine.store.embedded import DirectoryLock
+from meterport import cli
+from meterport.client import ApiClient, Refusal
+from tests.harness.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "a-management-key"
@@ -609,7 +609,7 @@ def test_ingest_needs_no_api_key_wherever_the_api_listens() -> None:
 
 
 def test_every_option_of_every_command_is_explained() -> None:
-    commands = list(walk(typer.main.get_command(composition.app), "meterport"))
+    commands = list(walk(typer.main.get_command(cli.app), "meterport"))
 
     processes = {"meterport serve", "meterport api", "meterport ingest"}
     assert {path for path, _ in commands} == processes | {

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from engine.faults import POINTS
-from tests import crash
+from tests.harness import crash
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
-BROKEN = [sys.executable, str(Path(__file__).parent / "broken_serve.py")]
+BROKEN = [sys.executable, str(Path(__file__).parent / "harness" / "broken_serve.py")]
 
 
 @pytest.mark.timeout(3600 if LONG else 400)

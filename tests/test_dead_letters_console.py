@@ -12,7 +12,7 @@ import pytest
 from engine.clock import milliseconds, utc_now
 from ingest.sqlite_log import SqliteLog
 from tests.api.conftest import event
-from tests.server import Server
+from tests.harness.server import Server
 from tests.test_console import KEY, Run, cells, meterport
 
 MANY = 2300

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from engine.descriptors import Share
-from tests.raw_http import eventually
-from tests.server import ROOT, SERVE, Server
+from api.server.descriptors import Share
+from tests.harness.raw_http import eventually
+from tests.harness.server import ROOT, SERVE, Server
 
-ASK = "from engine.descriptors import connections_share; print(tuple(connections_share()))"
+ASK = "from api.server.descriptors import connections_share; print(tuple(connections_share()))"
 FLOOD = 300
 
 

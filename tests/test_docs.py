@@ -23,30 +23,30 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-import meterport
 from api.app import create_app
-from api.problems import from_meterport_error
-from api.refusals import Reason
+from api.http.problems import from_meterport_error
+from api.server.refusals import Reason
 from engine import errors, metrics
-from engine.meters import MeterState, parse_definition
-from engine.setting_files import ENV_PREFIX, SECRETS_VARIABLE
-from engine.settings import (
+from engine.config.files import ENV_PREFIX, SECRETS_VARIABLE
+from engine.config.settings import (
     HARNESS_PREFIX,
     Settings,
     load_settings,
     setting_names,
     variable_name,
 )
-from engine.store import Store
-from tests.api.client import ApiClient
+from engine.meters.meter import MeterState, parse_definition
+from engine.store.clickhouse import Store
+from meterport import cli
 from tests.api.conftest import KEY, MemoryLog, build
+from tests.harness.api_client import ApiClient
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTRACT, SETTINGS, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("contract", "settings", "operations"))
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 SOURCES = [
     *(path for folder in ("api", "engine", "ingest", "sql", "tests") for path in sorted((ROOT / folder).rglob("*.*"))),
-    ROOT / "meterport.py",
+    ROOT / "meterport/cli.py",
 ]
 PROMPTED = {f"{ENV_PREFIX}SERVER__PROT"}  # the misspelling docs/settings.md shows on purpose
 FILES = {"log.sqlite"}  # looks like a setting of the group `log`
@@ -164,9 +164,7 @@ def test_every_command_stands_with_its_options() -> None:
     documented = {plain(row[0]): re.findall(r"`(-[^`]+)`", row[1]) for row in rows(SETTINGS, "command", "options")}
 
     assert {name: sorted(options) for name, options in documented.items()} == {
-        name: sorted(options)
-        for name, options in _commands("meterport", typer.main.get_command(meterport.app))
-        if options
+        name: sorted(options) for name, options in _commands("meterport", typer.main.get_command(cli.app)) if options
     }
 
 
@@ -411,7 +409,7 @@ def test_every_error_code_stands_with_its_status_or_as_an_exit() -> None:
 
     assert answered == HTTP_ONLY | {leaf.code: _status(leaf) for leaf in leaves if not issubclass(leaf, errors.Fatal)}
     assert exits == {
-        leaf.code: meterport.EX_CONFIG if leaf is errors.ConfigurationError else meterport.EX_SOFTWARE
+        leaf.code: cli.EX_CONFIG if leaf is errors.ConfigurationError else cli.EX_SOFTWARE
         for leaf in leaves
         if issubclass(leaf, errors.Fatal)
     }

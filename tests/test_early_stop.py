@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import ROOT, START_SECONDS
-from tests.services import lacking
+from tests.harness.server import ROOT, START_SECONDS
+from tests.harness.services import lacking
 
 _TERM = 1 << (signal.SIGTERM - 1)
 

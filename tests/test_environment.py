@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.raw_http import eventually
-from tests.server import Server
+from tests.harness.raw_http import eventually
+from tests.harness.server import Server
 
 FOREIGN = {
     "Kubernetes": {"METERPORT_PORT": "tcp://10.0.0.1:8888", "METERPORT_SERVICE_HOST": "10.0.0.1"},

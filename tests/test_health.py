@@ -19,17 +19,17 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from prometheus_client import generate_latest
 
 from engine import metrics
+from engine.config.settings import Settings, load_settings
 from engine.errors import StoreUnavailable
 from engine.health import Ability
-from engine.settings import Settings, load_settings
-from meterport import Service
-from tests.alerts import check_fire
-from tests.api.client import ApiClient
-from tests.broker import Broker, create_topic
-from tests.clickhouse import ClickHouse
-from tests.own_broker import hang, process
-from tests.services import had
-from tests.topics import Topic, wait_for
+from meterport.cli import Service
+from tests.harness.alerts import check_fire
+from tests.harness.api_client import ApiClient
+from tests.harness.broker import Broker, create_topic
+from tests.harness.clickhouse import ClickHouse
+from tests.harness.own_broker import hang, process
+from tests.harness.services import had
+from tests.harness.topics import Topic, wait_for
 
 __all__ = ["process"]  # a fixture of another file
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.broker import Kafka
-from tests.server import Server
-from tests.topics import real
+from tests.harness.broker import Kafka
+from tests.harness.server import Server
+from tests.harness.topics import real
 
 METER = {"slug": "calls", "eventType": "call", "aggregation": "COUNT"}
 EVENT = '{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'

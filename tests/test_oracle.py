@@ -1,6 +1,7 @@
 """The oracle against numbers written out by hand, against the engine's JSON text, and against itself.
 
-Owns: the reasons to trust tests/oracle.py. The ledger restates the contract's 4.1 to 4.8 and D.5 to D.7, D.16 to D.18.
+Owns: the reasons to trust tests/harness/oracle.py. The ledger restates the contract's 4.1 to 4.8 and D.5 to D.7, D.16
+to D.18.
 Limits: the embedded engine takes one path per process, so `json_value` joins the session's (tests/conftest.py).
 """
 
@@ -17,8 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import strategies
-from tests.oracle import (
+from tests.harness import strategies
+from tests.harness.oracle import (
     EPOCH,
     NANOSECONDS,
     Event,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.server import Server
+from tests.harness.server import Server
 
 
 def invalidate(server: Server, body: dict[str, str]) -> int:

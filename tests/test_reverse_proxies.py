@@ -15,9 +15,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.raw_http import eventually
-from tests.server import ROOT, Server
-from tests.services import free_ports, lacking
+from tests.harness.raw_http import eventually
+from tests.harness.server import ROOT, Server
+from tests.harness.services import free_ports, lacking
 
 PAGE = ROOT / "docs" / "reverse-proxies.md"
 KEY = "the-key-behind-the-proxy"

@@ -17,17 +17,17 @@ import pytest
 
 from engine.clock import milliseconds, utc_now
 from engine.errors import StoreError, StoreUnavailable, Unauthorized
-from engine.events import Event, event_block, event_key
-from engine.meters import Meter, MeterState, parse_definition
-from engine.migrations import migrate
-from engine.registry import MeterRegistry
-from engine.rollups import GRAINS, create_rollup
-from engine.store import Store, open_store
-from meterport import Service
-from tests.clickhouse import ClickHouse, server_settings
-from tests.clickhouse_faults import FaultKind
-from tests.server import Server
-from tests.topics import wait_for
+from engine.events.event import Event, event_block, event_key
+from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.registry import MeterRegistry
+from engine.meters.rollups import GRAINS, create_rollup
+from engine.store.clickhouse import Store, open_store
+from engine.store.migrations import migrate
+from meterport.cli import Service
+from tests.harness.clickhouse import ClickHouse, server_settings
+from tests.harness.clickhouse_faults import FaultKind
+from tests.harness.server import Server
+from tests.harness.topics import wait_for
 
 HANDLES = 12
 TIMEOUT_SECONDS = 2

@@ -2,9 +2,9 @@
 
 import pytest
 
-from api.terminal import print_table
 from engine.errors import InvalidMeter
-from meterport import _one_line
+from meterport.cli import _one_line
+from meterport.terminal import print_table
 
 
 def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:

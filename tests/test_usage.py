@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from engine.meters import Meter, MeterState
-from engine.rollups import GRAINS, create_rollup, drop_rollup
-from engine.settings import IngestSettings
-from engine.store import Store
-from engine.usage import ask_json, check_query
+from engine.config.settings import IngestSettings
+from engine.meters.meter import Meter, MeterState
+from engine.meters.rollups import GRAINS, create_rollup, drop_rollup
+from engine.store.clickhouse import Store
+from engine.usage.answers import ask_json, check_query
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
-from tests import oracle, strategies
-from tests.translation import cloudevent, definition, rows, usage_query
+from tests.harness import oracle, strategies
+from tests.harness.translation import cloudevent, definition, rows, usage_query
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 EXAMPLES = 3000 if LONG else 60

@@ -15,10 +15,10 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
+from engine.config.settings import KafkaSettings
 from engine.errors import ConfigurationError, LogFailed, LogUnavailable
-from engine.logs import SaidOnce
-from engine.settings import KafkaSettings
-from ingest.log import Headers, Record
+from engine.logging_setup import SaidOnce
+from ingest.event_log import Headers, Record
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)

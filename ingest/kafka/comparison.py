@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from engine import metrics
 from engine.clock import Clock, milliseconds
-from engine.settings import KafkaSettings
-from ingest.kafka.held import Held
-from ingest.kafka.member import Member
+from engine.config.settings import KafkaSettings
+from ingest.event_log import Plan, Record
+from ingest.kafka.buffer import Held
+from ingest.kafka.consumer_group import Member
 from ingest.kafka.places import Gap, Places, gap_between
 from ingest.kafka.shares import Share
-from ingest.log import Plan, Record
-from ingest.log_positions import Known, Positions
+from ingest.stored_positions import Known, Positions
 
 _log = logging.getLogger(__name__)
 

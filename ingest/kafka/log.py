@@ -9,7 +9,7 @@ While nobody reads, a thread of its own keeps the membership alive and the parti
 Limits: held in memory are, inside librdkafka, `QUEUE_BYTES` of records or 100,000 of them, and what one fetch brings a
 broker: `FETCH_BYTES`, several times as many if they are compressed; small records take about as much again. Of what was
 read and is not planned: one batch (ingest.batch_rows, ingest.batch_bytes) and a chunk. All partitions together.
-Source: docs/design.md R6, R8; ingest/kafka/member.py.
+Source: docs/design.md R6, R8; ingest/kafka/consumer_group.py.
 """
 
 import logging
@@ -22,17 +22,17 @@ from confluent_kafka import Consumer, KafkaError, Message
 
 from engine import metrics
 from engine.clock import Clock, utc_now
+from engine.config.settings import KafkaSettings
 from engine.errors import LogFailed, LogUnavailable
-from engine.settings import KafkaSettings
+from ingest.event_log import Lag, Plan, Range, Record, Run
+from ingest.kafka.buffer import Held
 from ingest.kafka.client import as_ours, as_record, is_refused_by_group, is_unsupported
 from ingest.kafka.comparison import Comparison
-from ingest.kafka.held import Held
-from ingest.kafka.member import Member
+from ingest.kafka.consumer_group import Member
+from ingest.kafka.planned_records import reread
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
-from ingest.kafka.rereading import reread
 from ingest.kafka.shares import Share
-from ingest.log import Lag, Plan, Range, Record, Run
-from ingest.log_positions import Positions
+from ingest.stored_positions import Positions
 
 _log = logging.getLogger(__name__)
 _CHUNK = 2000  # records taken from librdkafka at a time

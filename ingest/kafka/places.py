@@ -20,8 +20,8 @@ Source: docs/design.md R6b; KIP-516 (topic ids).
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ingest.log import Range
-from ingest.log_positions import Known, Positions
+from ingest.event_log import Range
+from ingest.stored_positions import Known, Positions
 
 
 class Gap(NamedTuple):

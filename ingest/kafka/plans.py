@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ingest.log import LATEST_STAMP_MS, Plan, Range
+from ingest.event_log import LATEST_STAMP_MS, Plan, Range
 
 PLAN_PARTITIONS = 90  # of at most 45 characters each: two offsets of 19 digits, a partition of 4, a comma
 _RANGE = r"\d{1,10}:\d{1,19}\+\d{1,19}"

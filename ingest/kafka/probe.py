@@ -18,9 +18,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
 from engine import metrics
+from engine.config.settings import KafkaSettings
 from engine.errors import LogUnavailable
 from engine.health import Ability, Pulse
-from engine.settings import KafkaSettings
 from ingest.kafka.client import client_options, connect, kafka_errors, log_error
 
 

@@ -15,13 +15,13 @@ from concurrent.futures import Future
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from engine.config.settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge, Unavailable
 from engine.health import Pulse
-from engine.logs import SaidOnce
-from engine.settings import KafkaSettings
+from engine.logging_setup import SaidOnce
 from ingest.dead_letters import DeadLetter
+from ingest.event_log import Headers
 from ingest.kafka.client import ANSWER_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
-from ingest.log import Headers
 
 _log = logging.getLogger(__name__)
 _log.addFilter(SaidOnce())  # brokers may refuse each new producer, too

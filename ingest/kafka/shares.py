@@ -7,7 +7,7 @@ store (ingest/kafka/comparison.py) when a partition was assigned or the topic ha
 import time
 from dataclasses import dataclass, field
 
-from ingest.log import Plan, Run
+from ingest.event_log import Plan, Run
 
 
 @dataclass(slots=True)

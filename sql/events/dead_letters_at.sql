@@ -1,4 +1,4 @@
--- Dead letters whole, as bytes, oldest first. Asked for a few thousand by their places. Read by engine/replay.py;
+-- Dead letters whole, as bytes, oldest first. Asked for a few thousand by their places. Read by engine/dead_letters/replay.py;
 -- ${filter} is events/dead_letter_filter.
 SELECT toUnixTimestamp64Milli(arrived_at), log_partition, log_offset,
     toUnixTimestamp64Milli(stored_at), reason, base64Encode(value), headers

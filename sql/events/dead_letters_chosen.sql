@@ -1,5 +1,5 @@
 -- Where the dead letters to replay stand, oldest first, and how long each is. `after_…`: the last one looked at.
--- Read by engine/replay.py; ${filter} is events/dead_letter_filter.
+-- Read by engine/dead_letters/replay.py; ${filter} is events/dead_letter_filter.
 SELECT toUnixTimestamp64Milli(arrived_at), log_partition, log_offset, length(value) + length(headers)
 FROM dead_letters
 WHERE ${filter}

@@ -1,4 +1,4 @@
--- How many dead letters to replay there are after one that was looked at. Read by engine/replay.py; ${filter} is
+-- How many dead letters to replay there are after one that was looked at. Read by engine/dead_letters/replay.py; ${filter} is
 -- events/dead_letter_filter.
 SELECT count()
 FROM dead_letters

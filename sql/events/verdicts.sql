@@ -1,6 +1,6 @@
 -- What the numeric meters of one event type made of each event of a page: a verdict and the text found, meter by meter.
 -- The events are read again where they stand: their subjects, and the bounds of the page, leave a few granules.
--- Read by engine/validation.py; ${verdicts} and ${found} are events/verdict and events/found of each meter.
+-- Read by engine/events/verdicts.py; ${verdicts} and ${found} are events/verdict and events/found of each meter.
 SELECT log_partition, log_offset, ${verdicts}
 FROM (
     SELECT log_partition, log_offset, data, ${found}

@@ -1,6 +1,6 @@
 -- Usage: the pieces of a range, each from its grain, merged once.
 -- ${joined}: nothing, or usage/named. ${most_groups}: how many groups may be made, 0 for any number. ${pieces}: usage/raw_piece
--- and usage/rollup_piece joined by UNION ALL, or usage/largest_groups of them. Read by engine/usage_statement.py.
+-- and usage/rollup_piece joined by UNION ALL, or usage/largest_groups of them. Read by engine/usage/statement.py.
 SELECT ${output}
 FROM (
     SELECT

@@ -17,19 +17,19 @@ from starlette.applications import Starlette
 
 from api.app import Services, create_app
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan, decode_event
+from engine.config.settings import Settings, load_settings
 from engine.errors import MeterportError
-from engine.events import event_block
+from engine.events.appender import EventAppender
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import event_block
 from engine.health import Readiness
-from engine.meters import parse_definition
-from engine.migrations import migrate
-from engine.ports import EventAppender
-from engine.registry import MeterRegistry
-from engine.settings import Settings, load_settings
-from engine.store import Store
+from engine.meters.meter import parse_definition
+from engine.meters.registry import MeterRegistry
+from engine.store.clickhouse import Store
+from engine.store.migrations import migrate
 from engine.subjects import Subjects
-from engine.tokens import PortalTokens
-from tests.api.client import ApiClient
+from engine.tokens.portal_tokens import PortalTokens
+from tests.harness.api_client import ApiClient
 
 KEY = "a-management-key"
 SIGNING_KEY = "a-signing-key-of-tests"

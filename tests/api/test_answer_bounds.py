@@ -9,9 +9,9 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from engine.meters import Aggregation
-from tests.api.client import ApiClient
+from engine.meters.meter import Aggregation
 from tests.api.conftest import KEY
+from tests.harness.api_client import ApiClient
 
 QUERY = "/api/v1/meters/tokens_total/query"
 PORTAL_QUERY = "/api/v1/portal/meters/tokens_total/query"

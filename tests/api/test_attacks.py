@@ -33,14 +33,14 @@ from itsdangerous import URLSafeSerializer
 from starlette.applications import Starlette
 
 from api.app import Services, create_app
-from api.server import HttpServer, uvicorn_config
+from api.server.server import HttpServer, uvicorn_config
 from engine.errors import Unauthorized
 from engine.metrics import REGISTRY
-from engine.tokens import PREFIX, PortalTokens
+from engine.tokens.portal_tokens import PREFIX, PortalTokens
 from ingest.dead_letters import DeadLetter, dead_letter_block
-from ingest.log import Record
-from tests.api.client import ApiClient
+from ingest.event_log import Record
 from tests.api.conftest import KEY, SIGNING_KEY, MemoryLog, build
+from tests.harness.api_client import ApiClient
 
 METERS = "/api/v1/portal/meters"
 QUERY = f"{METERS}/tokens_total/query"

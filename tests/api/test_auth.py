@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from api.app import WRONG_KEY_ADDRESSES, Services, create_app
-from api.auth import client_address
-from api.limits import RequestLimit
-from api.routing import Resource
-from engine.tokens import PortalTokens
-from tests.api.client import ApiClient
+from api.http.auth import client_address
+from api.http.limits import RequestLimit
+from api.http.routing import Resource
+from engine.tokens.portal_tokens import PortalTokens
 from tests.api.conftest import KEY, SIGNING_KEY
+from tests.harness.api_client import ApiClient
 
 PORTAL = "/api/v1/portal/meters"
 FOR_TOKENS = (PORTAL, "/api/v1/portal/subject")  # and what lies below them

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, SINGLE, MemoryLog
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/events"
 JSON = "application/json"

@@ -19,12 +19,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from api.connections import Phase
-from api.http_protocol import MOST_PIPELINED, BoundedProtocol
-from api.server import HttpServer
+from api.server.connections import Phase
+from api.server.http_protocol import MOST_PIPELINED, BoundedProtocol
+from api.server.server import HttpServer
+from engine.config.settings import ServerSettings
 from engine.metrics import CONNECTIONS
-from engine.settings import ServerSettings
-from tests.raw_http import PATIENCE, Answer, Raw, ended, eventually, port_of, serving, value_of
+from tests.harness.raw_http import PATIENCE, Answer, Raw, ended, eventually, port_of, serving, value_of
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 32 << 20

@@ -7,8 +7,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from engine.settings import ServerSettings
-from tests.api.client import ApiClient
+from engine.config.settings import ServerSettings
+from tests.harness.api_client import ApiClient
 
 QUERY = "/api/v1/portal/meters/tokens_total/query"
 PAGE = "https://app.example.com"

@@ -14,23 +14,23 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from engine import replay
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan
+from engine.config.settings import IngestSettings, Settings
+from engine.dead_letters import replay
+from engine.events.cloudevents import TimeSpan
+from engine.events.listing import DeadLetterFilter, Position
 from engine.instants import parse_instant
-from engine.listings import DeadLetterFilter, Position
-from engine.settings import IngestSettings, Settings
-from engine.store import Store
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block
+from ingest.event_log import Headers, Record
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.log import Headers, Record
 from ingest.sqlite_log import SqliteLog
-from tests.api.client import ApiClient
 from tests.api.conftest import build, event
-from tests.broker import Kafka
-from tests.topics import Topic, read, real
+from tests.harness.api_client import ApiClient
+from tests.harness.broker import Kafka
+from tests.harness.topics import Topic, read, real
 
 URL = "/api/v1/dead-letters"
 REPLAY = f"{URL}/replay"

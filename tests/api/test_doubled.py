@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, SINGLE, MemoryLog
+from tests.harness.api_client import ApiClient
 
 EVENT = b'{"specversion":"1.0","id":"1","source":"s","type":"prompt","subject":"acme","data":{"tokens":1,"tokens":2}%b}'
 TWICE = b',"subject":"victim"'

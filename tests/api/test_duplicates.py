@@ -7,12 +7,12 @@ import orjson
 import pytest
 
 from api.app import Services
-from engine.batches import decode_events
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan
-from engine.settings import IngestSettings
-from tests.api.client import ApiClient
+from engine.config.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan
+from engine.events.columns import decode_events
 from tests.api.conftest import event
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/duplicates"
 

@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.app import Services, create_app
-from api.document import document
-from api.encodings import unpack
-from api.problems import InvalidParameter
+from api.http.encodings import unpack
+from api.http.openapi import document
+from api.http.problems import InvalidParameter
+from engine.config.settings import ServerSettings
 from engine.errors import TooLarge
-from engine.settings import ServerSettings
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, KEY, SINGLE, MemoryLog, event
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/events"
 EVENTS = [event(f"e{number}", "customer-1", "2025-01-01T00:00:00Z", {"tokens": number}) for number in range(100)]

@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.types import Message, Scope
 
 from api.app import Services, create_app
-from api.bodies import read_body
+from api.http.bodies import read_body
 from engine.clock import utc_now
+from engine.config.settings import ServerSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
-from engine.settings import ServerSettings
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, KEY, SINGLE, MemoryLog, event
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/events"
 GOOD = event("e1", "customer-1", "2025-01-01T00:00:00Z", {"tokens": 1})

@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from api.document import document
-from engine.settings import ServerSettings
-from tests.server import Server
+from api.http.openapi import document
+from engine.config.settings import ServerSettings
+from tests.harness.server import Server
 
 KEY = "fuzz-tests-management-key"
 MANY_WRONG_KEYS = {"METERPORT_SERVER__WRONG_KEYS_PER_MINUTE": "1000000"}

@@ -9,9 +9,9 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from tests.api.client import ApiClient
 from tests.api.test_auth import FOR_TOKENS, OPEN, Token, calls
-from tests.server import Server
+from tests.harness.api_client import ApiClient
+from tests.harness.server import Server
 
 METERS = "/api/v1/meters"
 PORTAL = "/api/v1/portal/meters"

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from engine.errors import LogFull
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, SINGLE, MemoryLog, event
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/events"
 LENIENT = {"Prefer": "handling=lenient"}

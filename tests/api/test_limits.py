@@ -7,9 +7,9 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from api.limits import RequestLimit
+from api.http.limits import RequestLimit
 from engine.errors import TooManyRequests
-from tests.api.client import ApiClient
+from tests.harness.api_client import ApiClient
 
 METERS = "/api/v1/portal/meters"
 Token = Callable[..., dict[str, str]]

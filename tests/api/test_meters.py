@@ -10,8 +10,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from tests.api.client import ApiClient
 from tests.api.conftest import KEY, MemoryLog, build
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/meters"
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")

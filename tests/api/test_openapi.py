@@ -12,8 +12,8 @@ from schemathesis.core.failures import Failure, FailureGroup
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from api.document import document, documented_path, known_parameters
-from tests.api.client import DOCUMENT, ApiClient, check
+from api.http.openapi import document, documented_path, known_parameters
+from tests.harness.api_client import DOCUMENT, ApiClient, check
 
 Token = Callable[..., dict[str, str]]
 
@@ -147,7 +147,7 @@ USAGE = b'{"data":[{"value":1,"windowStart":"2025-01-01T00:00:00Z","windowEnd":"
 def test_an_answer_that_is_not_in_the_document_is_noticed(
     status: int, kind: str, headers: dict[str, str], body: bytes
 ) -> None:
-    """What tests/api/client.py asks of every answer does fail."""
+    """What tests/harness/api_client.py asks of every answer does fail."""
 
     def answer(status: int, kind: str, headers: dict[str, str], body: bytes) -> httpx.Response:
         request = httpx.Request("GET", "http://meterport/api/v1/meters/m/query")

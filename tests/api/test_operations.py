@@ -14,8 +14,8 @@ from engine import __version__
 from engine.errors import StoreError, StoreUnavailable
 from engine.health import Ability, Away, Readiness
 from engine.metrics import REGISTRY
-from tests.api.client import ApiClient
 from tests.api.conftest import KEY
+from tests.harness.api_client import ApiClient
 
 BEARER = {"Authorization": f"Bearer {KEY}"}
 

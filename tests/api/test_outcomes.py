@@ -13,17 +13,17 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from api.outcomes import MOST_EVENTS
+from api.routes.outcomes import MOST_EVENTS
 from engine.clock import milliseconds, utc_now
+from engine.config.settings import Settings
 from engine.instants import parse_instant
-from engine.meters import parse_definition
-from engine.settings import Settings
-from engine.store import Store
+from engine.meters.meter import parse_definition
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 from tests.api import conftest
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, KEY, TOKENS_TOTAL, build
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/events/outcomes"
 MANY = 10_000  # more than one field of a request to ClickHouse holds

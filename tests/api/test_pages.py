@@ -7,9 +7,9 @@ from anyio.from_thread import BlockingPortal
 from starlette.applications import Starlette
 
 from api.app import Services, create_app
+from engine.config.settings import PortalSettings, load_settings
 from engine.errors import ConfigurationError
-from engine.settings import PortalSettings, load_settings
-from tests.api.client import ApiClient
+from tests.harness.api_client import ApiClient
 
 
 def policy(headers: dict[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.client import ApiClient
+from tests.harness.api_client import ApiClient
 
 Send = Callable[..., None]
 OTHERS = [f"other-{number}-{'x' * 2000}" for number in range(60)]

@@ -12,8 +12,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from tests.api.client import ApiClient
 from tests.api.conftest import KEY, SIGNING_KEY, Unrecorded
+from tests.harness.api_client import ApiClient
 
 TOKENS = "/api/v1/portal/tokens"
 METERS = "/api/v1/portal/meters"

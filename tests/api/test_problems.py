@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from engine.errors import LogFull
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, SINGLE, MemoryLog
+from tests.harness.api_client import ApiClient
 
 LONG = "x" * 500_000
 EVENT = '"specversion":"1.0","id":"1","source":"s","type":"t","subject":"u"'

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.api.client import ApiClient
 from tests.api.conftest import BATCH, MemoryLog, event
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v2/events"
 Take = Callable[[list[dict[str, object]]], None]

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from api.app import Services, create_app
 from api.shares import MANAGEMENT, Shares, portal_holder
 from engine.errors import Busy, TooManyRequests
-from tests.api.client import ApiClient
 from tests.api.conftest import KEY
+from tests.harness.api_client import ApiClient
 
 A, B, C = (portal_holder(name) for name in "abc")
 Create = Callable[..., dict[str, Any]]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.api.client import ApiClient
+from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/subjects"
 

@@ -22,25 +22,25 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from typer.testing import CliRunner
 
-import meterport
 from api.app import Services
-from api.server import HttpServer, uvicorn_config
-from api.terminal import print_csv, print_document, print_table, say
+from api.server.server import HttpServer, uvicorn_config
 from engine.clock import milliseconds, utc_now
-from engine.logs import configure_logging
-from engine.meters import MeterDefinition
-from engine.settings import Settings, load_settings
-from engine.store import Store
+from engine.config.settings import Settings, load_settings
+from engine.logging_setup import configure_logging
+from engine.meters.meter import MeterDefinition
+from engine.store.clickhouse import Store
 from engine.texts import json_printable, lines_printable, name_shown, printable
-from ingest.console import _print as print_summary
 from ingest.dead_letters import DeadLetter, dead_letter_block
-from ingest.files import EventFile
-from ingest.log import Record
-from ingest.mapping import Mapping
-from ingest.positions import Position
-from ingest.summary import Report
-from tests.api.client import ApiClient
+from ingest.event_log import Record
+from ingest.importer.columns import Mapping
+from ingest.importer.files import EventFile
+from ingest.importer.positions import Position
+from ingest.importer.summary import Report
+from meterport import cli
+from meterport.commands.import_ import _print as print_summary
+from meterport.terminal import print_csv, print_document, print_table, say
 from tests.api.conftest import KEY, TOKENS_TOTAL
+from tests.harness.api_client import ApiClient
 
 # C0, DEL, C1, direction marks and isolates, invisible characters, separators of lines, half a tag.
 HARMFUL = [*map(chr, [*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F])]
@@ -76,7 +76,7 @@ def server(app: Starlette, services: Services) -> Iterator[str]:
 def run(server: str, *arguments: str) -> tuple[str, str]:
     """Run a command as a shell would; returns what it prints and what it says."""
     variables = {"METERPORT_API_KEY": KEY, "TERM": "dumb"}
-    ran = CliRunner().invoke(meterport.app, [*arguments, "--server", server], env=variables, catch_exceptions=False)
+    ran = CliRunner().invoke(cli.app, [*arguments, "--server", server], env=variables, catch_exceptions=False)
     assert ran.exit_code == 0 or "still invalid 1" in ran.output, ran.output
     return ran.stdout, ran.stderr
 

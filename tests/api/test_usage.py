@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from api.app import Services
-from engine.fill import Filler
-from engine.meters import MeterState
+from engine.meters.fill import Filler
+from engine.meters.meter import MeterState
+from engine.meters.registry import MeterRegistry
 from engine.metrics import REGISTRY
-from engine.registry import MeterRegistry
-from tests.api.client import ApiClient
-from tests.no_ingest import NoIngest
+from tests.harness.api_client import ApiClient
+from tests.harness.no_ingest import NoIngest
 
 QUERY = "/api/v1/meters/tokens_total/query"
 JANUARY = "from=2025-01-01T00:00:00Z&to=2025-02-01T00:00:00Z"

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from engine.migrations import migrate
-from engine.settings import Settings
-from engine.store import Store, open_store
-from tests.api.client import ApiClient
+from engine.config.settings import Settings
+from engine.store.clickhouse import Store, open_store
+from engine.store.migrations import migrate
+from tests.harness.api_client import ApiClient
 
 Meter = Callable[..., dict[str, Any]]
 Send = Callable[..., None]

@@ -20,7 +20,7 @@ import typer
 
 from tests.attack.cage import Cage
 from tests.attack.witnesses import BATCH_TYPE, TENANT, Dashboard, HealthProbe, Producer, Revoker, Witness
-from tests.server import ROOT, SERVE, Server
+from tests.harness.server import ROOT, SERVE, Server
 
 KEY = "the-management-key-of-the-attack"
 ATTACKER = "mallory"

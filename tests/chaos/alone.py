@@ -24,8 +24,8 @@ from confluent_kafka import Consumer
 from tests.chaos.cluster import Cluster, Ground, Result, wait_until
 from tests.chaos.processes import Process
 from tests.chaos.topic import Raw
-from tests.crash import METERS
-from tests.server import ROOT
+from tests.harness.crash import METERS
+from tests.harness.server import ROOT
 
 SERVE = (sys.executable, "-m", "meterport", "serve", "--port", "0")
 DEFAULT_SESSION_SECONDS = 45

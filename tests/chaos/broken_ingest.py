@@ -32,7 +32,7 @@ def without_plan() -> None:
 
 
 def without_token() -> None:
-    from engine.store import Store  # noqa: PLC0415
+    from engine.store.clickhouse import Store  # noqa: PLC0415
 
     insert = Store.insert_formatted
 

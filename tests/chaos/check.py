@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import httpx
 from clickhouse_connect.driver.client import Client
 
-from tests import oracle
 from tests.chaos.fold import Fold
-from tests.translation import rows
+from tests.harness import oracle
+from tests.harness.translation import rows
 
 ZONE = "America/New_York"
 Letters = Mapping[tuple[int, int], str]  # (partition, offset) -> what the reason must hold

@@ -19,15 +19,15 @@ import httpx
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import KafkaException
 
-from tests import oracle
-from tests.broker import Broker
 from tests.chaos import check
 from tests.chaos.fold import Fold
 from tests.chaos.processes import API, INGEST, Fleet, Process
 from tests.chaos.topic import Raw, Topic, Writer
-from tests.clickhouse import ClickHouse
-from tests.crash import METERS
-from tests.translation import definition_body
+from tests.harness import oracle
+from tests.harness.broker import Broker
+from tests.harness.clickhouse import ClickHouse
+from tests.harness.crash import METERS
+from tests.harness.translation import definition_body
 
 PARTITIONS = 12
 SESSION_SECONDS = 3  # how long a group waits for a member that died

@@ -14,7 +14,7 @@ from engine.faults import POINTS
 from tests.chaos.cluster import Cluster
 from tests.chaos.processes import Process
 from tests.chaos.topic import Raw
-from tests.clickhouse_faults import FaultKind
+from tests.harness.clickhouse_faults import FaultKind
 
 _STEPS = [point for point in POINTS if not point.startswith("log.") and point != "meter.after-delete"]
 _KINDS: tuple[FaultKind, ...] = get_args(FaultKind)

@@ -1,8 +1,8 @@
 """Which usage must come out of a load: the oracle's answers, for millions of events and many questions.
 
 Owns: an incremental fold by minute, subject, model and kind, from which every question about the meters of
-tests/crash.py is answered exactly: values are whole tenths, a mean is cut by integer division. Shares no line with the
-engine; window bounds are the oracle's. tests/chaos/test_fold.py compares the two.
+tests/harness/crash.py is answered exactly: values are whole tenths, a mean is cut by integer division. Shares no line
+with the engine; window bounds are the oracle's. tests/chaos/test_fold.py compares the two.
 Limits: the questions are by window, subject and the meter's group-by, without bounds or filters.
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from functools import lru_cache
 
-from tests import oracle
 from tests.chaos.load import KINDS, Numbers
+from tests.harness import oracle
 
 _Place = tuple[int, int, int, int]  # minute since the epoch, subject, model, kind
 _Group = tuple[tuple[int, int] | None, str | None, tuple[str, ...]]

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests import oracle
+from tests.harness import oracle
 
 SOURCE = "chaos"
 SUBJECTS = 24

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.server import ROOT, START_SECONDS
+from tests.harness.server import ROOT, START_SECONDS
 
 INGEST = (sys.executable, "-m", "meterport", "ingest")
 API = (sys.executable, "-m", "meterport", "api", "--port", "0")

@@ -19,8 +19,8 @@ from tests.chaos.http_sender import HttpSender
 from tests.chaos.load import FIRST_BURST
 from tests.chaos.processes import Process
 from tests.chaos.topic import Raw
-from tests.clickhouse_faults import FaultKind
-from tests.crash import METERS
+from tests.harness.clickhouse_faults import FaultKind
+from tests.harness.crash import METERS
 
 INGEST_STEPS = [point for point in POINTS if point.startswith(("ingest.", "fill."))]
 METER_STEPS = [point for point in POINTS if point.startswith("meter.") and point != "meter.after-delete"]

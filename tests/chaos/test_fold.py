@@ -4,11 +4,11 @@ from itertools import islice
 
 import pytest
 
-from tests import oracle
 from tests.chaos.check import questions
 from tests.chaos.fold import Fold
 from tests.chaos.load import FIRST_BURST, Numbers, events
-from tests.crash import METERS
+from tests.harness import oracle
+from tests.harness.crash import METERS
 
 
 @pytest.fixture(scope="module")

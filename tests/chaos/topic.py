@@ -18,8 +18,8 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.broker import create_topic
 from tests.chaos.load import SOURCE, Numbers, Sent, events
+from tests.harness.broker import create_topic
 
 SECONDS = 60
 _TICK_SECONDS = 0.05

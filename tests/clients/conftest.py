@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.server import Server
+from tests.harness.server import Server
 
 API_KEY = "client-tests-management-key"
 

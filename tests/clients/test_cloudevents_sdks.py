@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.broker import Kafka, Kind, fetch_jars
-from tests.server import Server
-from tests.services import build_go, had, install_packages, install_python_packages
-from tests.topics import real
+from tests.harness.broker import Kafka, Kind, fetch_jars
+from tests.harness.server import Server
+from tests.harness.services import build_go, had, install_packages, install_python_packages
+from tests.harness.topics import real
 
 HERE = Path(__file__).parent
 TOPIC = "cloudevents-sdks"

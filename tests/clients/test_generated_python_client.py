@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.clients.conftest import API_KEY
-from tests.server import Server
-from tests.services import install_python_packages
+from tests.harness.server import Server
+from tests.harness.services import install_python_packages
 
 HERE = Path(__file__).parent / "generated_python"
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import API_KEY
-from tests.server import Server
-from tests.services import install_packages
+from tests.harness.server import Server
+from tests.harness.services import install_packages
 
 HERE = Path(__file__).parent / "javascript"
 

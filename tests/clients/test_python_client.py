@@ -10,7 +10,7 @@ from corehttp.exceptions import ClientAuthenticationError, HttpResponseError
 from openmeter import Client
 
 from tests.clients.conftest import API_KEY
-from tests.server import Server
+from tests.harness.server import Server
 
 NOVEMBER = {"from_parameter": datetime(2026, 11, 1, tzinfo=UTC), "to": datetime(2026, 12, 1, tzinfo=UTC)}
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.settings import load_settings
-from engine.store import Store, open_store
+from engine.config.settings import load_settings
+from engine.store.clickhouse import Store, open_store
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ from decimal import Decimal
 import pytest
 
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan, decode_event
-from engine.events import event_block
-from engine.meters import AGGREGATIONS, Aggregation, Meter, MeterState, parse_definition
-from engine.rollups import create_rollup
-from engine.settings import IngestSettings
-from engine.store import Store
-from engine.usage import UsageQuery, ask_json, check_query
-from tests.translation import rows
+from engine.config.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import event_block
+from engine.meters.meter import AGGREGATIONS, Aggregation, Meter, MeterState, parse_definition
+from engine.meters.rollups import create_rollup
+from engine.store.clickhouse import Store
+from engine.usage.answers import UsageQuery, ask_json, check_query
+from tests.harness.translation import rows
 
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)
 ODD = ['{"v":1}', '{"v":2}', '{"v":null}', "{}", "", '{"v":"abc"}', '{"v":true}', '{"v":"1"}']

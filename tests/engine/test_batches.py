@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.batches import decode_events
-from engine.cloudevents import TimeSpan, decode_event
+from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
-from engine.events import Event, EventBatch
-from engine.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.columns import decode_events
+from engine.events.event import Event, EventBatch
 from tests.engine import test_cloudevents as one
 from tests.engine.test_cloudevents import envelope
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.binding import bind, with_settings
-from engine.sql import literal
-from engine.store import Store
+from engine.store.binding import bind, with_settings
+from engine.store.clickhouse import Store
+from engine.store.sql import literal
 
 LONG = [f"subject-{number:04d}-{'x' * 100}" for number in range(700)]  # does not fit into one field of a request
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.cloudevents import TimeSpan, decode_event, split_batch
+from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
-from engine.events import Event, event_block
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.events.cloudevents import TimeSpan, decode_event, split_batch
+from engine.events.event import Event, event_block
+from engine.store.clickhouse import Store
 
 ARRIVED = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SPAN = TimeSpan.of(IngestSettings())

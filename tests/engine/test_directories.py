@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.directories import Identity, check_directory, make_private, read_key
-from engine.embedded import DirectoryLock
+from engine.config.directories import Identity, check_directory, make_private, read_key
+from engine.config.settings import load_settings
 from engine.errors import ConfigurationError
-from engine.settings import load_settings
-from engine.tokens import load_token_keys
-from ingest.files import EventFile
-from ingest.mapping import Mapping
-from ingest.positions import Position, PositionFile
+from engine.store.embedded import DirectoryLock
+from engine.tokens.portal_tokens import load_token_keys
+from ingest.importer.columns import Mapping
+from ingest.importer.files import EventFile
+from ingest.importer.positions import Position, PositionFile
 
 ME = Identity.of_process()
 SOMEBODY = Identity(54_321, frozenset({54_321}))  # whoever this is, nothing here is theirs

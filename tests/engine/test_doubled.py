@@ -6,11 +6,11 @@ Case S13: a gateway that looks at the first of two is passed by where the last o
 import orjson
 import pytest
 
-from engine.batches import decode_events
-from engine.cloudevents import decode_event
-from engine.doubled import doubled_anywhere
 from engine.errors import InvalidEvent
-from engine.kafka_events import structured
+from engine.events.cloudevents import decode_event
+from engine.events.columns import decode_events
+from engine.events.kafka import structured
+from engine.events.repeated_members import doubled_anywhere
 from tests.engine.test_cloudevents import ARRIVED, SPAN, decoded, envelope, refusal
 
 MEMBERS = b'"specversion":"1.0","id":"1","source":"s","type":"t","subject":"u"'

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.events import Event, EventBatch, event_block, event_key
+from engine.events.event import Event, EventBatch, event_block, event_key
 
 # Stores hold these: another hash would let every event sent again count twice.
 KEYS = {

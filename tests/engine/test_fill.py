@@ -14,20 +14,20 @@ from pathlib import Path
 import pytest
 
 from engine.clock import milliseconds, utc_now
-from engine.fill import Filler
-from engine.meters import Meter, MeterState
-from engine.planner import Grain
-from engine.registry import LEAD, MeterRegistry
-from engine.rollups import GRAINS
-from engine.settings import IngestSettings
-from engine.store import Store
-from engine.usage import ask_json, check_query
+from engine.config.settings import IngestSettings
+from engine.meters.fill import Filler
+from engine.meters.meter import Meter, MeterState
+from engine.meters.registry import LEAD, MeterRegistry
+from engine.meters.rollups import GRAINS
+from engine.store.clickhouse import Store
+from engine.usage.answers import ask_json, check_query
+from engine.usage.grains import Grain
 from ingest.consumer import Consumer
-from ingest.log import Plan, Range
-from ingest.settling import Settling
+from ingest.event_log import Plan, Range
+from ingest.fill_barrier import Settling
 from ingest.sqlite_log import SqliteLog
-from tests import oracle
-from tests.translation import cloudevent, definition, rows, usage_query
+from tests.harness import oracle
+from tests.harness.translation import cloudevent, definition, rows, usage_query
 
 TOKENS = oracle.Meter("tokens", "call", "SUM", "$.tokens", {"model": "$.model"})
 MODELS = oracle.Meter("models", "call", "UNIQUE_COUNT", "$.model")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.cloudevents import TimeSpan, decode_event
+from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
-from engine.events import Event
-from engine.kafka_events import Headers, structured
-from engine.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import Event
+from engine.events.kafka import Headers, structured
 
 ARRIVED = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SPAN = TimeSpan.of(IngestSettings())

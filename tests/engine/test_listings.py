@@ -10,11 +10,11 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan, decode_event
+from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest
-from engine.events import event_block
-from engine.instants import parse_instant
-from engine.listings import (
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import event_block
+from engine.events.listing import (
     EventFilter,
     ListedEvent,
     Position,
@@ -23,11 +23,11 @@ from engine.listings import (
     parse_cursor,
     to_json,
 )
-from engine.meters import Meter, parse_definition
-from engine.registry import MeterRegistry
-from engine.settings import QuerySettings
-from engine.store import Store
-from tests.strategies import VALUE_PATHS, WILDCARD_PATHS, data_texts
+from engine.instants import parse_instant
+from engine.meters.meter import Meter, parse_definition
+from engine.meters.registry import MeterRegistry
+from engine.store.clickhouse import Store
+from tests.harness.strategies import VALUE_PATHS, WILDCARD_PATHS, data_texts
 
 NOON = datetime(2025, 3, 20, 12, tzinfo=UTC)
 ARRIVED_MS = 1_742_472_000_500  # half a second after noon

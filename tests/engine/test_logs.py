@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from engine.errors import StoreUnavailable
-from engine.logs import SaidOnce
+from engine.logging_setup import SaidOnce
 from ingest.workers import Workers
 
 REFUSED = "FAIL [meterport#%s] [thrd:%s/bootstrap]: %s/bootstrap: Connect failed: Connection refused (after %dms)"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.memory import fitting_batches, memory_plan, process_limit
-from engine.settings import load_settings
-from engine.store import open_store
-from tests.clickhouse import ClickHouseServer, server_settings
-from tests.services import Unavailable, had
+from engine.config.settings import load_settings
+from engine.store.clickhouse import open_store
+from engine.store.memory import fitting_batches, memory_plan, process_limit
+from tests.harness.clickhouse import ClickHouseServer, server_settings
+from tests.harness.services import Unavailable, had
 
 MIB = 1 << 20
 V2 = "30 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw"
@@ -124,7 +124,7 @@ def test_a_real_cgroup_limits_what_is_planned() -> None:
     assert said.stdout.split() == [str(300 * MIB)]
 
 
-PRINT_LIMIT = "from engine.memory import process_limit; print(process_limit())"
+PRINT_LIMIT = "from engine.store.memory import process_limit; print(process_limit())"
 
 
 @contextmanager
@@ -196,10 +196,10 @@ IN_A_SMALL_ENGINE = """
 import sys, threading
 from engine.clock import milliseconds, utc_now
 from engine.errors import QueryOverMemory
-from engine.events import Event, event_block, event_key
-from engine.migrations import migrate
-from engine.settings import load_settings
-from engine.store import open_store
+from engine.events.event import Event, event_block, event_key
+from engine.store.migrations import migrate
+from engine.config.settings import load_settings
+from engine.store.clickhouse import open_store
 
 settings = load_settings(overrides={"data_dir": sys.argv[1], "store": {"memory_bytes": 256 << 20}})
 store = open_store(settings)

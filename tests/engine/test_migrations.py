@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import sql
+from engine.config.settings import Settings
 from engine.errors import StoreMisconfigured
-from engine.migrations import _names, _record, _render, migrate
-from engine.settings import Settings
-from engine.store import Store, open_store
+from engine.store import sql
+from engine.store.clickhouse import Store, open_store
+from engine.store.migrations import _names, _record, _render, migrate
 
 GOLDEN = Path(__file__).parents[1] / "schema.sql"
 HEADER = (

@@ -9,9 +9,9 @@ from decimal import Decimal
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from engine import sql
-from engine.store import Store
-from tests import oracle
+from engine.store import sql
+from engine.store.clickhouse import Store
+from tests.harness import oracle
 
 NINES = "9" * 38 + "." + "9" * 19
 

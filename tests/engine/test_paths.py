@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.paths import WHOLE_BYTES, read_at
-from engine.store import Store
+from engine.meters.jsonpath import WHOLE_BYTES, read_at
+from engine.store.clickhouse import Store
 
 LONG = f'"filler":"{"x" * WHOLE_BYTES}"'
 SHORT = '"filler":""'

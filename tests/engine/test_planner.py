@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.planner import Grain, plan
+from engine.usage.grains import Grain, plan
 
 SIZES: dict[Grain, int] = {"raw": 1, "minute": 60_000, "quarter": 900_000, "day": 86_400_000}
 

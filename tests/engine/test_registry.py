@@ -12,15 +12,15 @@ import pytest
 
 from engine.clock import milliseconds, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound
-from engine.events import Event, event_block, event_key
-from engine.fill import Filler
-from engine.meters import Meter, MeterState, parse_definition, rollup_name
-from engine.registry import GRACE, LEAD, MeterRegistry
-from engine.rollups import create_rollup
-from engine.store import Store
-from engine.usage import UsageQuery, ask_json, check_query
-from tests.no_ingest import NoIngest
-from tests.translation import rows
+from engine.events.event import Event, event_block, event_key
+from engine.meters.fill import Filler
+from engine.meters.meter import Meter, MeterState, parse_definition, rollup_name
+from engine.meters.registry import GRACE, LEAD, MeterRegistry
+from engine.meters.rollups import create_rollup
+from engine.store.clickhouse import Store
+from engine.usage.answers import UsageQuery, ask_json, check_query
+from tests.harness.no_ingest import NoIngest
+from tests.harness.translation import rows
 
 NOON = utc_now().replace(minute=0, second=0, microsecond=0)  # the store forgets stamps that are weeks past
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -564,7 +564,7 @@ def test_a_meter_deleted_while_another_process_makes_its_tables_stays_deleted(
         other.refresh()
         other.delete("tokens")
 
-    monkeypatch.setattr("engine.registry.create_rollup", make_and_be_overtaken)
+    monkeypatch.setattr("engine.meters.registry.create_rollup", make_and_be_overtaken)
     created = one.create(parse_definition(SUM))
 
     assert created.state is MeterState.DELETED
@@ -584,7 +584,7 @@ def test_a_meter_made_anew_by_another_process_meanwhile_has_the_other_ones_table
         other.refresh()
         other.resume_creation()
 
-    monkeypatch.setattr("engine.registry.create_rollup", make_and_be_overtaken)
+    monkeypatch.setattr("engine.meters.registry.create_rollup", make_and_be_overtaken)
     created = one.create(parse_definition(SUM))
 
     assert created == other.find("tokens")

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.cloudevents import TimeSpan, decode_event
-from engine.listings import Position
-from engine.migrations import _KEY_MARGIN
-from engine.replay import BATCH_BYTES, BATCH_LETTERS, KEYS_KEPT_LONGER, Chosen, batches, with_time
-from tests.strategies import data_texts
+from engine.dead_letters.replay import BATCH_BYTES, BATCH_LETTERS, KEYS_KEPT_LONGER, Chosen, batches, with_time
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.listing import Position
+from engine.store.migrations import _KEY_MARGIN
+from tests.harness.strategies import data_texts
 
 ARRIVED_MS = 1_742_472_000_500
 CORE = '"id":"1","source":"s","type":"t","subject":"u","specversion":"1.0"'

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from engine.clock import milliseconds
+from engine.config.settings import PortalSettings
 from engine.errors import InvalidRequest, Unauthorized
 from engine.instants import Instant, parse_instant
-from engine.revocations import Revocations
-from engine.settings import PortalSettings
-from engine.store import Store
-from engine.tokens import PortalTokens
+from engine.store.clickhouse import Store
+from engine.tokens.portal_tokens import PortalTokens
+from engine.tokens.revocations import Revocations
 from tests.engine.test_tokens import KEY, NOON, StoppedClock, signed
 
 UNRECORDED = "01JN8Z0000000000000000000A"

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from engine.config.files import SECRETS_VARIABLE
+from engine.config.listing import settings_yaml
+from engine.config.settings import load_settings, setting_names, variable_name
 from engine.errors import ConfigurationError
-from engine.setting_files import SECRETS_VARIABLE
-from engine.settings import load_settings, setting_names, variable_name
-from engine.settings_listing import settings_yaml
 from ingest.kafka.client import client_options, connect
 
 PLANTED = "hunter2"  # stands in every secret here; whatever shows it shows a secret

@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.errors import ConfigurationError
-from engine.setting_files import SECRETS_VARIABLE
-from engine.settings import (
+from engine.config.files import SECRETS_VARIABLE
+from engine.config.listing import settings_yaml
+from engine.config.settings import (
     OWN_KAFKA_OPTIONS,
     Settings,
     load_settings,
     setting_names,
     variable_name,
 )
-from engine.settings_listing import settings_yaml
+from engine.errors import ConfigurationError
 
 KEY = "a-management-key-nobody-guesses"
 TOKEN_KEY = "0123456789abcdef-signing"  # noqa: S105 - a sample

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import sql
-from engine.store import Store
+from engine.store import sql
+from engine.store.clickhouse import Store
 
 ROOT = Path(str(resources.files("sql")))
 FILES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.sql"))

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import sql
-from engine import store as stores
 from engine.clock import milliseconds, utc_now
-from engine.embedded import DirectoryLock
+from engine.config.settings import load_settings
 from engine.errors import DataDirectoryInUse, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
-from engine.events import Event, event_block, event_key
-from engine.meters import Meter, parse_definition
-from engine.registry import MeterRegistry
-from engine.settings import load_settings
-from engine.store import INSERT_SETTINGS, READ_SETTINGS, Store, open_store
-from engine.usage import UsageQuery, ask_csv, ask_json, check_query
-from tests.translation import rows
+from engine.events.event import Event, event_block, event_key
+from engine.meters.meter import Meter, parse_definition
+from engine.meters.registry import MeterRegistry
+from engine.store import clickhouse as stores
+from engine.store import sql
+from engine.store.clickhouse import INSERT_SETTINGS, READ_SETTINGS, Store, open_store
+from engine.store.embedded import DirectoryLock
+from engine.usage.answers import UsageQuery, ask_csv, ask_json, check_query
+from tests.harness.translation import rows
 
 
 @pytest.fixture(params=["chdb", "http"])
@@ -282,7 +282,7 @@ SECOND = """
 import sys
 from pathlib import Path
 from engine.clock import milliseconds, utc_now
-from engine.embedded import DirectoryLock
+from engine.store.embedded import DirectoryLock
 from engine.errors import DataDirectoryInUse
 try:
     DirectoryLock(Path(sys.argv[1]))

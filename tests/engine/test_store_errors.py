@@ -8,18 +8,18 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, ProgrammingError, StreamFailureError
 
 from engine.errors import QueryOverMemory, QueryTimeout, StoreError, StoreUnavailable
-from engine.store_errors import Limits, our_errors
+from engine.store.errors import Limits, our_errors
 
 WITHOUT_DESCRIPTORS = """
 import logging, resource, sys, threading
 import pyarrow as pa
 from engine.clock import milliseconds, utc_now
 from engine.errors import MeterportError
-from engine.events import Event, event_block, event_key
-from engine.migrations import migrate
-from engine.settings import load_settings
-from engine.store import open_store
-from engine.tokens import PortalTokens
+from engine.events.event import Event, event_block, event_key
+from engine.store.migrations import migrate
+from engine.config.settings import load_settings
+from engine.store.clickhouse import open_store
+from engine.tokens.portal_tokens import PortalTokens
 from ingest.workers import Workers
 
 settings = load_settings(overrides={"data_dir": sys.argv[1]})

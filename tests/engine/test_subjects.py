@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from engine.errors import InvalidRequest, NotFound
-from engine.store import Store
+from engine.store.clickhouse import Store
 from engine.subjects import Subjects, key_problem
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from itsdangerous import URLSafeSerializer
 
+from engine.config.settings import PortalSettings, Settings, load_settings
 from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
-from engine.settings import PortalSettings, Settings, load_settings
-from engine.store import Store
-from engine.tokens import Claims, PortalTokens, TokenRecord, load_token_keys
+from engine.store.clickhouse import Store
+from engine.tokens.portal_tokens import Claims, PortalTokens, TokenRecord, load_token_keys
 
 NOON = datetime(2090, 3, 1, 12, tzinfo=UTC)  # the table forgets what expired long before the real present
 KEY = "the-key-of-2025-with-32-characters"

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan, decode_event
-from engine.events import event_block
-from engine.meters import Meter, MeterState, parse_definition
-from engine.rollups import create_rollup
-from engine.settings import IngestSettings
-from engine.store import Store
-from engine.usage import UsageQuery, ask_json, check_query
-from engine.windows import WindowSize
-from tests.translation import rows
+from engine.config.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import event_block
+from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.rollups import create_rollup
+from engine.store.clickhouse import Store
+from engine.usage.answers import UsageQuery, ask_json, check_query
+from engine.usage.windows import WindowSize
+from tests.harness.translation import rows
 
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
-from engine.store import Store
-from engine.timeline import Timeline
-from engine.windows import (
+from engine.store.clickhouse import Store
+from engine.usage.timeline import Timeline
+from engine.usage.windows import (
     BEGINNING,
     DAY_SECONDS,
     END,
@@ -30,7 +30,7 @@ from engine.windows import (
     offsets,
     zone,
 )
-from tests import oracle
+from tests.harness import oracle
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ZONES = sorted(_zone_names()) if LONG else sorted(_zone_names())[::10]

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ingest.kafka.log import KafkaLog
-from tests.broker import Kafka
-from tests.topics import Topic, real
+from tests.harness.broker import Kafka
+from tests.harness.topics import Topic, real
 
 OpenLog = Callable[..., KafkaLog]
 

@@ -10,22 +10,22 @@ from contextlib import closing
 import pytest
 
 from engine import metrics
-from engine.arrivals import AHEAD_MS, EARLIEST_MS
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan
+from engine.config.settings import IngestSettings
+from engine.dead_letters.replay import check
+from engine.events.arrivals import AHEAD_MS, EARLIEST_MS
+from engine.events.cloudevents import TimeSpan
+from engine.events.listing import Position
 from engine.instants import Instant
-from engine.listings import Position
-from engine.replay import check
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.store.clickhouse import Store
 from ingest.arrivals import TimestampReport, arrived
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.decoding import decode_records
+from ingest.event_log import Record, ranges_of
 from ingest.kafka.log import KafkaLog
-from ingest.log import Record, ranges_of
+from tests.harness.topics import Topic, read, wait_for
 from tests.ingest.conftest import OpenLog
-from tests.topics import Topic, read, wait_for
 
 YEAR_MS = 365 * 86_400_000
 NONSENSE: dict[str, Callable[[int], int]] = {

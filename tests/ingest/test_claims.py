@@ -15,12 +15,12 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from engine.events import EventBatch
-from engine.store import Store
+from engine.events.event import EventBatch
+from engine.store.clickhouse import Store
 from ingest.claims import Claims
 from ingest.duplicates import Voided
-from ingest.log import Plan
-from tests.ingest.rivals import NOW, Process
+from ingest.event_log import Plan
+from tests.harness.rivals import NOW, Process
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PROCESSES = 3

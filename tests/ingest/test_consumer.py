@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from engine import metrics, sql
-from engine.embedded import mend_deduplication_logs
+from engine import metrics
+from engine.config.settings import IngestSettings
 from engine.errors import StoreError, StoreMisconfigured
-from engine.meters import Meter, MeterState, parse_definition
-from engine.rollups import GRAINS, create_rollup
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.rollups import GRAINS, create_rollup
+from engine.store import sql
+from engine.store.clickhouse import Store
+from engine.store.embedded import mend_deduplication_logs
 from ingest.consumer import Consumer
 from ingest.dead_letters import dead_letter_block
-from ingest.log import Plan, Range
+from ingest.event_log import Plan, Range
 from ingest.sqlite_log import SqliteLog
 
 NOW = round(time.time() * 1000)  # the duplicate index forgets what is long past

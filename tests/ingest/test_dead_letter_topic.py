@@ -13,15 +13,15 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from engine.settings import IngestSettings, KafkaSettings
-from engine.store import Store
+from engine.config.settings import IngestSettings, KafkaSettings
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter
+from ingest.event_log import Plan
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.log import Plan
-from tests.server import Server
-from tests.topics import CLASSIC, Topic, wait_for
+from tests.harness.server import Server
+from tests.harness.topics import CLASSIC, Topic, wait_for
 
 GOOD = b'{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'
 Found = list[tuple[bytes | None, dict[str, bytes | None]]]

@@ -2,11 +2,11 @@
 
 import pytest
 
-from engine.cloudevents import TimeSpan
-from engine.settings import IngestSettings
+from engine.config.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan
 from ingest.dead_letters import DeadLetterRuns
 from ingest.decoding import Batch, decode_records
-from ingest.log import Headers, Record
+from ingest.event_log import Headers, Record
 
 ARRIVED = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SPAN = TimeSpan.of(IngestSettings())

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from engine import metrics
-from engine.batches import decode_events
-from engine.cloudevents import TimeSpan
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.config.settings import IngestSettings
+from engine.events.cloudevents import TimeSpan
+from engine.events.columns import decode_events
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.differing import MOST_COMPARED, find_differing
-from ingest.log import Range
+from ingest.event_log import Range
 from ingest.sqlite_log import SqliteLog
 
 NOW = round(time.time() * 1000)

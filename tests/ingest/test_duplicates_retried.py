@@ -10,13 +10,13 @@ import pytest
 
 from engine.clock import utc_now
 from engine.errors import LogUnavailable, StoreUnavailable
-from engine.events import Keys, event_key
-from engine.store import Store
+from engine.events.event import Keys, event_key
+from engine.store.clickhouse import Store
+from ingest.bloom_filter import as_keys
 from ingest.claims import Claims
 from ingest.duplicates import Voided
-from ingest.log import Plan
-from ingest.seen import as_keys
-from tests.ingest.rivals import NOW, Process
+from ingest.event_log import Plan
+from tests.harness.rivals import NOW, Process
 
 DAY_MS = 86_400_000
 

@@ -13,11 +13,11 @@ import pytest
 from engine import metrics
 from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import ConfigurationError
-from engine.meters import MeterState, parse_definition
-from engine.store import Store
+from engine.meters.meter import MeterState, parse_definition
+from engine.store.clickhouse import Store
 from ingest.claims import Claims
-from ingest.log import LATEST_STAMP_MS, Plan, Range
-from tests.ingest.memory_log import MemoryTopic
+from ingest.event_log import LATEST_STAMP_MS, Plan, Range
+from tests.harness.memory_log import MemoryTopic
 from tests.ingest.test_unresolved_plans import Process, append, counts, killed_in_an_insert
 
 IN_2096 = 4_000_000_000_000

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
-from engine.store import Store
-from ingest.cells import guessed_literal
-from ingest.files import EventFile
-from ingest.mapping import Mapping
+from engine.store.clickhouse import Store
+from ingest.importer.cells import guessed_literal
+from ingest.importer.columns import Mapping
+from ingest.importer.files import EventFile
 from tests.test_console import meterport
 
 USE = Mapping(type="use", subject="column:who", time="column:ts")

@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
-from ingest.files import EventFile
-from ingest.mapping import Mapping
-from ingest.rows import Occurrences, Row, content_id, numbered
+from ingest.importer.columns import Mapping
+from ingest.importer.files import EventFile
+from ingest.importer.rows import Occurrences, Row, content_id, numbered
 from tests.test_console import meterport
 
 USE = Mapping(type="use", subject="column:who", time="column:ts")

@@ -28,8 +28,8 @@ import pytest
 
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import printable
-from ingest.files import EventFile, Format
-from ingest.mapping import Mapping
+from ingest.importer.columns import Mapping
+from ingest.importer.files import EventFile, Format
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENT = '{"specversion":"1.0","id":"%s","source":"s","type":"t","subject":"a"}\n'
@@ -531,7 +531,7 @@ def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> No
     )  # one row group of 100 MB
     reading = (
         "import sys; from pathlib import Path; import pyarrow as pa\n"
-        "from ingest.files import EventFile; from ingest.mapping import Mapping\n"
+        "from ingest.importer.files import EventFile; from ingest.importer.columns import Mapping\n"
         "file = EventFile(Path(sys.argv[1]), None, Mapping(type='t', subject='column:who', time='column:ts'))\n"
         "print(sum(1 for _ in file.read()), pa.default_memory_pool().max_memory())\n"
     )

@@ -20,14 +20,15 @@ from threading import Thread
 import orjson
 import pytest
 
-from api.client import ApiClient
-from ingest import importing, ledger
-from ingest.files import EventFile
-from ingest.importing import Importer
-from ingest.mapping import Mapping as RowMapping
-from ingest.positions import Position, PositionFile
+from ingest.importer import importer as importing
+from ingest.importer import ledger
+from ingest.importer.columns import Mapping as RowMapping
+from ingest.importer.files import EventFile
+from ingest.importer.importer import Importer
+from ingest.importer.positions import Position, PositionFile
+from meterport.client import ApiClient
+from tests.harness.server import ROOT
 from tests.ingest.test_importing import ListSink, lines
-from tests.server import ROOT
 from tests.test_console import meterport
 
 AGAIN = "rows that an earlier run has sent are not in the store, so the import begins again with the first row"

@@ -11,17 +11,18 @@ from pathlib import Path
 import orjson
 import pytest
 
-from api.client import ApiClient
-from engine.outcomes import EventName, Outcome
-from ingest import importing, ledger
-from ingest.console import import_file
-from ingest.files import EventFile
-from ingest.mapping import Mapping as RowMapping
-from ingest.positions import Position, PositionFile
-from tests.broker import Kafka
-from tests.server import Server
+from engine.events.outcomes import EventName, Outcome
+from ingest.importer import importer as importing
+from ingest.importer import ledger
+from ingest.importer.columns import Mapping as RowMapping
+from ingest.importer.files import EventFile
+from ingest.importer.positions import Position, PositionFile
+from meterport.client import ApiClient
+from meterport.commands.import_ import import_file
+from tests.harness.broker import Kafka
+from tests.harness.server import Server
+from tests.harness.topics import Topic, real
 from tests.test_console import meterport
-from tests.topics import Topic, real
 
 AT = "2026-11-01T00:00:00Z"
 Import = Callable[..., "subprocess.CompletedProcess[str]"]

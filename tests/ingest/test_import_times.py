@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidEvent, InvalidRequest
-from engine.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp
-from engine.windows import END, offsets, zone
-from ingest.files import EventFile
-from ingest.mapping import Mapping
+from engine.usage.windows import END, offsets, zone
+from ingest.importer.columns import Mapping
+from ingest.importer.files import EventFile
+from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp
 
 NEW_YORK = "America/New_York"
 CHANGING = (NEW_YORK, "Europe/London", "Australia/Lord_Howe", "America/Havana", "Africa/Cairo", "Pacific/Apia")

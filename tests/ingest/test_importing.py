@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooLarge
-from engine.local_times import Ambiguous
-from engine.outcomes import EventName, Outcome
-from ingest import importing, ledger
-from ingest.cells import guessed_literal
-from ingest.files import EventFile, Format
-from ingest.importing import Importer
-from ingest.mapping import Mapping as RowMapping
-from ingest.positions import Position, PositionFile
-from ingest.summary import Uncounted, summary
+from engine.events.outcomes import EventName, Outcome
+from ingest.importer import importer as importing
+from ingest.importer import ledger
+from ingest.importer.cells import guessed_literal
+from ingest.importer.columns import Mapping as RowMapping
+from ingest.importer.files import EventFile, Format
+from ingest.importer.importer import Importer
+from ingest.importer.local_times import Ambiguous
+from ingest.importer.positions import Position, PositionFile
+from ingest.importer.summary import Uncounted, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENTS = RowMapping()

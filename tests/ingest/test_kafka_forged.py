@@ -11,13 +11,13 @@ from confluent_kafka import KafkaException
 
 from engine import metrics
 from engine.clock import milliseconds, utc_now
+from engine.config.settings import IngestSettings
 from engine.errors import LogUnavailable
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
-from ingest.log import Plan
+from ingest.event_log import Plan
+from tests.harness.topics import Topic, read, shared_out, values, wait_for
 from tests.ingest.conftest import OpenLog
-from tests.topics import Topic, read, shared_out, values, wait_for
 
 IN_2096 = 4_000_000_000_000
 

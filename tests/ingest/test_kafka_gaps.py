@@ -13,12 +13,12 @@ from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from engine import metrics
 from engine.errors import LogUnavailable
+from ingest.event_log import Plan, Range, Record, ranges_of
 from ingest.kafka.log import KafkaLog
+from ingest.kafka.planned_records import _Rereading
 from ingest.kafka.plans import to_metadata
-from ingest.kafka.rereading import _Rereading
-from ingest.log import Plan, Range, Record, ranges_of
+from tests.harness.topics import Topic, lag, read, shared_out, values, wait_for
 from tests.ingest.conftest import OpenLog
-from tests.topics import Topic, lag, read, shared_out, values, wait_for
 
 
 @pytest.fixture

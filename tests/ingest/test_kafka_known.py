@@ -6,8 +6,8 @@ from contextlib import closing
 import pytest
 
 from ingest.kafka.log import KafkaLog
-from tests.broker import Kafka
-from tests.topics import Topic, owned, real, wait_for
+from tests.harness.broker import Kafka
+from tests.harness.topics import Topic, owned, real, wait_for
 
 LOOK_SECONDS = 1.0
 

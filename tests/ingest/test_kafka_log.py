@@ -15,14 +15,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions  # admin only imports it, says mypy
 
 from engine.errors import LogFailed, LogUnavailable
+from ingest.event_log import Plan, Range, Record, ranges_of
 from ingest.kafka.client import FETCH_BYTES, QUEUE_BYTES
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
 from ingest.kafka.shares import Share
-from ingest.log import Plan, Range, Record, ranges_of
-from tests.broker import Kafka
+from tests.harness.broker import Kafka
+from tests.harness.topics import Topic, lag, owned, read, real, shared_out, values, wait_for
 from tests.ingest.conftest import OpenLog
-from tests.topics import Topic, lag, owned, read, real, shared_out, values, wait_for
 
 
 def _put_two_each(topic: Topic) -> None:
@@ -546,7 +546,7 @@ def test_what_waits_in_a_topic_is_not_held_in_memory(broker: Kafka) -> None:
                 break
     assert producer.flush(60) == 0
 
-    command = [sys.executable, "-m", "tests.kafka_child", topic.bootstrap, topic.name, "12", "consumer", "idle"]
+    command = [sys.executable, "-m", "tests.harness.kafka_child", topic.bootstrap, topic.name, "12", "consumer", "idle"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     grown = int(told.removeprefix("grew "))

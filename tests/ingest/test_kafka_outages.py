@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from engine.errors import LogFailed, LogUnavailable
+from ingest.event_log import Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
-from ingest.log import Plan, Range, ranges_of
-from tests.broker import Broker, create_topic
+from tests.harness.broker import Broker, create_topic
+from tests.harness.own_broker import broker, hang, process
+from tests.harness.topics import Topic, patiently, read, shared_out, values, wait_for
 from tests.ingest.conftest import OpenLog
-from tests.own_broker import broker, hang, process
-from tests.topics import Topic, patiently, read, shared_out, values, wait_for
 
 __all__ = ["broker", "process"]  # fixtures of another file
 
@@ -30,7 +30,7 @@ IMPATIENT = {"socket_timeout_ms": "1000"}
 
 @pytest.fixture(autouse=True)
 def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("client", "member", "rereading"):
+    for module in ("client", "consumer_group", "planned_records"):
         monkeypatch.setattr(f"ingest.kafka.{module}.ANSWER_SECONDS", 1)
 
 
@@ -271,10 +271,10 @@ def test_brokers_without_the_newer_group_protocol_get_the_older_one(
 
 
 class _Zombie:
-    """A process that reads a log, in `tests/kafka_child.py`; a test may pause it."""
+    """A process that reads a log, in `tests/harness/kafka_child.py`; a test may pause it."""
 
     def __init__(self, topic: Topic, protocol: str, late: str) -> None:
-        command = [sys.executable, "-m", "tests.kafka_child", topic.bootstrap, topic.name, "3", protocol, late]
+        command = [sys.executable, "-m", "tests.harness.kafka_child", topic.bootstrap, topic.name, "3", protocol, late]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def line(self) -> str:

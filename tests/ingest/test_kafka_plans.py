@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.event_log import LATEST_STAMP_MS, Plan, Range
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, from_metadata, is_forged, to_metadata, was_made
-from ingest.log import LATEST_STAMP_MS, Plan, Range
 
 _OFFSETS = st.integers(0, 2**63 - 1)
 METADATA_BYTES = 4096  # offset.metadata.max.bytes of a broker nobody configured

@@ -14,14 +14,14 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from engine.config.settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, TooLarge
-from engine.settings import KafkaSettings
 from ingest.dead_letters import DeadLetter
+from ingest.event_log import Record
 from ingest.kafka.producer import KafkaProducer
-from ingest.log import Record
-from tests.broker import Broker
-from tests.own_broker import broker, hang, process
-from tests.topics import Topic, wait_for
+from tests.harness.broker import Broker
+from tests.harness.own_broker import broker, hang, process
+from tests.harness.topics import Topic, wait_for
 
 __all__ = ["broker", "process"]  # fixtures of another file
 

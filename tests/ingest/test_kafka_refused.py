@@ -16,20 +16,20 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
+from engine.config.settings import ServerSettings, Settings
 from engine.errors import LogFailed, LogUnavailable
 from engine.health import Health
+from engine.meters.registry import MeterRegistry
 from engine.metrics import REGISTRY
-from engine.registry import MeterRegistry
-from engine.settings import ServerSettings, Settings
-from engine.store import Store
+from engine.store.clickhouse import Store
+from ingest.event_log import ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.log import ranges_of
 from ingest.readiness import Parts, watched
 from ingest.workers import Workers
-from tests.broker import Broker, create_topic
-from tests.services import had
-from tests.topics import WAIT_SECONDS, Topic, read, values, wait_for
+from tests.harness.broker import Broker, create_topic
+from tests.harness.services import had
+from tests.harness.topics import WAIT_SECONDS, Topic, read, values, wait_for
 
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -16,13 +16,13 @@ from confluent_kafka.admin._scram import (  # admin only imports them, says mypy
 )
 from pydantic import SecretStr
 
+from engine.config.settings import KafkaSettings
 from engine.errors import LogUnavailable
-from engine.settings import KafkaSettings
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from tests.broker import Broker
-from tests.services import had
-from tests.topics import WAIT_SECONDS, wait_for
+from tests.harness.broker import Broker
+from tests.harness.services import had
+from tests.harness.topics import WAIT_SECONDS, wait_for
 
 USER, PASSWORD, STORE_PASSWORD = "meterport", "sesame-open", "of-the-key-store"
 EVENT = b'{"specversion":"1.0","id":"1","source":"tests","type":"prompt","subject":"acme"}'

@@ -10,11 +10,11 @@ from typing import Protocol
 import pytest
 
 from engine.errors import LogFull, LogUnavailable
+from ingest.event_log import EventLog, Lag, Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
-from ingest.log import EventLog, Lag, Plan, Range, ranges_of
 from ingest.sqlite_log import SqliteLog
-from tests.broker import Kafka
-from tests.topics import Topic, lag, owned, read, real, values, wait_for
+from tests.harness.broker import Kafka
+from tests.harness.topics import Topic, lag, owned, read, real, values, wait_for
 
 
 class Opened(EventLog, Protocol):

@@ -17,16 +17,16 @@ from confluent_kafka.admin import AdminClient
 
 from engine import metrics
 from engine.clock import milliseconds, utc_now
-from engine.migrations import migrate
-from engine.settings import IngestSettings, KafkaSettings, Settings
-from engine.store import Store, open_store
+from engine.config.settings import IngestSettings, KafkaSettings, Settings
+from engine.store.clickhouse import Store, open_store
+from engine.store.migrations import migrate
 from ingest.consumer import Consumer
+from ingest.event_log import Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.places import Gap, gap_between
-from ingest.log import Plan, Range, ranges_of
-from ingest.log_positions import Positions
-from tests.server import Server
-from tests.topics import CLASSIC, Topic, read, wait_for
+from ingest.stored_positions import Positions
+from tests.harness.server import Server
+from tests.harness.topics import CLASSIC, Topic, read, wait_for
 
 GOOD = b'{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'
 TABLES = ("events", "event_keys", "dead_letters", "event_claims", "log_positions")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.server import ROOT
+from tests.harness.server import ROOT
 
 _STEP = """
 import json, sys
@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from engine import store as stores
 from engine.clock import milliseconds, utc_now
-from engine.cloudevents import TimeSpan, decode_event
-from engine.events import event_block
-from engine.meters import Meter, MeterState, parse_definition
-from engine.migrations import migrate
-from engine.rollups import GRAINS, create_rollup
-from engine.settings import IngestSettings, load_settings
-from tests.translation import cloudevent
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import event_block
+from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.store.migrations import migrate
+from engine.meters.rollups import GRAINS, create_rollup
+from engine.config.settings import IngestSettings, load_settings
+from tests.harness.translation import cloudevent
 from tests import oracle
 
 if "unmended" in sys.argv:

@@ -13,20 +13,20 @@ from contextlib import closing
 import pytest
 
 from engine.clock import milliseconds, utc_now
-from engine.fill import Filler
-from engine.meters import Meter, MeterState, parse_definition
-from engine.registry import MeterRegistry
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.config.settings import IngestSettings
+from engine.meters.fill import Filler
+from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.registry import MeterRegistry
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.decoding import Batch
+from ingest.event_log import Range, ranges_of
+from ingest.fill_barrier import Settling
 from ingest.kafka.log import KafkaLog
-from ingest.log import Range, ranges_of
-from ingest.log_positions import Positions
-from ingest.settling import Settling
+from ingest.stored_positions import Positions
+from tests.harness.memory_log import MemoryLog, MemoryTopic
+from tests.harness.topics import Topic, lag, wait_for
 from tests.ingest.conftest import OpenLog
-from tests.ingest.memory_log import MemoryLog, MemoryTopic
-from tests.topics import Topic, lag, wait_for
 
 BAD = b"\0\0\0\0\x0c{}"
 LIMIT = 5

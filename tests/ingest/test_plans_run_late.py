@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 
 from engine.clock import milliseconds, utc_now
+from engine.config.settings import IngestSettings
 from engine.errors import LogUnavailable, StoreUnavailable
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
-from ingest.log import Plan, Range
-from ingest.log_positions import Positions
+from ingest.event_log import Plan, Range
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
-from tests.ingest.memory_log import MemoryTopic
+from ingest.stored_positions import Positions
+from tests.harness.memory_log import MemoryTopic
 from tests.ingest.test_unresolved_plans import Killed, Process, append, counts, event, half_insert, killed_in_an_insert
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from engine import metrics
 from engine.clock import milliseconds, utc_now
-from engine.settings import IngestSettings
-from engine.store import Store
+from engine.config.settings import IngestSettings
+from engine.store.clickhouse import Store
 from ingest import sqlite_log
 from ingest.consumer import Consumer
-from ingest.log import ranges_of
-from ingest.log_positions import Positions
+from ingest.event_log import ranges_of
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
+from ingest.stored_positions import Positions
 
 GOOD = b'{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'
 TABLES = ("events", "event_keys", "dead_letters", "event_claims", "log_positions")

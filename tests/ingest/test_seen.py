@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.events import Keys, event_key
-from ingest.seen import SeenKeys, as_keys
+from engine.events.event import Keys, event_key
+from ingest.bloom_filter import SeenKeys, as_keys
 
 
 def _keys(seed: int, count: int) -> Keys:
@@ -36,7 +36,7 @@ def test_no_key_is_ever_forgotten_however_the_filter_grew(piece: int) -> None:
 def test_a_filter_of_a_process_that_runs_for_long_has_room_for_the_keys_that_are_kept(
     each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.seen._FIRST_CAPACITY", 1024)
+    monkeypatch.setattr("ingest.bloom_filter._FIRST_CAPACITY", 1024)
     now = 0.0
     seen = SeenKeys(10, lambda: now)
     pieces = [_keys(seed, each) for seed in range(300)]

@@ -20,17 +20,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from engine.clock import Clock, milliseconds, utc_now
-from engine.fill import Filler
-from engine.meters import Meter, MeterState, parse_definition
-from engine.registry import MeterRegistry
-from engine.settings import IngestSettings
-from engine.store import Store
-from engine.usage import UsageQuery, ask_json, check_query
+from engine.config.settings import IngestSettings
+from engine.meters.fill import Filler
+from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.registry import MeterRegistry
+from engine.store.clickhouse import Store
+from engine.usage.answers import UsageQuery, ask_json, check_query
 from ingest.claims import Claims
 from ingest.consumer import Consumer
-from ingest.log import Plan, Range
-from ingest.settling import Settling
-from tests.ingest.memory_log import MemoryLog, MemoryTopic
+from ingest.event_log import Plan, Range
+from ingest.fill_barrier import Settling
+from tests.harness.memory_log import MemoryLog, MemoryTopic
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PARTITIONS = 3

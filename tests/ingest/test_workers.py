@@ -7,7 +7,7 @@ import pytest
 
 from engine.metrics import REGISTRY
 from ingest.workers import Workers
-from tests.topics import wait_for
+from tests.harness.topics import wait_for
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.services import lacking
+from tests.harness.services import lacking
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "api" / "portal_page"

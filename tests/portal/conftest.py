@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.harness.services import install_packages
 from tests.portal.browser import PATIENCE_MS, SOURCES, VIEWPORTS, Complaints, chromium, needed
 from tests.portal.customer import ZONE, Customer, a_month, now
-from tests.services import install_packages
 
 Open = Callable[..., Page]
 Serve = Callable[[AbstractContextManager[str]], str]

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from tests.server import Server
+from tests.harness.server import Server
 
 KEY = "portal-tests-management-key"
 SUBJECT = "acme"

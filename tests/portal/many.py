@@ -6,9 +6,9 @@ The events go into the store at once, past the log: 300,000 take a second or two
 import sys
 from pathlib import Path
 
-from engine.migrations import migrate
-from engine.settings import load_settings
-from engine.store import open_store
+from engine.config.settings import load_settings
+from engine.store.clickhouse import open_store
+from engine.store.migrations import migrate
 from tests.portal.customer import SUBJECT
 
 # One event a value, over the 20 days before now, evenly; `rid` is the value, `ms` and `tokens` are numbers.

@@ -17,10 +17,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.harness.services import install_packages
 from tests.portal.browser import ROOT, audit
 from tests.portal.conftest import Open
 from tests.portal.customer import KEY, Customer, now, written
-from tests.services import install_packages
 
 EXAMPLES = ROOT / "examples"
 START_SECONDS = 120

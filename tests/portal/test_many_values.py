@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Response, expect
 
+from tests.harness.server import ROOT
 from tests.portal.browser import audit
 from tests.portal.conftest import Open, Run
 from tests.portal.customer import Customer
 from tests.portal.many import rid
 from tests.portal.test_page import settle, show, total
-from tests.server import ROOT
 
 COUNT = 300_000
 REFRESH_BYTES = 200_000

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
+from tests.harness.server import Server
 from tests.portal.browser import PATIENCE_MS, chromium, site
-from tests.server import Server
 
 EVIL = "evil.example"
 READ = """async ([url, method, body]) => {

@@ -1,0 +1,1 @@
+"""What every route shares: authentication, parameters, bodies, problems and answers."""

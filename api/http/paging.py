@@ -1,0 +1,24 @@
+"""Pages of listings that are plain arrays: where the next one begins is told in a header.
+
+Source: docs/contract.md D.22; RFC 8288 (Link).
+"""
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from api.http.problems import without_tokens
+from engine.events.listing import Position
+
+
+def next_page(request: Request, end: Position, limit: int) -> dict[str, str]:
+    """Return the header that names the page behind a full one. Args: end: where the full one ends."""
+    return link_to_next(request, {"limit": str(limit), "before": end.cursor})
+
+
+def link_to_next(request: Request, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the header that names the next page: what was asked, but for what is asked in another way."""
+    given = request.query_params.multi_items()
+    kept = [(name, without_tokens(text)) for name, text in given if name not in changes]
+    return {"Link": f'<{request.url.path}?{urlencode([*kept, *changes.items()])}>; rel="next"'}

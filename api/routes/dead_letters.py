@@ -1,0 +1,225 @@
+"""Records that could not become an event: listed, and replayed once they can.
+
+    GET  /api/v1/dead-letters          newest first
+    POST /api/v1/dead-letters/replay   those that are events by today's rules go to the event log once more
+
+Owns: the choice of letters by a request, and the order of a replay: a batch is checked, made durable in the log, then
+marked. What is sent for a letter is engine/dead_letters/replay.py's.
+Source: docs/contract.md D.13, D.22, D.25 and "Dead letters".
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Annotated, Concatenate, ParamSpec, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dependencies import Services, in_thread
+from api.http.bodies import Moment, read_model
+from api.http.paging import next_page
+from api.http.parameters import Parameters
+from api.http.problems import InvalidParameter, without_tokens
+from api.http.responses import json_response
+from engine.clock import milliseconds
+from engine.dead_letters import replay
+from engine.dead_letters.replay import Problem, Sendable
+from engine.errors import TooLarge
+from engine.events.cloudevents import TimeSpan
+from engine.events.listing import DeadLetterFilter, Position, list_dead_letters, parse_cursor
+from engine.filters import asked_text
+from engine.instants import Instant, parse_instant
+from engine.store.clickhouse import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_SHOWN = 100  # problems of one replay listed at most
+_PAGE = 10_000  # letters chosen at a time
+_PARTITION_BITS, _OFFSET_BITS = 31, 63
+
+
+async def listed(services: Services, request: Request) -> Response:
+    """List dead letters, newest first; a full page links to the next."""
+    query = Parameters(request)
+    limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
+    before = None if cursor is None else parse_cursor(cursor)
+    wanted = DeadLetterFilter(
+        from_=query.instant("from"),
+        to=query.instant("to"),
+        partition=_number(query, "partition", _PARTITION_BITS),
+        offset=_number(query, "offset", _OFFSET_BITS),
+        reason=query.text("reason"),
+        replayed=None if query.text("replayed") is None else query.flag("replayed"),
+    )
+    found = await in_thread(request, lambda: list_dead_letters(services.store, limit, before, wanted))
+    link = next_page(request, _position(found[-1]), limit) if len(found) == limit else None
+    return json_response(found, headers=link)
+
+
+def _number(query: Parameters, name: str, bits: int) -> int | None:
+    return None if query.text(name) is None else query.integer(name, 0, 0, (1 << bits) - 1)
+
+
+def _position(letter: dict[str, object]) -> Position:
+    return Position(_arrived_ms(str(letter["arrivedAt"])), int(str(letter["partition"])), int(str(letter["offset"])))
+
+
+def _arrived_ms(text: str) -> int:
+    return parse_instant(text).nanos // 1_000_000
+
+
+# replays
+
+
+_Partition = Annotated[int, Field(strict=True, ge=0, lt=1 << _PARTITION_BITS)]
+_Offset = Annotated[int, Field(strict=True, ge=0, lt=1 << _OFFSET_BITS)]
+
+
+class Place(BaseModel):
+    """Where a dead letter stands, as it is listed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    arrived_at: Moment = Field(alias="arrivedAt")
+    partition: _Partition
+    offset: _Offset
+
+    @property
+    def position(self) -> Position:
+        """The same to the engine."""
+        return Position(self.arrived_at.nanos // 1_000_000, self.partition, self.offset)
+
+
+class ReplayBody(BaseModel):
+    """Which letters to replay. Unknown members are refused: a misspelt one must not become every letter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    positions: list[Place] | None = Field(default=None, min_length=1, max_length=1000)
+    from_: Moment | None = Field(default=None, alias="from")
+    to: Moment | None = None
+    partition: _Partition | None = None
+    offset: _Offset | None = None
+    reason: Annotated[str, AfterValidator(asked_text)] | None = Field(default=None, min_length=1)
+    all: StrictBool = False
+    dry_run: StrictBool = Field(default=False, alias="dryRun")
+    limit: int | None = Field(default=None, strict=True, ge=1, le=_PAGE)
+    after: str | None = None
+
+
+async def replayed(services: Services, request: Request) -> Response:
+    """Send letters that are events now to the event log again; answers when all of these are durable there."""
+    body = await read_model(request, services.settings.server.body_limit_bytes, ReplayBody)
+    run = _Replay(services, request, _wanted(body), body.dry_run)
+    await run.through(None if body.after is None else parse_cursor(body.after), body.limit)
+    if not body.dry_run:
+        _log.info("dead_letters_replayed replayed=%d still_invalid=%d", run.replayed, run.still_invalid)
+    return json_response(await run.answer())
+
+
+def _wanted(body: ReplayBody) -> DeadLetterFilter:
+    """Return what a body chooses, of the letters that were never replayed. Raises: InvalidParameter."""
+    filters = (body.from_, body.to, body.partition, body.offset, body.reason)
+    ways = [body.positions is not None, any(value is not None for value in filters), body.all]
+    if ways.count(True) != 1:
+        raise InvalidParameter(
+            "invalid request body: choose letters by positions, or by from, to, partition, offset and reason, or all"
+        )
+    if body.positions is not None and (body.limit or body.after):
+        raise InvalidParameter("invalid request body: limit and after do not go with positions")
+    return DeadLetterFilter(
+        from_=body.from_,
+        to=body.to,
+        partition=body.partition,
+        offset=body.offset,
+        reason=body.reason,
+        replayed=False,
+        places=list(dict.fromkeys(place.position for place in body.positions or ())),
+    )
+
+
+class _Replay:
+    """One replay, and what came of it so far."""
+
+    def __init__(self, services: Services, request: Request, wanted: DeadLetterFilter, dry_run: bool) -> None:
+        self.replayed = 0
+        self.already_stored = 0
+        self.still_invalid = 0
+        self._problems: list[Problem] = []
+        self._missing = set(wanted.places)
+        self._services = services
+        self._request = request
+        self._wanted = wanted
+        self._dry_run = dry_run
+        self._span = TimeSpan.of(services.settings.ingest)
+        self._batch_bytes = min(replay.BATCH_BYTES, services.settings.log.max_bytes // 2)
+        self._end: Position | None = None  # of what was looked at, if that was not all
+
+    async def through(self, after: Position | None, limit: int | None) -> None:
+        """Replay the letters behind `after`, `limit` of them at most."""
+        left = limit
+        while left != 0:
+            page = min(left or _PAGE, _PAGE)
+            chosen = await self._engine(replay.choose, self._wanted, after, page)
+            for positions in replay.batches(chosen, self._batch_bytes):
+                await self._replay(positions)
+            self._missing.difference_update(letter.position for letter in chosen)
+            if len(chosen) < page:
+                return
+            after = chosen[-1].position
+            left = left and left - page
+        self._end = after
+
+    async def answer(self) -> dict[str, object]:
+        """Return it as JSON. `next`: where another request goes on."""
+        remaining = await self._engine(replay.count_left, self._wanted, self._end) if self._end else 0
+        nowhere = [Problem(place, "no dead letter that was not replayed is here") for place in sorted(self._missing)]
+        return {
+            "replayed": self.replayed,
+            **({"alreadyStored": self.already_stored} if self.already_stored else {}),
+            "stillInvalid": self.still_invalid,
+            "problems": [_problem(problem) for problem in [*self._problems, *nowhere][:_SHOWN]],
+            **({"next": self._end.cursor, "remaining": remaining} if self._end and remaining else {}),
+        }
+
+    async def _replay(self, positions: Sequence[Position]) -> None:
+        now_ms = milliseconds(self._services.clock())
+        batch = await self._engine(replay.check, positions, now_ms, self._span)
+        problems = [*batch.problems, *([] if self._dry_run else await self._send(batch.sendable, now_ms))]
+        good = batch.positions - {problem.position for problem in problems}
+        if good and not self._dry_run:
+            await self._engine(replay.mark, sorted(good), now_ms)
+        self.replayed += len(good)
+        self.already_stored += len(good & {*batch.stored, *batch.repeated})
+        self.still_invalid += len(problems)
+        self._problems += problems[: _SHOWN - len(self._problems)]
+
+    async def _send(self, letters: Sequence[Sendable], now_ms: int) -> list[Problem]:
+        """Make events durable in the log. Returns those it does not take, because they are too large."""
+        if not letters:
+            return []
+        try:
+            # Shielded: a client that goes away must not cancel an append others share a commit with.
+            appended = self._services.log.append([letter.event for letter in letters], now_ms)
+            await asyncio.shield(asyncio.wrap_future(appended))
+        except TooLarge as error:
+            half = len(letters) // 2
+            if not half:
+                return [Problem(letters[0].position, str(error))]
+            return [*await self._send(letters[:half], now_ms), *await self._send(letters[half:], now_ms)]
+        return []
+
+    async def _engine(self, call: Callable[Concatenate[Store, P], T], *arguments: P.args, **named: P.kwargs) -> T:
+        return await in_thread(self._request, lambda: call(self._services.store, *arguments, **named))
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    return {
+        "arrivedAt": Instant(problem.position.at_ms * 1_000_000).text,
+        "partition": problem.position.partition,
+        "offset": problem.position.offset,
+        "reason": without_tokens(problem.reason.encode("utf-8", "replace").decode()),
+    }

@@ -1,0 +1,33 @@
+"""Duplicates that are no retries.
+
+    GET /api/v1/duplicates   events dropped though their content is not that of the stored one, the last arrived first
+
+Source: docs/contract.md 3.8.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dependencies import Services, in_thread
+from api.http.paging import next_page
+from api.http.parameters import Parameters
+from api.http.responses import raw_json
+from engine.events.duplicates import DuplicateFilter, list_duplicates
+from engine.events.listing import parse_cursor
+
+
+async def listed(services: Services, request: Request) -> Response:
+    """List duplicates, the last arrived first; a full page links to the next."""
+    query = Parameters(request)
+    limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
+    wanted = DuplicateFilter(
+        from_=query.instant("from"),
+        to=query.instant("to"),
+        id_contains=query.text("id"),
+        subject=query.text("subject"),
+        after=None if cursor is None else parse_cursor(cursor),
+        limit=limit,
+    )
+    found = await in_thread(request, lambda: list_duplicates(services.store, wanted))
+    link = next_page(request, found[-1].position, limit) if len(found) == limit else None
+    return raw_json(b"[" + b",".join(duplicate.json for duplicate in found) + b"]", headers=link)

@@ -1,0 +1,156 @@
+"""Events in, events out.
+
+    POST /api/v1/events   durable in the event log, then 204; a batch with one bad event is refused whole, by default
+    GET  /api/v1/events   newest first
+    GET  /api/v2/events   newest first, by filters, page by page
+
+Owns: the content modes of the CloudEvents HTTP binding. The content type tells them apart, and without one of
+CloudEvents the `ce-` headers do (engine/events/http.py).
+Decoding is CPU work and goes to a thread of its own kind, so that slow queries never hold up ingest.
+Source: docs/contract.md D.12, D.13, D.20 and "Events"; docs/design.md R3.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import anyio.to_thread
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dependencies import Services, in_thread
+from api.http.bodies import JSON, media_type, other_media_type, read_body
+from api.http.parameters import Parameters
+from api.http.problems import InvalidParameter
+from api.http.responses import json_response, no_content, raw_json
+from api.routes.checking import APPLIED, Checked, check_events, is_lenient, only_event_refused
+from engine.clock import milliseconds
+from engine.errors import InvalidEvent
+from engine.events.cloudevents import TimeSpan, split_batch
+from engine.events.http import binary_event, has_attributes
+from engine.events.listing import (
+    EventFilter,
+    EventSearch,
+    list_events,
+    parse_cursor,
+    search_events,
+    search_filters,
+    to_json,
+)
+from engine.events.unreadable import why_not_json
+from engine.metrics import EVENTS_ACCEPTED
+
+SINGLE = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+_NEVER_EMPTY = frozenset({SINGLE, BATCH})
+_WHITESPACE = b" \t\r\n"
+_OF_CLOUDEVENTS = "application/cloudevents"
+_THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
+
+
+async def ingest(services: Services, request: Request) -> Response:
+    """Make the events of a request durable; of a batch with bad ones none, or by preference the good ones."""
+    split = _mode(request)
+    body = await read_body(request, services.settings.server.body_limit_bytes)
+    if media_type(request) in _NEVER_EMPTY and not body.strip(_WHITESPACE):
+        raise InvalidEvent("the body is empty")
+    arrived_ms = milliseconds(services.clock())
+    span = TimeSpan.of(services.settings.ingest)
+
+    def check() -> Checked:
+        return check_events(split(body), arrived_ms, span)
+
+    checked = check() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(check)
+    lenient = is_lenient(request)
+    if checked.refused and not (lenient and checked.good):
+        raise checked.error()
+    if checked.good:
+        # Shielded: a client that goes away must not cancel an append others share a commit with.
+        await asyncio.shield(asyncio.wrap_future(services.log.append(checked.good, arrived_ms)))
+        EVENTS_ACCEPTED.inc(len(checked.good))
+    return json_response(checked.answer(), headers=APPLIED) if lenient else no_content()
+
+
+def _mode(request: Request) -> Callable[[bytes], list[bytes]]:
+    """Return what makes events of the body of a request. Raises: InvalidParameter: the content type has no events."""
+    kind = media_type(request)
+    if kind == SINGLE:
+        return lambda body: [body]
+    if kind == BATCH:
+        return split_batch
+    if has_attributes(request.headers.raw) and not kind.startswith(_OF_CLOUDEVENTS):
+        return lambda body: [_binary(request, body)]
+    if kind != JSON:
+        raise other_media_type(request)
+    return _json_events
+
+
+def _binary(request: Request, body: bytes) -> bytes:
+    try:
+        return binary_event(request.headers.raw, body)
+    except InvalidEvent as error:
+        raise only_event_refused(error) from None
+
+
+def _json_events(body: bytes) -> list[bytes]:
+    match body.lstrip(_WHITESPACE)[:1]:
+        case b"{":
+            return [body]
+        case b"[":
+            values = split_batch(body)
+        case _:
+            values = _no_events(body)
+    if not values:
+        raise InvalidEvent("no events found")
+    return values
+
+
+def _no_events(body: bytes) -> list[bytes]:
+    try:
+        msgspec.json.decode(body or b"null")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"not JSON: {why_not_json(body, error)}") from None
+    return []
+
+
+async def listed(services: Services, request: Request) -> Response:
+    """List events, newest first."""
+    bounds = ("from", "to", "ingestedAtFrom", "ingestedAtTo")
+    query = Parameters(request)
+    query.text("clientId", most=36)
+    if query.list("customerId"):
+        raise InvalidParameter('parameter "customerId" is not supported')
+    from_, to, ingested_from, ingested_to = (query.instant(name) for name in bounds)
+    wanted = EventFilter(
+        id_contains=query.text("id"),
+        subject=query.text("subject"),
+        from_=from_,
+        to=to,
+        ingested_from=ingested_from,
+        ingested_to=ingested_to,
+        limit=query.integer("limit", 100, 1, 100),
+    )
+
+    def ask() -> bytes:
+        found = list_events(services.store, services.registry, wanted, services.settings.query, services.clock)
+        return b"[" + b",".join(to_json(event) for event in found) + b"]"
+
+    return raw_json(await in_thread(request, ask))
+
+
+async def searched(services: Services, request: Request) -> Response:
+    """List events that pass filters, newest first; a full page names the next."""
+    query = Parameters(request)
+    query.text("clientId", most=36)
+    limit, cursor = query.integer("limit", 100, 1, 100), query.text("cursor")
+    body = query.json("filter") or {}
+    if "customerId" in body:
+        raise InvalidParameter('parameter "filter": customerId is not supported')
+    wanted = EventSearch(search_filters(body), None if cursor is None else parse_cursor(cursor), limit)
+
+    def ask() -> bytes:
+        found = search_events(services.store, services.registry, wanted, services.settings.query, services.clock)
+        more = b',"nextCursor":"%b"' % found[-1].position.cursor.encode() if len(found) == limit else b""
+        return b'{"items":[' + b",".join(to_json(event) for event in found) + b"]" + more + b"}"
+
+    return raw_json(await in_thread(request, ask))

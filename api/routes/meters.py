@@ -1,0 +1,135 @@
+"""Meters: create, list, show, change, delete.
+
+Owns: the JSON of a meter, and what a PUT may change. A meter's rules are engine/meters/meter.py's.
+Source: docs/contract.md "Meters" and D.4.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dependencies import Services, in_thread
+from api.http.bodies import read_object
+from api.http.parameters import Parameters, refuse_other_case, slug_or_id
+from api.http.responses import json_response, no_content, timestamp, without_none
+from engine.errors import InvalidRequest
+from engine.meters.meter import Meter, MeterDefinition, check_event_type, parse_definition
+
+_FIXED_TEXTS = ("slug", "aggregation", "eventType", "valueProperty")
+
+
+class Order(StrEnum):
+    """Which way a listing runs."""
+
+    ASC = "ASC"
+    DESC = "DESC"
+
+
+class OrderBy(StrEnum):
+    """What meters are listed by."""
+
+    KEY = "key"
+    NAME = "name"
+    AGGREGATION = "aggregation"
+    CREATED_AT = "createdAt"
+    UPDATED_AT = "updatedAt"
+
+
+_SORT_KEYS: dict[OrderBy, Callable[[Meter], Any]] = {
+    OrderBy.KEY: lambda meter: meter.slug,
+    OrderBy.NAME: lambda meter: meter.definition.name,
+    OrderBy.AGGREGATION: lambda meter: meter.definition.aggregation.value,
+    OrderBy.CREATED_AT: lambda meter: meter.created_at,
+    OrderBy.UPDATED_AT: lambda meter: meter.updated_at,
+}
+
+
+def meter_json(meter: Meter) -> dict[str, object]:
+    """Return a meter as the API shows it; members without a value are left out."""
+    definition = meter.definition
+    return without_none(
+        {
+            "id": meter.id,
+            "slug": definition.slug,
+            "name": definition.name,
+            "description": definition.description,
+            "aggregation": definition.aggregation.value,
+            "eventType": definition.eventType,
+            "eventFrom": timestamp(definition.eventFrom) if definition.eventFrom else None,
+            "valueProperty": definition.valueProperty,
+            "groupBy": definition.groupBy or None,
+            "metadata": definition.metadata,
+            "createdAt": timestamp(meter.created_at),
+            "updatedAt": timestamp(meter.updated_at),
+            "deletedAt": timestamp(meter.deleted_at) if meter.deleted_at else None,
+        }
+    )
+
+
+async def create(services: Services, request: Request) -> Response:
+    """Create a meter: 201."""
+    body = await read_object(request, services.settings.server.body_limit_bytes)
+    refuse_other_case(iter(body), MeterDefinition.model_fields)
+    definition = parse_definition(body)
+    check_event_type(definition.eventType, services.settings.reserved_event_types)
+    meter = await in_thread(request, lambda: services.registry.create(definition))
+    return json_response(meter_json(meter), 201)
+
+
+async def listed(services: Services, request: Request) -> Response:
+    """List meters. `page` and `pageSize` are taken and change nothing: there is one page."""
+    query = Parameters(request)
+    query.integer("page", 1, 1, 10**9)
+    query.integer("pageSize", 1000, 1, 1000)
+    order, order_by = query.choice("order", Order), query.choice("orderBy", OrderBy) or OrderBy.KEY
+    meters = sorted(services.registry.all(query.flag("includeDeleted")), key=_SORT_KEYS[order_by])
+    if order is Order.DESC:
+        meters.reverse()
+    return json_response([meter_json(meter) for meter in meters])
+
+
+async def show(services: Services, request: Request) -> Response:
+    """Show a meter; by id also a deleted one."""
+    return json_response(meter_json(services.registry.find(slug_or_id(request))))
+
+
+async def change(services: Services, request: Request) -> Response:
+    """Change a meter's name, description, group-by and metadata; another group-by fills a new rollup."""
+    wanted = slug_or_id(request)
+    body = await read_object(request, services.settings.server.body_limit_bytes)
+    refuse_other_case(iter(body), MeterDefinition.model_fields)
+
+    def update() -> Meter:
+        return services.registry.update(wanted, lambda current: _changed(current, body))
+
+    return json_response(meter_json(await in_thread(request, update)))
+
+
+def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
+    """Return the definition after a PUT: what is left out is cleared, but for the description, which is kept."""
+    fixed = {name: getattr(current, name) for name in _FIXED_TEXTS}
+    for name, value in fixed.items():
+        if body.get(name) not in (None, value):
+            raise InvalidRequest(f"{name} cannot be changed")
+    changed = parse_definition(
+        {
+            "description": current.description,
+            **body,
+            **fixed,
+            "eventFrom": current.eventFrom if body.get("eventFrom") is None else body["eventFrom"],
+            "name": current.slug if body.get("name") is None else body["name"],
+        }
+    )
+    if changed.eventFrom != current.eventFrom:
+        raise InvalidRequest("eventFrom cannot be changed")
+    return changed
+
+
+async def delete(services: Services, request: Request) -> Response:
+    """Delete a meter: 204; its slug is free again."""
+    wanted = slug_or_id(request)
+    await in_thread(request, lambda: services.registry.delete(wanted))
+    return no_content()

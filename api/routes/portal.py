@@ -1,0 +1,143 @@
+"""Portal tokens, and what a token's holder may see.
+
+    POST /api/v1/portal/tokens              the one answer that holds the token itself
+    GET  /api/v1/portal/tokens              newest first
+    POST /api/v1/portal/tokens/invalidate   by id, by subject, or all issued before an instant
+    GET  /api/v1/portal/meters              with a token: the meters it allows
+    GET  /api/v1/portal/subject             with a token: who it is of, and that subject's current period
+
+Owns: the bodies of these, and that every allowed slug is one of a live meter. What makes a token good is
+engine/tokens/portal_tokens.py's.
+Source: docs/contract.md D.2, D.14, D.22 and "Portal".
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dependencies import Services, in_thread
+from api.http.bodies import Moment, instant, read_model
+from api.http.parameters import Parameters
+from api.http.problems import NOT_STORED, InvalidParameter
+from api.http.responses import json_response, no_content, timestamp, without_none
+from api.routes.meters import meter_json
+from api.routes.usage import meter_of_slug
+from engine.errors import InvalidRequest
+from engine.filters import asked_text
+from engine.tokens.portal_tokens import Claims, TokenRecord
+from engine.tokens.requests import check_invalidation, check_subject
+
+
+def _moment(value: object) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant(value).nanos // 1000)
+
+
+_Moment = Annotated[InstanceOf[datetime], BeforeValidator(_moment)]
+
+
+_Text = Annotated[str, AfterValidator(asked_text)]
+
+
+class TokenBody(BaseModel):
+    """A token to make. Unknown members are refused: a misspelt list of meters must not become every meter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str
+    allowed_meter_slugs: list[str] | None = Field(default=None, alias="allowedMeterSlugs")
+    allowed_meters: list[str] | None = Field(default=None, alias="allowedMeters")
+    expires_at: _Moment | None = Field(default=None, alias="expiresAt")
+    # Members of an answer that clients send back: taken, not used.
+    id: Any = None
+    token: Any = None
+    expired: Any = None
+    created_at: Any = Field(default=None, alias="createdAt")
+
+
+class InvalidateBody(BaseModel):
+    """The tokens to invalidate. Unknown members are refused: a misspelt one must not be answered 204."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: _Text | None = None
+    subject: _Text | None = None
+    issued_before: Moment | None = Field(default=None, alias="issuedBefore")
+
+
+async def create_token(services: Services, request: Request) -> Response:
+    """Make a token: 200, and the only sight of it."""
+    body = await read_model(request, services.settings.server.body_limit_bytes, TokenBody)
+    check_subject(body.subject)
+    slugs = _allowed(services, body)
+    record, token = await in_thread(request, lambda: services.tokens.create(body.subject, slugs, body.expires_at))
+    return json_response({**_token_json(services, record), "token": token}, headers=NOT_STORED)
+
+
+def _allowed(services: Services, body: TokenBody) -> list[str] | None:
+    """Return the slugs asked for. Raises: InvalidRequest, NotFound: the first that is no live meter's."""
+    newer, older = body.allowed_meter_slugs, body.allowed_meters
+    if newer is not None and older is not None and newer != older:
+        raise InvalidParameter("invalid request body: allowedMeters and allowedMeterSlugs differ, give one of them")
+    slugs = newer if newer is not None else older
+    if slugs is None:
+        return None
+    if not slugs:
+        raise InvalidRequest("slug filter cannot be an empty array when provided")
+    for slug in slugs:
+        if not slug:
+            raise InvalidRequest("allowed meter slug cannot be empty")
+        meter_of_slug(services, slug)
+    return slugs
+
+
+async def list_tokens(services: Services, request: Request) -> Response:
+    """List tokens, newest first; never the token itself."""
+    query = Parameters(request)
+    limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
+    records = await in_thread(request, lambda: services.tokens.list(subject, limit))
+    return json_response([_token_json(services, record) for record in records], headers=NOT_STORED)
+
+
+async def invalidate_tokens(services: Services, request: Request) -> Response:
+    """Invalidate one token, all of a subject, or all issued before an instant: 204, whether or not any is on record."""
+    body = await read_model(request, services.settings.server.body_limit_bytes, InvalidateBody)
+    check_invalidation(body.id, body.subject, body.issued_before, services.clock())
+    await in_thread(request, lambda: services.tokens.invalidate(body.id, body.subject, body.issued_before))
+    return no_content()
+
+
+def _token_json(services: Services, record: TokenRecord) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "id": record.id,
+        "subject": record.subject,
+        "allowedMeterSlugs": list(record.allowed_meter_slugs or ()),
+        "createdAt": timestamp(record.created_at),
+        "expiresAt": timestamp(record.expires_at),
+    }
+    if record.expires_at <= services.clock():
+        shown["expired"] = True
+    if record.revoked_at is not None:
+        shown["revoked"] = True
+    return shown
+
+
+async def list_meters(services: Services, request: Request, claims: Claims) -> Response:  # noqa: ARG001
+    """List the meters the token allows, by slug, without their metadata: it is the operator's own."""
+    meters = sorted(services.registry.all(), key=lambda meter: meter.slug)
+    shown = [meter_json(meter) for meter in meters if claims.allows(meter.slug)]
+    return json_response([_without_metadata(meter) for meter in shown])
+
+
+async def show_subject(services: Services, request: Request, claims: Claims) -> Response:
+    """Show the token's subject: what is meant for its holder. Metadata and the Stripe id are the operator's own."""
+    subject = await in_thread(request, lambda: services.subjects.of_key(claims.subject))
+    given = subject.definition if subject is not None else {}
+    shown = {name: given.get(name) for name in ("displayName", "currentPeriodStart", "currentPeriodEnd")}
+    return json_response(without_none({"key": claims.subject, **shown}))
+
+
+def _without_metadata(meter: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in meter.items() if name != "metadata"}

@@ -1,0 +1,277 @@
+"""Usage queries, for whoever holds the API key and, of one subject, for whoever holds that subject's portal token.
+
+Owns: from a request to a `UsageQuery`, and from an `Answer` to JSON or CSV around the rows ClickHouse formatted.
+A portal query's subject comes from the token on every path; nothing of a request can widen it.
+Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md R18, R20, R21.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.dependencies import Services, in_thread
+from api.http.bodies import Moment, read_model
+from api.http.parameters import Parameters, slug, slug_or_id
+from api.http.problems import InvalidParameter
+from engine.errors import InvalidRequest, NotFound, StoreError
+from engine.filters import ANYTHING, Allowance, Filter, asked_text, text_filter
+from engine.meters.meter import MAX_GROUP_BY, Meter, MeterState
+from engine.metrics import QUERIES
+from engine.store.clickhouse import UNKNOWN_TABLE
+from engine.tokens.portal_tokens import Claims
+from engine.usage.answers import Answer, RowLimit, UsageQuery, ask_csv, ask_json, check_query
+from engine.usage.windows import WindowSize
+
+T = TypeVar("T")
+_ITEMS = 100  # of an array in a query's body
+_BODY_BYTES = 262_144  # of a query: it is read on the event loop, and a token is enough to send one
+FEWEST_GROUPS, MOST_GROUPS = 2, 1000  # of maxGroups: one that has a name, and the others
+_IGNORED = frozenset({"clientId"})
+_IGNORED_OF_PORTAL = _IGNORED | {"subject", "filterCustomerId"}
+
+
+_Texts = Annotated[list[Annotated[str, AfterValidator(asked_text)]], Field(max_length=_ITEMS)]
+
+_Keys = Field(max_length=MAX_GROUP_BY)
+
+
+class QueryBody(BaseModel):
+    """The body of a usage query by POST."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    from_: Moment | None = Field(default=None, alias="from")
+    to: Moment | None = None
+    window_size: WindowSize | None = Field(default=None, alias="windowSize")
+    zone: str | None = Field(default=None, alias="windowTimeZone")
+    subjects: _Texts | None = Field(default=None, alias="subject")
+    customers: _Texts | None = Field(default=None, alias="filterCustomerId")
+    group_by: _Texts | None = Field(default=None, alias="groupBy")
+    filters: Annotated[dict[str, _Texts], _Keys] | None = Field(default=None, alias="filterGroupBy")
+    advanced: Annotated[dict[str, Any], _Keys] | None = Field(default=None, alias="advancedMeterGroupByFilters")
+    max_groups: int | None = Field(default=None, alias="maxGroups", strict=True, ge=FEWEST_GROUPS, le=MOST_GROUPS)
+    client_id: str | None = Field(default=None, alias="clientId", min_length=1, max_length=36)
+
+
+class PortalQueryBody(QueryBody):
+    """The same on the portal: of whom is the token's to say, whatever stands here."""
+
+    subjects: Any = Field(default=None, alias="subject")
+    customers: Any = Field(default=None, alias="filterCustomerId")
+
+
+async def query_get(services: Services, request: Request) -> Response:
+    """Answer a usage query over any subjects."""
+    wanted = slug_or_id(request)
+    given = Parameters(request)
+    query = replace(_from_parameters(given), subjects=tuple(given.list("subject")) or None)
+    customers = bool(given.list("filterCustomerId"))
+    _refuse_customers(query, customers)
+    limit = RowLimit(services.settings.query.max_rows, "query.max_rows")
+    return await _answer(services, request, lambda: live_meter(services, wanted), query, limit, given.ignored)
+
+
+async def query_post(services: Services, request: Request) -> Response:
+    """Answer a usage query whose lists are too long for a query string."""
+    wanted = slug_or_id(request)
+    _refuse_parameters(request, _IGNORED)
+    body = await read_model(request, _body_limit(services), QueryBody)
+    query = replace(_from_body(body), subjects=tuple(body.subjects or ()) or None)
+    _refuse_customers(query, bool(body.customers))
+    limit = RowLimit(services.settings.query.max_rows, "query.max_rows")
+    return await _answer(services, request, lambda: live_meter(services, wanted), query, limit)
+
+
+async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
+    """Answer a usage query over the token's subject."""
+    wanted = slug(request)
+    given = Parameters(request)
+    return await _portal_answer(services, request, claims, wanted, _from_parameters(given), given.ignored)
+
+
+async def portal_query_post(services: Services, request: Request, claims: Claims) -> Response:
+    """Answer a usage query over the token's subject, by POST."""
+    wanted = slug(request)
+    _refuse_parameters(request, _IGNORED_OF_PORTAL)
+    body = await read_model(request, _body_limit(services), PortalQueryBody)
+    return await _portal_answer(services, request, claims, wanted, _from_body(body))
+
+
+def live_meter(services: Services, wanted: str) -> Meter:
+    """Return a meter that can be asked. Raises: NotFound: there is none, or it was deleted."""
+    meter = services.registry.find(wanted)
+    if meter.state is MeterState.DELETED:
+        raise NotFound(f"meter not found: {wanted}")
+    return meter
+
+
+def meter_of_slug(services: Services, wanted: str) -> Meter:
+    """Return a live meter by slug alone: portal tokens name slugs, and an id may look like one. Raises: NotFound."""
+    meter = live_meter(services, wanted)
+    if meter.slug != wanted:
+        raise NotFound(f"meter not found: {wanted}")
+    return meter
+
+
+def with_fresh_meter(services: Services, find: Callable[[], Meter], ask: Callable[[Meter], T]) -> T:
+    """Ask a meter; once more if its tables were replaced between looking it up and reading them. Blocks."""
+    try:
+        return ask(find())
+    except StoreError as error:
+        if error.engine_code != UNKNOWN_TABLE:
+            raise
+    services.registry.refresh()
+    return ask(find())
+
+
+def _from_parameters(given: Parameters) -> UsageQuery:
+    given.text("clientId", most=36)
+    query = UsageQuery(
+        from_=given.instant("from"),
+        to=given.instant("to"),
+        window_size=given.choice("windowSize", WindowSize),
+        zone=_text_or(given.text("windowTimeZone"), "UTC"),
+        group_by=tuple(given.list("groupBy")),
+        filters={key: (text,) for key, text in given.map("filterGroupBy").items()},
+        advanced=_advanced(given.json("advancedMeterGroupByFilters") or {}),
+        max_groups=given.integer("maxGroups", None, FEWEST_GROUPS, MOST_GROUPS),
+    )
+    _refuse_both(query)
+    return query
+
+
+def _from_body(body: QueryBody) -> UsageQuery:
+    query = UsageQuery(
+        from_=body.from_,
+        to=body.to,
+        window_size=body.window_size,
+        zone=_text_or(body.zone, "UTC"),
+        group_by=tuple(body.group_by or ()),
+        filters={key: tuple(texts) for key, texts in (body.filters or {}).items()},
+        advanced=_advanced(body.advanced or {}),
+        max_groups=body.max_groups,
+    )
+    _refuse_both(query)
+    return query
+
+
+def _body_limit(services: Services) -> int:
+    return min(services.settings.server.body_limit_bytes, _BODY_BYTES)
+
+
+def _refuse_parameters(request: Request, ignored: frozenset[str]) -> None:
+    """Refuse members of the body in the query string, where they would be missed. Raises: InvalidParameter."""
+    members = {field.alias or name for name, field in QueryBody.model_fields.items()} - ignored
+    folded = {name.lower() for name in members}
+    for name in request.query_params:
+        if name.partition("[")[0].lower() in folded:
+            raise InvalidParameter(f'parameter "{name}" must be given in the body')
+
+
+def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
+    """Return the filter of each key; a key whose filter filters nothing is still checked to be one of the meter."""
+    if len(given) > MAX_GROUP_BY:
+        raise InvalidRequest(f"advanced meter group by filters have more than {MAX_GROUP_BY} keys")
+    found: dict[str, Filter] = {}
+    allowance = Allowance()
+    for key, body in given.items():
+        try:
+            filter_ = text_filter(body, allowance)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"invalid group by filter: {key}: {error}") from None
+        found[key] = filter_ or ANYTHING
+    return found
+
+
+def _refuse_both(query: UsageQuery) -> None:
+    if any(query.filters.values()) and query.advanced:
+        raise InvalidRequest("advanced meter group by filters and filter group by cannot be used together")
+
+
+def _refuse_bare_keys(ignored: Sequence[str], meter: Meter) -> None:
+    """Refuse group-by keys given as parameters: ignoring them would answer unfiltered. Raises: InvalidParameter.
+
+    Generated clients that do not know the style `deepObject` send filters so.
+    """
+    for name in ignored:
+        if name in meter.dimensions:
+            raise InvalidParameter(f'parameter "{name}" is unknown, did you mean "filterGroupBy[{name}]"?')
+
+
+def _text_or(text: str | None, default: str) -> str:
+    return default if text is None else text
+
+
+def _not_supported(name: str) -> InvalidParameter:
+    return InvalidParameter(f'parameter "{name}" is not supported')
+
+
+def _refuse_customers(query: UsageQuery, customers: bool) -> None:
+    if customers:
+        raise _not_supported("filterCustomerId")
+    if "customer_id" in query.group_by:
+        raise InvalidParameter('parameter "groupBy": customer_id is not supported')
+
+
+async def _portal_answer(
+    services: Services, request: Request, claims: Claims, wanted: str, query: UsageQuery, ignored: Sequence[str] = ()
+) -> Response:
+    if "customer_id" in query.group_by:
+        raise InvalidRequest("customer filter is required with customer_id group by")
+    forced = replace(query, subjects=(claims.subject,))
+    limit = RowLimit(services.settings.portal.max_rows, "portal.max_rows")
+    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced, limit, ignored)
+
+
+async def _answer(
+    services: Services,
+    request: Request,
+    find: Callable[[], Meter],
+    query: UsageQuery,
+    limit: RowLimit,
+    ignored: Sequence[str] = (),
+) -> Response:
+    """Answer a usage query. `ignored` are the parameters of the request that its route does not know."""
+    as_csv = wants_csv(request)
+    if as_csv and query.max_groups is not None:
+        raise InvalidParameter('parameter "maxGroups" cannot be used with text/csv: no cell says "all others"')
+
+    def ask(meter: Meter) -> tuple[Meter, Answer]:
+        _refuse_bare_keys(ignored, meter)
+        checked = check_query(query, meter)
+        checked = replace(checked, filters={key: texts for key, texts in checked.filters.items() if texts})
+        return meter, (ask_csv if as_csv else ask_json)(services.store, meter, checked, limit)
+
+    meter, answer = await in_thread(request, lambda: with_fresh_meter(services, find, ask))
+    grains = ",".join(answer.grains)
+    QUERIES.labels(grains).inc()
+    headers = {"X-Meterport-Grains": grains}
+    if as_csv:
+        headers |= {"Content-Type": "text/csv", "Content-Disposition": f"attachment; filename={meter.slug}.csv"}
+        return Response(answer.rows, headers=headers)
+    return Response(frame(query, answer), headers=headers, media_type="application/json")
+
+
+def frame(query: UsageQuery, answer: Answer) -> bytes:
+    """Return rows, a JSON array, within the answer that echoes the query."""
+    echoes: dict[str, str | int | None] = {
+        "from": query.from_.text if query.from_ else None,
+        "to": query.to.text if query.to else None,
+        "windowSize": query.window_size.value if query.window_size else None,
+        "groupCount": answer.group_count,
+    }
+    given = b"".join(
+        b'"%b":%b,' % (name.encode(), orjson.dumps(echo)) for name, echo in echoes.items() if echo is not None
+    )
+    return b"".join((b"{", given, b'"data":', answer.rows, b"}"))
+
+
+def wants_csv(request: Request) -> bool:
+    """Return whether Accept is exactly one media type, text/csv; with a list of types JSON is answered."""
+    accepted = request.headers.getlist("accept")
+    return len(accepted) == 1 and "," not in accepted[0] and accepted[0].split(";")[0].strip().lower() == "text/csv"

@@ -1,0 +1,1 @@
+"""The HTTP server: connections and their limits, the protocol, and how it is started and stopped."""

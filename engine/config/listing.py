@@ -1,0 +1,92 @@
+"""The settings in force, as YAML: secrets masked, each with where it came from."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import SecretStr
+
+from engine.config.files import SECRETS_VARIABLE, read_configuration
+from engine.config.settings import Settings, setting_names, variable_name
+from engine.texts import printable
+
+MASK = "**********"
+_SECRET = frozenset({"api_key_sha256"})  # a short key can be guessed from it
+
+
+def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | None) -> str:
+    """Return every setting in the order of their definition.
+
+    Args: flags: what was given on the command line, nested as in YAML. file: the YAML file that was read.
+    """
+    in_file = read_configuration(file) if file else {}
+    variables = {variable.upper(): variable for variable in os.environ}
+    secrets = os.environ.get(SECRETS_VARIABLE)
+    for secret in Path(secrets).iterdir() if secrets else ():
+        variables.setdefault(secret.name.upper(), str(secret))
+    lines: list[str] = []
+    group = ""
+    for name in setting_names():
+        path = name.split(".")
+        if len(path) > 1 and path[0] != group:
+            group = path[0]
+            lines.append(f"{group}:")
+        source = _source(path, flags, variables, in_file, file)
+        lines += _entry("  " * (len(path) - 1), path[-1], _shown(settings, name), source)
+    return "\n".join(lines) + "\n"
+
+
+def _entry(indent: str, name: str, value: Any, source: str) -> list[str]:
+    comment = f"  # {printable(source)}" if source else ""
+    text = _dumped({name: value}, as_it_is=True)
+    if any(line != printable(line) for line in text):  # something a terminal obeys, or nobody sees
+        text = _dumped({name: value}, as_it_is=False)
+    return [f"{indent}{text[0]}{comment}", *(f"{indent}{line}" for line in text[1:])]
+
+
+def _dumped(values: dict[str, Any], as_it_is: bool) -> list[str]:
+    """Return the lines of YAML, with letters other than ASCII as they are or escaped."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=as_it_is, width=1000).rstrip("\n").split("\n")
+
+
+def _shown(settings: Settings, name: str) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return MASK if name in _SECRET and value else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case SecretStr():
+            return MASK
+        case Path():
+            return str(value)
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _source(
+    path: list[str], flags: Mapping[str, Any], variables: Mapping[str, str], in_file: Any, file: Path | None
+) -> str:
+    if _has(flags, path):
+        return "from the command line"
+    for length in range(len(path), 0, -1):  # a whole group may be one variable that holds JSON
+        variable = variable_name(".".join(path[:length]))
+        if variable in variables:
+            return f"from {variables[variable]}"
+    return f"from {file}" if _has(in_file, path) else ""
+
+
+def _has(values: Any, path: list[str]) -> bool:
+    for name in path:
+        if not isinstance(values, Mapping) or name not in values:
+            return False
+        values = values[name]
+    return True

@@ -1,0 +1,1 @@
+"""Records that could not become an event, listed and replayed."""

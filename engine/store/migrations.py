@@ -1,0 +1,57 @@
+"""The store's schema: numbered files in sql/migrations, run once each, never edited.
+
+ClickHouse has no transactional DDL, so a migration is recorded before and after it runs, and every one is written so
+that it can be run again. A file that changed since it ran stops the process: its hash is kept.
+"""
+
+import hashlib
+from datetime import timedelta
+from importlib import resources
+
+from engine.clock import utc_now
+from engine.config.settings import Settings
+from engine.errors import StoreMisconfigured
+from engine.store import sql
+from engine.store.clickhouse import DEDUPLICATION_WINDOW, Store
+
+_KEY_MARGIN = timedelta(days=7)
+
+
+def migrate(store: Store, settings: Settings) -> list[str]:
+    """Bring the schema up to date. Returns the names of the migrations that ran.
+
+    Raises: StoreMisconfigured: a migration that has run was edited since.
+    """
+    store.command(sql.statement("schema_migrations"))
+    done = dict(store.rows("SELECT name, hash FROM schema_migrations FINAL WHERE completed_at IS NOT NULL"))
+    ran = []
+    for name in _names():
+        digest = hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()
+        if name in done:
+            if done[name] != digest:
+                raise StoreMisconfigured(f"migration {name} was edited after it ran; add a new one instead")
+            continue
+        _record(store, name, digest, completed=False)
+        store.command(_render(name, settings))
+        _record(store, name, digest, completed=True)
+        ran.append(name)
+    return ran
+
+
+def _names() -> list[str]:
+    files = (entry.name for entry in resources.files("sql.migrations").iterdir())
+    return sorted(name.removesuffix(".sql") for name in files if name.endswith(".sql"))
+
+
+def _render(name: str, settings: Settings) -> str:
+    keep_days = settings.ingest.duplicate_window_days + _KEY_MARGIN.days
+    return sql.statement(f"migrations/{name}", window=str(DEDUPLICATION_WINDOW), keep_days=str(keep_days))
+
+
+def _record(store: Store, name: str, digest: str, completed: bool) -> None:
+    now = utc_now()
+    store.insert_rows(
+        "schema_migrations",
+        ["name", "version", "hash", "started_at", "completed_at"],
+        [[name, 2 if completed else 1, digest, now, now if completed else None]],
+    )

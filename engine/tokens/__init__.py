@@ -1,0 +1,1 @@
+"""Portal tokens: made, verified, listed and revoked."""

@@ -1,0 +1,324 @@
+"""Portal tokens: what a customer's frontend shows to ask for that customer's usage, and nothing else.
+
+    om_portal_ <base64url: id, subject, slugs, issued, expires> . <base64url: HMAC-SHA-256>
+
+Owns: making, verifying, listing and revoking them, and the signing key where none is configured. A token is checked
+without a query: its signature, then its expiry, then what is invalidated (engine/tokens/revocations.py), which each
+process knows from its last `refresh`. The store holds what was issued and revoked, never a token; no error or log line
+quotes one.
+Limits: 8 KiB a token. Another process honours a revocation at its next `refresh`.
+Source: docs/design.md "Tokens"; docs/contract.md 1.1, 1.2.
+"""
+
+import binascii
+import dataclasses
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from itsdangerous import BadData, BadSignature, URLSafeSerializer
+from itsdangerous.encoding import base64_decode, base64_encode
+
+from engine.clock import Clock, milliseconds, of_milliseconds, utc_now
+from engine.config.directories import check_directory, make_private, read_key
+from engine.config.key_strength import weakness
+from engine.config.settings import PortalSettings, Settings
+from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
+from engine.ids import new_ulid
+from engine.instants import Instant
+from engine.store import sql
+from engine.store.clickhouse import Store
+from engine.tokens.requests import check_invalidation, check_slugs, check_subject
+from engine.tokens.revocations import Invalidation, Revocations
+
+PREFIX = "om_portal_"
+TOKEN_BYTES = 8192
+_SALT = "meterport.portal-token.1"  # changes with the shape of the payload
+_TOKEN = re.compile(rf"{PREFIX}\.?[A-Za-z0-9_-]+\.(?P<signature>[A-Za-z0-9_-]{{43}})\Z", re.ASCII)
+_KEY_FILE = "portal_token_key"
+_COLUMNS = ("id", "version", "subject", "allowed_meter_slugs", "created_at", "expires_at", "revoked_at")
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]  # before the year 10000
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says. `allowed_meter_slugs`: None is every meter."""
+
+    id: str
+    subject: str
+    allowed_meter_slugs: tuple[str, ...] | None
+    expires_at: datetime
+
+    def allows(self, slug: str) -> bool:
+        """Whether the token may ask for a meter, be there one of that name or not."""
+        return self.allowed_meter_slugs is None or slug in self.allowed_meter_slugs
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """A token as it was issued, without its text. `allowed_meter_slugs`: empty is every meter."""
+
+    id: str
+    subject: str
+    allowed_meter_slugs: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class _Payload(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """What is signed, as a JSON array in this order."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1)]
+    subject: Annotated[str, msgspec.Meta(min_length=1)]
+    allowed_meter_slugs: list[str] | None
+    issued_ms: _Milliseconds
+    expires_ms: _Milliseconds
+
+
+class PortalTokens:
+    """The tokens of one store. Thread-safe."""
+
+    def __init__(self, store: Store, keys: Sequence[str], settings: PortalSettings, clock: Clock = utc_now) -> None:
+        """Args: keys: the first signs, all verify."""
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._serializer = URLSafeSerializer(
+            [*reversed(keys)],  # itsdangerous signs with the last
+            salt=_SALT,
+            signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
+        )
+        self._revocations = Revocations(store, settings.max_token_seconds, clock)
+
+    def create(
+        self, subject: str, allowed_meter_slugs: Sequence[str] | None, expires_at: datetime | None
+    ) -> tuple[TokenRecord, str]:
+        """Issue a token; it is on record before its text is returned.
+
+        Args: allowed_meter_slugs: None is every meter; whether there are such meters is not looked up.
+            expires_at: None is the configured life from now; finer than a millisecond is cut.
+        Raises: InvalidRequest: what is wrong with an argument.
+        """
+        check_subject(subject)
+        check_slugs(allowed_meter_slugs)
+        now = self._clock()
+        end = self._expiry(now, expires_at)
+        record = TokenRecord(
+            id=new_ulid(),
+            subject=subject,
+            allowed_meter_slugs=tuple(allowed_meter_slugs or ()),
+            created_at=self._revocations.next_issue(subject, now),
+            expires_at=end,
+            revoked_at=None,
+        )
+        token = self._sign(record)
+        if len(token) > TOKEN_BYTES:
+            raise InvalidRequest(f"allowed meter slugs make a token longer than {TOKEN_BYTES} bytes")
+        self._write([(1, record)])
+        return record, token
+
+    def verify(self, token: str) -> Claims:
+        """Return what a token says. Exactly the text that was issued verifies, until the instant it expires.
+
+        None lives longer than `max_token_seconds`, whatever its expiry says: it may be from a time when that was more.
+        Raises: Unauthorized: it is malformed, its signature is bad, it is expired, or revoked.
+        """
+        payload = self._signed_payload(token)
+        slugs = payload.allowed_meter_slugs
+        claims = Claims(
+            payload.id, payload.subject, None if slugs is None else tuple(slugs), of_milliseconds(payload.expires_ms)
+        )
+        now_ms = milliseconds(self._clock())
+        if now_ms >= min(payload.expires_ms, payload.issued_ms + self._settings.max_token_seconds * 1000):
+            raise Unauthorized("invalid token: expired")
+        if self._revocations.is_revoked(payload.id, payload.subject, payload.issued_ms):
+            raise Unauthorized("invalid token: revoked")
+        return claims
+
+    def list(self, subject: str | None, limit: int) -> list[TokenRecord]:
+        """Return tokens, newest first, also revoked and expired ones until 30 days after they expired.
+
+        Args: subject: None is everybody's.
+        """
+        now_ms = milliseconds(self._clock())
+        rows = self._store.rows(sql.statement("tokens/list"), subject=subject, now_ms=now_ms, limit=limit)
+        return [self._with_fate(_versioned(row)[1]) for row in rows]
+
+    def _with_fate(self, record: TokenRecord) -> TokenRecord:
+        """Return a record that says so if an invalidation covers it that was not about a token on record."""
+        if record.revoked_at is not None:
+            return record
+        until = self._revocations.revoked_until(record.subject, milliseconds(record.created_at))
+        return record if until is None else dataclasses.replace(record, revoked_at=until)
+
+    def invalidate(self, id_: str | None, subject: str | None, issued_before: Instant | None = None) -> None:
+        """Revoke one token, or all tokens a subject has now, or both; or every token issued before an instant.
+
+        What is revoked or expired stays so. A token need not be on record: the store may be an older copy.
+        Raises: InvalidRequest: nothing is given, or an empty or impossible one.
+        """
+        now = self._clock()
+        check_invalidation(id_, subject, issued_before, now)
+        id_ = None if id_ is None else id_.upper()
+        if issued_before is not None:
+            until = of_milliseconds(max(0, issued_before.ceil_milliseconds - 1))
+            self._revocations.add([Invalidation("all", "", until)])
+            return
+        rows = self._store.rows(sql.statement("tokens/revocable"), id=id_, subject=subject)
+        tokens = [_versioned(row) for row in rows]
+        self._revocations.add(_invalidations(id_, subject, [record for _, record in tokens], now))
+        self._write(
+            [
+                (version + 1, dataclasses.replace(record, revoked_at=now))
+                for version, record in tokens
+                if record.revoked_at is None
+            ]
+        )
+
+    def refresh(self) -> None:
+        """Read again what is invalidated. Run it twice a second."""
+        self._revocations.refresh()
+
+    def _expiry(self, now: datetime, wanted: datetime | None) -> datetime:
+        if wanted is None:
+            return now + timedelta(seconds=self._settings.token_seconds)
+        if wanted.tzinfo is None:
+            raise InvalidRequest("expiration date must carry a time zone offset")
+        expires_at = of_milliseconds(milliseconds(wanted))
+        if expires_at <= now:
+            raise InvalidRequest("expiration date must be in the future")
+        maximum = self._settings.max_token_seconds
+        if expires_at > now + timedelta(seconds=maximum):
+            raise InvalidRequest(f"expiration date must be at most {maximum} seconds ahead")
+        return expires_at
+
+    def _sign(self, record: TokenRecord) -> str:
+        slugs = list(record.allowed_meter_slugs) or None
+        issued_ms, expires_ms = milliseconds(record.created_at), milliseconds(record.expires_at)
+        return PREFIX + self._serializer.dumps([record.id, record.subject, slugs, issued_ms, expires_ms])
+
+    def _signed_payload(self, token: str) -> _Payload:
+        shape = _TOKEN.match(token) if len(token) <= TOKEN_BYTES else None
+        if shape is None:
+            raise Unauthorized("invalid token: malformed")
+        if not _is_canonical(shape["signature"]):
+            raise Unauthorized("invalid token: bad signature")
+        try:
+            return msgspec.convert(self._serializer.loads(token.removeprefix(PREFIX)), _Payload)
+        except BadSignature:
+            raise Unauthorized("invalid token: bad signature") from None
+        except (BadData, msgspec.ValidationError):
+            raise Unauthorized("invalid token: malformed") from None
+
+    def _write(self, tokens: Sequence[tuple[int, TokenRecord]]) -> None:
+        if tokens:
+            self._store.insert_rows("portal_tokens", _COLUMNS, [_row(version, record) for version, record in tokens])
+
+
+def load_token_keys(settings: Settings) -> list[str]:
+    """Return the signing keys, newest first: the configured ones, else the one kept in the data directory.
+
+    That one is made the first time, for this user's eyes only. Processes that start together end up with the same.
+    Raises: ConfigurationError: it cannot be kept or read.
+    """
+    configured = [key.get_secret_value() for key in settings.portal.token_keys]
+    return configured or [_kept_key(settings.data_dir, settings.trust_data_dir)]
+
+
+def _kept_key(directory: Path, trusted: bool) -> str:
+    path = directory / _KEY_FILE
+    try:
+        make_private(directory)
+        if not trusted:
+            check_directory(directory)
+        if not path.exists():
+            _keep(path, secrets.token_urlsafe(32))
+        key = read_key(path, trusted)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"data_dir: cannot keep a token key in {path}: {error}") from None
+    weak = weakness(key)
+    if weak:
+        raise ConfigurationError(f"data_dir: the key in {path} {weak}")
+    return key
+
+
+def _keep(path: Path, key: str) -> None:
+    """Make the file, whole and on disk, unless another process is first."""
+    whole = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    file = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(file, key.encode())
+        os.fsync(file)
+        path.hardlink_to(whole)  # fails if there is one, as O_EXCL would, but never shows a file half written
+    except FileExistsError:
+        return
+    finally:
+        os.close(file)
+        whole.unlink()
+    _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_canonical(signature: str) -> bool:
+    """Whether this is how we write the signature it decodes to.
+
+    43 characters hold 258 bits, a signature has 256: four texts decode alike. The payload needs no such check, its
+    text is what is signed.
+    """
+    try:
+        return hmac.compare_digest(base64_encode(base64_decode(signature)), signature.encode())
+    except (BadData, binascii.Error):
+        return False
+
+
+def _invalidations(
+    id_: str | None, subject: str | None, on_record: Sequence[TokenRecord], now: datetime
+) -> list[Invalidation]:
+    """Return what invalidates a token, all tokens of a subject, or both.
+
+    Args: on_record: those of them that the store has a row of. Clocks differ, so they may be of a later time than now.
+    """
+    found: list[Invalidation] = []
+    if id_ is not None:
+        expires_at = next((record.expires_at for record in on_record if record.id == id_), None)
+        found.append(Invalidation("id", id_, now, expires_at))
+    if subject is not None:
+        issued = [record.created_at for record in on_record if record.subject == subject]
+        found.append(Invalidation("subject", subject, max([now, *issued])))
+    return found
+
+
+def _row(version: int, record: TokenRecord) -> list[object]:
+    return [
+        record.id,
+        version,
+        record.subject,
+        [*record.allowed_meter_slugs],
+        record.created_at,
+        record.expires_at,
+        record.revoked_at,
+    ]
+
+
+def _versioned(row: tuple[Any, ...]) -> tuple[int, TokenRecord]:
+    id_, version, subject, slugs, created_ms, expires_ms, revoked_ms = row
+    revoked_at = None if revoked_ms is None else of_milliseconds(revoked_ms)
+    return version, TokenRecord(
+        id_, subject, tuple(slugs), of_milliseconds(created_ms), of_milliseconds(expires_ms), revoked_at
+    )

@@ -1,0 +1,1 @@
+"""The command `import`: files of rows become events by the same way as any producer's."""

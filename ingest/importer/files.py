@@ -1,0 +1,257 @@
+"""Files of events, and of rows that become events: newline-delimited JSON, CSV, Parquet.
+
+Owns: reading each format as a stream, the number every row keeps however often the file is read, and telling a row
+that is wrong (the rest can go on) from a file that is; every error is in our words.
+Nothing passes through a float: a CSV cell stays text, a Parquet value becomes its shortest exact text.
+"""
+
+import csv
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from itertools import chain
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+
+from engine.errors import InvalidEvent, InvalidRequest
+from engine.texts import is_utf8, printable
+from ingest.importer.cells import NOT_UTF8, Cells, csv_columns
+from ingest.importer.columns import Mapping, RowEncoder
+from ingest.importer.encodings import encoding_of, form_of, lines_of
+from ingest.importer.local_times import LocalTimes, read_zone
+from ingest.importer.parquet import ParquetFile
+from ingest.importer.rows import Row, numbered
+from ingest.importer.sources import OnSpool, Source, label_of
+
+_CELL_BYTES = 16 << 20
+_HEAD_BYTES = 64
+_UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException, UnicodeError)
+_MARK = "\ufeff"
+_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?\Z')  # the line by which Excel is told what parts the cells
+
+
+class Format(StrEnum):
+    """How a file is read."""
+
+    NDJSON = "ndjson"
+    CSV = "csv"
+    TSV = "tsv"
+    PARQUET = "parquet"
+
+
+_ENDINGS = {
+    ".ndjson": Format.NDJSON,
+    ".jsonl": Format.NDJSON,
+    ".csv": Format.CSV,
+    ".tsv": Format.TSV,
+    ".parquet": Format.PARQUET,
+}
+_PACKED = (".gz", ".zst")
+_LIBRARY_WORDS = (  # what csv, gzip, zlib and Arrow say, and what it means to the reader of a file
+    ("new-line character", "a carriage return stands in a cell without quotes around it"),
+    ("unexpected end of data", "unexpected end of data: a quote that begins a cell is never closed"),
+    ("expected after", "a cell goes on behind its closing quote"),
+    ("field larger than", f"a cell is longer than {_CELL_BYTES >> 20} MiB: is a quote never closed?"),
+    ("Compressed file ended before", "Compressed file ended before its end: it is cut off"),
+    ("Truncated compressed stream", "Compressed file ended before its end: it is cut off"),
+    ("ZSTD", "its Zstandard data is damaged"),
+    ("while decompressing", "its gzip data is damaged"),
+    ("CRC check failed", "its gzip data is damaged: the check sum differs"),
+    ("Incorrect length of data", "its gzip data is damaged: the length differs"),
+    ("Not a gzipped file (", "its gzip data is followed by something else"),
+    ("magic bytes not found", "it is no Parquet file, or not all of one: its end is missing"),
+    ("file size is 0 bytes", "it is empty, which no Parquet file is"),
+    ("utf-16", "its bytes are not UTF-16, as its byte order mark says"),
+    ("utf-32", "its bytes are not UTF-32, as its byte order mark says"),
+)
+
+
+class EventFile:
+    """A file, by its content: `hash` (SHA-256, hex) and `rows`, how many it has at most, or None if that is unknown.
+
+    Raises: InvalidRequest: no such file, or a name that does not tell the format.
+    """
+
+    def __init__(
+        self, path: Path, format_: Format | None, mapping: Mapping, on_spool: OnSpool = lambda _, __: None
+    ) -> None:
+        self.path = path
+        self.format = format_ or _format_of(path)
+        self._mapping = mapping
+        self._nulls = frozenset(mapping.nulls)
+        self._named_gzip = path.suffix.lower() == ".gz"
+        if self.format is Format.NDJSON and mapping.given:
+            raise InvalidRequest("--type, --subject and their like are for CSV and Parquet; NDJSON holds whole events")
+        if self.format is Format.NDJSON and mapping.time_unit:
+            raise InvalidRequest("--time-unit is for CSV and Parquet; the times of NDJSON are those of whole events")
+        self._times = self._new_times()
+        try:
+            self._source = Source(path, on_spool)
+        except _UNREADABLE as error:
+            raise _unreadable(label_of(path), error) from None
+        self.label, self.name, self.hash = self._source.label, self._source.name, self._source.hash
+        self.rows = self._count()
+
+    def _new_times(self) -> LocalTimes:
+        return LocalTimes(read_zone(self._mapping.time_zone), self._mapping.time_unit, self._mapping.ambiguous)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the file has no content at all."""
+        return self._source.size == 0
+
+    @property
+    def ids_repeat(self) -> bool:
+        """Whether two rows may have one id: ids made from rows are told apart."""
+        return not self._mapping.makes_ids
+
+    @property
+    def ambiguous_earlier(self) -> int:
+        """How many rows of this file have a time that occurs twice, and were taken for the earlier one."""
+        return self._times.earlier
+
+    @property
+    def ambiguous_later(self) -> int:
+        """How many were taken for the later one."""
+        return self._times.later
+
+    def _count(self) -> int | None:
+        if self.format is Format.PARQUET:
+            return self._parquet().rows
+        packed = self.path.suffix.lower() in _PACKED
+        return None if packed else self._source.lines or None
+
+    def read(self, after: int = 0) -> Iterator[Row]:
+        """Yield the rows behind row number `after`; blank lines have a number, but no row.
+
+        Raises: InvalidRequest: the file cannot be read on, or not with this mapping.
+        """
+        reader = {Format.NDJSON: self._read_lines, Format.PARQUET: self._read_parquet}.get(self.format, self._read_csv)
+        self._times, number = self._new_times(), 0
+        try:
+            for row in numbered(reader()) if self._mapping.makes_ids else reader():
+                number = row.number
+                if number > after:
+                    yield row
+        except _UNREADABLE as error:
+            raise _unreadable(self.label, error, number + 1) from None
+        self._source.check_unchanged()
+
+    # one reader a format
+
+    def _read_lines(self) -> Iterator[Row]:
+        with lines_of(self._source, encoding_of(self._source, self._named_gzip)) as lines:
+            for number, line in enumerate(lines, 1):
+                text = line.removeprefix(_MARK).strip(" \t\r\n")
+                if text:
+                    yield Row(number, _whole_event(text))
+
+    def _read_csv(self) -> Iterator[Row]:
+        csv.field_size_limit(_CELL_BYTES)
+        with lines_of(self._source, encoding_of(self._source, self._named_gzip)) as lines:
+            first = next(lines, "")
+            delimiter = "\t" if self.format is Format.TSV else ","
+            if said := _SEPARATOR.match(first):
+                delimiter, first = said[1], next(lines, "")
+            reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+            try:
+                header = next(reader, [])
+            except csv.Error as error:
+                raise _unreadable(f"{self.label}: the first line", error) from None
+            if not header:
+                raise InvalidRequest(f"{self.label}: the first line must name the columns")
+            encoder = self._csv_encoder(header, delimiter)
+            for number, cells in enumerate(reader, 1):
+                if cells:
+                    yield Row(number, self._encoded(encoder, [self._cell(cell) for cell in cells], header))
+
+    def _csv_encoder(self, header: list[str], delimiter: str) -> RowEncoder:
+        for number, name in enumerate(header, 1):
+            if not is_utf8(name):
+                raise InvalidRequest(
+                    f"{self.label}: the name of column {number}, {printable(name)}, is not UTF-8: "
+                    "save the file as UTF-8, or convert it, as by iconv -f CP1252 -t UTF-8"
+                )
+        try:
+            return RowEncoder(csv_columns(header), self._mapping, self._times)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{error}{_delimiter_hint(header, delimiter)}") from None
+
+    def _cell(self, text: str) -> str | None:
+        return None if text in self._nulls else text
+
+    def _parquet(self) -> ParquetFile:
+        with self._source.open() as file:
+            start = file.read(_HEAD_BYTES)
+        form = "is packed with gzip: unpack it first" if start.startswith(b"\x1f\x8b") else form_of(start)
+        if form and not start.startswith(b"PAR1"):
+            raise InvalidRequest(f"{self.label}: it {form}")
+        try:
+            return ParquetFile(self._source.open(), self._times)
+        except _UNREADABLE as error:
+            raise _unreadable(self.label, error) from None
+
+    def _read_parquet(self) -> Iterator[Row]:
+        file = self._parquet()
+        encoder = RowEncoder(file.columns, self._mapping, self._times)
+        names = [column.name for column in file.columns]
+        for number, cells in enumerate(file.cells(encoder.used), 1):
+            yield Row(number, self._encoded(encoder, cells, names))
+
+    def _encoded(self, encoder: RowEncoder, cells: Cells, names: Sequence[str]) -> bytes | InvalidEvent:
+        if len(cells) != len(names):
+            return InvalidEvent(f"{len(cells)} cells, but the first line names {len(names)} columns")
+        try:
+            return encoder.encode(cells)
+        except InvalidEvent as error:
+            if str(error) != NOT_UTF8:
+                return error
+            broken = next(name for name, cell in zip(names, cells, strict=True) if cell and not is_utf8(cell))
+            return InvalidEvent(f"column {broken} is not UTF-8", error.field)
+
+
+def _format_of(path: Path) -> Format:
+    name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
+    ending = name.suffix.lower()
+    if ending not in _ENDINGS or (name != path and ending == ".parquet"):
+        raise InvalidRequest(f"{label_of(path)}: the name tells no format; give --format ndjson, csv, tsv or parquet")
+    return _ENDINGS[ending]
+
+
+def _unreadable(label: str, error: Exception, number: int | None = None) -> InvalidRequest:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    reason = next((ours for theirs, ours in _LIBRARY_WORDS if theirs in said), printable(said))
+    return InvalidRequest(f"{label}: {'' if not number else f'row {number}: '}{reason}")
+
+
+def _delimiter_hint(header: Sequence[str], delimiter: str) -> str:
+    """Say what seems to part the cells of a file whose first line is one name."""
+    other = next((mark for mark in "\t;|," if mark != delimiter and mark in header[0]), None)
+    if len(header) > 1 or other is None:
+        return ""
+    if other == "\t":
+        return "; tabs seem to part the cells: give --format tsv"
+    if other == ",":
+        return "; commas seem to part the cells: give --format csv"
+    return f"; if {other!r} parts the cells, put the line sep={other} before the first one"
+
+
+def _whole_event(text: str) -> bytes | InvalidEvent:
+    """Return a line that holds one JSON object: anything else would break the batch it is put in."""
+    if text.startswith("["):
+        return InvalidEvent("not a JSON object but an array: write one event a line, as by jq -c '.[]'")
+    if not text.startswith("{"):
+        return InvalidEvent("not a JSON object")
+    if text == "{":
+        return InvalidEvent("not JSON: the object goes on in the next line; write one event a line, as by jq -c .")
+    try:
+        line = text.encode()
+        orjson.loads(line)
+    except UnicodeEncodeError:
+        return InvalidEvent("not JSON: it is not UTF-8")
+    except orjson.JSONDecodeError as error:
+        return InvalidEvent(f"not JSON: {error}")
+    return line

@@ -1,0 +1,201 @@
+"""Files into the engine, by the same way as any producer's events, restartable.
+
+Owns: batches, and what is done about a row that is refused. What became of the rows that were sent is in
+ingest/importer/ledger.py, how far the import is in ingest/importer/positions.py: a run that was killed may send again
+the rows whose outcome was not known; the events keep their ids and are dropped as duplicates.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as Dict
+from dataclasses import replace
+from datetime import timedelta
+from typing import Protocol
+
+from engine.errors import InvalidEvent, InvalidRequest, TooLarge
+from ingest.importer.files import EventFile
+from ingest.importer.ledger import Ledger, OutcomeSource
+from ingest.importer.positions import Position, PositionFile
+from ingest.importer.rows import Row
+from ingest.importer.summary import counted
+
+BATCH_EVENTS = 2000
+BATCH_BYTES = 8 << 20
+
+
+class EventSink(OutcomeSource, Protocol):
+    """Where events go, and who knows what became of them."""
+
+    def send_events(self, events: Sequence[bytes]) -> Dict[int, str]:
+        """Make events durable, all or none of them; waits while the engine is busy.
+
+        Returns: why each refused event (by its index) is refused; empty: all are durable.
+        Raises: TooLarge: they are too long for one request. InvalidEvent: one of them breaks the batch, and which one
+            is not known.
+        """
+        ...
+
+    def newest_stamp(self) -> int | None:
+        """Return when the newest batch of events was stamped, in Unix milliseconds; None if there is none."""
+        ...
+
+
+class Importer:
+    """Moves rows into a sink.
+
+    Args: on_batch: told the number of the last row after each batch. on_skip: told each row left out: number and
+        reason; None: the first such row ends the import. on_uncounted: told each row that was stored and that some
+        meter of its type does not count: number and reason. on_position: told where the run begins, and whenever the
+        outcome of more rows is known. on_note: told a line for the user. window: how long the store finds duplicates.
+    """
+
+    def __init__(
+        self,
+        sink: EventSink,
+        positions: PositionFile,
+        on_batch: Callable[[int], None] = lambda _: None,
+        on_skip: Callable[[int, str], None] | None = None,
+        on_uncounted: Callable[[int, str], None] = lambda _, __: None,
+        on_position: Callable[[Position], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
+        window: timedelta = timedelta(days=35),
+    ) -> None:
+        self._sink = sink
+        self._positions = positions
+        self._on_batch = on_batch
+        self._on_skip = on_skip
+        self._on_uncounted = on_uncounted
+        self._on_position = on_position
+        self._on_note = on_note
+        self._window = window
+
+    def run(self, file: EventFile, restart: bool = False, on_wait: Callable[[int], None] = lambda _: None) -> Position:
+        """Import a file from where an earlier run of it got to; `restart`: from its start.
+
+        Returns once the outcome of every row is known; `on_wait` is told how many records wait to be stored.
+        Raises: InvalidRequest: names file and row; every row before it is durable.
+        """
+        start = self._start(file, restart)
+        self._on_position(start)
+        ledger = Ledger(self._sink, start, file.ids_repeat, self._settled, self._on_uncounted)
+        try:
+            for rows in _batches(file.read(after=0 if file.ids_repeat else start.row)):
+                done = [row for row in rows if row.number <= start.row]
+                ledger.pass_over(done)
+                self._deliver(file, ledger, rows[len(done) :])
+        except InvalidRequest as error:
+            ledger.close(on_wait)  # so that the next run goes on here, and this one can say what it has stored
+            raise InvalidRequest(f"{error}{_rows_before(file, ledger.position)}") from None
+        ledger.close(on_wait)
+        return ledger.position
+
+    def _start(self, file: EventFile, restart: bool) -> Position:
+        """Return the position of an earlier run if the store still has its rows, else that of the first row."""
+        saved = None if restart else self._positions.load()
+        if saved and self._goes_on(file, saved):
+            return saved
+        start = Position(since_ms=self._sink.newest_stamp() or 0, began_ms=time.time_ns() // 1_000_000)
+        self._positions.save(start)
+        return start
+
+    def _goes_on(self, file: EventFile, saved: Position) -> bool:
+        """Whether the rows before a position need not be sent again.
+
+        The store may have been emptied, exchanged, or restored from an older copy since then. Once the duplicate window
+        has passed, it forgets ids by itself, and rows that are sent again would count twice: then it is only said.
+        """
+        outcomes = self._sink.outcomes(saved.last, saved.since_ms) if saved.last else []
+        if not saved.sent or (outcomes and all(outcome.stored_ms is not None for outcome in outcomes)):
+            return True
+        if time.time_ns() // 1_000_000 - saved.began_ms < self._window.total_seconds() * 1000:
+            self._on_note(
+                f"{file.name}: rows that an earlier run has sent are not in the store, so the import begins again with "
+                "the first row; rows that are in the store are not stored twice"
+            )
+            return False
+        self._on_note(
+            f"{file.name}: rows that an earlier run has sent are not known to the store. This may be since the "
+            f"duplicate window of {counted(self._window.days, 'day')} has passed, so the import goes on behind row "
+            f"{saved.row:,}. If they are lost, give --restart; rows that are still stored are then counted twice"
+        )
+        return True
+
+    def _settled(self, position: Position) -> None:
+        self._positions.save(position)
+        self._on_position(position)
+
+    def _deliver(self, file: EventFile, ledger: Ledger, rows: Sequence[Row]) -> None:
+        """Make rows durable, or leave them out. Raises: InvalidRequest: of the first one that is neither."""
+        good = [row for row in rows if isinstance(row.event, bytes)]
+        refused = {row.number: str(row.event) for row in rows if isinstance(row.event, InvalidEvent)}
+        if not refused or self._on_skip:
+            try:
+                refused |= self._refused(good)
+            except (TooLarge, InvalidEvent) as error:
+                self._halve(file, ledger, rows, error)
+                return
+        if not refused:
+            self._advance(ledger, rows, rows)
+        elif self._on_skip is None:
+            self._stop_before(file, ledger, rows, refused)
+        else:
+            for number in sorted(refused):
+                self._on_skip(number, refused[number])
+            self._advance(ledger, rows, [row for row in rows if row.number not in refused])
+
+    def _refused(self, rows: Sequence[Row]) -> dict[int, str]:
+        """Send rows, and again without those that are refused. Returns the reason of each of them by row number."""
+        refused: dict[int, str] = {}
+        while rows:
+            answer = self._sink.send_events([row.event for row in rows if isinstance(row.event, bytes)])
+            refused |= {rows[index].number: reason for index, reason in answer.items()}
+            rows = [row for index, row in enumerate(rows) if index not in answer]
+            if not answer or self._on_skip is None:
+                break
+        return refused
+
+    def _halve(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], error: TooLarge | InvalidEvent) -> None:
+        """Deliver the halves of a batch that is refused as a whole; a row of its own is refused for the same reason."""
+        if len(rows) > 1:
+            self._deliver(file, ledger, rows[: len(rows) // 2])
+            self._deliver(file, ledger, rows[len(rows) // 2 :])
+        else:
+            reason = error if isinstance(error, InvalidEvent) else InvalidEvent("longer than the engine takes")
+            self._deliver(file, ledger, [replace(rows[0], event=reason)])
+
+    def _stop_before(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], refused: Dict[int, str]) -> None:
+        first = min(refused)
+        before = [row for row in rows if row.number < first]
+        if before:
+            self._deliver(file, ledger, before)
+        raise InvalidRequest(f"{file.label}: row {first}: {refused[first]}")
+
+    def _advance(self, ledger: Ledger, rows: Sequence[Row], sent: Sequence[Row]) -> None:
+        if rows:
+            ledger.add(rows, sent)
+            self._on_batch(rows[-1].number)
+
+
+def _rows_before(file: EventFile, done: Position) -> str:
+    """Say what became of the rows before the one that ended an import."""
+    stored = done.stored + done.known
+    if not stored:
+        return ""
+    is_, them = ("is", "it") if stored == 1 else ("are", "them")
+    again = "" if file.ids_repeat else f"; another mapping counts {them} again"
+    return f" ({counted(stored, 'row')} before it {is_} stored{again})"
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Group rows by number and bytes; a row that is longer than a batch may be is one of its own."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        length = len(row.event) if isinstance(row.event, bytes) else 0
+        if batch and (len(batch) == BATCH_EVENTS or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += length
+    if batch:
+        yield batch

@@ -1,0 +1,195 @@
+"""What became of the rows an import has sent: stored, stored before, counted by no meter, or not stored yet.
+
+Owns: the rows that were sent and whose outcome is not known, and the order in which it becomes known: that of the file,
+so that a position covers every row before it. The server is asked some thousands of rows at a time while the import
+goes on, and waited for only when too many rows are open.
+An event that is stored with a stamp of the time before the import was stored before. A row whose id an earlier row of
+the file has is not stored again; ids made from rows (ingest/importer/rows.py) never repeat.
+Limits: `MOST_OPEN` rows whose outcome is not known; 8 bytes of memory a row where ids may repeat.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from engine.events.event import event_key
+from engine.events.outcomes import EventName, Outcome
+from ingest.importer.positions import Position
+from ingest.importer.rows import Occurrences, Row
+
+ASKED_ROWS = 50_000  # at a time: of a large store a question costs the same for few rows and for many
+MOST_OPEN = 100_000
+LOOK_SECONDS = 1.0  # between two looks at least, and twice as long as a look took
+PATIENCE_SECONDS = 60.0  # without one more row stored, though nothing waits in the server's log
+_LAST_ROWS = 20  # named in the position, to find out later whether the store still has them
+_PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class _Identity(msgspec.Struct):
+    source: str
+    id: str
+
+
+_identity = msgspec.json.Decoder(_Identity)
+
+
+class OutcomeSource(Protocol):
+    """Knows what became of events."""
+
+    def outcomes(self, names: Sequence[EventName], explain_after_ms: int) -> list[Outcome]:
+        """Return what became of each event; those stored after `explain_after_ms` are explained."""
+        ...
+
+    def wait_until_stored(self, on_wait: Callable[[int], None]) -> None:
+        """Return once all that was sent is usage; `on_wait` is told how many records are not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Rows up to number `row` whose outcome is not known: `names` of those sent, None where the id came before."""
+
+    row: int
+    skipped: int
+    names: Mapping[int, EventName | None]
+
+
+class Ledger:
+    """Rows that were sent, until their outcome is known.
+
+    Args: on_settled: told the position whenever it has moved on. on_uncounted: told each row of which not every meter
+        counts the event, and why.
+    """
+
+    def __init__(
+        self,
+        source: OutcomeSource,
+        position: Position,
+        ids_repeat: bool,
+        on_settled: Callable[[Position], None],
+        on_uncounted: Callable[[int, str], None],
+    ) -> None:
+        self.position = position
+        self._source = source
+        self._occurrences = Occurrences() if ids_repeat else None
+        self._on_settled = on_settled
+        self._on_uncounted = on_uncounted
+        self._open: list[_Open] = []
+        self._found: dict[int, Outcome] = {}  # of open rows behind one whose outcome is not known
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._patience_seconds = PATIENCE_SECONDS
+
+    def pass_over(self, rows: Sequence[Row]) -> None:
+        """Remember the ids of rows that an earlier run has sent."""
+        self._names(rows)
+
+    def add(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
+        """Add the next rows of the file, of which `sent` are durable and the others were left out."""
+        self._open.append(_Open(rows[-1].number, len(rows) - len(sent), self._names(sent)))
+        if self._rows_open() > MOST_OPEN:
+            self._settle(self._oldest(), wait=True)
+        elif time.monotonic() >= self._next_look:
+            self._settle(self._oldest(), wait=False)
+
+    def close(self, on_wait: Callable[[int], None]) -> None:
+        """Return once the outcome of every row is known, or is known to be late."""
+        if self._open:
+            self._source.wait_until_stored(on_wait)
+        while self._open:
+            self._settle(self._oldest(), wait=True)
+
+    def _names(self, rows: Sequence[Row]) -> dict[int, EventName | None]:
+        names: dict[int, EventName | None] = {}
+        for row in rows:
+            if isinstance(row.event, bytes):
+                identity = _identity.decode(row.event)
+                names[row.number] = EventName(identity.source, identity.id)
+        if self._occurrences and names:
+            keys = np.frombuffer(b"".join([event_key(*name)[:8] for name in names.values() if name]), dtype="<u8")
+            times = self._occurrences.count(keys).tolist()
+            again = {number for number, time_ in zip(names, times, strict=True) if time_ > 1}
+            return {number: None if number in again else name for number, name in names.items()}
+        return names
+
+    def _rows_open(self) -> int:
+        return sum(len(batch.names) for batch in self._open)
+
+    def _oldest(self) -> list[_Open]:
+        """Return the first batches, of as many rows as are asked for at a time; one at least."""
+        rows, oldest = 0, list[_Open]()
+        for batch in self._open:
+            rows += len(batch.names)
+            if oldest and rows > ASKED_ROWS:
+                break
+            oldest.append(batch)
+        return oldest
+
+    def _settle(self, batches: Sequence[_Open], wait: bool) -> None:
+        """Take up what became of the rows of batches; without `wait`, of those that are stored already."""
+        names = {number: name for batch in batches for number, name in batch.names.items() if name}
+        began = time.monotonic()
+        self._look_for(names, wait)
+        self._next_look = time.monotonic() + max(LOOK_SECONDS, 2 * (time.monotonic() - began))
+        done = 0
+        for batch in batches:
+            if not wait and any(name and number not in self._found for number, name in batch.names.items()):
+                break
+            self._take(batch)
+            done += 1
+        if done:
+            del self._open[:done]
+            self._on_settled(self.position)
+
+    def _look_for(self, names: Mapping[int, EventName], wait: bool) -> None:
+        """Look for the outcomes of rows; with `wait`, until all are known or nothing is stored any more."""
+        self._ask(names)
+        pauses, waited_since = iter(_PAUSES), time.monotonic()
+        while wait and not names.keys() <= self._found.keys():
+            if time.monotonic() - waited_since >= self._patience_seconds:
+                self._patience_seconds = 0  # nobody stores them: the next rows are not waited for again
+                break
+            time.sleep(next(pauses, _PAUSES[-1]))
+            self._source.wait_until_stored(lambda _: None)
+            if self._ask(names):
+                pauses, waited_since = iter(_PAUSES), time.monotonic()
+
+    def _ask(self, names: Mapping[int, EventName]) -> bool:
+        """Ask for the rows whose outcome is not known. Returns whether one is now."""
+        unknown = {number: name for number, name in names.items() if number not in self._found}
+        before = len(self._found)
+        outcomes = self._source.outcomes([*unknown.values()], self.position.since_ms) if unknown else []
+        for number, outcome in zip(unknown, outcomes, strict=True):
+            if outcome.stored_ms is not None:
+                self._found[number] = outcome
+        return len(self._found) > before
+
+    def _take(self, batch: _Open) -> None:
+        stored = uncounted = late = 0
+        last = [*self.position.last]
+        for number, name in batch.names.items():
+            outcome = self._found.pop(number, None)
+            if name and outcome:
+                last.append(name)
+            if name and outcome is None:
+                late += 1
+            elif outcome and outcome.stored_ms is not None and outcome.stored_ms > self.position.since_ms:
+                stored += 1
+                if outcome.validation_error is not None:
+                    uncounted += 1
+                    self._on_uncounted(number, outcome.validation_error)
+        done = self.position
+        self.position = replace(
+            done,
+            row=batch.row,
+            read=done.read + len(batch.names) + batch.skipped,
+            stored=done.stored + stored,
+            uncounted=done.uncounted + uncounted,
+            known=done.known + len(batch.names) - stored - late,
+            late=done.late + late,
+            skipped=done.skipped + batch.skipped,
+            last=tuple(last[-_LAST_ROWS:]),
+        )

@@ -1,0 +1,240 @@
+"""Times as people write them to RFC 3339: dates, local times of a zone, timestamps with an offset, numbers of a unit.
+
+Owns: what a local time means where the clock changes. A date alone is where its day begins, as a window of it does. A
+time that never occurs is refused. One that occurs twice is refused too, unless an `Ambiguous` rule says which is meant.
+Zones come from the tzdata package, as those of windows do (docs/design.md R17a).
+"""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_FLOOR, Decimal
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from engine.errors import InvalidRequest
+from engine.usage import windows
+
+_TIME = re.compile(
+    r"(?P<date>\d{4}-\d\d-\d\d)"
+    r"(?:[Tt ](?P<clock>\d\d:\d\d)(?P<second>:\d\d)?(?P<fraction>\.\d+)? ?(?P<offset>[Zz]|[+-]\d\d:?\d\d)?)?\Z",
+    re.ASCII,
+)
+_NUMBER = re.compile(r"[+-]?\d{1,40}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NANOS = 1_000_000_000
+_WANTED = "wanted as 2026-03-01T12:30:00 or 2026-03-01, or with an offset"
+
+
+class TimeUnit(StrEnum):
+    """What a time written as a number counts, from 1970-01-01T00:00:00Z on."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+
+
+class Ambiguous(StrEnum):
+    """Which of the two is meant by a local time that occurs twice, when the clock is set back."""
+
+    ERROR = "error"
+    EARLIER = "earlier"
+    LATER = "later"
+    INFER = "infer"
+
+
+_UNIT_NANOS = {
+    TimeUnit.SECONDS: _NANOS,
+    TimeUnit.MILLISECONDS: 1_000_000,
+    TimeUnit.MICROSECONDS: 1_000,
+    TimeUnit.NANOSECONDS: 1,
+}
+
+
+class _Reading(NamedTuple):
+    """What a text names. local: on the zone's clock; None: the text has an offset. later: None: it occurs once."""
+
+    local: tuple[datetime, str] | None
+    text: str
+    later: str | None = None
+
+
+def read_zone(name: str) -> ZoneInfo:
+    """Return an IANA time zone. Raises: InvalidRequest."""
+    try:
+        return windows.zone(name)
+    except InvalidRequest:
+        raise InvalidRequest(f"unknown time zone {name!r}: an IANA name is wanted, as America/New_York") from None
+
+
+def timestamp(text: str, zone: ZoneInfo) -> str:
+    """Return the RFC 3339 timestamp that `text` names; without an offset of its own it is a time of `zone`.
+
+    A date alone is where its day begins. Digits of the fraction are kept but for trailing zeros.
+    Raises: InvalidRequest: it is no time, or the zone's clock shows it twice or never.
+    """
+    reading = _read(text, zone)
+    if reading.later:
+        raise InvalidRequest(_twice(reading, zone))
+    return reading.text
+
+
+class LocalTimes:
+    """Reads the times of a file's rows, one after another.
+
+    Args: unit: times are numbers of this unit; None: no number is a time. ambiguous: which of two is meant.
+    """
+
+    def __init__(self, zone: ZoneInfo, unit: TimeUnit | None = None, ambiguous: Ambiguous = Ambiguous.ERROR) -> None:
+        self.zone = zone
+        self._unit = unit
+        self._ambiguous = ambiguous
+        self._latest: dict[str, _Seen] = {}
+        self.inferred_later: str | None = None  # the last time, if it was inferred to be the later of two
+        self.earlier = self.later = 0  # how many ambiguous times were taken for which
+
+    def timestamp(self, text: str, series: str = "") -> str:
+        """Return the RFC 3339 timestamp that `text` names.
+
+        series: the rows whose order tells, with Ambiguous.INFER, when the clock was set back.
+        Raises: InvalidRequest: it is no time, or it cannot be known which one.
+        """
+        self.inferred_later = None
+        if self._unit:
+            return _of_number(text, self._unit)
+        reading = _read(text, self.zone)
+        if self._ambiguous is Ambiguous.INFER and reading.local:
+            return self._inferred(reading, series)
+        if not reading.later:
+            return reading.text
+        if self._ambiguous in (Ambiguous.ERROR, Ambiguous.INFER):
+            raise InvalidRequest(f"{_twice(reading, self.zone)}, or give --ambiguous earlier, later or infer")
+        return self._chosen(reading, later=self._ambiguous is Ambiguous.LATER)
+
+    def constant(self, text: str) -> str:
+        """Return the time of every row. Raises: InvalidRequest: it is no time, or it occurs twice."""
+        rule = Ambiguous.ERROR if self._ambiguous is Ambiguous.INFER else self._ambiguous
+        return LocalTimes(self.zone, self._unit, rule).timestamp(text)
+
+    def as_data(self, text: str) -> str:
+        """Return a time that is no event's time: one that occurs twice stays as written, without an offset."""
+        reading = _read(text, self.zone)
+        if not reading.later or self._ambiguous is Ambiguous.EARLIER:
+            return reading.text
+        if self._ambiguous is Ambiguous.LATER:
+            return reading.later
+        local, fraction = reading.local or (_EPOCH, "")
+        return f"{local.isoformat()}{fraction}"
+
+    def _chosen(self, reading: _Reading, later: bool) -> str:
+        if later and reading.later:
+            self.later += 1
+            return reading.later
+        self.earlier += 1
+        return reading.text
+
+    def _inferred(self, reading: _Reading, series: str) -> str:
+        """Take the second of two where a series of rows in the order of time goes back, or stays."""
+        local = reading.local
+        assert local is not None  # noqa: S101 - for the type: the caller has looked
+        last = self._latest.get(series)
+        if not reading.later:
+            self._latest[series] = _Seen(local, twice=False, second=False)
+            return reading.text
+        second = False
+        if last and last.local >= local:
+            if not last.twice or last.second:
+                why = "the row before it is later" if not last.twice else "the rows go back more than once"
+                raise InvalidRequest(f"{_twice(reading, self.zone)}; it cannot be inferred, for {why}")
+            second = True
+        elif last and last.second and local[0] - last.local[0] < timedelta(days=1):
+            second = True
+        self._latest[series] = _Seen(local, twice=True, second=second)
+        self.inferred_later = reading.later if second else None
+        return self._chosen(reading, second)
+
+
+class _Seen(NamedTuple):
+    """The last row of a series: its local time, whether that occurs twice, and whether it is the second of the two."""
+
+    local: tuple[datetime, str]
+    twice: bool
+    second: bool
+
+
+def _twice(reading: _Reading, zone: ZoneInfo) -> str:
+    local = reading.local[0] if reading.local else ""
+    earlier, later = reading.text[-6:], (reading.later or "")[-6:]
+    return f"{local} occurs twice in {zone.key}, at {earlier} and at {later}: write it with its offset"
+
+
+@lru_cache(maxsize=65_536)
+def _read(text: str, zone: ZoneInfo) -> _Reading:
+    match = _TIME.match(text)
+    if not match:
+        if _NUMBER.match(text):
+            units = "if it counts from 1970-01-01T00:00:00Z, give --time-unit s, ms, us or ns"
+            raise InvalidRequest(f"{text!r} is a number, which is no time: {units}; else it is {_WANTED}")
+        raise InvalidRequest(f"{text!r} is no time: {_WANTED}")
+    clock = f"{match['date']}T{match['clock'] or '00:00'}{match['second'] or ':00'}"
+    fraction = (match["fraction"] or "").rstrip("0").rstrip(".")
+    try:
+        local = datetime.fromisoformat(clock)
+    except ValueError as error:
+        raise InvalidRequest(f"{text!r} is no time: {error}") from None
+    if match["clock"] is None:
+        return _Reading(None, _day_begins(local.date(), zone))
+    if match["offset"] is None:
+        return _in_zone(local, fraction, zone)
+    offset = match["offset"].upper()
+    return _Reading(None, f"{clock}{fraction}{offset if len(offset) != 5 else f'{offset[:3]}:{offset[3:]}'}")
+
+
+def _in_zone(local: datetime, fraction: str, zone: ZoneInfo) -> _Reading:
+    if not _occurs(local, zone):
+        raise InvalidRequest(f"{local} never occurs in {zone.key}: the clock skips it")
+    first, second = local.replace(tzinfo=zone), local.replace(tzinfo=zone, fold=1)
+    twice = first.utcoffset() != second.utcoffset()
+    return _Reading((local, fraction), _rfc3339(first, fraction), _rfc3339(second, fraction) if twice else None)
+
+
+def _occurs(local: datetime, zone: ZoneInfo) -> bool:
+    try:
+        return local.replace(tzinfo=zone).astimezone(UTC).astimezone(zone).replace(tzinfo=None) == local
+    except OverflowError:
+        raise InvalidRequest(f"{local} is not within the years 0001 to 9999 in UTC") from None
+
+
+def _day_begins(day: date, zone: ZoneInfo) -> str:
+    """Return where a local date begins: the first of two midnights, the end of a gap that takes its midnight."""
+    midnight = datetime(day.year, day.month, day.day)
+    if _occurs(midnight, zone):
+        return _rfc3339(midnight.replace(tzinfo=zone), "")
+    begins = (_EPOCH + timedelta(seconds=windows.date_begins(day, zone.key))).astimezone(zone)
+    if begins.date() != day:
+        raise InvalidRequest(f"{day} never occurs in {zone.key}: the calendar skips it")
+    return _rfc3339(begins, "")
+
+
+def _rfc3339(at: datetime, fraction: str) -> str:
+    offset = at.utcoffset() or timedelta()
+    if offset % timedelta(minutes=1):  # local mean time before zones were agreed on
+        return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat()}{fraction}Z"
+    return f"{at.replace(tzinfo=None).isoformat()}{fraction}{at.isoformat()[-6:]}"
+
+
+@lru_cache(maxsize=65_536)
+def _of_number(text: str, unit: TimeUnit) -> str:
+    if not _NUMBER.match(text):
+        raise InvalidRequest(f"{text!r} is no number, and --time-unit {unit} says that times are")
+    nanos = int((Decimal(text) * _UNIT_NANOS[unit]).to_integral_value(ROUND_FLOOR))
+    try:
+        at = _EPOCH + timedelta(seconds=nanos // _NANOS)
+    except OverflowError:
+        raise InvalidRequest(
+            f"{text!r} is not within the years 0001 to 9999 as a number of --time-unit {unit}"
+        ) from None
+    fraction = f".{nanos % _NANOS:09d}".rstrip("0").rstrip(".")
+    return f"{at.replace(tzinfo=None).isoformat()}{fraction}Z"

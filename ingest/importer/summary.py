@@ -1,0 +1,93 @@
+"""What an import says at its end: what became of its rows, and the first rows that no meter can use as they are.
+
+Owns: the words of the summary, `Report`, what a run did so far, and `Uncounted`, which keeps a few reasons however many
+rows there are.
+"""
+
+from collections.abc import Iterator
+
+from ingest.importer.positions import Position
+
+_SHOWN = 5
+_IS = ("are", "is")  # by whether it is one row
+_WHY = "no meter has their type, or a meter of it left them out"
+_LATE = ("They are safe in the event log, and are stored", "It is safe in the event log, and is stored")
+
+
+class Uncounted:
+    """Why stored rows are not counted: the first few reasons, each with its first row and how many rows have it."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, tuple[int, int]] = {}
+        self._others = 0
+
+    def add(self, number: int, reason: str) -> None:
+        """Take up a row and its reason."""
+        if reason in self._reasons:
+            first, rows = self._reasons[reason]
+            self._reasons[reason] = first, rows + 1
+        elif len(self._reasons) < _SHOWN:
+            self._reasons[reason] = number, 1
+        else:
+            self._others += 1
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each reason, and one for the rows that are not shown."""
+        for reason, (first, rows) in self._reasons.items():
+            others = f" and {rows - 1:,} more" if rows > 1 else ""
+            yield f"  row {first:,}{others}: {'; '.join(reason.splitlines())}"
+        if self._others:
+            yield f"  and {counted(self._others, 'more row')} for other reasons"
+
+
+class Report:
+    """What a run did: it began at the position `before`, and is at `done`; `uncounted` are rows meters left out."""
+
+    def __init__(self) -> None:
+        self.before: Position | None = None
+        self.done = Position()
+        self.uncounted = Uncounted()
+
+    def reached(self, position: Position) -> None:
+        """Take up a position; the first one is where the run begins."""
+        self.before = self.before or position
+        self.done = position
+
+    @property
+    def moved(self) -> bool:
+        """Whether the outcome of any row became known."""
+        return self.before is not None and self.done.row > self.before.row
+
+    def lines(self, seconds: float) -> Iterator[str]:
+        """Yield the lines of the summary."""
+        yield from summary(self.before or Position(), self.done, self.uncounted, seconds)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, as `1 row` or `2 rows`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def summary(before: Position, done: Position, uncounted: Uncounted, seconds: float) -> Iterator[str]:
+    """Yield the lines that say what a run did, which began at `before` and ended at `done`."""
+    counts = {
+        "stored": done.stored - before.stored,
+        "already stored": done.known - before.known,
+        "skipped": done.skipped - before.skipped,
+    }
+    said = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    yield f"read {counted(done.read - before.read, 'row')}, {said}, in {seconds:.1f} s{_earlier(before)}"
+    if left_out := done.uncounted - before.uncounted:
+        yield f"of the rows stored, {left_out:,} {_IS[left_out == 1]} not counted by every meter: {_WHY}"
+        yield from uncounted.lines()
+    if late := done.late - before.late:
+        yield (f"not stored yet: {counted(late, 'row')}. {_LATE[late == 1]} when `meterport ingest` gets there")
+
+
+def _earlier(before: Position) -> str:
+    """Say what earlier runs did, with the rows that meters left out: a run that was killed has not said so."""
+    if not before.read:
+        return ""
+    left_out = f"; of them, {before.uncounted:,} not counted by every meter" if before.uncounted else ""
+    verb = "was" if before.read == 1 else "were"
+    return f" ({counted(before.read, 'row')} {verb} read by an earlier run{left_out})"

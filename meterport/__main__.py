@@ -1,0 +1,5 @@
+"""`python -m meterport`."""
+
+from meterport import main
+
+main()

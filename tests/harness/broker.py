@@ -1,0 +1,389 @@
+"""A real Apache Kafka for tests: one broker in KRaft mode on loopback, started, killed, stopped and ended by tests.
+
+Owns: where the tests' Kafka comes from. `choose_broker` takes the first that answers of
+    METERPORT_TEST_KAFKA > docker (testcontainers) > Maven's jars run by `java` > librdkafka's mock cluster
+and says which. `Broker` is the third of these, and the only one a test can kill: such a test makes its own.
+Limits: one node; TLS and SASL where a test asks for them (`secured`). A topic must be created before it is used. The
+mock cluster creates none on request, but makes every topic it is asked for, always of 4 partitions, and forgets
+everything at its end.
+Source: kafka.apache.org/documentation "KRaft", "Broker configs"; librdkafka CONFIGURATION.md `test.mock.num.brokers`.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import confluent_kafka
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
+
+from tests.harness.services import CACHE, Unavailable, alone, free_ports, need_docker
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+POM = ROOT / "tests" / "kafka" / "pom.xml"
+START_SECONDS = 180  # a machine that runs other tests beside it
+STOP_SECONDS = 30
+FETCH_SECONDS = 600
+MOCK_PARTITIONS = 4
+CLUSTER_ID = "bWV0ZXJwb3J0LXRlc3RzIQ"  # 16 bytes in URL-safe base64, as Kafka wants it
+
+# Small heap, one collector thread, quick compiler: a test's broker is short-lived and shares its cores with the test.
+JAVA = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
+QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+# What every broker of ours has, whether Maven or docker runs it. offset.metadata.max.bytes stays at Kafka's own 4096.
+CONFIG = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "offsets.topic.num.partitions": "1",  # 50 by default: seconds, at the first group
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "6000",  # 45,000 by default: how long a process that died keeps its partitions
+    "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "500",  # 5,000 by default: how soon a member hears what it shall give up
+    "group.consumer.assignment.interval.ms": "0",
+    "broker.session.timeout.ms": "2000",  # 9000 by default: how long after a kill the next process waits to be let in
+    "broker.heartbeat.interval.ms": "500",
+    "log.retention.ms": "-1",
+    "log.retention.bytes": "-1",
+    "log.cleaner.dedupe.buffer.size": "4194304",  # 128 MiB by default, touched at start
+}
+
+
+class Kind(StrEnum):
+    GIVEN = "given"
+    DOCKER = "docker"
+    MAVEN = "maven"
+    MOCK = "mock"
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """A broker that answers; `label` says whose it is, for people."""
+
+    kind: Kind
+    bootstrap: str
+    label: str
+
+    def create_topic(self, topic: str, partitions: int) -> int:
+        """Return how many partitions the new topic has: always 4 where the broker is a mock."""
+        if self.kind is not Kind.MOCK:
+            return create_topic(self.bootstrap, topic, partitions)
+        _admin(self.bootstrap).list_topics(topic, timeout=10)
+        return MOCK_PARTITIONS
+
+
+def create_topic(bootstrap: str, topic: str, partitions: int) -> int:
+    """Return `partitions` once the topic can be written to.
+
+    Raises: KafkaException: the topic exists, or the broker does not answer in 30 seconds.
+    """
+    admin = _admin(bootstrap)
+    admin.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=30)[topic].result(30)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = admin.list_topics(topic, timeout=10).topics[topic].partitions
+        if len(found) == partitions and all(partition.leader >= 0 for partition in found.values()):
+            return partitions
+        time.sleep(0.02)
+    raise AssertionError(f"no leaders for {topic} after 30 s")
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    # Refused connections are what waiting for a broker looks like: quick to try again, and nothing on stderr.
+    return AdminClient(
+        {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100}
+    )
+
+
+class Broker:
+    """One data directory and one address, served by one process after another."""
+
+    def __init__(self, directory: Path, config: Mapping[str, str] | None = None, secured: str | None = None) -> None:
+        """Make ready to start; `directory` is this broker's alone, and holds its data, its configuration and its log.
+
+        Args: config: what this broker has besides CONFIG. secured: a security protocol it speaks, too, on a port of its
+        own; how is said in `config`.
+        Raises: Unavailable: no java, no mvn, or the jars cannot be fetched.
+        """
+        self._jars = fetch_jars()
+        self._process: subprocess.Popen[bytes] | None = None
+        protocols = ("PLAINTEXT", "CONTROLLER", *([secured] if secured else ()))
+        self._ports = dict(zip(protocols, free_ports(len(protocols)), strict=True))
+        self._config = directory / "server.properties"
+        self.directory = directory
+        self.log = directory / "kafka.log"
+        directory.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(_properties(directory / "data", self._ports, config or {}))
+
+    @property
+    def bootstrap(self) -> str:
+        return self.address("PLAINTEXT")
+
+    def address(self, protocol: str) -> str:
+        return f"127.0.0.1:{self._ports[protocol]}"
+
+    @property
+    def version(self) -> str:
+        return next(found[1] for jar in self._jars if (found := re.match(r"kafka_2\.13-(.+)\.jar", jar.name)))
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start a process on the directory's data; returns when it answers. Also what restarts a broker that ended."""
+        assert not self.running, "the broker runs already"
+        if not (self.directory / "data" / "meta.properties").exists():
+            self._format()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._java("kafka.Kafka", str(self._config)), cwd=self.directory, stdout=log, stderr=log
+            )
+        try:
+            _wait_until_ready(self.bootstrap, lambda: self.running, self.tail)
+        except BaseException:
+            self.kill()
+            raise
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel would do it; works on a stopped process too."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM: the broker closes its log segments first. Killed when that takes longer than STOP_SECONDS."""
+        if self._process is None:
+            return
+        self.continue_()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def stop_signal(self) -> None:
+        """SIGSTOP: connections stay open, nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def continue_(self) -> None:
+        """SIGCONT: what was asked meanwhile is answered now."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def _format(self) -> None:
+        """Write the empty cluster's metadata, without which a broker refuses to start."""
+        formatted = subprocess.run(
+            self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._config), "--standalone"),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_SECONDS,
+        )
+        if formatted.returncode:
+            raise AssertionError(f"cannot format Kafka's storage:\n{formatted.stdout}{formatted.stderr}")
+
+    def _java(self, *command: str) -> list[str]:
+        return [*JAVA, QUIET, "-cp", os.pathsep.join(map(str, self._jars)), *command]
+
+
+def _properties(data: Path, ports: Mapping[str, int], further: Mapping[str, str]) -> str:
+    listeners = ",".join(f"{protocol}://127.0.0.1:{port}" for protocol, port in ports.items())
+    protocols = {protocol: protocol for protocol in ports} | {"CONTROLLER": "PLAINTEXT"}
+    own = {
+        "listeners": listeners,
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
+        "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports['CONTROLLER']}",
+        "log.dirs": str(data),
+    }
+    return "".join(f"{name}={value}\n" for name, value in {**CONFIG, **own, **further}.items())
+
+
+def _wait_until_ready(bootstrap: str, alive: Callable[[], bool], tail: Callable[[], str]) -> None:
+    admin = _admin(bootstrap)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if not alive():
+            raise AssertionError(f"Kafka died at start:\n{tail()}")
+        try:
+            admin.list_topics(timeout=1)
+        except KafkaException:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"Kafka does not answer after {START_SECONDS} s:\n{tail()}")
+
+
+def fetch_jars(pom: Path = POM) -> list[Path]:
+    """Return the jars a pom asks for, fetched once for each version of that file (about 45 MB for the broker's).
+
+    Raises: Unavailable: no java, no mvn, or Maven failed.
+    """
+    if shutil.which("java") is None:
+        raise Unavailable("no java on this machine")
+    directory = CACHE / pom.parent.name / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
+    with alone("maven"):
+        if not directory.exists():
+            _copy_dependencies(directory, pom)
+    return sorted(directory.glob("*.jar"))
+
+
+def _copy_dependencies(directory: Path, pom: Path) -> None:
+    """Fill `directory` all at once: one that exists is whole."""
+    if shutil.which("mvn") is None:
+        raise Unavailable("no mvn on this machine")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
+        options = ["-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
+        maven = subprocess.run(
+            ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", *options],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=FETCH_SECONDS,
+        )
+        if maven.returncode:
+            raise Unavailable(f"mvn cannot fetch what {pom} names:\n{(maven.stdout + maven.stderr)[-2000:]}")
+        Path(scratch, "jars").rename(directory)
+
+
+@contextmanager
+def choose_broker(directory: Path) -> Iterator[Kafka]:
+    """Yield the first Kafka this machine can give, ended with the context; `directory` is for its data.
+
+    Raises: AssertionError: one was found but does not answer.
+    """
+    passed_over: list[str] = []
+    with ExitStack() as ends:
+        for find in (_given, _docker, _maven, _mock):
+            try:
+                found = find(directory, ends)
+            except Unavailable as reason:
+                passed_over.append(str(reason))
+            else:
+                break
+        because = f" ({'; '.join(passed_over)})" if found.kind is Kind.MOCK else ""
+        yield Kafka(found.kind, found.bootstrap, found.label + because)
+
+
+def _given(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001 - the four are called alike
+    bootstrap = os.environ.get("METERPORT_TEST_KAFKA")
+    if not bootstrap:
+        raise Unavailable("METERPORT_TEST_KAFKA is not set")
+    _wait_until_ready(bootstrap, lambda: True, lambda: f"METERPORT_TEST_KAFKA={bootstrap}")
+    return Kafka(Kind.GIVEN, bootstrap, f"METERPORT_TEST_KAFKA, {bootstrap}")
+
+
+def _docker(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
+    need_docker()
+    try:
+        from docker.errors import DockerException  # noqa: PLC0415 - optional, and slow to import
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+    except ImportError:
+        raise Unavailable("docker: testcontainers is not installed") from None
+    image = f"apache/kafka:{_pom_version()}"
+    try:
+        container = DockerContainer(image)
+        bootstrap = f"{container.get_docker_client().host()}:{free_ports(1)[0]}"
+        container.with_envs(**_variables(bootstrap)).with_bind_ports(9092, int(bootstrap.rpartition(":")[2]))
+        ends.callback(container.stop)
+        container.start()
+    except (DockerException, OSError) as error:
+        raise Unavailable(f"docker: {error}") from error
+    wrapped = container.get_wrapped_container()
+    _wait_until_ready(bootstrap, lambda: True, lambda: wrapped.logs().decode(errors="replace")[-4000:])
+    return Kafka(Kind.DOCKER, bootstrap, f"docker, {image}")
+
+
+def _pom_version() -> str:
+    found = re.search(r"<artifactId>kafka_2\.13</artifactId>\s*<version>(.+?)</version>", POM.read_text())
+    assert found is not None
+    return found[1]
+
+
+def _variables(bootstrap: str) -> dict[str, str]:
+    """Return CONFIG as the apache/kafka image reads it; it formats its storage itself, for a fixed quorum of one."""
+    own = {
+        "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
+        "advertised.listeners": f"PLAINTEXT://{bootstrap}",
+        "controller.quorum.voters": "1@localhost:9093",
+    }
+    return {"KAFKA_" + name.upper().replace(".", "_"): value for name, value in {**CONFIG, **own}.items()}
+
+
+def _maven(directory: Path, ends: ExitStack) -> Kafka:
+    broker = Broker(directory)
+    ends.callback(broker.terminate)
+    broker.start()
+    return Kafka(Kind.MAVEN, broker.bootstrap, f"Maven, Apache Kafka {broker.version}")
+
+
+def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
+    owner = AdminClient({"test.mock.num.brokers": 1, "log_level": 0})
+    ends.callback(owner.poll, 0)  # the cluster lives as long as its owner is referred to
+    [broker] = owner.list_topics(timeout=10).brokers.values()
+    return Kafka(
+        Kind.MOCK, f"{broker.host}:{broker.port}", f"mock cluster of librdkafka {confluent_kafka.libversion()[0]}"
+    )
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Kafka]:
+    """One Kafka for the session, chosen once and told on the terminal; tests share it, so each names its own topics."""
+    with choose_broker(tmp_path_factory.mktemp("kafka")) as kafka:
+        assert kafka.kind is not Kind.MOCK or not os.environ.get("CI"), f"CI needs a real broker, not a {kafka.label}"
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            sys.stderr.write(f"\nkafka: {kafka.label}\n")
+        yield kafka
+
+
+def _serve() -> None:
+    """Serve from a temporary directory until the broker or this process ends; the address goes to stdout."""
+    with tempfile.TemporaryDirectory(prefix="meterport-kafka-") as directory, ExitStack() as ends:
+        served = Broker(Path(directory))
+        ends.callback(served.terminate)
+        served.start()
+        sys.stderr.write(f"Apache Kafka {served.version}, data in {directory}; Ctrl-C ends it\n")
+        sys.stdout.write(f"{served.bootstrap}\n")
+        sys.stdout.flush()
+        while served.running:
+            time.sleep(0.2)
+        sys.exit(f"Kafka ended by itself:\n{served.tail()}")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        _serve()
+    except KeyboardInterrupt:
+        sys.exit(0)
+    except Unavailable as reason:
+        sys.exit(str(reason))

@@ -1,0 +1,229 @@
+"""ClickHouse over HTTP for tests: chDB behind a front of ours, started, killed, stopped and made to misbehave by tests.
+
+Owns: where the tests' ClickHouse server comes from. `choose_clickhouse` takes the first that answers of
+    METERPORT_TEST_CLICKHOUSE (a URL) > docker (testcontainers) > tests/harness/clickhouse_front.py on a port of its own
+and says which. `ClickHouse` is the third of these, and the only one a test can kill or have misbehave: such a test
+makes its own.
+Limits: one node, no TLS, no users. What a front does not do as a server does it:
+tests/harness/clickhouse_statements.py.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engine.config.settings import Settings, load_settings
+from tests.harness.clickhouse_faults import FaultKind
+from tests.harness.server import ROOT
+from tests.harness.services import Unavailable, free_ports, need_docker
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+IMAGE = f"clickhouse/clickhouse-server:{'.'.join(version('chdb-core').split('.')[:2])}"
+USER = "meterport"
+
+
+class Kind(StrEnum):
+    GIVEN = "given"
+    DOCKER = "docker"
+    FRONT = "front"
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseServer:
+    """A ClickHouse that answers; `label` says whose it is, for people."""
+
+    kind: Kind
+    url: str
+    label: str
+
+
+class ClickHouse:
+    """One data directory and one address, served by one process after another."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make ready to start; `directory` is this server's alone, and holds its data and its log."""
+        [self._port] = free_ports(1)
+        self._control = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self.directory = directory
+        self.log = directory / "front.log"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start a process on the directory's data; returns when it answers. Also what restarts one that ended."""
+        assert not self.running, "the front runs already"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "tests.harness.clickhouse_front", "--port", str(self._port)]
+        with self.log.open("ab") as log:
+            begin = log.tell()
+            self._process = subprocess.Popen(
+                [*command, "--path", str(self.directory / "store")], cwd=ROOT, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while self.running and time.monotonic() < deadline:
+            found = re.search(rb"ready port=\d+ control=(\d+)\n", self.log.read_bytes()[begin:])
+            if found:
+                self._control = f"http://127.0.0.1:{int(found[1])}/"
+                return
+            time.sleep(0.02)
+        self.kill()
+        raise AssertionError(f"ClickHouse's front does not answer:\n{self.tail()}")
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel would do it; works on a stopped process too."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM: the engine is closed. Killed when that takes longer than STOP_SECONDS."""
+        if self._process is None:
+            return
+        self.continue_()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def stop_signal(self) -> None:
+        """SIGSTOP: connections stay open, nobody answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def continue_(self) -> None:
+        """SIGCONT: what was asked meanwhile is answered now."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+    def misbehave(
+        self,
+        kind: FaultKind,
+        *,
+        seconds: float | None = None,
+        statements: int | None = None,
+        inserts_only: bool = False,
+        probability: float = 1.0,
+        code: int = 241,
+        seed: int = 0,
+    ) -> None:
+        """Arm a fault from now on; see tests/harness/clickhouse_faults.py. Several may be armed."""
+        fault = {"kind": kind, "seconds": seconds, "statements": statements, "inserts_only": inserts_only}
+        fault |= {"probability": probability, "code": code, "seed": seed}
+        httpx.post(self._control, json=fault).raise_for_status()
+
+    def behave(self) -> None:
+        """Disarm every fault: what stalls goes on, and the door is open."""
+        httpx.delete(self._control).raise_for_status()
+
+    def struck(self, kind: FaultKind) -> int:
+        """Return how many statements faults of a kind have struck since the start."""
+        return int(httpx.get(self._control).raise_for_status().json().get(kind, 0))
+
+
+def server_settings(url: str, data_dir: Path, **store: object) -> Settings:
+    """Return the settings of a process whose store is a ClickHouse server."""
+    overrides = {
+        "data_dir": data_dir,
+        "store": {"url": url, **store},
+        "portal": {"token_keys": ["0123456789abcdef0123"]},
+    }
+    return load_settings(overrides=overrides)
+
+
+@contextmanager
+def choose_clickhouse(directory: Path) -> Iterator[ClickHouseServer]:
+    """Yield the first ClickHouse server this machine can give, ended with the context; `directory` is for its data.
+
+    Raises: AssertionError: one was found but does not answer.
+    """
+    with ExitStack() as ends:
+        for find in (_given, _docker):
+            try:
+                found = find(ends)
+            except Unavailable:
+                continue
+            break
+        else:
+            found = _front(directory, ends)
+        yield found
+
+
+def _given(ends: ExitStack) -> ClickHouseServer:  # noqa: ARG001 - the two are called alike
+    url = os.environ.get("METERPORT_TEST_CLICKHOUSE")
+    if not url:
+        raise Unavailable("METERPORT_TEST_CLICKHOUSE is not set")
+    _wait_until_ready(url, lambda: "METERPORT_TEST_CLICKHOUSE")
+    return ClickHouseServer(Kind.GIVEN, url, f"METERPORT_TEST_CLICKHOUSE, {httpx.URL(url).netloc.decode()}")
+
+
+def _docker(ends: ExitStack) -> ClickHouseServer:
+    need_docker()
+    try:
+        from docker.errors import DockerException  # noqa: PLC0415 - optional, and slow to import
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+    except ImportError:
+        raise Unavailable("docker: testcontainers is not installed") from None
+    try:
+        container = DockerContainer(IMAGE).with_envs(CLICKHOUSE_USER=USER, CLICKHOUSE_PASSWORD=USER)
+        [port] = free_ports(1)
+        ends.callback(container.stop)
+        container.with_bind_ports(8123, port).start()
+    except (DockerException, OSError) as error:
+        raise Unavailable(f"docker: {error}") from error
+    url = f"http://{USER}:{USER}@{container.get_container_host_ip()}:{port}"
+    _wait_until_ready(url, lambda: container.get_wrapped_container().logs().decode(errors="replace")[-4000:])
+    return ClickHouseServer(Kind.DOCKER, url, f"docker, {IMAGE}")
+
+
+def _front(directory: Path, ends: ExitStack) -> ClickHouseServer:
+    served = ClickHouse(directory)
+    ends.callback(served.terminate)
+    served.start()
+    return ClickHouseServer(Kind.FRONT, served.url, f"chDB {version('chdb-core')} behind a front of ours")
+
+
+def _wait_until_ready(url: str, tail: Callable[[], str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/ping", timeout=5).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(f"ClickHouse does not answer after {START_SECONDS} s:\n{tail()}")
+
+
+@pytest.fixture(scope="session")
+def clickhouse_server(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[ClickHouseServer]:
+    """One ClickHouse server for the session, chosen once and told on the terminal; each test has its own database."""
+    with choose_clickhouse(tmp_path_factory.mktemp("clickhouse")) as server:
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            sys.stderr.write(f"\nclickhouse: {server.label}\n")
+        yield server

@@ -1,0 +1,249 @@
+"""A request as ClickHouse's HTTP interface reads it, run on chDB.
+
+Owns: what of a request is SQL, rows, parameters and settings; a chDB connection for each; codes, texts and statuses of
+errors.
+Limits: a session id is taken, but temporary tables and SET do not outlive a request; no users, no roles; Native comes
+without block headers (clickhouse-connect finds out and does without); the `compress` protocol of clickhouse-client is
+not spoken; two statements in one text are run, a server refuses them.
+Source: ClickHouse 26.9 src/Server/HTTPHandler.cpp, src/Server/HTTP/HTMLForm.cpp, exceptionCodeToHTTPStatus.cpp;
+clickhouse-connect driver/_backend/httpcommon.py for what is sent.
+"""
+
+import gzip
+import io
+import os
+import re
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+import chdb
+from clickhouse_connect.driver.compression import _require_lz4, _zstd_decompress
+
+from engine.store.embedded import mend_deduplication_logs
+
+FIELD_BYTES = 131_072  # http_max_field_value_size: of a field of a URL or a form. No request can raise it
+_POCO, _NOT_IMPLEMENTED, _UNKNOWN = 1000, 48, 1002
+# Names that mean something to the interface and are no settings.
+_RESERVED = {
+    *("query", "database", "default_format", "user", "password", "quota_key", "role", "query_id", "stacktrace"),
+    *("session_id", "session_timeout", "session_check", "close_session", "buffer_size", "wait_end_of_query"),
+    *("client_protocol_version", "compress", "decompress"),
+}
+_EXTERNAL = ("_format", "_types", "_structure")  # a form's external tables; settings of such names are passed over
+_PARAMETER = "param_"
+_STATUSES = {
+    400: {6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321, 376, 427, 441, 675, 676},
+    401: {194},
+    403: {192, 193, 497, 512, 516},
+    404: {46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511},
+    408: {159},
+    411: {381},
+    413: {229},
+    501: {_NOT_IMPLEMENTED},
+    503: {76, 209, 439},
+}
+_COMMENT = rb"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+_FIRST_WORD = re.compile(_COMMENT + rb"(\w+)", re.DOTALL)
+# INSERT INTO t (a, b) [SETTINGS …] FORMAT Arrow, a line break, then rows: Values stay with their statement.
+_ROWS = re.compile(
+    _COMMENT + rb"(?P<into>INSERT\s+INTO\s(?:(?!\b(?:SELECT|WITH|VALUES|SETTINGS)\b).)*?)(?P<settings>\bSETTINGS\s.*?)?"
+    rb"\bFORMAT\s+(?!VALUES\b)(?P<format>\w+)[ \t]*\r?\n",
+    re.DOTALL | re.IGNORECASE,
+)
+_HEAD_BYTES = 65_536  # an INSERT's own text ends within
+_ANSWERS = {b"SELECT", b"WITH", b"SHOW", b"DESCRIBE", b"DESC", b"EXISTS", b"EXPLAIN", b"CHECK"}
+_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
+
+
+class EngineError(Exception):
+    """What ClickHouse answers with instead of rows."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.status = next((status for status, codes in _STATUSES.items() if code in codes), 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """`text` to its end, or up to the rows of an INSERT; `format`: of the answer, if the text names none."""
+
+    text: bytes
+    rows: memoryview | None
+    database: str
+    format: str
+    settings: dict[str, str]
+    parameters: dict[str, str]
+    query_id: str
+
+    @property
+    def word(self) -> bytes:
+        found = _FIRST_WORD.match(self.text)
+        return found[1].upper() if found else b""
+
+    @property
+    def is_insert(self) -> bool:
+        return self.word == b"INSERT"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`format`: None where the statement answers nothing."""
+
+    body: bytes
+    format: str | None
+    summary: dict[str, str]
+
+
+def read_statement(method: str, query: str, headers: Message, body: bytes) -> Statement:
+    """Read a request. Args: query: what follows the ? of its URL. Raises: EngineError."""
+    fields = dict(_url_fields(query))
+    if fields.get("compress", "0") != "0" or fields.get("decompress", "0") != "0":
+        raise EngineError(_NOT_IMPLEMENTED, "Code: 48. DB::Exception: compress and decompress. (NOT_IMPLEMENTED)")
+    parameters = {name: value for name, value in fields.items() if name.startswith(_PARAMETER)}
+    settings = {name: value for name, value in fields.items() if name not in _RESERVED and name not in parameters}
+    whole = _decompressed(headers.get("Content-Encoding", ""), body)
+    text = fields.get("query", "").encode()
+    if headers.get_content_type() == "multipart/form-data":
+        settings = {name: value for name, value in settings.items() if not name.endswith(_EXTERNAL)}
+        form = dict(_form_fields(str(headers.get_param("boundary")).encode(), whole))
+        parameters |= {name: value.decode() for name, value in form.items() if name.startswith(_PARAMETER)}
+        whole = text + form.get("query", b"")
+    elif text:
+        whole = text + b"\n" + whole
+    if method == "GET":
+        settings["readonly"] = "2"
+    found = _ROWS.match(whole, 0, _HEAD_BYTES)
+    return Statement(
+        text=whole[: found.end()] if found else whole,
+        rows=memoryview(whole)[found.end() :] if found else None,
+        database=headers.get("X-ClickHouse-Database") or fields.get("database", ""),
+        format=headers.get("X-ClickHouse-Format") or fields.get("default_format", "TabSeparated"),
+        settings=settings,
+        parameters={name.removeprefix(_PARAMETER): value for name, value in parameters.items()},
+        query_id=headers.get("X-ClickHouse-Query-Id") or fields.get("query_id") or str(uuid.uuid4()),
+    )
+
+
+def _url_fields(query: str) -> Iterator[tuple[str, str]]:
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        _check_size(len(value))
+        if name:
+            yield unquote_plus(name), unquote_plus(value)
+
+
+def _form_fields(boundary: bytes, body: bytes) -> Iterator[tuple[str, bytes]]:
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary):
+        head, _, value = part.partition(b"\r\n\r\n")
+        name = re.search(rb'; name="([^"]*)"', head)
+        if name:
+            _check_size(len(value))
+            yield name[1].decode(), value
+
+
+def _check_size(size: int) -> None:
+    if size > FIELD_BYTES:
+        text = f"Poco::Exception. Code: {_POCO}, e.code() = 0, HTML Form Exception: Field value too long"
+        raise EngineError(_POCO, text)
+
+
+def _decompressed(encoding: str, body: bytes) -> bytes:
+    """Return a body as it was before it was compressed, in one frame or several."""
+    match encoding:
+        case "":
+            return body
+        case "gzip":
+            return gzip.decompress(body)
+        case "deflate":
+            return zlib.decompress(body)
+        case "zstd":
+            return bytes(_zstd_decompress(body))
+        case "lz4":
+            with _require_lz4().open(io.BytesIO(body)) as frames:
+                return bytes(frames.read())
+    raise EngineError(_NOT_IMPLEMENTED, f"Code: 48. DB::Exception: Content-Encoding {encoding}. (NOT_IMPLEMENTED)")
+
+
+class Engine:
+    """chDB on one path, opened anew: what a killed process left there is mended first. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        mend_deduplication_logs(path)
+        self._path = str(path)
+        self._anchor = chdb.connect(self._path)
+        version, self.zone = self._anchor.query("SELECT version(), timezone()", "TSV").bytes().decode().split()
+        self._signature = f" (version {version})"
+
+    def run(self, statement: Statement) -> Answer:
+        """Run a statement in a session of its own. Raises: EngineError."""
+        with self._engine_errors(), chdb.connect(self._path) as connection:
+            if statement.database:
+                connection.query(f"USE {_quoted(statement.database, '`')}")
+            # chDB takes `1 + 1` for a query, a server does not. What makes a session read only comes last.
+            connection.query(f"SET {_settings({'implicit_select': '0'} | statement.settings)}")
+            if statement.rows is None:
+                result = connection.query(statement.text, statement.format, params=statement.parameters)
+            else:
+                result = _insert(connection, statement.text, statement.rows)
+            return Answer(result.bytes(), _format(statement), _summary(result))
+
+    def close(self) -> None:
+        """Close the engine, unless a statement is under way."""
+        self._anchor.close()
+
+    @contextmanager
+    def _engine_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            found = re.search(r"Code: (\d+)", str(error))
+            raise EngineError(int(found[1]) if found else _UNKNOWN, str(error) + self._signature) from error
+
+
+def _insert(connection: Any, head: bytes, rows: memoryview) -> Any:
+    """Insert rows from a file, here in memory: chDB cuts binary ones off where they stand in its text."""
+    found = _ROWS.match(head)
+    assert found is not None
+    with os.fdopen(os.memfd_create("rows"), "wb") as file:
+        file.write(rows)
+        file.flush()
+        text = b"%b FROM INFILE '/proc/self/fd/%d' %b FORMAT %b"
+        return connection.query(text % (found["into"], file.fileno(), found["settings"] or b"", found["format"]))
+
+
+def _format(statement: Statement) -> str | None:
+    if statement.word not in _ANSWERS:
+        return None
+    found = _FORMAT.search(statement.text[-200:])
+    return found[1].decode() if found else statement.format
+
+
+def _summary(result: Any) -> dict[str, str]:
+    numbers = {
+        "read_rows": result.storage_rows_read(),
+        "read_bytes": result.storage_bytes_read(),
+        "written_rows": result.rows_written(),
+        "written_bytes": result.bytes_written(),
+        "total_rows_to_read": 0,
+        "result_rows": result.rows_read(),
+        "result_bytes": result.size(),
+        "elapsed_ns": int(result.elapsed() * 1e9),
+    }
+    return {name: str(number) for name, number in numbers.items()}
+
+
+def _settings(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {_quoted(value, chr(39))}" for name, value in values.items())
+
+
+def _quoted(text: str, quote: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace(quote, "\\" + quote)
+    return f"{quote}{escaped}{quote}"

@@ -1,0 +1,92 @@
+"""A real `meterport serve` in a process of its own, started, killed and ended by tests."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SERVE = [sys.executable, "-m", "meterport", "serve"]
+START_SECONDS = 60
+
+
+class Server:
+    """One data directory, served by one process after another."""
+
+    def __init__(
+        self, directory: Path, command: Sequence[str] = SERVE, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self.directory = directory
+        self._variables = dict(variables or {})
+        self.url: str | None = None
+        self.log = directory / "serve.log"
+        self._log_start = 0  # where this process's lines begin in the log
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, fault: str = "") -> None:
+        """Start a process; returns when it listens, or has died of an armed fault before that."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            start = log.tell()
+            self._process = subprocess.Popen(
+                [*self._command, "--data-dir", str(self.directory / "data"), "--port", "0"],
+                cwd=ROOT,
+                stderr=log,
+                env={**environment, **self._variables, "METERPORT_FAULT": fault},
+            )
+        self._log_start = start
+        self.url = self._listening("api")
+        if self.url is None and not fault:
+            raise AssertionError(f"died at start:\n{self.tail()}")
+
+    def telemetry_url(self) -> str:
+        """Return where the telemetry port listens, once it does; the API's port may be the first to say so."""
+        url = self._listening("telemetry")
+        assert url is not None, f"died at start:\n{self.tail()}"
+        return url
+
+    def _listening(self, name: str) -> str | None:
+        deadline = time.monotonic() + START_SECONDS
+        while self.running and time.monotonic() < deadline:
+            found = re.search(rb"listening url=(\S+) for=" + name.encode(), self.log.read_bytes()[self._log_start :])
+            if found:
+                return found[1].decode()
+            time.sleep(0.02)
+        assert not self.running, f"not listening for {name} after {START_SECONDS} s:\n{self.tail()}"
+        return None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel or a power cut would do it."""
+        self.url = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def wait_for_death(self, seconds: float) -> bool:
+        """Return whether the process died by itself in time."""
+        assert self._process is not None
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        self.url = None
+        return True
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
