@@ -14,10 +14,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from api.shares import MANAGEMENT, Shares
-from engine.clock import Clock, utc_now
 from engine.config.settings import Settings
 from engine.events.appender import EventAppender
 from engine.health import Readiness
+from engine.instants import Clock, utc_now
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from engine.store.memory import HANDLES_FOR_INGEST

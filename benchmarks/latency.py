@@ -9,10 +9,10 @@ import threading
 import time
 
 from benchmarks import world
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
+from engine.instants import milliseconds, utc_now
 from engine.meters.meter import Meter
 from engine.store.clickhouse import Store
 from engine.usage.answers import UsageQuery, ask_json, check_query

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.errors import InvalidRequest
-from engine.instants import parse_instant
-from engine.usage.windows import BEGINNING, END
+from engine.instants import BEGINNING, END, parse_instant
 
 MAX_OPERATORS = 200
 PATTERN_CHARACTERS = 2048

@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from engine.clock import Clock, utc_now
+from engine.instants import Clock, utc_now
 
 PROBE_SHARE = 4  # a probe asks after a quarter of the time that makes the process unready: one lost answer is no outage
 _FADES_SECONDS = 30  # so long after its last failure an attempt may be made again: without traffic nobody would try

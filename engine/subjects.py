@@ -11,24 +11,22 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from engine.clock import Clock, utc_now
 from engine.controls import CONTROL, PROBLEM
 from engine.errors import Conflict, InvalidRequest, NotFound
 from engine.events.cloudevents import ATTRIBUTE_BYTES
 from engine.ids import new_ulid
-from engine.instants import Instant, parse_instant
+from engine.instants import EPOCH, Clock, Instant, milliseconds, of_milliseconds, parse_instant, utc_now
 from engine.store import sql
 from engine.store.clickhouse import Store
 
 _COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE = re.compile(r"([0-9]{1,15}),([0-9A-Z]{0,26})", re.ASCII)
 METADATA_LEVELS = 32  # far fewer than what answers are written with takes, within the answer around it
 
@@ -62,7 +60,7 @@ class Subject:
     @property
     def place(self) -> str:
         """Where it stands in a listing, as text for a client to hand back; opaque to it."""
-        return f"{(self.created_at - _EPOCH) // timedelta(milliseconds=1)},{self.id}"
+        return f"{milliseconds(self.created_at)},{self.id}"
 
     @property
     def body(self) -> dict[str, object]:
@@ -103,7 +101,7 @@ def _stripe_id(text: str) -> str:
 def _instant(value: object) -> datetime:
     if not isinstance(value, str):
         raise ValueError("not an RFC 3339 timestamp with an offset")  # noqa: TRY004 - pydantic reports ValueErrors
-    return _EPOCH + timedelta(microseconds=parse_instant(value).nanos // 1000)
+    return parse_instant(value).datetime
 
 
 _Instant = Annotated[datetime, BeforeValidator(_instant)]
@@ -297,11 +295,11 @@ def _subject(row: tuple[Any, ...]) -> Subject:
         id=id_,
         version=version,
         key=key,
-        created_at=_EPOCH + timedelta(milliseconds=created_ms),
-        updated_at=_EPOCH + timedelta(milliseconds=updated_ms),
+        created_at=of_milliseconds(created_ms),
+        updated_at=of_milliseconds(updated_ms),
         **{ours: getattr(given, theirs) for theirs, ours in _FIELDS.items()},
     )
 
 
 def _text(at: datetime | None) -> str | None:
-    return None if at is None else Instant((at - _EPOCH) // timedelta(microseconds=1) * 1000).text
+    return None if at is None else Instant((at - EPOCH) // timedelta(microseconds=1) * 1000).text

@@ -36,13 +36,12 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_whe
 from tenacity.nap import sleep_using_event
 
 from engine import faults, metrics
-from engine.clock import Clock, milliseconds, utc_now
 from engine.config.settings import IngestSettings
 from engine.errors import ConfigurationError, MeterportError, StoreError, Unavailable
 from engine.events.cloudevents import TimeSpan
 from engine.events.event import EventBatch
 from engine.health import Pulse
-from engine.instants import Instant
+from engine.instants import Clock, Instant, milliseconds, utc_now
 from engine.store.clickhouse import DEDUPLICATION_WINDOW, Store
 from engine.texts import printable
 from ingest.arrivals import TimestampReport

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.clock import milliseconds, utc_now
 from engine.errors import InvalidEvent
 from engine.events.arrivals import AHEAD_MS
 from engine.events.cloudevents import TimeSpan
 from engine.events.columns import decode_events
 from engine.events.event import EventBatch, Numbers
 from engine.events.kafka import structured
+from engine.instants import milliseconds, utc_now
 from ingest.arrivals import arrived
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Record

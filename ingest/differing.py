@@ -20,11 +20,12 @@ import pyarrow as pa
 
 from engine.errors import StoreError, Unavailable
 from engine.events.event import EventBatch
+from engine.instants import DAY_SECONDS
 from engine.store import sql
 from engine.store.clickhouse import Store
 
 MOST_COMPARED = 100
-_WAITED_MS = 86_400_000
+_WAITED_MS = DAY_SECONDS * 1000
 _COMPARE_SECONDS = 1  # a look-up that takes longer is given up: an event without `time` is searched for in a whole day
 _COLUMNS = ("key", "type", "subject", "time_ms", "arrived_ms", "content")
 _Content: TypeAlias = tuple[bytes, str, str, int | None, bytes]  # key, type, subject, time, digest of all else

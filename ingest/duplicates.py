@@ -13,10 +13,9 @@ from datetime import timedelta
 import numpy as np
 import numpy.typing as npt
 
-from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import LogUnavailable
 from engine.events.event import EventBatch, Keys
-from engine.instants import Instant
+from engine.instants import Clock, Instant, milliseconds, utc_now
 from engine.store import sql
 from engine.store.clickhouse import Store
 from ingest.bloom_filter import SeenKeys, as_keys

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
-LATEST_STAMP_MS = (
-    4_102_444_799_999  # the end of 2099: events have no later times, so no clock that is right stamps later
-)
+from engine.instants import LAST_MS
+
+LATEST_STAMP_MS = LAST_MS  # events have no later times, so no clock that is right stamps later
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 

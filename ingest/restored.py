@@ -9,7 +9,7 @@ Source: docs/design.md R6b; docs/operations.md "Restore".
 import logging
 
 from engine import metrics
-from engine.clock import Clock, milliseconds, utc_now
+from engine.instants import Clock, milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Record

@@ -17,7 +17,7 @@ import orjson
 import pytest
 import typer
 
-from engine.clock import utc_now
+from engine.instants import utc_now
 from engine.store.embedded import DirectoryLock
 from meterport import cli
 from meterport.client import ApiClient, Refusal

@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from engine.clock import milliseconds, utc_now
+from engine.instants import milliseconds, utc_now
 from ingest.sqlite_log import SqliteLog
 from tests.api.conftest import event
 from tests.harness.server import Server

@@ -15,9 +15,9 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from engine.clock import milliseconds, utc_now
 from engine.errors import StoreError, StoreUnavailable, Unauthorized
 from engine.events.event import Event, event_block, event_key
+from engine.instants import milliseconds, utc_now
 from engine.meters.meter import Meter, MeterState, parse_definition
 from engine.meters.registry import MeterRegistry
 from engine.meters.rollups import GRAINS, create_rollup

@@ -24,7 +24,6 @@ from api.http.parameters import Parameters
 from api.http.problems import InvalidParameter
 from api.http.responses import json_response, no_content, raw_json
 from api.routes.checking import APPLIED, Checked, check_events, is_lenient, only_event_refused
-from engine.clock import milliseconds
 from engine.errors import InvalidEvent
 from engine.events.cloudevents import TimeSpan, split_batch
 from engine.events.http import binary_event, has_attributes
@@ -38,6 +37,7 @@ from engine.events.listing import (
     to_json,
 )
 from engine.events.unreadable import why_not_json
+from engine.instants import milliseconds
 from engine.metrics import EVENTS_ACCEPTED
 
 SINGLE = "application/cloudevents+json"

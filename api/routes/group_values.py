@@ -15,17 +15,16 @@ from api.http.paging import link_to_next
 from api.http.parameters import Parameters, slug, slug_or_id
 from api.http.responses import json_response
 from api.routes.usage import live_meter, meter_of_slug, with_fresh_meter
-from engine.clock import milliseconds
 from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest, TooManyRows
-from engine.instants import Instant
+from engine.instants import DAY_SECONDS, NANOS, Instant, milliseconds
 from engine.meters.meter import Meter
 from engine.tokens.portal_tokens import Claims
 from engine.usage.distinct import Page, distinct_values
 from engine.usage.query import UsageQuery
 
 _AFTER_CHARACTERS = 2048  # in a URL, escaped, beside the others
-_DAY_NANOS = 86_400 * 10**9
+_DAY_NANOS = DAY_SECONDS * NANOS
 _DEFAULT_SPAN = timedelta(hours=24) // timedelta(microseconds=1) * 1000  # nanoseconds
 
 

@@ -11,7 +11,7 @@ engine/tokens/portal_tokens.py's.
 Source: docs/contract.md D.2, D.14, D.22 and "Portal".
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
@@ -32,7 +32,7 @@ from engine.tokens.requests import check_invalidation, check_subject
 
 
 def _moment(value: object) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=instant(value).nanos // 1000)
+    return instant(value).datetime
 
 
 _Moment = Annotated[InstanceOf[datetime], BeforeValidator(_moment)]

@@ -17,19 +17,18 @@ from typing import Any
 import msgspec
 import orjson
 
-from engine.clock import milliseconds
 from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
 from engine.events.event import Event, event_key
 from engine.events.repeated_members import doubled_members, has_doubled
 from engine.events.unreadable import is_foreign, why_not_json
+from engine.instants import LAST_MS, milliseconds
 from engine.texts import printable
 
 ATTRIBUTE_BYTES = 2048
 NESTING = 500
 _SURELY_SHORT = ATTRIBUTE_BYTES // 4  # characters: four bytes each at most
 _VERSIONS = frozenset({"1.0", "0.3"})
-LATEST_MS = 4_102_444_800_000  # 2100-01-01: the last instant windows are computed for
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JSON_TYPE = re.compile(r"[^\s/]+/(?:[^\s/]+\+)?json\Z")
@@ -111,7 +110,7 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
     time_ms = arrived_ms if envelope.time is None else _time(envelope.time)
     if time_ms < span.earliest_ms:
         raise InvalidEvent("time is before the earliest time taken", "time")
-    if time_ms > arrived_ms + span.future_ms or time_ms >= LATEST_MS:
+    if time_ms > arrived_ms + span.future_ms or time_ms > LAST_MS:
         raise InvalidEvent("time is too far in the future", "time")
     return Event(
         envelope.id,

@@ -21,7 +21,6 @@ import pyarrow as pa
 
 from engine.errors import InvalidEvent
 from engine.events.cloudevents import (
-    LATEST_MS,
     NESTING,
     TimeSpan,
     decode_event,
@@ -30,6 +29,7 @@ from engine.events.cloudevents import (
 )
 from engine.events.envelopes import STAND_IN, Columns, decode_envelopes, with_doubled
 from engine.events.event import Event, EventBatch, Numbers, event_key
+from engine.instants import LAST_MS
 
 _Mask = npt.NDArray[np.bool_]
 _Letters = npt.NDArray[np.uint8]
@@ -72,7 +72,7 @@ def decode_events(
     arrived = np.array(arrived_ms, np.int64)
     given = [event.time for event in plain]
     times = _times([time or "" for time in given], arrived)
-    doubtful |= (times < max(span.earliest_ms, 0)) | (times - arrived > span.future_ms) | (times >= LATEST_MS)
+    doubtful |= (times < max(span.earliest_ms, 0)) | (times - arrived > span.future_ms) | (times > LAST_MS)
     data = [event.data for event in plain]
     joined = _joined(data)
     doubtful |= _unsure(*joined)

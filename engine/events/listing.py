@@ -14,16 +14,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from engine.clock import Clock, milliseconds, utc_now
 from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest
 from engine.events.verdicts import Place, validation_errors
 from engine.filters import Allowance, Bindings, Filter, condition, text_filter, time_filter
-from engine.instants import Instant
+from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, utc_now
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.usage.windows import BEGINNING, DAY_SECONDS, END
 
 # What a search of events may filter: the API's name, its column, and how its filter is read.
 SEARCHED: Mapping[str, tuple[str, Callable[[object, Allowance, int], Filter | None]]] = {

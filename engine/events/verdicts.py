@@ -10,13 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from engine.instants import parse_instant
+from engine.instants import BEGINNING, parse_instant
 from engine.meters.jsonpath import read_at
 from engine.meters.meter import Aggregation, Meter
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.usage.windows import BEGINNING
 
 _TAKES_ALL = frozenset({Aggregation.COUNT, Aggregation.UNIQUE_COUNT})
 _SHOWN = 200  # characters of a text that is no number

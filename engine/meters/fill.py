@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from engine import faults
-from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import StoreError
+from engine.instants import Clock, milliseconds, utc_now
 from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.meters.rollups import dimension_columns, minute_select

@@ -20,9 +20,9 @@ from datetime import UTC, datetime, timedelta
 import orjson
 
 from engine import faults
-from engine.clock import Clock, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUnavailable
 from engine.ids import new_ulid
+from engine.instants import EPOCH, Clock, utc_now
 from engine.meters.jsonpath import check_indexes, with_quotes
 from engine.meters.meter import Meter, MeterDefinition, MeterState, rollup_name
 from engine.meters.rollups import create_rollup, drop_rollup
@@ -34,7 +34,6 @@ _COLUMNS = (
     "id", "version", "slug", "state", "definition", "rollup", "visible_from", "filled_to",
     "created_at", "updated_at", "deleted_at",
 )  # fmt: skip
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEAD = timedelta(seconds=2)  # from the decision to create to the first event the views take
 _ASKED = 2  # the weight of what a user asked for: a step of a meter's life taken meanwhile does not undo it
 LEAD_MARGIN = timedelta(milliseconds=500)  # the views must stand this long before that
@@ -105,7 +104,7 @@ class MeterRegistry:
                 state=MeterState.CREATING,
                 rollup=rollup_name(definition, visible_from),
                 visible_from=visible_from,
-                filled_to=_EPOCH,
+                filled_to=EPOCH,
                 created_at=now,
                 updated_at=now,
             )
@@ -220,7 +219,7 @@ class MeterRegistry:
                 state=MeterState.CREATING,
                 rollup=rollup_name(meter.definition, visible_from),
                 visible_from=visible_from,
-                filled_to=_EPOCH,
+                filled_to=EPOCH,
             ),
             weight,
         )

@@ -8,7 +8,7 @@ Source: docs/design.md R9, R12, R13.
 from datetime import datetime
 
 from engine import faults
-from engine.clock import milliseconds
+from engine.instants import milliseconds
 from engine.meters.jsonpath import read_at
 from engine.meters.meter import Meter
 from engine.store import sql

@@ -8,9 +8,9 @@ import hashlib
 from datetime import timedelta
 from importlib import resources
 
-from engine.clock import utc_now
 from engine.config.settings import Settings
 from engine.errors import StoreMisconfigured
+from engine.instants import utc_now
 from engine.store import sql
 from engine.store.clickhouse import DEDUPLICATION_WINDOW, Store
 

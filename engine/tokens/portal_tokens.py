@@ -27,13 +27,12 @@ import msgspec
 from itsdangerous import BadData, BadSignature, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from engine.clock import Clock, milliseconds, of_milliseconds, utc_now
 from engine.config.directories import check_directory, make_private, read_key
 from engine.config.key_strength import weakness
 from engine.config.settings import PortalSettings, Settings
 from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
 from engine.ids import new_ulid
-from engine.instants import Instant
+from engine.instants import Clock, Instant, milliseconds, of_milliseconds, utc_now
 from engine.store import sql
 from engine.store.clickhouse import Store
 from engine.tokens.requests import check_invalidation, check_slugs, check_subject

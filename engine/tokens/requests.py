@@ -6,10 +6,9 @@ Source: docs/contract.md 1.1, 1.2.
 from collections.abc import Sequence
 from datetime import datetime
 
-from engine.clock import milliseconds
 from engine.errors import InvalidRequest
 from engine.ids import is_ulid
-from engine.instants import Instant
+from engine.instants import Instant, milliseconds
 from engine.subjects import key_problem
 
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
-from engine.clock import Clock, milliseconds, of_milliseconds
 from engine.config.settings import LONGEST_TOKEN_SECONDS
+from engine.instants import DAY_SECONDS, Clock, milliseconds, of_milliseconds
 from engine.store import sql
 from engine.store.clickhouse import Store
 
 _COLUMNS = ("kind", "name", "issued_until", "expires_at", "invalidated_at")
-_CLOCKS_DIFFER_MS = 86_400_000  # at most, by assumption, when it is decided what is kept in memory
+_CLOCKS_DIFFER_MS = DAY_SECONDS * 1000  # at most, by assumption, when it is decided what is kept in memory
 _LONGEST = timedelta(seconds=LONGEST_TOKEN_SECONDS)
 
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.instants import DAY_SECONDS
+
 Grain = Literal["raw", "minute", "quarter", "day"]
-_MILLISECONDS: dict[Grain, int] = {"raw": 1, "minute": 60_000, "quarter": 900_000, "day": 86_400_000}
+_MILLISECONDS: dict[Grain, int] = {"raw": 1, "minute": 60_000, "quarter": 900_000, "day": DAY_SECONDS * 1000}
 _GRAINS: tuple[Grain, ...] = ("raw", "minute", "quarter", "day")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from engine.filters import Bindings, condition
-from engine.instants import parse_instant
+from engine.instants import BEGINNING, DAY_SECONDS, END, parse_instant
 from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import extraction
 from engine.store import sql
@@ -17,7 +17,7 @@ from engine.store.clickhouse import Store
 from engine.usage.grains import Grain, Piece, plan
 from engine.usage.query import UsageQuery
 from engine.usage.timeline import Timeline
-from engine.usage.windows import BEGINNING, DAY_SECONDS, END, WindowSize, finest_step
+from engine.usage.windows import WindowSize, finest_step
 
 _WIDE_MS = (
     1000 * DAY_SECONDS * 1000

@@ -12,17 +12,15 @@ import bisect
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from importlib import resources
 from zoneinfo import ZoneInfo
 
 from engine.errors import InvalidRequest
+from engine.instants import BEGINNING, DAY_SECONDS, END, EPOCH
 
-DAY_SECONDS = 86_400
-BEGINNING = 0
 _LONG_BEFORE = -(10**10)
-END = 4_102_444_800  # 2100-01-01T00:00:00Z: events are refused from there on
 
 
 class WindowSize(StrEnum):
@@ -133,7 +131,7 @@ def _next(day: date, size: WindowSize) -> date:
 
 
 def _local_date(second: int, steps: Steps) -> date:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=second + steps.at(second))).date()
+    return (EPOCH + timedelta(seconds=second + steps.at(second))).date()
 
 
 def date_begins(day: date, name: str) -> int:
@@ -143,7 +141,7 @@ def date_begins(day: date, name: str) -> int:
 
 def _date_begins(day: date, steps: Steps) -> int:
     """Return the first second whose local date is `day` or, where `day` is skipped, later."""
-    midnight = (day - date(1970, 1, 1)).days * DAY_SECONDS
+    midnight = (day - EPOCH.date()).days * DAY_SECONDS
     near = steps.between(midnight - 2 * DAY_SECONDS, midnight + 2 * DAY_SECONDS)
     ends: Sequence[int] = (*near.starts[1:], midnight + 3 * DAY_SECONDS)
     for start, end, offset in zip(near.starts, ends, near.values, strict=True):

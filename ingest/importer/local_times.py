@@ -14,6 +14,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.errors import InvalidRequest
+from engine.instants import EPOCH
 from engine.usage import windows
 
 _TIME = re.compile(
@@ -22,7 +23,6 @@ _TIME = re.compile(
     re.ASCII,
 )
 _NUMBER = re.compile(r"[+-]?\d{1,40}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS = 1_000_000_000
 _WANTED = "wanted as 2026-03-01T12:30:00 or 2026-03-01, or with an offset"
 
@@ -125,7 +125,7 @@ class LocalTimes:
             return reading.text
         if self._ambiguous is Ambiguous.LATER:
             return reading.later
-        local, fraction = reading.local or (_EPOCH, "")
+        local, fraction = reading.local or (EPOCH, "")
         return f"{local.isoformat()}{fraction}"
 
     def _chosen(self, reading: _Reading, later: bool) -> str:
@@ -212,7 +212,7 @@ def _day_begins(day: date, zone: ZoneInfo) -> str:
     midnight = datetime(day.year, day.month, day.day)
     if _occurs(midnight, zone):
         return _rfc3339(midnight.replace(tzinfo=zone), "")
-    begins = (_EPOCH + timedelta(seconds=windows.date_begins(day, zone.key))).astimezone(zone)
+    begins = (EPOCH + timedelta(seconds=windows.date_begins(day, zone.key))).astimezone(zone)
     if begins.date() != day:
         raise InvalidRequest(f"{day} never occurs in {zone.key}: the calendar skips it")
     return _rfc3339(begins, "")
@@ -231,7 +231,7 @@ def _of_number(text: str, unit: TimeUnit) -> str:
         raise InvalidRequest(f"{text!r} is no number, and --time-unit {unit} says that times are")
     nanos = int((Decimal(text) * _UNIT_NANOS[unit]).to_integral_value(ROUND_FLOOR))
     try:
-        at = _EPOCH + timedelta(seconds=nanos // _NANOS)
+        at = EPOCH + timedelta(seconds=nanos // _NANOS)
     except OverflowError:
         raise InvalidRequest(
             f"{text!r} is not within the years 0001 to 9999 as a number of --time-unit {unit}"

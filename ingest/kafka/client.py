@@ -17,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from engine.config.settings import KafkaSettings
 from engine.errors import ConfigurationError, LogFailed, LogUnavailable
+from engine.instants import LAST_MS
 from engine.logging_setup import SaidOnce
 from ingest.event_log import Headers, Record
 
@@ -29,7 +30,6 @@ FETCH_BYTES = 4 << 20  # as brokers have them: compressed
 # confluent-kafka returns a list with a hole and an error for a name it cannot decode. Python sees that here, where the
 # caller is C; where it is an opcode grown quick, it goes on with the hole and dies of it.
 _ask_headers = operator.methodcaller("headers")
-_LATEST_MS = 4_102_444_799_999  # the end of 2099
 _NAMED_OPTION = re.compile(r'property[: ]+"([^"]+)"|\b([a-z0-9.]+\.[a-z0-9.]+) failed\b')
 _UNKNOWN_OPTION = "No such configuration property"
 _ANSWERS = frozenset({KafkaError.TOPIC_ALREADY_EXISTS})
@@ -160,8 +160,8 @@ def as_record(message: Message) -> Record:
     Whether it can be the arrival is judged in ingest/arrivals.py.
     """
     sent_ms = message.timestamp()[1]
-    if not 0 <= sent_ms <= _LATEST_MS:
-        sent_ms = min(max(0, sent_ms), _LATEST_MS)
+    if not 0 <= sent_ms <= LAST_MS:
+        sent_ms = min(max(0, sent_ms), LAST_MS)
     return Record(message.partition(), message.offset(), sent_ms, message.value(), _headers(message))  # type: ignore[arg-type] # of a record
 
 

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from engine import metrics
-from engine.clock import Clock, milliseconds
 from engine.config.settings import KafkaSettings
+from engine.instants import Clock, milliseconds
 from ingest.event_log import Plan, Record
 from ingest.kafka.buffer import Held
 from ingest.kafka.consumer_group import Member

@@ -21,9 +21,9 @@ from collections.abc import Collection, Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, Message
 
 from engine import metrics
-from engine.clock import Clock, utc_now
 from engine.config.settings import KafkaSettings
 from engine.errors import LogFailed, LogUnavailable
+from engine.instants import Clock, utc_now
 from ingest.event_log import Lag, Plan, Range, Record, Run
 from ingest.kafka.buffer import Held
 from ingest.kafka.client import as_ours, as_record, is_refused_by_group, is_unsupported

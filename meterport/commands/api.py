@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.clock import utc_now
 from engine.errors import InvalidRequest
+from engine.instants import utc_now
 from engine.meters.jsonpath import matches_many
 from engine.meters.meter import Aggregation
 from engine.texts import name_shown, printable

@@ -16,13 +16,13 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from api.app import Services, create_app
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import Settings, load_settings
 from engine.errors import MeterportError
 from engine.events.appender import EventAppender
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
 from engine.health import Readiness
+from engine.instants import milliseconds, utc_now
 from engine.meters.meter import parse_definition
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store

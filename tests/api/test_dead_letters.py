@@ -14,12 +14,11 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings, Settings
 from engine.dead_letters import replay
 from engine.events.cloudevents import TimeSpan
 from engine.events.listing import DeadLetterFilter, Position
-from engine.instants import parse_instant
+from engine.instants import milliseconds, parse_instant, utc_now
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block

@@ -7,10 +7,10 @@ import orjson
 import pytest
 
 from api.app import Services
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
 from engine.events.cloudevents import TimeSpan
 from engine.events.columns import decode_events
+from engine.instants import milliseconds, utc_now
 from tests.api.conftest import event
 from tests.harness.api_client import ApiClient
 

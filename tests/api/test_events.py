@@ -15,9 +15,9 @@ from starlette.types import Message, Scope
 
 from api.app import Services, create_app
 from api.http.bodies import read_body
-from engine.clock import utc_now
 from engine.config.settings import ServerSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
+from engine.instants import utc_now
 from tests.api.conftest import BATCH, KEY, SINGLE, MemoryLog, event
 from tests.harness.api_client import ApiClient
 

@@ -14,9 +14,8 @@ from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
 from api.routes.outcomes import MOST_EVENTS
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import Settings
-from engine.instants import parse_instant
+from engine.instants import milliseconds, parse_instant, utc_now
 from engine.meters.meter import parse_definition
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer

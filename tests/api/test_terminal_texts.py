@@ -24,8 +24,8 @@ from typer.testing import CliRunner
 
 from api.app import Services
 from api.server.server import HttpServer, uvicorn_config
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import Settings, load_settings
+from engine.instants import milliseconds, utc_now
 from engine.logging_setup import configure_logging
 from engine.meters.meter import MeterDefinition
 from engine.store.clickhouse import Store

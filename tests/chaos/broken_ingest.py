@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import engine.clock
+import engine.instants
 
 
 def shift_clock(seconds: float) -> None:
     """Shift it before anybody else has imported it."""
-    in_time = engine.clock.utc_now
-    engine.clock.utc_now = lambda: in_time() + timedelta(seconds=seconds)
+    in_time = engine.instants.utc_now
+    engine.instants.utc_now = lambda: in_time() + timedelta(seconds=seconds)
 
 
 def without_plan() -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
+from engine.instants import milliseconds, utc_now
 from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import LEAD, MeterRegistry

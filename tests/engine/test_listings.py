@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest
 from engine.events.cloudevents import TimeSpan, decode_event
@@ -23,7 +22,7 @@ from engine.events.listing import (
     parse_cursor,
     to_json,
 )
-from engine.instants import parse_instant
+from engine.instants import milliseconds, parse_instant, utc_now
 from engine.meters.meter import Meter, parse_definition
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store

@@ -194,7 +194,7 @@ def test_batches_fit_into_the_engine_s_memory(tmp_path: Path) -> None:
 
 IN_A_SMALL_ENGINE = """
 import sys, threading
-from engine.clock import milliseconds, utc_now
+from engine.instants import milliseconds, utc_now
 from engine.errors import QueryOverMemory
 from engine.events.event import Event, event_block, event_key
 from engine.store.migrations import migrate

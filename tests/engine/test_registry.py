@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from engine.clock import milliseconds, utc_now
 from engine.errors import Conflict, InvalidMeter, NotFound
 from engine.events.event import Event, event_block, event_key
+from engine.instants import milliseconds, utc_now
 from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState, parse_definition, rollup_name
 from engine.meters.registry import GRACE, LEAD, MeterRegistry

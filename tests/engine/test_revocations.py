@@ -7,10 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from engine.clock import milliseconds
 from engine.config.settings import PortalSettings
 from engine.errors import InvalidRequest, Unauthorized
-from engine.instants import Instant, parse_instant
+from engine.instants import Instant, milliseconds, parse_instant
 from engine.store.clickhouse import Store
 from engine.tokens.portal_tokens import PortalTokens
 from engine.tokens.revocations import Revocations

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import load_settings
 from engine.errors import DataDirectoryInUse, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.events.event import Event, event_block, event_key
+from engine.instants import milliseconds, utc_now
 from engine.meters.meter import Meter, parse_definition
 from engine.meters.registry import MeterRegistry
 from engine.store import clickhouse as stores
@@ -281,7 +281,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_password_stays_out_of
 SECOND = """
 import sys
 from pathlib import Path
-from engine.clock import milliseconds, utc_now
+from engine.instants import milliseconds, utc_now
 from engine.store.embedded import DirectoryLock
 from engine.errors import DataDirectoryInUse
 try:

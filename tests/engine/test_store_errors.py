@@ -13,7 +13,7 @@ from engine.store.errors import Limits, our_errors
 WITHOUT_DESCRIPTORS = """
 import logging, resource, sys, threading
 import pyarrow as pa
-from engine.clock import milliseconds, utc_now
+from engine.instants import milliseconds, utc_now
 from engine.errors import MeterportError
 from engine.events.event import Event, event_block, event_key
 from engine.store.migrations import migrate

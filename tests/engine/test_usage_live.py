@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
+from engine.instants import milliseconds, utc_now
 from engine.meters.meter import Meter, MeterState, parse_definition
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store

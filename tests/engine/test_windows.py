@@ -16,20 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
+from engine.instants import BEGINNING, DAY_SECONDS, END
 from engine.store.clickhouse import Store
 from engine.usage.timeline import Timeline
-from engine.usage.windows import (
-    BEGINNING,
-    DAY_SECONDS,
-    END,
-    WindowSize,
-    _zone_names,
-    boundaries,
-    finest_step,
-    hour_phases,
-    offsets,
-    zone,
-)
+from engine.usage.windows import WindowSize, _zone_names, boundaries, finest_step, hour_phases, offsets, zone
 from tests.harness import oracle
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"

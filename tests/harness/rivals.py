@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from engine.clock import Clock, milliseconds, utc_now
 from engine.events.event import Event, EventBatch, event_key
+from engine.instants import Clock, milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.claims import Claims
 from ingest.duplicates import Duplicates, KeysForgotten

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 import pytest
 
-from engine.clock import utc_now
 from engine.errors import LogUnavailable, StoreUnavailable
 from engine.events.event import Keys, event_key
+from engine.instants import utc_now
 from engine.store.clickhouse import Store
 from ingest.bloom_filter import as_keys
 from ingest.claims import Claims

@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from engine import metrics
-from engine.clock import Clock, milliseconds, utc_now
 from engine.errors import ConfigurationError
+from engine.instants import Clock, milliseconds, utc_now
 from engine.meters.meter import MeterState, parse_definition
 from engine.store.clickhouse import Store
 from ingest.claims import Claims

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidEvent, InvalidRequest
-from engine.usage.windows import END, offsets, zone
+from engine.instants import END
+from engine.usage.windows import offsets, zone
 from ingest.importer.columns import Mapping
 from ingest.importer.files import EventFile
 from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import KafkaException
 
 from engine import metrics
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
 from engine.errors import LogUnavailable
+from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.event_log import Plan

@@ -16,8 +16,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from engine import metrics
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings, KafkaSettings, Settings
+from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store, open_store
 from engine.store.migrations import migrate
 from ingest.consumer import Consumer

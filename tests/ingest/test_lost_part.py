@@ -20,7 +20,7 @@ import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from engine import store as stores
-from engine.clock import milliseconds, utc_now
+from engine.instants import milliseconds, utc_now
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
 from engine.meters.meter import Meter, MeterState, parse_definition

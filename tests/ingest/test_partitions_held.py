@@ -12,8 +12,8 @@ from contextlib import closing
 
 import pytest
 
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
+from engine.instants import milliseconds, utc_now
 from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState, parse_definition
 from engine.meters.registry import MeterRegistry

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
 from engine.errors import LogUnavailable, StoreUnavailable
+from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range

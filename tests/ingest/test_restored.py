@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine import metrics
-from engine.clock import milliseconds, utc_now
 from engine.config.settings import IngestSettings
+from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest import sqlite_log
 from ingest.consumer import Consumer

@@ -19,8 +19,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from engine.clock import Clock, milliseconds, utc_now
 from engine.config.settings import IngestSettings
+from engine.instants import Clock, milliseconds, utc_now
 from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState, parse_definition
 from engine.meters.registry import MeterRegistry
