@@ -10,8 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from engine.config.settings import IngestSettings, load_settings
+from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
-from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import LEAD_MARGIN, MeterRegistry
 from engine.store.clickhouse import Store, open_store
 from engine.store.migrations import migrate

@@ -33,8 +33,8 @@ from engine.config.settings import KafkaSettings, Settings, is_http_url, load_se
 from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
 from engine.health import PROBE_SHARE, Health, Readiness
 from engine.logging_setup import configure_logging
+from engine.meters.definition import MeterDefinition, configured_definitions
 from engine.meters.fill import Filler
-from engine.meters.meter import MeterDefinition, configured_definitions
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import open_store
 from engine.store.embedded import DirectoryLock

@@ -35,7 +35,8 @@ from engine.config.settings import (
     setting_names,
     variable_name,
 )
-from engine.meters.meter import MeterState, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import MeterState
 from engine.store.clickhouse import Store
 from meterport import cli
 from tests.api.conftest import KEY, MemoryLog, build

@@ -18,7 +18,8 @@ import pytest
 from engine.errors import StoreError, StoreUnavailable, Unauthorized
 from engine.events.event import Event, event_block, event_key
 from engine.instants import milliseconds, utc_now
-from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.meters.rollups import GRAINS, create_rollup
 from engine.store.clickhouse import Store, open_store

@@ -18,7 +18,7 @@ from api.http.problems import InvalidParameter, cut
 from engine.events.repeated_members import doubled_anywhere
 from engine.filters import asked_text
 from engine.instants import Instant, parse_instant
-from engine.meters.meter import SLUG
+from engine.meters.definition import SLUG
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}\Z")
 _MAP = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")

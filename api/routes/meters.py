@@ -16,7 +16,8 @@ from api.http.bodies import read_object
 from api.http.parameters import Parameters, refuse_other_case, slug_or_id
 from api.http.responses import json_response, no_content, timestamp, without_none
 from engine.errors import InvalidRequest
-from engine.meters.meter import Meter, MeterDefinition, check_event_type, parse_definition
+from engine.meters.definition import MeterDefinition, check_event_type, parse_definition
+from engine.meters.meter import Meter
 
 _FIXED_TEXTS = ("slug", "aggregation", "eventType", "valueProperty")
 

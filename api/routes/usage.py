@@ -20,7 +20,8 @@ from api.http.parameters import Parameters, slug, slug_or_id
 from api.http.problems import InvalidParameter
 from engine.errors import InvalidRequest, NotFound, StoreError
 from engine.filters import ANYTHING, Allowance, Filter, asked_text, text_filter
-from engine.meters.meter import MAX_GROUP_BY, Meter, MeterState
+from engine.meters.definition import MAX_GROUP_BY
+from engine.meters.meter import Meter, MeterState
 from engine.metrics import QUERIES
 from engine.store.clickhouse import UNKNOWN_TABLE
 from engine.tokens.portal_tokens import Claims

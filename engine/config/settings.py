@@ -36,7 +36,7 @@ from engine.config.foreign_variables import is_foreign
 from engine.config.key_strength import ADVICE, weakness
 from engine.errors import ConfigurationError
 from engine.instants import parse_instant
-from engine.meters.meter import configured_definitions
+from engine.meters.definition import configured_definitions
 from engine.texts import is_utf8, printable
 
 _JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from engine.instants import BEGINNING, parse_instant
+from engine.meters.aggregations import Aggregation
 from engine.meters.jsonpath import read_at
-from engine.meters.meter import Aggregation, Meter
+from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store

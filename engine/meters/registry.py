@@ -23,8 +23,9 @@ from engine import faults
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUnavailable
 from engine.ids import new_ulid
 from engine.instants import EPOCH, Clock, utc_now
+from engine.meters.definition import MeterDefinition
 from engine.meters.jsonpath import check_indexes, with_quotes
-from engine.meters.meter import Meter, MeterDefinition, MeterState, rollup_name
+from engine.meters.meter import Meter, MeterState, rollup_name
 from engine.meters.rollups import create_rollup, drop_rollup
 from engine.store import sql
 from engine.store.clickhouse import Store

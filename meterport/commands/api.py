@@ -14,8 +14,8 @@ import typer
 
 from engine.errors import InvalidRequest
 from engine.instants import utc_now
+from engine.meters.aggregations import Aggregation
 from engine.meters.jsonpath import matches_many
-from engine.meters.meter import Aggregation
 from engine.texts import name_shown, printable
 from engine.usage.windows import WindowSize
 from ingest.importer.local_times import read_zone, timestamp

@@ -23,7 +23,7 @@ from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
 from engine.health import Readiness
 from engine.instants import milliseconds, utc_now
-from engine.meters.meter import parse_definition
+from engine.meters.definition import parse_definition
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from engine.store.migrations import migrate

@@ -9,7 +9,7 @@ import pytest
 from anyio.from_thread import BlockingPortal
 
 from api.app import Services, create_app
-from engine.meters.meter import Aggregation
+from engine.meters.aggregations import Aggregation
 from tests.api.conftest import KEY
 from tests.harness.api_client import ApiClient
 

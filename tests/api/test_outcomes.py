@@ -16,7 +16,7 @@ from api.app import Services, create_app
 from api.routes.outcomes import MOST_EVENTS
 from engine.config.settings import Settings
 from engine.instants import milliseconds, parse_instant, utc_now
-from engine.meters.meter import parse_definition
+from engine.meters.definition import parse_definition
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog

@@ -27,7 +27,7 @@ from api.server.server import HttpServer, uvicorn_config
 from engine.config.settings import Settings, load_settings
 from engine.instants import milliseconds, utc_now
 from engine.logging_setup import configure_logging
-from engine.meters.meter import MeterDefinition
+from engine.meters.definition import MeterDefinition
 from engine.store.clickhouse import Store
 from engine.texts import json_printable, lines_printable, name_shown, printable
 from ingest.dead_letters import DeadLetter, dead_letter_block

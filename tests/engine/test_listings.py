@@ -23,7 +23,8 @@ from engine.events.listing import (
     to_json,
 )
 from engine.instants import milliseconds, parse_instant, utc_now
-from engine.meters.meter import Meter, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from tests.harness.strategies import VALUE_PATHS, WILDCARD_PATHS, data_texts

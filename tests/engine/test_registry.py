@@ -13,8 +13,9 @@ import pytest
 from engine.errors import Conflict, InvalidMeter, NotFound
 from engine.events.event import Event, event_block, event_key
 from engine.instants import milliseconds, utc_now
+from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
-from engine.meters.meter import Meter, MeterState, parse_definition, rollup_name
+from engine.meters.meter import Meter, MeterState, rollup_name
 from engine.meters.registry import GRACE, LEAD, MeterRegistry
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store

@@ -13,7 +13,8 @@ from engine.config.settings import load_settings
 from engine.errors import DataDirectoryInUse, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.events.event import Event, event_block, event_key
 from engine.instants import milliseconds, utc_now
-from engine.meters.meter import Meter, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry
 from engine.store import clickhouse as stores
 from engine.store import sql

@@ -10,7 +10,8 @@ from engine.config.settings import IngestSettings
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
 from engine.instants import milliseconds, utc_now
-from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
 from engine.usage.answers import UsageQuery, ask_json, check_query

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from engine.instants import parse_instant
-from engine.meters.meter import MeterDefinition, parse_definition
+from engine.meters.definition import MeterDefinition, parse_definition
 from engine.usage.answers import UsageQuery
 from engine.usage.windows import WindowSize
 from tests.harness import oracle

@@ -13,7 +13,8 @@ import pytest
 from engine import metrics
 from engine.config.settings import IngestSettings
 from engine.errors import StoreError, StoreMisconfigured
-from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import GRAINS, create_rollup
 from engine.store import sql
 from engine.store.clickhouse import Store

@@ -13,7 +13,8 @@ import pytest
 from engine import metrics
 from engine.errors import ConfigurationError
 from engine.instants import Clock, milliseconds, utc_now
-from engine.meters.meter import MeterState, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import MeterState
 from engine.store.clickhouse import Store
 from ingest.claims import Claims
 from ingest.event_log import LATEST_STAMP_MS, Plan, Range

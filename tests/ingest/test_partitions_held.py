@@ -14,8 +14,9 @@ import pytest
 
 from engine.config.settings import IngestSettings
 from engine.instants import milliseconds, utc_now
+from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
-from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer

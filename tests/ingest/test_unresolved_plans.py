@@ -21,8 +21,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from engine.config.settings import IngestSettings
 from engine.instants import Clock, milliseconds, utc_now
+from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
-from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from engine.usage.answers import UsageQuery, ask_json, check_query

@@ -1,0 +1,204 @@
+"""What a user writes as a meter, and the rules that it must keep.
+
+Owns: `MeterDefinition`, and the words that say what is wrong with one, from the API or from the settings.
+Source: docs/contract.md, "Meters".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from engine.controls import control_problems
+from engine.errors import ConfigurationError, InvalidMeter
+from engine.instants import parse_instant
+from engine.meters.aggregations import Aggregation
+from engine.texts import printable
+
+SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
+
+
+_KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
+
+
+RESERVED_KEYS = frozenset({"subject", "customer_id"})
+
+
+MAX_GROUP_BY = 30
+
+
+PATH_CHARACTERS = 1024  # the paths of a meter, or of many of one event type, fit into one statement
+
+
+def _instant(value: object) -> object:
+    """Refuse what pydantic would take for a timestamp and is none: numbers, dates, times without an offset."""
+    if isinstance(value, str):
+        parse_instant(value)
+    elif value is not None and not isinstance(value, datetime):
+        raise ValueError("not an RFC 3339 timestamp with an offset")
+    return value
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    if at is None:
+        return None
+    if at.tzinfo is None:
+        raise ValueError("must carry a time zone offset")
+    try:
+        at.astimezone(UTC)  # 0001-01-01T00:00:00+01:00 has no year in UTC
+    except OverflowError:
+        raise ValueError("must be within the years 0001 to 9999 in UTC") from None
+    return at
+
+
+class MeterDefinition(BaseModel):
+    """A meter as a user writes it, in YAML or JSON. Field names are the API's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    slug: str = Field(min_length=1, max_length=64)
+    name: str = Field(default="", max_length=256)
+    description: str | None = Field(default=None, max_length=1024)
+    aggregation: Aggregation
+    eventType: str = Field(min_length=1, max_length=2048)  # noqa: N815
+    eventFrom: Annotated[datetime | None, BeforeValidator(_instant), AfterValidator(_aware)] = None  # noqa: N815
+    valueProperty: str | None = None  # noqa: N815
+    groupBy: dict[str, str] = Field(default_factory=dict)  # noqa: N815
+    metadata: dict[str, str] | None = None
+
+    @field_validator("slug")
+    @classmethod
+    def _slug(cls, slug: str) -> str:
+        if not SLUG.match(slug):
+            raise ValueError("slug must be lower-case letters and digits, joined by single underscores")
+        return slug
+
+    @field_validator("groupBy", mode="before")
+    @classmethod
+    def _no_group_by(cls, group_by: Any) -> Any:
+        return {} if group_by is None else group_by
+
+    @model_validator(mode="after")
+    def _rules(self) -> "MeterDefinition":
+        problems = [*self._text_problems(), *self._value_problems(), *self._group_by_problems(), *self._long_paths()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        if not self.name:
+            object.__setattr__(self, "name", self.slug)
+        return self
+
+    def _text_problems(self) -> list[str]:
+        return ["description must not be empty string"] if self.description == "" else []
+
+    def _value_problems(self) -> list[str]:
+        prefix = "invalid meter aggregation: meter value property"
+        if self.aggregation is Aggregation.COUNT:
+            return [] if self.valueProperty is None else [f"{prefix} is not allowed when the aggregation is count"]
+        if self.valueProperty is None:
+            return [f"{prefix} is required when the aggregation is not count"]
+        if not self.valueProperty:
+            return [f"{prefix} cannot be empty when the aggregation is not count"]
+        return [] if self.valueProperty.startswith("$") else [f"{prefix} must start with $"]
+
+    def _group_by_problems(self) -> list[str]:
+        prefix = "invalid meter group by: meter group by"
+        if len(self.groupBy) > MAX_GROUP_BY:
+            return [f"{prefix} has more than {MAX_GROUP_BY} keys"]
+        for key, path in self.groupBy.items():
+            if not path.startswith("$"):
+                return [f"{prefix} value must start with $ for key {key}"]
+            if not key:
+                return [f"{prefix} key cannot be empty"]
+            if not _KEY.match(key):
+                return [f"{prefix} key {key} is invalid, only alphanumeric and underscore characters are allowed"]
+            if key in RESERVED_KEYS:
+                return [f"{prefix} key {key} is reserved"]
+            if path == self.valueProperty:
+                return [f"{prefix} value {key} cannot be the same as value property"]
+        return []
+
+    def _long_paths(self) -> list[str]:
+        given = {
+            "valueProperty": self.valueProperty or "",
+            **{f"groupBy.{k}": path for k, path in self.groupBy.items()},
+        }
+        long = [name for name, path in given.items() if len(path) > PATH_CHARACTERS]
+        return [f"{name}: is longer than {PATH_CHARACTERS} characters" for name in long]
+
+    @property
+    def paths(self) -> list[str]:
+        """Every JSONPath of the definition."""
+        return [*([self.valueProperty] if self.valueProperty else []), *self.groupBy.values()]
+
+    @property
+    def counted(self) -> tuple[object, ...]:
+        """The part of the definition that decides what is counted; the rest is display."""
+        return (self.slug, self.aggregation, self.eventType, self.eventFrom, self.valueProperty, self.groupBy)
+
+
+def parse_definition(body: object) -> MeterDefinition:
+    """Return the definition a JSON or YAML body holds.
+
+    Raises: InvalidMeter: every rule it breaks, one a line.
+    """
+    try:
+        definition = MeterDefinition.model_validate(body)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            message = problem["msg"].removeprefix("Value error, ")
+            where = ".".join(str(part) for part in problem["loc"])
+            lines.append(f"{where}: {message}" if where else message)
+        raise InvalidMeter("\n".join(lines)) from None
+    metadata = definition.metadata or {}
+    names = {"name": definition.name, "eventType": definition.eventType, "metadata": "".join(metadata)}
+    notes = {printable(f"metadata.{name}"): text for name, text in metadata.items()}
+    prose = {"description": definition.description, **notes}
+    if problems := [*control_problems(names, prose)]:
+        raise InvalidMeter("\n".join(problems))
+    return definition
+
+
+def configured_definitions(bodies: Sequence[Mapping[str, Any]], reserved: Sequence[str]) -> list[MeterDefinition]:
+    """Return the definitions of a settings file, held to the rules of the API's, and to no unknown members.
+
+    Raises: ConfigurationError: `meters[0].eventType: …`, the first fault there is.
+    """
+    definitions: list[MeterDefinition] = []
+    for at, body in enumerate(bodies):
+        for name in body:
+            if name not in MeterDefinition.model_fields:
+                raise ConfigurationError(f"meters[{at}].{name}: no such member of a meter")
+        try:
+            definition = parse_definition(body)
+            check_event_type(definition.eventType, reserved)
+        except InvalidMeter as error:
+            raise ConfigurationError(f"meters[{at}]{_named(str(error).splitlines()[0])}") from None
+        if any(definition.slug == other.slug for other in definitions):
+            raise ConfigurationError(f"meters[{at}].slug: {definition.slug} stands there twice")
+        definitions.append(definition)
+    return definitions
+
+
+def _named(line: str) -> str:
+    """Return a problem behind the member it is about, if it is about one."""
+    line = line.replace("invalid event type: ", "eventType: ", 1)
+    return f".{line}" if re.split(r"[.:]", line)[0] in MeterDefinition.model_fields else f": {line}"
+
+
+def check_event_type(event_type: str, reserved: Sequence[str]) -> None:
+    """Refuse an event type that one of some regular expressions is found in. Raises: InvalidMeter."""
+    for pattern in reserved:
+        if re.search(pattern, event_type):
+            raise InvalidMeter(f"invalid event type: event type '{event_type}' matched reserved pattern '{pattern}'")
