@@ -13,7 +13,8 @@ from pathlib import Path
 
 from benchmarks import world
 from benchmarks.kafka import fill_topic
-from engine.config.settings import IngestSettings, KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
+from engine.config.settings import IngestSettings
 from ingest.consumer import Consumer
 from ingest.kafka.log import KafkaLog
 from tests.harness.broker import choose_broker

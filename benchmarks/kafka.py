@@ -14,7 +14,8 @@ from confluent_kafka import Producer
 
 from benchmarks import world
 from benchmarks.ingest import straight
-from engine.config.settings import IngestSettings, KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
+from engine.config.settings import IngestSettings
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.kafka.log import KafkaLog

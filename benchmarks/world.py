@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from engine.config.settings import IngestSettings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import IngestSettings
 from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState

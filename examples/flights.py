@@ -22,7 +22,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from engine.config.settings import load_settings
+from engine.config.loading import load_settings
 from ingest.importer.columns import Mapping
 from ingest.importer.files import EventFile
 from ingest.importer.positions import PositionFile

@@ -27,9 +27,11 @@ from api.app import Services, create_app, create_telemetry_app
 from api.server import descriptors
 from api.server.server import HttpServer, bound, local_url, uvicorn_config
 from engine import __version__, faults, metrics
+from engine.config.kafka_settings import KafkaSettings
 from engine.config.listing import settings_yaml
+from engine.config.loading import load_settings
 from engine.config.redaction import fit_to_show, without_userinfo
-from engine.config.settings import KafkaSettings, Settings, is_http_url, load_settings
+from engine.config.settings import Settings, is_http_url
 from engine.errors import ConfigurationError, Conflict, DataDirectoryInUse, Fatal, InvalidMeter, MeterportError
 from engine.health import PROBE_SHARE, Health, Readiness
 from engine.logging_setup import configure_logging

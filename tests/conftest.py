@@ -13,7 +13,8 @@ from pathlib import Path
 import clickhouse_connect
 import pytest
 
-from engine.config.settings import Settings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import Settings
 from engine.store.clickhouse import Store, open_store
 from engine.store.migrations import migrate
 from tests.harness.broker import broker

@@ -28,13 +28,8 @@ from api.http.problems import from_meterport_error
 from api.server.refusals import Reason
 from engine import errors, metrics
 from engine.config.files import ENV_PREFIX, SECRETS_VARIABLE
-from engine.config.settings import (
-    HARNESS_PREFIX,
-    Settings,
-    load_settings,
-    setting_names,
-    variable_name,
-)
+from engine.config.loading import HARNESS_PREFIX, load_settings
+from engine.config.settings import Settings, setting_names, variable_name
 from engine.meters.definition import parse_definition
 from engine.meters.meter import MeterState
 from engine.store.clickhouse import Store

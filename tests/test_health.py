@@ -19,7 +19,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from prometheus_client import generate_latest
 
 from engine import metrics
-from engine.config.settings import Settings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import Settings
 from engine.errors import StoreUnavailable
 from engine.health import Ability
 from meterport.cli import Service

@@ -1,59 +1,38 @@
-"""Every setting, its type, default and meaning. Built once, passed down; nothing else reads the environment.
+"""Every setting: its type, its default and what it means.
 
-Order: command-line flag > METERPORT_* variable > secret file > YAML file > default. `__` in a variable's name
-separates group and setting: METERPORT_SERVER__PORT. An unknown setting or METERPORT_* variable is an error, unless
-Kubernetes or an image has set it (engine/config/foreign_variables.py).
+`__` in the name of a variable separates group and setting: METERPORT_SERVER__PORT. Where the values come from is
+engine/config/loading.py's; meters in the settings are checked by whoever creates them (engine/meters/definition.py).
 """
 
 import hashlib
-import json
-import os
 import re
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, get_origin
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
-    InitSettingsSource,
-    NestedSecretsSettingsSource,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from engine.config.files import (
     ENV_PREFIX,
-    SECRETS_VARIABLE,
-    read_configuration,
-    read_secrets,
-    secret_files,
-    secrets_directory,
-    shown_name,
 )
-from engine.config.foreign_variables import is_foreign
-from engine.config.key_strength import ADVICE, weakness
-from engine.errors import ConfigurationError
+from engine.config.group import Group
+from engine.config.kafka_settings import KafkaSettings
+from engine.config.key_strength import weakness
 from engine.instants import parse_instant
-from engine.meters.definition import configured_definitions
 from engine.texts import is_utf8, printable
 
-_JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
-HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
 _FRAME_ANCESTOR = re.compile(
     r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
 )
 _CREDENTIAL = re.compile(r"[!-~]+")
 LONGEST_TOKEN_SECONDS = 3650 * 86_400
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ServerSettings(_Group):
+class ServerSettings(Group):
     """The HTTP server."""
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; other than loopback needs an API key.")
@@ -100,7 +79,7 @@ class ServerSettings(_Group):
     )
 
 
-class StoreSettings(_Group):
+class StoreSettings(Group):
     """ClickHouse."""
 
     url: SecretStr | None = Field(
@@ -128,98 +107,13 @@ class StoreSettings(_Group):
         return url
 
 
-class LogSettings(_Group):
+class LogSettings(Group):
     """The event log in front of the store."""
 
     max_bytes: int = Field(default=4 << 30, ge=1 << 20, description="Unread events at most; more are refused with 503.")
 
 
-class KafkaSettings(_Group):
-    """The event log in production: a topic of an Apache Kafka cluster, or of anything that speaks its protocol."""
-
-    brokers: str | None = Field(
-        default=None,
-        min_length=1,
-        description="host:port,host:port of brokers to ask first; none: the log is SQLite, in data_dir.",
-    )
-    topic: str = Field(
-        default="om_default_events",
-        pattern=r"^[A-Za-z0-9._-]{1,249}$",
-        description="Topic of events, created if missing.",
-    )
-    partitions: int = Field(default=12, ge=1, le=4096, description="Partitions of a topic that is created.")
-    replication_factor: int = Field(
-        default=-1, ge=-1, le=32, description="Replicas of a topic that is created; -1: as the brokers say."
-    )
-    group: str = Field(default="meterport", min_length=1, max_length=249, description="Consumer group of ingest.")
-    group_protocol: str = Field(
-        default="auto",
-        pattern=r"^(auto|consumer|classic)$",
-        description="consumer (KIP-848), classic, or auto: consumer where the brokers offer it.",
-    )
-    dead_letter_topic: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z0-9._-]{1,249}$",
-        description="Topic that is sent every dead letter too, created if missing; none: they are in the store alone.",
-    )
-    security_protocol: str = Field(
-        default="PLAINTEXT",
-        pattern=r"^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$",
-        description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
-    )
-    sasl_mechanism: str | None = Field(
-        default=None,
-        pattern=r"^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|OAUTHBEARER|GSSAPI)$",
-        description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI.",
-    )
-    sasl_username: str | None = Field(default=None, description="User name for SASL.")
-    sasl_password: SecretStr | None = Field(default=None, description="Password for SASL.")
-    ssl_ca_location: str | None = Field(default=None, description="File of CA certificates; none: the system's.")
-    ssl_certificate_location: str | None = Field(default=None, description="File of the client's certificate.")
-    ssl_key_location: str | None = Field(default=None, description="File of the client's private key.")
-    ssl_key_password: SecretStr | None = Field(default=None, description="Password of the client's private key.")
-    trust_offsets: bool = Field(
-        default=False,
-        description="Begin at the group's committed offsets even where the store lacks what comes before them.",
-    )
-    produce_seconds: float = Field(
-        default=15, ge=1, le=300, description="How long a batch over HTTP waits for the brokers before it gets 503."
-    )
-    options: dict[str, SecretStr] = Field(
-        default_factory=dict, description="Further options of librdkafka, by their names there; they win."
-    )
-
-    @field_validator("options")
-    @classmethod
-    def _keeps_exactly_once(cls, options: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name in sorted(options):
-            if shown_name(name) != name:
-                raise ValueError(f"{shown_name(name)} is no name of an option; is a space missing after the colon?")
-            if name in OWN_KAFKA_OPTIONS:
-                raise ValueError(f"{name} is set by Meterport: usage is not exact with another value")
-        return options
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.dead_letter_topic == self.topic:
-            raise ValueError("dead_letter_topic must be another topic than that of events")
-        mechanism = self.sasl_mechanism or self.options.keys() & {"sasl.mechanism", "sasl.mechanisms"}
-        if self.security_protocol.startswith("SASL") != bool(mechanism):
-            raise ValueError("sasl_mechanism and a security_protocol of SASL_SSL or SASL_PLAINTEXT need each other")
-        return self
-
-
-OWN_KAFKA_OPTIONS = frozenset(
-    {
-        "bootstrap.servers", "metadata.broker.list", "group.id", "group.protocol", "enable.auto.commit",
-        "auto.commit.enable", "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
-        "enable.partition.eof", "partition.assignment.strategy", "acks", "request.required.acks",
-        "enable.idempotence", "enable.gapless.guarantee", "transactional.id", "partitioner",
-    }
-)  # fmt: skip
-
-
-class IngestSettings(_Group):
+class IngestSettings(Group):
     """From the log to the store."""
 
     batch_rows: int = Field(default=100_000, ge=1, le=1_000_000, description="Records in one block at most.")
@@ -251,7 +145,7 @@ class IngestSettings(_Group):
         return earliest.text
 
 
-class PortalSettings(_Group):
+class PortalSettings(Group):
     """Portal tokens, and the page they open."""
 
     token_keys: list[SecretStr] = Field(
@@ -294,7 +188,7 @@ class PortalSettings(_Group):
         return origins
 
 
-class QuerySettings(_Group):
+class QuerySettings(Group):
     """How long a query may take, how much it may answer, and look-back limits of listings."""
 
     timeout_seconds: float = Field(default=30, ge=0.1, description="A query over HTTP that takes longer is 503.")
@@ -395,105 +289,6 @@ class Settings(BaseSettings):
         return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
 
 
-def load_settings(
-    config: Path | None = None, overrides: Mapping[str, Any] | None = None, listens: bool = True
-) -> Settings:
-    """Build the settings of this process.
-
-    Args: overrides: from flags, nested as in YAML; they win over everything. listens: it serves the API at server.host,
-    or asks who does.
-    Raises: ConfigurationError: one line that names the setting.
-    """
-    secrets_dir = secrets_directory()
-    _refuse_unknown([name for name, value in os.environ.items() if not is_foreign(name, value)], "no such setting")
-    secrets = _read_secrets(secrets_dir) if secrets_dir else {}
-    yaml_values = read_configuration(config, _all_names()) if config else {}
-
-    class Sources(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            sources = [init_settings, env_settings]
-            if secrets_dir:
-                sources.append(NestedSecretsSettingsSource(file_secret_settings, secrets_dir=secrets_dir))
-            if config:
-                sources.append(InitSettingsSource(settings_cls, init_kwargs=yaml_values))
-            return tuple(sources)
-
-    try:
-        loaded = Sources(**dict(overrides or {}))
-    except ValidationError as error:
-        raise ConfigurationError(_first_line(error, yaml_values)) from None
-    except ValueError:  # pydantic-settings: a variable that is not the JSON it should be
-        raise ConfigurationError(_not_json(secrets, f" (in {secrets_dir})")) from None
-    settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
-    _check_together(settings, listens)
-    return settings
-
-
-def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
-    first = error.errors()[0]
-    name = ".".join(map(shown_name, first["loc"]))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden" and first["input"] is None:  # {sasl_password: half,half}: the other half
-        name = ".".join([*map(shown_name, first["loc"][:-1]), "…"])
-        message = "unknown setting without a value; a value that holds a comma must be quoted"
-    elif first["type"] == "extra_forbidden":
-        message = "unknown setting"
-    source = " (in the configuration file)" if first["loc"] and first["loc"][0] in yaml_values else ""
-    return f"{name}: {message}{source}"
-
-
-def _not_json(secrets: Mapping[str, str], place: str) -> str:
-    """Name the variable, or the secret file and its `place`: the library names the group it belongs to."""
-    groups = {name.partition(".")[0]: dict for name in setting_names() if "." in name}
-    kinds = groups | {name: get_origin(field.annotation) for name, field in setting_names().items()}
-    given = {variable.upper(): text for variable, text in os.environ.items()}
-    for texts, where in ((given, ""), (secrets, place)):
-        for name, kind in kinds.items():
-            text = texts.get(variable_name(name))
-            if text is not None and kind in _JSON and not _is_json(text):
-                return f"{variable_name(name)}: must be a JSON {_JSON[kind]}{where}"
-    return "a variable or secret file does not hold the JSON it should"
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_together(settings: Settings, listens: bool) -> None:
-    configured_definitions(settings.meters, settings.reserved_event_types)
-    if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
-        raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
-    if _needs_shared_keys(settings):
-        raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
-    if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
-        raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
-    weak = weakness(settings.api_key.get_secret_value()) if settings.api_key else None
-    if listens and weak and settings.server.host not in _LOOPBACK:
-        raise ConfigurationError(f"api_key: {weak}, and {settings.server.host} is not loopback: {ADVICE}")
-
-
-def _digest_matches(settings: Settings) -> bool:
-    digest = settings.api_key_digest
-    return digest is not None and digest.hex() == settings.api_key_sha256
-
-
-def _needs_shared_keys(settings: Settings) -> bool:
-    """Whether other processes verify this one's tokens, so that a key made in its data directory would not do."""
-    return settings.store.url is not None and not settings.portal.token_keys
-
-
 def is_http_url(text: str) -> bool:
     """Whether a text is a URL with a scheme of HTTP, a host, and a port that is a number, if any."""
     try:
@@ -508,37 +303,13 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[s
     names: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, _Group):
+        if isinstance(kind, type) and issubclass(kind, Group):
             names |= setting_names(kind, f"{prefix}{name}.")
         else:
             names[f"{prefix}{name}"] = field
     return names
 
 
-def _all_names() -> frozenset[str]:
-    """Return the names of all groups and settings, without the dots."""
-    return frozenset(part for name in setting_names() for part in name.split("."))
-
-
 def variable_name(setting: str) -> str:
     """Return the environment variable of a dotted setting name."""
     return ENV_PREFIX + setting.upper().replace(".", "__")
-
-
-def _read_secrets(directory: Path) -> dict[str, str]:
-    """Return what the secret files hold, by variable. Raises: ConfigurationError: one is of no setting."""
-    files = secret_files(directory)
-    _refuse_unknown(files, f"no such setting (in {directory})")
-    return read_secrets(directory, files)
-
-
-def _refuse_unknown(variables: Iterable[str], problem: str) -> None:
-    groups = {variable_name(name.split(".")[0]) for name in setting_names()}
-    settings = {variable_name(name) for name in setting_names()}
-    known = settings | groups | {SECRETS_VARIABLE}
-    similar = {name.replace("_", ""): name for name in settings}
-    for variable in sorted(variables):
-        name = variable.upper()
-        if name.startswith(ENV_PREFIX) and not name.startswith(HARNESS_PREFIX) and name not in known:
-            meant = similar.get(name.replace("_", ""))
-            raise ConfigurationError(f"{variable}: {problem}{f', did you mean {meant}?' if meant else ''}")

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import ConfigurationError, LogFailed, LogUnavailable
 from engine.instants import LAST_MS
 from engine.logging_setup import SaidOnce

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from engine import metrics
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.instants import Clock, milliseconds
 from ingest.event_log import Plan, Record
 from ingest.kafka.buffer import Held

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, Message
 
 from engine import metrics
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFailed, LogUnavailable
 from engine.instants import Clock, utc_now
 from ingest.event_log import Lag, Plan, Range, Record, Run

@@ -8,7 +8,7 @@ import time
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogUnavailable
 from ingest.event_log import Plan, Range, Record
 from ingest.kafka.client import (

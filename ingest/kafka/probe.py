@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
 from engine import metrics
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogUnavailable
 from engine.health import Ability, Pulse
 from ingest.kafka.client import client_options, connect, kafka_errors, log_error

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge, Unavailable
 from engine.health import Pulse
 from engine.logging_setup import SaidOnce

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from engine.config.settings import load_settings
+from engine.config.loading import load_settings
 from engine.errors import InvalidRequest, MeterportError
 from engine.texts import printable
 from ingest.importer.columns import COLUMN, Mapping, column_names

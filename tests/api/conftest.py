@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from api.app import Services, create_app
-from engine.config.settings import Settings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import Settings
 from engine.errors import MeterportError
 from engine.events.appender import EventAppender
 from engine.events.cloudevents import TimeSpan, decode_event

@@ -7,7 +7,8 @@ from anyio.from_thread import BlockingPortal
 from starlette.applications import Starlette
 
 from api.app import Services, create_app
-from engine.config.settings import PortalSettings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import PortalSettings
 from engine.errors import ConfigurationError
 from tests.harness.api_client import ApiClient
 

@@ -24,7 +24,8 @@ from typer.testing import CliRunner
 
 from api.app import Services
 from api.server.server import HttpServer, uvicorn_config
-from engine.config.settings import Settings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import Settings
 from engine.instants import milliseconds, utc_now
 from engine.logging_setup import configure_logging
 from engine.meters.definition import MeterDefinition

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.settings import load_settings
+from engine.config.loading import load_settings
 from engine.store.clickhouse import Store, open_store
 
 

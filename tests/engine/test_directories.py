@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.directories import Identity, check_directory, make_private, read_key
-from engine.config.settings import load_settings
+from engine.config.loading import load_settings
 from engine.errors import ConfigurationError
 from engine.store.embedded import DirectoryLock
 from engine.tokens.portal_tokens import load_token_keys

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.settings import load_settings
+from engine.config.loading import load_settings
 from engine.store.clickhouse import open_store
 from engine.store.memory import fitting_batches, memory_plan, process_limit
 from tests.harness.clickhouse import ClickHouseServer, server_settings

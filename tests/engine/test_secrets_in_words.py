@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from engine.config.files import SECRETS_VARIABLE
 from engine.config.listing import settings_yaml
-from engine.config.settings import load_settings, setting_names, variable_name
+from engine.config.loading import load_settings
+from engine.config.settings import setting_names, variable_name
 from engine.errors import ConfigurationError
 from ingest.kafka.client import client_options, connect
 

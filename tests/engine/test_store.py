@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.config.settings import load_settings
+from engine.config.loading import load_settings
 from engine.errors import DataDirectoryInUse, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.events.event import Event, event_block, event_key
 from engine.instants import milliseconds, utc_now

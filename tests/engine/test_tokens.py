@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from itsdangerous import URLSafeSerializer
 
-from engine.config.settings import PortalSettings, Settings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import PortalSettings, Settings
 from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
 from engine.store.clickhouse import Store
 from engine.tokens.portal_tokens import Claims, PortalTokens, TokenRecord, load_token_keys

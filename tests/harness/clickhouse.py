@@ -24,7 +24,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.config.settings import Settings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import Settings
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.server import ROOT
 from tests.harness.services import Unavailable, free_ports, need_docker

@@ -20,7 +20,7 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from pydantic import SecretStr
 
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogUnavailable
 from ingest.event_log import EventLog, Headers, Record
 from ingest.kafka.log import KafkaLog

@@ -13,7 +13,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from engine.config.settings import IngestSettings, KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
+from engine.config.settings import IngestSettings
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, TooLarge
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Record

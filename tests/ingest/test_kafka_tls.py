@@ -16,7 +16,7 @@ from confluent_kafka.admin._scram import (  # admin only imports them, says mypy
 )
 from pydantic import SecretStr
 
-from engine.config.settings import KafkaSettings
+from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogUnavailable
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer

@@ -16,7 +16,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from engine import metrics
-from engine.config.settings import IngestSettings, KafkaSettings, Settings
+from engine.config.kafka_settings import KafkaSettings
+from engine.config.settings import IngestSettings, Settings
 from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store, open_store
 from engine.store.migrations import migrate

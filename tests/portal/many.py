@@ -6,7 +6,7 @@ The events go into the store at once, past the log: 300,000 take a second or two
 import sys
 from pathlib import Path
 
-from engine.config.settings import load_settings
+from engine.config.loading import load_settings
 from engine.store.clickhouse import open_store
 from engine.store.migrations import migrate
 from tests.portal.customer import SUBJECT

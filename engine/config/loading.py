@@ -1,0 +1,165 @@
+"""The settings of a process, put together from everywhere they may come from.
+
+Owns: the order of the sources (command-line flag > METERPORT_* variable > secret file > YAML file > default), what two
+settings must be to each other, and the one line that says what is wrong. Nothing else reads the environment.
+An unknown setting or METERPORT_* variable is an error, unless Kubernetes or an image has set it
+(engine/config/foreign_variables.py).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_origin
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+)
+
+from engine.config.files import (
+    ENV_PREFIX,
+    SECRETS_VARIABLE,
+    read_configuration,
+    read_secrets,
+    secret_files,
+    secrets_directory,
+    shown_name,
+)
+from engine.config.foreign_variables import is_foreign
+from engine.config.key_strength import ADVICE, weakness
+from engine.config.settings import Settings, setting_names, variable_name
+from engine.errors import ConfigurationError
+
+_JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
+
+
+HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
+
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def load_settings(
+    config: Path | None = None, overrides: Mapping[str, Any] | None = None, listens: bool = True
+) -> Settings:
+    """Build the settings of this process.
+
+    Args: overrides: from flags, nested as in YAML; they win over everything. listens: it serves the API at server.host,
+    or asks who does.
+    Raises: ConfigurationError: one line that names the setting.
+    """
+    secrets_dir = secrets_directory()
+    _refuse_unknown([name for name, value in os.environ.items() if not is_foreign(name, value)], "no such setting")
+    secrets = _read_secrets(secrets_dir) if secrets_dir else {}
+    yaml_values = read_configuration(config, _all_names()) if config else {}
+
+    class Sources(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources = [init_settings, env_settings]
+            if secrets_dir:
+                sources.append(NestedSecretsSettingsSource(file_secret_settings, secrets_dir=secrets_dir))
+            if config:
+                sources.append(InitSettingsSource(settings_cls, init_kwargs=yaml_values))
+            return tuple(sources)
+
+    try:
+        loaded = Sources(**dict(overrides or {}))
+    except ValidationError as error:
+        raise ConfigurationError(_first_line(error, yaml_values)) from None
+    except ValueError:  # pydantic-settings: a variable that is not the JSON it should be
+        raise ConfigurationError(_not_json(secrets, f" (in {secrets_dir})")) from None
+    settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
+    _check_together(settings, listens)
+    return settings
+
+
+def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
+    first = error.errors()[0]
+    name = ".".join(map(shown_name, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden" and first["input"] is None:  # {sasl_password: half,half}: the other half
+        name = ".".join([*map(shown_name, first["loc"][:-1]), "…"])
+        message = "unknown setting without a value; a value that holds a comma must be quoted"
+    elif first["type"] == "extra_forbidden":
+        message = "unknown setting"
+    source = " (in the configuration file)" if first["loc"] and first["loc"][0] in yaml_values else ""
+    return f"{name}: {message}{source}"
+
+
+def _not_json(secrets: Mapping[str, str], place: str) -> str:
+    """Name the variable, or the secret file and its `place`: the library names the group it belongs to."""
+    groups = {name.partition(".")[0]: dict for name in setting_names() if "." in name}
+    kinds = groups | {name: get_origin(field.annotation) for name, field in setting_names().items()}
+    given = {variable.upper(): text for variable, text in os.environ.items()}
+    for texts, where in ((given, ""), (secrets, place)):
+        for name, kind in kinds.items():
+            text = texts.get(variable_name(name))
+            if text is not None and kind in _JSON and not _is_json(text):
+                return f"{variable_name(name)}: must be a JSON {_JSON[kind]}{where}"
+    return "a variable or secret file does not hold the JSON it should"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_together(settings: Settings, listens: bool) -> None:
+    if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
+        raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
+    if _needs_shared_keys(settings):
+        raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
+    if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
+        raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
+    weak = weakness(settings.api_key.get_secret_value()) if settings.api_key else None
+    if listens and weak and settings.server.host not in _LOOPBACK:
+        raise ConfigurationError(f"api_key: {weak}, and {settings.server.host} is not loopback: {ADVICE}")
+
+
+def _digest_matches(settings: Settings) -> bool:
+    digest = settings.api_key_digest
+    return digest is not None and digest.hex() == settings.api_key_sha256
+
+
+def _needs_shared_keys(settings: Settings) -> bool:
+    """Whether other processes verify this one's tokens, so that a key made in its data directory would not do."""
+    return settings.store.url is not None and not settings.portal.token_keys
+
+
+def _all_names() -> frozenset[str]:
+    """Return the names of all groups and settings, without the dots."""
+    return frozenset(part for name in setting_names() for part in name.split("."))
+
+
+def _read_secrets(directory: Path) -> dict[str, str]:
+    """Return what the secret files hold, by variable. Raises: ConfigurationError: one is of no setting."""
+    files = secret_files(directory)
+    _refuse_unknown(files, f"no such setting (in {directory})")
+    return read_secrets(directory, files)
+
+
+def _refuse_unknown(variables: Iterable[str], problem: str) -> None:
+    groups = {variable_name(name.split(".")[0]) for name in setting_names()}
+    settings = {variable_name(name) for name in setting_names()}
+    known = settings | groups | {SECRETS_VARIABLE}
+    similar = {name.replace("_", ""): name for name in settings}
+    for variable in sorted(variables):
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and not name.startswith(HARNESS_PREFIX) and name not in known:
+            meant = similar.get(name.replace("_", ""))
+            raise ConfigurationError(f"{variable}: {problem}{f', did you mean {meant}?' if meant else ''}")
