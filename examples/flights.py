@@ -26,9 +26,9 @@ from engine.config.loading import load_settings
 from ingest.importer.columns import Mapping
 from ingest.importer.files import EventFile
 from ingest.importer.positions import PositionFile
-from meterport.cli import connect
 from meterport.client import ApiClient, Refusal
 from meterport.commands.import_ import import_file
+from meterport.connection import connect
 
 DATA_DIR = Path("data-demo")
 ZONE = "America/New_York"

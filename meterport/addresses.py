@@ -1,4 +1,4 @@
-"""Which addresses are of this machine.
+"""Addresses of servers: the URL of one on this machine, and whether a URL names this machine.
 
 Owns: the judgement of a URL that stands in a file: the API key is sent there, so the file must not name any other host.
 """
@@ -24,3 +24,9 @@ def is_of_this_machine(url: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def local_url(host: str, port: int) -> str:
+    """Return the URL at which a server bound to `host` is reached from its own machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

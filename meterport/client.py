@@ -19,10 +19,10 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
-from api.routes.events import BATCH
 from engine.config.redaction import without_userinfo
 from engine.errors import InvalidEvent, MeterportError, TooLarge
-from engine.events.outcomes import EventName, Outcome
+from engine.events.media_types import BATCH
+from engine.events.outcome import EventName, Outcome
 from engine.instants import Instant, parse_instant
 
 _OUTAGE_SECONDS = 60

@@ -37,10 +37,12 @@ def use_plain_words(command: Any) -> None:
     """Have a command, and every command below it, refuse a wrong choice without the prefix of the library's errors."""
     for child in getattr(command, "commands", {}).values():
         use_plain_words(child)
-    command.parse_args = _in_plain_words(command.parse_args)
+    command.parse_args = in_plain_words(command.parse_args)
 
 
-def _in_plain_words(parse: Callable[..., Any]) -> Callable[..., Any]:
+def in_plain_words(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the parser of a command that refuses a wrong choice without the prefix of the library's errors."""
+
     @functools.wraps(parse)
     def run(*args: Any, **values: Any) -> Any:
         try:

@@ -1,15 +1,12 @@
-"""What commands that ask the API share: how they reach an engine, and how answers look on a terminal.
+"""How answers look on a terminal.
 
 Owns: tables and JSON on stdout, everything else on stderr. Texts of others are shown for what they are: what a terminal
-obeys, or nobody sees, is escaped. How a command reaches an engine is the composition root's:
-it puts a `Connect` into the context.
+obeys, or nobody sees, is escaped.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -20,9 +17,6 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.texts import json_printable, lines_printable, name_shown, printable
-from meterport.client import ApiClient
-
-Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[ApiClient]]
 
 _WIDE = 10_000  # columns of output that is no terminal: nothing is ever cut off
 
@@ -35,14 +29,6 @@ class Shape(StrEnum):
 
 
 Format = Annotated[Shape, typer.Option("--format", help="How to print it: a table, or the API's JSON.")]
-
-
-def connected(
-    context: typer.Context, config: Path | None, data_dir: Path | None, server: str | None
-) -> AbstractContextManager[ApiClient]:
-    """Return a client of the engine the options mean."""
-    connect: Connect = context.obj
-    return connect(config, data_dir, server)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -629,6 +629,30 @@ def test_every_option_of_every_command_is_explained() -> None:
             )
 
 
+def test_the_list_of_commands_says_of_each_what_its_own_help_says_first() -> None:
+    for name, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+        first = command.help.split("\n\n")[0].replace("\n", " ")
+        assert cli.COMMANDS[name][2] == first, name
+
+
+HEAVY = {"chdb", "clickhouse_connect", "confluent_kafka", "numpy", "pyarrow", "starlette", "uvicorn"}
+LIST = ("token", "list", "--server", "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(("--help",), 0), (("query", "--help"), 0), (LIST, 1)])
+def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], status: int) -> None:
+    """A command that asks a server needs neither the store nor Kafka, which take a second to load."""
+    show = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+    program = f"{show}import meterport; meterport.main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == status, ran.stderr
+    loaded = set(ran.stderr.splitlines()[-1].split())
+    assert "meterport.cli" in loaded
+    assert loaded & HEAVY == set()
+
+
 def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield path, command

@@ -23,7 +23,7 @@ from engine.config.loading import load_settings
 from engine.config.settings import Settings
 from engine.errors import StoreUnavailable
 from engine.health import Ability
-from meterport.cli import Service
+from meterport.process import Process
 from tests.harness.alerts import check_fire
 from tests.harness.api_client import ApiClient
 from tests.harness.broker import Broker, create_topic
@@ -50,7 +50,7 @@ class Fleet:
     broker: Broker
     store: ClickHouse
     topic: Topic
-    services: dict[str, Service]
+    services: dict[str, Process]
     portal: BlockingPortal
 
     def ready(self, command: str, asked: str = "") -> tuple[int, dict[str, Any]]:
@@ -97,7 +97,7 @@ def fleet(process: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         portal = ends.enter_context(start_blocking_portal())
         services = {}
         for command, does in COMMANDS.items():
-            services[command] = service = Service(_settings(store, topic, directory), **does)
+            services[command] = service = Process(_settings(store, topic, directory), **does)
             ends.callback(service.stop)
             service.start()
         made = Fleet(process, store, topic, services, portal)

@@ -24,7 +24,7 @@ from engine.meters.registry import MeterRegistry
 from engine.meters.rollups import GRAINS, create_rollup
 from engine.store.clickhouse import Store, open_store
 from engine.store.migrations import migrate
-from meterport.cli import Service
+from meterport.process import Process
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.server import Server
@@ -382,7 +382,7 @@ class BusyRegistry(MeterRegistry):
 def test_a_process_honours_a_revocation_however_busy_its_registry(server: ClickHouse, tmp_path: Path) -> None:
     """Contract 1.2: two processes' services on one store."""
     database = f"revoked_{next(_numbers)}"
-    one, other = (Service(server_settings(server.url, tmp_path / name, database=database)) for name in ("one", "other"))
+    one, other = (Process(server_settings(server.url, tmp_path / name, database=database)) for name in ("one", "other"))
     other.registry = busy = BusyRegistry(other.store)
     try:
         for service in (one, other):
@@ -401,7 +401,7 @@ def test_a_process_honours_a_revocation_however_busy_its_registry(server: ClickH
             service.stop()
 
 
-def _is_revoked(service: Service, token: str) -> bool:
+def _is_revoked(service: Process, token: str) -> bool:
     try:
         service.tokens.verify(token)
     except Unauthorized as refusal:
@@ -414,12 +414,12 @@ def test_processes_that_start_at_once_make_a_configured_meter_once(server: Click
     meters = [{"slug": f"m{at}", "eventType": "call", "aggregation": "COUNT"} for at in range(3)]
     database = f"started_{next(_numbers)}"
     services = [
-        Service(server_settings(server.url, tmp_path / name, database=database).model_copy(update={"meters": meters}))
+        Process(server_settings(server.url, tmp_path / name, database=database).model_copy(update={"meters": meters}))
         for name in ("one", "other", "third")
     ]
     together = threading.Barrier(len(services), timeout=30)
 
-    def start(service: Service) -> None:
+    def start(service: Process) -> None:
         together.wait()
         service.start()
 

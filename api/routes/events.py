@@ -36,12 +36,11 @@ from engine.events.listing import (
     search_filters,
     to_json,
 )
+from engine.events.media_types import BATCH, SINGLE
 from engine.events.unreadable import why_not_json
 from engine.instants import milliseconds
 from engine.metrics import EVENTS_ACCEPTED
 
-SINGLE = "application/cloudevents+json"
-BATCH = "application/cloudevents-batch+json"
 _NEVER_EMPTY = frozenset({SINGLE, BATCH})
 _WHITESPACE = b" \t\r\n"
 _OF_CLOUDEVENTS = "application/cloudevents"

@@ -15,7 +15,8 @@ from starlette.responses import Response
 from api.dependencies import Services, in_thread
 from api.http.bodies import Moment, read_model
 from api.http.responses import json_response
-from engine.events.outcomes import EventName, Outcome, event_outcomes, newest_stamp
+from engine.events.outcome import EventName, Outcome
+from engine.events.outcomes import event_outcomes, newest_stamp
 from engine.instants import Instant
 
 MOST_EVENTS = 50_000

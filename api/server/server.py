@@ -79,12 +79,6 @@ def _reason(error: OSError) -> str:
     return str(error.strerror or error).partition(" (")[0]  # the library says the address once more
 
 
-def local_url(host: str, port: int) -> str:
-    """Return the URL at which a server bound to `host` is reached from its own machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
 def uvicorn_config(
     application: Starlette, host: str, port: int, settings: Settings, purpose: str = "api"
 ) -> HttpConfig:

@@ -8,10 +8,13 @@ look like a number or a switch: lines would become unreadable.
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from engine.config.settings import Settings
 from engine.texts import lines_printable
+
+if TYPE_CHECKING:
+    from engine.config.settings import Settings  # which takes a while to import
 
 MASK = "**********"
 LEAST = 4  # characters of a secret that is looked for
@@ -20,7 +23,7 @@ _SECRET_OPTION = re.compile(r"pass|secret|key|token|jaas|assertion|pem", re.IGNO
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
 
 
-def secrets_of(settings: Settings) -> list[str]:
+def secrets_of(settings: "Settings") -> list[str]:
     """Return every text of the settings that no line may show, the longest first."""
     return sorted({secret for secret in _secrets(settings) if len(secret) >= LEAST}, key=len, reverse=True)
 
@@ -28,7 +31,7 @@ def secrets_of(settings: Settings) -> list[str]:
 _known: list[str] = []  # of the settings this process was started with
 
 
-def remember(settings: Settings) -> None:
+def remember(settings: "Settings") -> None:
     """Have `fit_to_show` know the secrets of settings."""
     _known[:] = secrets_of(settings)
 
@@ -51,7 +54,7 @@ def redacted(text: str, secrets: list[str]) -> str:
     return text
 
 
-def _secrets(settings: Settings) -> Iterator[str]:
+def _secrets(settings: "Settings") -> Iterator[str]:
     kafka = settings.kafka
     for secret in (settings.api_key, kafka.sasl_password, kafka.ssl_key_password, *settings.portal.token_keys):
         if secret is not None:

@@ -21,6 +21,7 @@ from typing import TypeAlias
 from engine.errors import InvalidEvent
 from engine.events.binary_mode import check_required, event_json
 from engine.events.cloudevents import check_content_type, is_json
+from engine.events.media_types import SINGLE
 from engine.events.unreadable import json_text
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
@@ -28,7 +29,6 @@ Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 _CONTENT_TYPE = "content-type"
 _PREFIX = "ce_"
 _NAME = re.compile(r"[a-z0-9]+\Z")
-_STRUCTURED = "application/cloudevents+json"
 _TYPE_OF_DATA = "ce_datacontenttype"
 _HTTP_NAMES = {f"ce-{name}": name for name in ("id", "source", "type", "subject", "specversion")}
 
@@ -61,9 +61,9 @@ def _is_structured(headers: Sequence[tuple[str, bytes]]) -> bool:
     if len(types) > 1:
         raise InvalidEvent(f"header {_CONTENT_TYPE} is there twice")
     kind = _media_type(types[0]) if types else ""
-    if kind.startswith("application/cloudevents") and kind != _STRUCTURED:
-        raise InvalidEvent(f"header {_CONTENT_TYPE} must be {_STRUCTURED} in structured mode, not {kind[:80]!r}")
-    if kind == _STRUCTURED:
+    if kind.startswith("application/cloudevents") and kind != SINGLE:
+        raise InvalidEvent(f"header {_CONTENT_TYPE} must be {SINGLE} in structured mode, not {kind[:80]!r}")
+    if kind == SINGLE:
         return True
     names = {name for name, _ in headers}
     if any(name.startswith(_PREFIX) for name in names):
@@ -76,9 +76,7 @@ def _is_structured(headers: Sequence[tuple[str, bytes]]) -> bool:
             name,
         )
     if kind and not is_json(kind):
-        raise InvalidEvent(
-            f"header {_CONTENT_TYPE} is {kind[:80]!r}; without {_PREFIX} headers it must be {_STRUCTURED}"
-        )
+        raise InvalidEvent(f"header {_CONTENT_TYPE} is {kind[:80]!r}; without {_PREFIX} headers it must be {SINGLE}")
     return True
 
 

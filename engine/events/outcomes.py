@@ -9,30 +9,13 @@ Source: docs/contract.md 3.7.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from engine.events.event import event_key
+from engine.events.outcome import EventName, Outcome
 from engine.events.verdicts import Place, validation_errors
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store
-
-
-class EventName(NamedTuple):
-    """What makes an event itself: no two are stored with both within the duplicate window."""
-
-    source: str
-    id: str
-
-
-class Outcome(NamedTuple):
-    """What became of an event. `stored_ms`: None: none is stored.
-
-    `validation_error`: why meters of its type did not count it, a line each; None: all did, or it was not asked.
-    """
-
-    stored_ms: int | None = None
-    validation_error: str | None = None
 
 
 def newest_stamp(store: Store) -> int | None:

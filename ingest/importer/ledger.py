@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from engine.events.event import event_key
-from engine.events.outcomes import EventName, Outcome
+from engine.events.outcome import EventName, Outcome
 from ingest.importer.positions import Position
 from ingest.importer.rows import Occurrences, Row
 

@@ -14,7 +14,7 @@ import orjson
 
 from engine.config.directories import check_directory, make_private
 from engine.errors import ConfigurationError
-from engine.events.outcomes import EventName
+from engine.events.outcome import EventName
 from ingest.importer.columns import Mapping
 from ingest.importer.files import EventFile
 

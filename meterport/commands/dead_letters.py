@@ -15,8 +15,9 @@ from rich.text import Text
 
 from ingest.importer.local_times import read_zone, timestamp
 from meterport.client import ApiClient
+from meterport.connection import connected
 from meterport.options import Config, DataDir, Server
-from meterport.terminal import Format, Shape, connected, print_json, print_table, say
+from meterport.terminal import Format, Shape, print_json, print_table, say
 
 REQUEST_LETTERS = 2000
 _SHOWN = 100  # problems printed at most
@@ -36,7 +37,6 @@ To = Annotated[str | None, typer.Option(help="Only what arrived before this time
 
 @dead_letters.command("list")
 def list_letters(
-    context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 25,
     partition: Partition = None, offset: Offset = None, reason: Reason = None, from_: From = None, to: To = None,
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those that were never replayed.")] = False,
@@ -53,7 +53,7 @@ def list_letters(
       meterport dead-letters list --partition 3 --offset 4711 --json
     """
     filters = {**_filters(partition, offset, reason, from_, to), **({"replayed": "false"} if waiting else {})}
-    with connected(context, config, data_dir, server) as api:
+    with connected(config, data_dir, server) as api:
         found = api.dead_letters(limit, {name: str(value) for name, value in filters.items()})
     if json or format_ is Shape.JSON:
         print_json(found)
@@ -63,7 +63,6 @@ def list_letters(
 
 @dead_letters.command("replay")
 def replay_letters(
-    context: typer.Context,
     all_: Annotated[bool, typer.Option("--all", help="Every letter that was never replayed.")] = False,
     partition: Partition = None, offset: Offset = None, reason: Reason = None, from_: From = None, to: To = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen.")] = False,
@@ -88,7 +87,7 @@ def replay_letters(
     if all_ == bool(filters):
         raise typer.BadParameter("give --all, or choose by --partition, --offset, --reason, --from and --to")
     body = {**(filters or {"all": True}), "dryRun": dry_run}
-    with connected(context, config, data_dir, server) as api, _Progress() as progress:
+    with connected(config, data_dir, server) as api, _Progress() as progress:
         replayed, known, invalid, problems = _replay(api, body, progress)
     for problem in problems:
         say(f"{problem['partition']}:{problem['offset']} of {problem['arrivedAt']}: {problem['reason']}")

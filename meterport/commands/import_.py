@@ -1,19 +1,13 @@
-"""The command `import`.
-
-Owns: its options, and what it says at the end. How it reaches an engine is the composition root's: it puts what opens
-a sink into the context.
-"""
+"""The command `import`: its options, its progress, and what it says at the end."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from engine.config.loading import load_settings
 from engine.errors import InvalidRequest, MeterportError
 from engine.texts import printable
 from ingest.importer.columns import COLUMN, Mapping, column_names
@@ -22,14 +16,13 @@ from ingest.importer.importer import EventSink, Importer
 from ingest.importer.local_times import Ambiguous, TimeUnit
 from ingest.importer.positions import Position, PositionFile
 from ingest.importer.summary import Report, counted
+from meterport.configuration import settings_of
+from meterport.connection import connected
 from meterport.options import Config, DataDir, Server
 from meterport.progress import ImportProgress, SpoolProgress
 
-Connect = Callable[[Path | None, Path | None, str | None], AbstractContextManager[EventSink]]
-
 
 def import_command(
-    context: typer.Context,
     path: Annotated[
         Path,
         typer.Argument(
@@ -107,8 +100,7 @@ def import_command(
     (before, or under the id of an earlier row), and are not counted by every meter. The exit status is 1 if no row
     became an event.
     """
-    overrides = {} if data_dir is None else {"data_dir": data_dir}
-    settings = load_settings(config, overrides=overrides)
+    settings = settings_of(config, data_dir=data_dir)
     mapping = Mapping(
         type_,
         source,
@@ -124,11 +116,10 @@ def import_command(
     )
     file = EventFile(path, format_, mapping, SpoolProgress().reached)
     positions = PositionFile(settings.data_dir, file, mapping, server or "", settings.trust_data_dir)
-    connect: Connect = context.obj
     began, report = time.monotonic(), Report()
     window = timedelta(days=settings.ingest.duplicate_window_days)
     try:
-        with connect(config, data_dir, server) as sink:
+        with connected(config, data_dir, server) as sink:
             done = import_file(sink, file, positions, skip_invalid, restart, report, window)
     except MeterportError:
         if report.moved:  # what is stored is said, whatever ended the import

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from engine.events.outcomes import EventName, Outcome
+from engine.events.outcome import EventName, Outcome
 from ingest.importer import importer as importing
 from ingest.importer import ledger
 from ingest.importer.columns import Mapping as RowMapping

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.errors import ConfigurationError, InvalidEvent, InvalidRequest, TooLarge
-from engine.events.outcomes import EventName, Outcome
+from engine.events.outcome import EventName, Outcome
 from ingest.importer import importer as importing
 from ingest.importer import ledger
 from ingest.importer.cells import guessed_literal

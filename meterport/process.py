@@ -1,0 +1,222 @@
+"""One process of Meterport: store, log, meters, tokens and workers, built from settings and run together.
+
+Owns: what a process opens, in which order, and how it starts and stops. What it answers over HTTP is the API's.
+"""
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from api.app import Services, create_app, create_telemetry_app
+from api.server import descriptors
+from engine import faults, metrics
+from engine.config.kafka_settings import KafkaSettings
+from engine.config.settings import Settings
+from engine.errors import ConfigurationError, Conflict, Fatal, InvalidMeter
+from engine.health import PROBE_SHARE, Health, Readiness
+from engine.meters.definition import MeterDefinition, configured_definitions
+from engine.meters.fill import Filler
+from engine.meters.registry import MeterRegistry
+from engine.store.clickhouse import open_store
+from engine.store.embedded import DirectoryLock
+from engine.store.memory import fitting_batches
+from engine.store.migrations import migrate
+from engine.subjects import Subjects
+from engine.tokens.portal_tokens import PortalTokens, load_token_keys
+from ingest.consumer import Consumer
+from ingest.dead_letters import DeadLetterSink
+from ingest.event_log import EventLog
+from ingest.fill_barrier import Settling
+from ingest.kafka.log import KafkaLog
+from ingest.kafka.producer import KafkaProducer
+from ingest.left_behind import store_what_is_left, warn_of_what_is_left
+from ingest.readiness import Parts, watched
+from ingest.restored import compare_with_store
+from ingest.sqlite_log import SqliteLog
+from ingest.stored_positions import Positions
+from ingest.workers import Workers
+
+_log = logging.getLogger("meterport")
+
+
+class Process:
+    """Everything of one process: open from construction on, running between `start` and `stop`.
+
+    `ingests`: it moves the log into the store too, as a process alone must. `serves`: it answers over HTTP.
+    """
+
+    def __init__(self, settings: Settings, ingests: bool = True, serves: bool = True) -> None:
+        faults.arm(settings.fault)
+        descriptors.raise_limit()
+        self.settings = settings
+        self._closing = contextlib.ExitStack()  # what is open, to be closed in reverse
+        self._lock = DirectoryLock(settings.data_dir, settings.trust_data_dir) if _keeps_data(settings) else None
+        if self._lock:
+            self._closing.callback(self._lock.release)
+        self.store = open_store(settings)
+        self._closing.callback(self.store.close)
+        for name in migrate(self.store, settings):
+            _log.info("migration_completed name=%s", name)
+        self.store.check_tables()
+        self.registry = MeterRegistry(self.store)
+        self.tokens = PortalTokens(self.store.apart(), load_token_keys(settings), settings.portal)
+        self.subjects = Subjects(self.store)
+        self.workers = Workers(on_failure=self._failed)
+        self.stopping = False
+        self.when_failed: Callable[[], None] = lambda: None
+        self._serves = serves
+        self._consumer: Consumer | None = None
+        self._health: Health | None = None  # once its workers run
+        self.log: EventLog | None = None
+        self.appender: KafkaProducer | SqliteLog
+        self._dead_letter_sink: DeadLetterSink | None = None
+        if settings.kafka.brokers:
+            self._open_kafka(settings.kafka, ingests)
+        else:
+            self._open_sqlite(settings)
+
+    def _open_sqlite(self, settings: Settings) -> None:
+        try:
+            sqlite = SqliteLog(self._sqlite_path, settings.log.max_bytes, Positions(self.store))
+        except sqlite3.Error as error:
+            raise ConfigurationError(f"data_dir: cannot keep the event log in {self._sqlite_path}: {error}") from None
+        self._closing.callback(sqlite.close)
+        self.log = self.appender = sqlite
+
+    @property
+    def _sqlite_path(self) -> Path:
+        return self.settings.data_dir / "log.sqlite"
+
+    def _open_kafka(self, settings: KafkaSettings, ingests: bool) -> None:
+        producer = KafkaProducer(settings)
+        self._closing.callback(producer.close)
+        self.appender = producer
+        self._dead_letter_sink = producer if settings.dead_letter_topic else None
+        if ingests:
+            look_seconds = self.settings.server.unready_seconds / PROBE_SHARE
+            self.log = kafka_log = KafkaLog(settings, positions=Positions(self.store), look_seconds=look_seconds)
+            self._closing.callback(kafka_log.close)
+
+    def start(self) -> None:
+        """Create the configured meters, then start consuming, filling and refreshing."""
+        self.registry.drop_orphans()
+        self._create_configured_meters()
+        self.registry.refresh()
+        if self.log and self.settings.kafka.brokers:
+            self._store_what_is_left()
+        if self.log and not self.workers.stop.is_set():
+            self._start_ingest(self.log)
+        self.workers.repeat("refresher", self.registry.refresh, 1.0)
+        self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
+        parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.log, self._consumer)
+        self._health = watched(Parts(*parts, serves=self._serves))
+        metrics.READY.set_function(lambda: 0 if self.readiness().away else 1)
+
+    def _store_what_is_left(self) -> None:
+        """Take up what the data directory's own log holds of the time before Kafka."""
+        if self._lock:
+            sink = self._dead_letter_sink
+            store_what_is_left(self._sqlite_path, self.store, self.settings, self.workers.stop, sink)
+        else:  # nothing says that the directory belongs to this store
+            warn_of_what_is_left(self._sqlite_path)
+
+    def _start_ingest(self, log: EventLog) -> None:
+        if isinstance(log, SqliteLog):
+            compare_with_store(log, self.store)
+        self._consumer = consumer = Consumer(
+            log, self.store, fitting_batches(self.settings), self.workers.stop, dead_letter_sink=self._dead_letter_sink
+        )
+        filler = Filler(self.store, self.registry, Settling(consumer.unresolved, consumer.claims))
+
+        def fill() -> None:
+            while log.leads() and not self.workers.stop.is_set() and filler.step():
+                pass
+
+        self.workers.run("consumer", consumer.run)
+        self.workers.repeat("filler", fill, 0.2)
+
+    def stop(self, drain_seconds: float = 0) -> None:
+        """Let the consumer empty a log of our own for up to `drain_seconds`, then stop and close everything."""
+        deadline = time.monotonic() + drain_seconds
+        while self._has_own_work() and time.monotonic() < deadline and not self.workers.stop.is_set():
+            time.sleep(0.02)
+        self.workers.join(timeout_seconds=30)
+        self._closing.close()
+
+    def _has_own_work(self) -> bool:
+        return self._consumer is not None and isinstance(self.log, SqliteLog) and self.log.has_work()
+
+    def announce(self, url: str) -> None:
+        """Let commands that find the data directory in use know where to ask."""
+        if self._lock:
+            self._lock.announce(url)
+
+    def app(self) -> Starlette:
+        """Return the HTTP application."""
+        return create_app(self._services())
+
+    def telemetry_app(self) -> Starlette:
+        """Return the application of the telemetry port."""
+        return create_telemetry_app(self._services())
+
+    def readiness(self) -> Readiness:
+        """Say what the process cannot do and why; what it does nevertheless."""
+        health = self._health or Health([], self.settings.server.unready_seconds)
+        failure = self.workers.failure
+        if failure:
+            # The words of others may name hosts and statements: they are in the log.
+            words = str(failure) if isinstance(failure, Fatal) else type(failure).__name__
+            return health.ended(f"thread {self.workers.failed}", words)
+        if self.stopping or self.workers.stop.is_set():
+            return health.ended("process", "stopping")
+        return health.readiness()
+
+    def _services(self) -> Services:
+        return Services(
+            settings=self.settings,
+            store=self.store,
+            registry=self.registry,
+            tokens=self.tokens,
+            subjects=self.subjects,
+            log=self.appender,
+            readiness=self.readiness,
+        )
+
+    def _failed(self) -> None:
+        self.when_failed()
+
+    def _create_configured_meters(self) -> None:
+        definitions = configured_definitions(self.settings.meters, self.settings.reserved_event_types)
+        missing = [(at, definition) for at, definition in enumerate(definitions) if self._is_missing(at, definition)]
+        for at, definition in missing:
+            try:
+                self.registry.create(definition)
+            except Conflict:
+                self._is_missing(at, definition)  # another process made it meanwhile; the same one, or this raises
+            else:
+                _log.info("meter_created slug=%s", definition.slug)
+
+    def _is_missing(self, at: int, definition: MeterDefinition) -> bool:
+        """Return whether a configured meter is to be created. Raises: ConfigurationError: it cannot be."""
+        for meter in self.registry.all():
+            if meter.slug == definition.slug:
+                if meter.definition.counted == definition.counted:
+                    return False
+                raise ConfigurationError(
+                    f"meters: {definition.slug} exists with another definition; delete it or change it"
+                )
+        try:
+            self.registry.check_paths(definition)
+        except InvalidMeter as error:
+            raise ConfigurationError(f"meters[{at}]: {error}") from None
+        return True
+
+
+def _keeps_data(settings: Settings) -> bool:
+    """Whether anything is kept in the data directory, which one process has then for itself."""
+    return not (settings.store.url and settings.kafka.brokers)
