@@ -35,7 +35,7 @@ COMMANDS = {
     "import": (
         "import_",
         "import_command",
-        "Import a file of events: NDJSON of CloudEvents, or CSV or Parquet of rows.",
+        "Import a file of events: NDJSON of CloudEvents, or CSV and Parquet.",
     ),
     "meters": ("meters", "meters", "Meters: what is counted."),
     "token": ("tokens", "token", "Portal tokens: one customer's way to its own usage."),
