@@ -17,7 +17,6 @@ import orjson
 import pytest
 import typer
 
-from engine.instants import utc_now
 from engine.store.embedded import DirectoryLock
 from meterport import cli
 from meterport.client import ApiClient, Refusal
@@ -250,7 +249,7 @@ def test_every_token_issued_before_a_time_is_invalidated(served: Run, server: Se
     both = served("token", "invalidate", "--issued-before", "2026-01-01", "--subject", "acme")
     long_ago = served("token", "invalidate", "--issued-before", "2026-01-01")
     still = httpx.get(url, headers=headers).status_code
-    now = served("token", "invalidate", "--issued-before", utc_now().isoformat())
+    now = served("token", "invalidate", "--issued-before", "now")
 
     assert (refused.returncode, both.returncode) == (1, 1)
     assert "issuedBefore must not be in the future" in refused.stderr
