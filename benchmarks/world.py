@@ -15,8 +15,9 @@ from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import LEAD_MARGIN, MeterRegistry
-from engine.store.clickhouse import Store, open_store
+from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
+from engine.store.opening import open_store
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 from tests.harness.no_ingest import NoIngest

@@ -85,3 +85,7 @@ def parse_instant(text: str) -> Instant:
     delta = at - EPOCH
     nanos = (delta.days * DAY_SECONDS + delta.seconds) * NANOS + int((fraction or "").ljust(9, "0"))
     return Instant(nanos, round(offset.total_seconds()))
+
+
+def timestamp_text(unix_ms: int) -> str:
+    return Instant(unix_ms * 1_000_000).text

@@ -37,7 +37,7 @@ _Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
 class SqliteLog:
     """An `EventLog` and an `EventAppender` in one SQLite file. Thread-safe.
 
-    The file belongs to one process (engine/store/embedded.py locks it).
+    The file belongs to one process (engine/store/deduplication_logs.py locks it).
     """
 
     def __init__(self, path: Path, max_bytes: int, positions: Positions | None = None) -> None:

@@ -22,12 +22,13 @@ from engine.health import PROBE_SHARE, Health, Readiness
 from engine.meters.definition import MeterDefinition, configured_definitions
 from engine.meters.fill import Filler
 from engine.meters.registry import MeterRegistry
-from engine.store.clickhouse import open_store
-from engine.store.embedded import DirectoryLock
+from engine.store.data_directory import DirectoryLock
 from engine.store.memory import fitting_batches
 from engine.store.migrations import migrate
+from engine.store.opening import open_store
 from engine.subjects import Subjects
-from engine.tokens.portal_tokens import PortalTokens, load_token_keys
+from engine.tokens.portal_tokens import PortalTokens
+from engine.tokens.signing_keys import load_token_keys
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetterSink
 from ingest.event_log import EventLog

@@ -15,8 +15,9 @@ import pytest
 
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
-from engine.store.clickhouse import Store, open_store
+from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
+from engine.store.opening import open_store
 from tests.harness.broker import broker
 from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
 

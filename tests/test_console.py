@@ -17,7 +17,7 @@ import orjson
 import pytest
 import typer
 
-from engine.store.embedded import DirectoryLock
+from engine.store.data_directory import DirectoryLock
 from meterport import cli
 from meterport.client import ApiClient, Refusal
 from tests.harness.server import Server

@@ -22,8 +22,9 @@ from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.meters.rollups import GRAINS, create_rollup
-from engine.store.clickhouse import Store, open_store
+from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
+from engine.store.opening import open_store
 from meterport.process import Process
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.clickhouse_faults import FaultKind

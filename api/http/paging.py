@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from api.http.problems import without_tokens
-from engine.events.listing import Position
+from engine.log_position import Position
 
 
 def next_page(request: Request, end: Position, limit: int) -> dict[str, str]:

@@ -24,12 +24,13 @@ from api.http.parameters import Parameters
 from api.http.problems import InvalidParameter, without_tokens
 from api.http.responses import json_response
 from engine.dead_letters import replay
+from engine.dead_letters.listing import DeadLetterFilter, list_dead_letters
 from engine.dead_letters.replay import Problem, Sendable
 from engine.errors import TooLarge
 from engine.events.cloudevents import TimeSpan
-from engine.events.listing import DeadLetterFilter, Position, list_dead_letters, parse_cursor
 from engine.filters import asked_text
 from engine.instants import Instant, milliseconds, parse_instant
+from engine.log_position import Position, parse_cursor
 from engine.store.clickhouse import Store
 
 P = ParamSpec("P")

@@ -13,7 +13,7 @@ from api.http.paging import next_page
 from api.http.parameters import Parameters
 from api.http.responses import raw_json
 from engine.events.duplicates import DuplicateFilter, list_duplicates
-from engine.events.listing import parse_cursor
+from engine.log_position import parse_cursor
 
 
 async def listed(services: Services, request: Request) -> Response:

@@ -27,18 +27,11 @@ from api.routes.checking import APPLIED, Checked, check_events, is_lenient, only
 from engine.errors import InvalidEvent
 from engine.events.cloudevents import TimeSpan, split_batch
 from engine.events.http import binary_event, has_attributes
-from engine.events.listing import (
-    EventFilter,
-    EventSearch,
-    list_events,
-    parse_cursor,
-    search_events,
-    search_filters,
-    to_json,
-)
+from engine.events.listing import EventFilter, EventSearch, list_events, search_events, search_filters, to_json
 from engine.events.media_types import BATCH, SINGLE
 from engine.events.unreadable import why_not_json
 from engine.instants import milliseconds
+from engine.log_position import parse_cursor
 from engine.metrics import EVENTS_ACCEPTED
 
 _NEVER_EMPTY = frozenset({SINGLE, BATCH})

@@ -20,13 +20,14 @@ import msgspec
 import orjson
 import pyarrow as pa
 
+from engine.dead_letters.listing import DeadLetterFilter
 from engine.errors import InvalidEvent
 from engine.events.arrivals import is_credible
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.kafka import Headers, structured
-from engine.events.listing import DeadLetterFilter, Position
 from engine.ids import new_ulid
 from engine.instants import Instant
+from engine.log_position import Position
 from engine.store import sql
 from engine.store.clickhouse import Store
 

@@ -7,8 +7,9 @@ Source: docs/contract.md 3.8.
 from dataclasses import dataclass
 
 from engine.errors import InvalidRequest
-from engine.events.listing import Position, listed_event
+from engine.events.listing import listed_event
 from engine.instants import Instant
+from engine.log_position import Position
 from engine.store import sql
 from engine.store.clickhouse import Store
 

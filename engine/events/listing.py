@@ -5,12 +5,10 @@ events are put together as text, never parsed. A listing is bounded in time, so 
 Source: docs/contract.md 3.2, 3.3, D.13; CloudEvents 1.0 JSON format.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -18,10 +16,12 @@ from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest
 from engine.events.verdicts import Place, validation_errors
 from engine.filters import Allowance, Bindings, Filter, condition, text_filter, time_filter
-from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, utc_now
+from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, timestamp_text, utc_now
+from engine.log_position import Position
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store
+from engine.time_range import bound_ms, check_order, clamped
 
 # What a search of events may filter: the API's name, its column, and how its filter is read.
 SEARCHED: Mapping[str, tuple[str, Callable[[object, Allowance, int], Filter | None]]] = {
@@ -53,36 +53,6 @@ def search_filters(body: Mapping[str, object]) -> dict[str, Filter]:
         if filter_ is not None:
             found[column] = filter_
     return found
-
-
-class Position(NamedTuple):
-    """Where a page ends: the time listed by, then the position in the log. Of events `at_ms` is `time`, of dead
-    letters their arrival; both in Unix milliseconds."""
-
-    at_ms: int
-    partition: int
-    offset: int
-
-    @property
-    def cursor(self) -> str:
-        """The position as text for a client to hand back; opaque to it."""
-        return base64.urlsafe_b64encode(f"{self.at_ms},{self.partition},{self.offset}".encode()).decode()
-
-
-def parse_cursor(cursor: str) -> Position:
-    """Return the position of a cursor. Raises: InvalidRequest: it is none of ours."""
-    try:
-        at_ms, partition, offset = base64.b64decode(cursor, b"-_", validate=True).decode("ascii").split(",")
-        position = Position(int(at_ms), int(partition), int(offset))
-    except (binascii.Error, ValueError):
-        raise InvalidRequest("cursor is invalid") from None
-    if position.cursor != cursor or not _is_possible(position):
-        raise InvalidRequest("cursor is invalid")
-    return position
-
-
-def _is_possible(position: Position) -> bool:
-    return all(0 <= number < 1 << bits for number, bits in zip(position, (63, 31, 63), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +134,8 @@ def _rows(
         to_ms=to_ms,
         id_contains=filter_.id_contains,
         subject=filter_.subject,
-        ingested_from_ms=_bound(filter_.ingested_from),
-        ingested_to_ms=_bound(filter_.ingested_to),
+        ingested_from_ms=bound_ms(filter_.ingested_from),
+        ingested_to_ms=bound_ms(filter_.ingested_to),
         after_ms=after[0],
         after_partition=after[1],
         after_offset=after[2],
@@ -185,8 +155,8 @@ def to_json(listed: ListedEvent) -> bytes:
     return b'{"event":%b%b,"ingestedAt":"%b","storedAt":"%b"}' % (
         listed.event,
         error,
-        _text(listed.ingested_ms).encode(),
-        _text(listed.stored_ms).encode(),
+        timestamp_text(listed.ingested_ms).encode(),
+        timestamp_text(listed.stored_ms).encode(),
     )
 
 
@@ -200,116 +170,24 @@ def events_today(store: Store, most: int, clock: Clock = utc_now) -> list[tuple[
     return [(str(subject), int(count)) for subject, count in rows]
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    """Which dead letters are meant. The range is half-open and of arrivals; None does not filter, nor do no places.
-
-    `reason`: a part of the reason. `replayed`: whether it was replayed.
-    """
-
-    from_: Instant | None = None
-    to: Instant | None = None
-    partition: int | None = None
-    offset: int | None = None
-    reason: str | None = None
-    replayed: bool | None = None
-    places: Sequence[Position] = ()
-
-    def __post_init__(self) -> None:
-        """Raises: InvalidRequest: the range ends before it begins."""
-        _check_order("from", self.from_, "to", self.to)
-
-    def statement(self, name: str) -> str:
-        """Return a statement about the dead letters that are meant; `parameters` are to be bound."""
-        return sql.statement(name, filter=sql.statement("events/dead_letter_filter"))
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """What the filter binds."""
-        return {
-            "from_ms": _bound(self.from_),
-            "to_ms": _bound(self.to),
-            "partition": self.partition,
-            "offset": self.offset,
-            "reason": self.reason,
-            "replayed": self.replayed,
-            "places": [tuple(place) for place in self.places],
-        }
-
-
-def list_dead_letters(
-    store: Store, limit: int, before: Position | None = None, wanted: DeadLetterFilter | None = None
-) -> list[dict[str, object]]:
-    """Return records that could not become an event, the last arrived first.
-
-    Args: before: `arrivedAt`, `partition` and `offset` of the last one of the page before. wanted: None: all.
-    Returns: members `arrivedAt storedAt partition offset reason value`; `valueEncoding` "base64" where the value is
-        not UTF-8, `headers` where the record had some, `replayedAt` where it was replayed.
-    """
-    filter_ = wanted or DeadLetterFilter()
-    after = before or (None, None, None)
-    rows = store.rows(
-        filter_.statement("events/dead_letters"),
-        **filter_.parameters,
-        after_ms=after[0],
-        after_partition=after[1],
-        after_offset=after[2],
-        limit=limit,
-    )
-    return [_dead_letter(row) for row in rows]
-
-
 def _range(filter_: EventFilter, settings: QuerySettings, clock: Clock) -> tuple[int, int]:
     earliest_ms = milliseconds(clock() - timedelta(days=settings.events_days))
     from_ms = earliest_ms if filter_.from_ is None else filter_.from_.ceil_milliseconds
     if from_ms < earliest_ms:
         raise InvalidRequest(f"from date is too old: events are listed {settings.events_days} days back")
-    _check_order("from", filter_.from_, "to", filter_.to)
-    _check_order("ingestedAtFrom", filter_.ingested_from, "ingestedAtTo", filter_.ingested_to)
+    check_order("from", filter_.from_, "to", filter_.to)
+    check_order("ingestedAtFrom", filter_.ingested_from, "ingestedAtTo", filter_.ingested_to)
     to_ms = END * 1000 if filter_.to is None else filter_.to.ceil_milliseconds
-    return _clamped(from_ms), _clamped(to_ms)
-
-
-def _check_order(first: str, from_: Instant | None, last: str, to: Instant | None) -> None:
-    if from_ is not None and to is not None and from_.nanos >= to.nanos:
-        raise InvalidRequest(f"{first} must be before {last}")
-
-
-def _bound(instant: Instant | None) -> int | None:
-    return None if instant is None else _clamped(instant.ceil_milliseconds)
-
-
-def _clamped(unix_ms: int) -> int:
-    """Return the nearest instant that events may have: what lies beyond is more than some columns hold."""
-    return min(max(unix_ms, BEGINNING * 1000), END * 1000)
+    return clamped(from_ms), clamped(to_ms)
 
 
 def listed_event(row: Sequence[Any], error: str | None) -> ListedEvent:
     """Return an event of a row of events/list. Args: error: why meters did not count it."""
     type_, subject, time_ms, partition, offset, id_, source, data, extensions, arrived_ms, stored_ms = row
-    attributes = {"id": id_, "source": source, "type": type_, "subject": subject, "time": _text(time_ms)}
+    attributes = {"id": id_, "source": source, "type": type_, "subject": subject, "time": timestamp_text(time_ms)}
     event = orjson.dumps({**attributes, "specversion": "1.0"})[:-1]
     if extensions:
         event += b"," + extensions.encode()[1:-1]
     if data:
         event += b',"data":' + data.encode()
     return ListedEvent(event + b"}", Position(time_ms, partition, offset), arrived_ms, stored_ms, error)
-
-
-def _dead_letter(row: Sequence[Any]) -> dict[str, object]:
-    arrived_ms, stored_ms, partition, offset, reason, is_text, value, headers, replayed_ms = row
-    return {
-        "arrivedAt": _text(arrived_ms),
-        "storedAt": _text(stored_ms),
-        "partition": partition,
-        "offset": offset,
-        "reason": reason,
-        "value": value,
-        **({} if is_text else {"valueEncoding": "base64"}),
-        **({"headers": orjson.loads(headers)} if headers else {}),
-        **({} if replayed_ms is None else {"replayedAt": _text(replayed_ms)}),
-    }
-
-
-def _text(unix_ms: int) -> str:
-    return Instant(unix_ms * 1_000_000).text

@@ -14,23 +14,18 @@ import binascii
 import dataclasses
 import hashlib
 import hmac
-import os
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from itsdangerous import BadData, BadSignature, URLSafeSerializer
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from engine.config.directories import check_directory, make_private, read_key
-from engine.config.key_strength import weakness
-from engine.config.settings import PortalSettings, Settings
-from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
+from engine.config.settings import PortalSettings
+from engine.errors import InvalidRequest, Unauthorized
 from engine.ids import new_ulid
 from engine.instants import Clock, Instant, milliseconds, of_milliseconds, utc_now
 from engine.store import sql
@@ -42,7 +37,6 @@ PREFIX = "om_portal_"
 TOKEN_BYTES = 8192
 _SALT = "meterport.portal-token.1"  # changes with the shape of the payload
 _TOKEN = re.compile(rf"{PREFIX}\.?[A-Za-z0-9_-]+\.(?P<signature>[A-Za-z0-9_-]{{43}})\Z", re.ASCII)
-_KEY_FILE = "portal_token_key"
 _COLUMNS = ("id", "version", "subject", "allowed_meter_slugs", "created_at", "expires_at", "revoked_at")
 _Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]  # before the year 10000
 
@@ -221,57 +215,6 @@ class PortalTokens:
     def _write(self, tokens: Sequence[tuple[int, TokenRecord]]) -> None:
         if tokens:
             self._store.insert_rows("portal_tokens", _COLUMNS, [_row(version, record) for version, record in tokens])
-
-
-def load_token_keys(settings: Settings) -> list[str]:
-    """Return the signing keys, newest first: the configured ones, else the one kept in the data directory.
-
-    That one is made the first time, for this user's eyes only. Processes that start together end up with the same.
-    Raises: ConfigurationError: it cannot be kept or read.
-    """
-    configured = [key.get_secret_value() for key in settings.portal.token_keys]
-    return configured or [_kept_key(settings.data_dir, settings.trust_data_dir)]
-
-
-def _kept_key(directory: Path, trusted: bool) -> str:
-    path = directory / _KEY_FILE
-    try:
-        make_private(directory)
-        if not trusted:
-            check_directory(directory)
-        if not path.exists():
-            _keep(path, secrets.token_urlsafe(32))
-        key = read_key(path, trusted)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"data_dir: cannot keep a token key in {path}: {error}") from None
-    weak = weakness(key)
-    if weak:
-        raise ConfigurationError(f"data_dir: the key in {path} {weak}")
-    return key
-
-
-def _keep(path: Path, key: str) -> None:
-    """Make the file, whole and on disk, unless another process is first."""
-    whole = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    file = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(file, key.encode())
-        os.fsync(file)
-        path.hardlink_to(whole)  # fails if there is one, as O_EXCL would, but never shows a file half written
-    except FileExistsError:
-        return
-    finally:
-        os.close(file)
-        whole.unlink()
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_canonical(signature: str) -> bool:

@@ -16,9 +16,10 @@ from anyio.from_thread import BlockingPortal
 from api.app import Services, create_app
 from engine.config.settings import IngestSettings, Settings
 from engine.dead_letters import replay
+from engine.dead_letters.listing import DeadLetterFilter
 from engine.events.cloudevents import TimeSpan
-from engine.events.listing import DeadLetterFilter, Position
 from engine.instants import milliseconds, parse_instant, utc_now
+from engine.log_position import Position
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block

@@ -7,8 +7,9 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from engine.config.settings import Settings
-from engine.store.clickhouse import Store, open_store
+from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
+from engine.store.opening import open_store
 from tests.harness.api_client import ApiClient
 
 Meter = Callable[..., dict[str, Any]]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.loading import load_settings
-from engine.store.clickhouse import Store, open_store
+from engine.store.clickhouse import Store
+from engine.store.opening import open_store
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from engine.config.directories import Identity, check_directory, make_private, read_key
 from engine.config.loading import load_settings
 from engine.errors import ConfigurationError
-from engine.store.embedded import DirectoryLock
-from engine.tokens.portal_tokens import load_token_keys
+from engine.store.data_directory import DirectoryLock
+from engine.tokens.signing_keys import load_token_keys
 from ingest.importer.columns import Mapping
 from ingest.importer.files import EventFile
 from ingest.importer.positions import Position, PositionFile

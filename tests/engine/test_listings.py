@@ -10,19 +10,13 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from engine.config.settings import QuerySettings
+from engine.dead_letters.listing import list_dead_letters
 from engine.errors import InvalidRequest
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
-from engine.events.listing import (
-    EventFilter,
-    ListedEvent,
-    Position,
-    list_dead_letters,
-    list_events,
-    parse_cursor,
-    to_json,
-)
+from engine.events.listing import EventFilter, ListedEvent, list_events, to_json
 from engine.instants import milliseconds, parse_instant, utc_now
+from engine.log_position import Position, parse_cursor
 from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.config.loading import load_settings
-from engine.store.clickhouse import open_store
 from engine.store.memory import fitting_batches, memory_plan, process_limit
+from engine.store.opening import open_store
 from tests.harness.clickhouse import ClickHouseServer, server_settings
 from tests.harness.services import Unavailable, had
 

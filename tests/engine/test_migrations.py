@@ -12,8 +12,9 @@ import pytest
 from engine.config.settings import Settings
 from engine.errors import StoreMisconfigured
 from engine.store import sql
-from engine.store.clickhouse import Store, open_store
+from engine.store.clickhouse import Store
 from engine.store.migrations import _names, _record, _render, migrate
+from engine.store.opening import open_store
 
 GOLDEN = Path(__file__).parents[1] / "schema.sql"
 HEADER = (

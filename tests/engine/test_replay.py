@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.dead_letters.replay import BATCH_BYTES, BATCH_LETTERS, KEYS_KEPT_LONGER, Chosen, batches, with_time
 from engine.events.cloudevents import TimeSpan, decode_event
-from engine.events.listing import Position
+from engine.log_position import Position
 from engine.store.migrations import _KEY_MARGIN
 from tests.harness.strategies import data_texts
 

@@ -18,8 +18,9 @@ from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry
 from engine.store import clickhouse as stores
 from engine.store import sql
-from engine.store.clickhouse import INSERT_SETTINGS, READ_SETTINGS, Store, open_store
-from engine.store.embedded import DirectoryLock
+from engine.store.clickhouse import INSERT_SETTINGS, READ_SETTINGS, Store
+from engine.store.data_directory import DirectoryLock
+from engine.store.opening import open_store
 from engine.usage.answers import UsageQuery, ask_csv, ask_json, check_query
 from tests.harness.translation import rows
 
@@ -283,7 +284,7 @@ SECOND = """
 import sys
 from pathlib import Path
 from engine.instants import milliseconds, utc_now
-from engine.store.embedded import DirectoryLock
+from engine.store.deduplication_logs import DirectoryLock
 from engine.errors import DataDirectoryInUse
 try:
     DirectoryLock(Path(sys.argv[1]))

@@ -21,7 +21,8 @@ from engine.config.loading import load_settings
 from engine.config.settings import PortalSettings, Settings
 from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
 from engine.store.clickhouse import Store
-from engine.tokens.portal_tokens import Claims, PortalTokens, TokenRecord, load_token_keys
+from engine.tokens.portal_tokens import Claims, PortalTokens, TokenRecord
+from engine.tokens.signing_keys import load_token_keys
 
 NOON = datetime(2090, 3, 1, 12, tzinfo=UTC)  # the table forgets what expired long before the real present
 KEY = "the-key-of-2025-with-32-characters"

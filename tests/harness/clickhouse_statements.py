@@ -26,7 +26,7 @@ from urllib.parse import unquote_plus
 import chdb
 from clickhouse_connect.driver.compression import _require_lz4, _zstd_decompress
 
-from engine.store.embedded import mend_deduplication_logs
+from engine.store.deduplication_logs import mend_deduplication_logs
 
 FIELD_BYTES = 131_072  # http_max_field_value_size: of a field of a URL or a form. No request can raise it
 _POCO, _NOT_IMPLEMENTED, _UNKNOWN = 1000, 48, 1002

@@ -14,8 +14,8 @@ from engine.config.settings import IngestSettings
 from engine.dead_letters.replay import check
 from engine.events.arrivals import AHEAD_MS, EARLIEST_MS
 from engine.events.cloudevents import TimeSpan
-from engine.events.listing import Position
 from engine.instants import Instant, milliseconds, utc_now
+from engine.log_position import Position
 from engine.store.clickhouse import Store
 from ingest.arrivals import TimestampReport, arrived
 from ingest.consumer import Consumer

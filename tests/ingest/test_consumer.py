@@ -18,7 +18,7 @@ from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import GRAINS, create_rollup
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.store.embedded import mend_deduplication_logs
+from engine.store.deduplication_logs import mend_deduplication_logs
 from ingest.consumer import Consumer
 from ingest.dead_letters import dead_letter_block
 from ingest.event_log import Plan, Range

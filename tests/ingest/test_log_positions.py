@@ -19,8 +19,9 @@ from engine import metrics
 from engine.config.kafka_settings import KafkaSettings
 from engine.config.settings import IngestSettings, Settings
 from engine.instants import milliseconds, utc_now
-from engine.store.clickhouse import Store, open_store
+from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
+from engine.store.opening import open_store
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from engine.config.loading import load_settings
-from engine.store.clickhouse import open_store
 from engine.store.migrations import migrate
+from engine.store.opening import open_store
 from tests.portal.customer import SUBJECT
 
 # One event a value, over the 20 days before now, evenly; `rid` is the value, `ms` and `tokens` are numbers.
