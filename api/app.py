@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from api.dependencies import Services, share_store
+from api.dependencies import Dependencies, share_store
 from api.http import auth
 from api.http.cors import PortalCors
 from api.http.hosts import OneHost
@@ -24,14 +24,14 @@ from api.http.telemetry import Telemetry
 from api.routes import dead_letters, duplicates, events, meters, operations, outcomes, pages, portal, subjects, usage
 from api.routes import group_values as values
 
-__all__ = ["Services", "create_app", "create_telemetry_app"]
+__all__ = ["Dependencies", "create_app", "create_telemetry_app"]
 
 PORTAL_METERS = "/api/v1/portal/meters"
 PORTAL_SUBJECT = "/api/v1/portal/subject"
 WRONG_KEY_ADDRESSES = 10_000  # that are kept, some 2 MB
 
 
-def create_app(services: Services) -> Starlette:
+def create_app(services: Dependencies) -> Starlette:
     """Return the application of the main port; what it asks of the store may take so long and no longer."""
     services = replace(services, store=services.store.limited(services.settings.query.timeout_seconds))
     origins = services.settings.server.cors_origins
@@ -39,13 +39,13 @@ def create_app(services: Services) -> Starlette:
     return _application(services, [*_open(services), *_managed(services), *_portal(services)], cors)
 
 
-def create_telemetry_app(services: Services) -> Starlette:
+def create_telemetry_app(services: Dependencies) -> Starlette:
     """Return the application of the telemetry port: no key is asked for."""
     metrics = resource("/metrics", GET=auth.unguarded(services, operations.metrics))
     return _application(services, [*_probes(services), metrics], [])
 
 
-def _application(services: Services, routes: list[Route], outer: list[Middleware]) -> Starlette:
+def _application(services: Dependencies, routes: list[Route], outer: list[Middleware]) -> Starlette:
     layers = [*outer, Middleware(Telemetry), Middleware(OneHost)]
     app = Starlette(routes=routes, middleware=layers, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
@@ -53,7 +53,7 @@ def _application(services: Services, routes: list[Route], outer: list[Middleware
     return app
 
 
-def _probes(services: Services) -> list[Route]:
+def _probes(services: Dependencies) -> list[Route]:
     open_ = partial(auth.unguarded, services)
     return [
         resource("/livez", GET=open_(operations.alive)),
@@ -61,7 +61,7 @@ def _probes(services: Services) -> list[Route]:
     ]
 
 
-def _open(services: Services) -> list[Route]:
+def _open(services: Dependencies) -> list[Route]:
     open_ = partial(auth.unguarded, services)
     return [
         *_probes(services),
@@ -72,7 +72,7 @@ def _open(services: Services) -> list[Route]:
     ]
 
 
-def _managed(services: Services) -> list[Route]:
+def _managed(services: Dependencies) -> list[Route]:
     per_minute = services.settings.server.wrong_keys_per_minute
     wrong_keys = RequestLimit(per_minute, WRONG_KEY_ADDRESSES, "too many requests with a wrong key")
     managed = partial(auth.managed, services, wrong_keys)
@@ -99,7 +99,7 @@ def _managed(services: Services) -> list[Route]:
     ]
 
 
-def _portal(services: Services) -> list[Route]:
+def _portal(services: Dependencies) -> list[Route]:
     guarded = partial(auth.portal, services, RequestLimit(services.settings.portal.requests_per_minute))
     meter = f"{PORTAL_METERS}/{{slug}}"
     return [

@@ -1,7 +1,7 @@
 """What the API is given to work with, and how it works with it without holding up the event loop.
 
-Owns: `Services`, the engine as the routes see it, and `in_thread`, through which every blocking engine call goes when
-its turn has come (api/shares.py).
+Owns: `Dependencies`, the engine as the routes see it, and `in_thread`, through which every blocking engine call goes
+when its turn has come (api/shares.py).
 The threads are two fewer than the store has handles, so that ingest and the fill always find one.
 """
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Dependencies:
     """Everything the routes call. `readiness`: what the process cannot do now."""
 
     settings: Settings

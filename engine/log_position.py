@@ -10,7 +10,7 @@ from typing import NamedTuple
 from engine.errors import InvalidRequest
 
 
-class Position(NamedTuple):
+class LogPosition(NamedTuple):
     """Where a page ends: the time listed by, then the position in the log. Of events `at_ms` is `time`, of dead
     letters their arrival; both in Unix milliseconds."""
 
@@ -24,11 +24,11 @@ class Position(NamedTuple):
         return base64.urlsafe_b64encode(f"{self.at_ms},{self.partition},{self.offset}".encode()).decode()
 
 
-def parse_cursor(cursor: str) -> Position:
+def parse_cursor(cursor: str) -> LogPosition:
     """Return the position of a cursor. Raises: InvalidRequest: it is none of ours."""
     try:
         at_ms, partition, offset = base64.b64decode(cursor, b"-_", validate=True).decode("ascii").split(",")
-        position = Position(int(at_ms), int(partition), int(offset))
+        position = LogPosition(int(at_ms), int(partition), int(offset))
     except (binascii.Error, ValueError):
         raise InvalidRequest("cursor is invalid") from None
     if position.cursor != cursor or not _is_possible(position):
@@ -36,5 +36,5 @@ def parse_cursor(cursor: str) -> Position:
     return position
 
 
-def _is_possible(position: Position) -> bool:
+def _is_possible(position: LogPosition) -> bool:
     return all(0 <= number < 1 << bits for number, bits in zip(position, (63, 31, 63), strict=True))

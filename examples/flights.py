@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.config.loading import load_settings
-from ingest.importer.columns import Mapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 from ingest.importer.positions import PositionFile
 from meterport.client import ApiClient, Refusal
@@ -120,8 +120,8 @@ def create_meters(api: ApiClient) -> None:
 
 def send(api: ApiClient, path: Path) -> None:
     """Import the file, as `meterport import` does; from its start, also if that was done before."""
-    file = EventFile(path, None, Mapping())
-    import_file(api, file, PositionFile(DATA_DIR, file, Mapping()), restart=True)
+    file = EventFile(path, None, ColumnMapping())
+    import_file(api, file, PositionFile(DATA_DIR, file, ColumnMapping()), restart=True)
 
 
 def usage(api: ApiClient, slug: str, *group_by: str, window: str | None = None) -> Totals:

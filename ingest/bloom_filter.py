@@ -59,7 +59,7 @@ class _Layer:
         return position >> np.uint64(6), np.uint64(1) << (position & np.uint64(63))
 
 
-class SeenKeys:
+class BloomFilter:
     """The keys that were added in the last `keep_seconds`, and perhaps a few more. Not thread-safe."""
 
     def __init__(self, keep_seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:

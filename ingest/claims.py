@@ -55,7 +55,7 @@ class Claim(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ClaimResult:
     """Where a batch stands among the others.
 
     `void`: it must not be stored, a barrier came before it. `news`: keys others claimed since the last look.
@@ -69,7 +69,7 @@ class Standing:
     missed: bool
 
 
-class Claims:
+class BatchClaims:
     """The claims of one process on one store. Not thread-safe, except `settle`."""
 
     def __init__(self, store: Store, log: str = "") -> None:
@@ -100,7 +100,7 @@ class Claims:
             self._take(claim)
         return [claim.keys for claim in claims if claim.keys]
 
-    def claim(self, plan: Plan, keys: Keys) -> Standing:
+    def claim(self, plan: Plan, keys: Keys) -> ClaimResult:
         """Say that the events of a plan are about to be stored, and learn where it stands. Safe to repeat."""
         shared = keys.tobytes() if self._store.shared else b""
         self._write(plan.token, plan.stored_ms, len(keys) if shared else 0, shared)
@@ -120,7 +120,7 @@ class Claims:
         void = self._void(plan.stored_ms, first) or self._refused(plan.token, first)
         rivals = [claim for claim in self._latest.values() if self._stands(claim, plan) and self._leads(claim, first)]
         others, self._untold = self._untold, []
-        return Standing(
+        return ClaimResult(
             void=void,
             news=[claim.keys for claim in others],
             rivals=rivals,

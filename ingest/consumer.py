@@ -45,7 +45,7 @@ from engine.instants import Clock, Instant, milliseconds, utc_now
 from engine.store.clickhouse import DEDUPLICATION_WINDOW, Store
 from engine.texts import printable
 from ingest.arrivals import TimestampReport
-from ingest.claims import Claims
+from ingest.claims import BatchClaims
 from ingest.dead_letters import DeadLetter, DeadLetterRuns, DeadLetterSink, dead_letter_block, new_letters
 from ingest.decoding import Batch, decode_records
 from ingest.differing import find_differing
@@ -83,7 +83,7 @@ class Consumer:
         clock: Clock = utc_now,
         dead_letter_sink: DeadLetterSink | None = None,
     ) -> None:
-        self.claims = Claims(store, log.name)
+        self.claims = BatchClaims(store, log.name)
         self._log = log
         self._store = store
         self._settings = settings

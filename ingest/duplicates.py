@@ -18,8 +18,8 @@ from engine.events.event import EventBatch, Keys
 from engine.instants import Clock, Instant, milliseconds, utc_now
 from engine.store import sql
 from engine.store.clickhouse import Store
-from ingest.bloom_filter import SeenKeys, as_keys
-from ingest.claims import KEYS_LIVE_MS, Claim, Claims
+from ingest.bloom_filter import BloomFilter, as_keys
+from ingest.claims import KEYS_LIVE_MS, BatchClaims, Claim
 from ingest.event_log import Plan
 
 _LOOK_UP_KEYS = 10_000  # keys a statement carries at most
@@ -42,7 +42,7 @@ class Duplicates:
     def __init__(
         self,
         store: Store,
-        claims: Claims,
+        claims: BatchClaims,
         planned: Callable[[], Iterable[Plan]],
         window: timedelta,
         clock: Clock = utc_now,
@@ -70,8 +70,8 @@ class Duplicates:
         self._seen, self._incomplete = seen, False
         return seen.count
 
-    def _unseen(self) -> SeenKeys:
-        return SeenKeys(self._seen_ms / 1000)
+    def _unseen(self) -> BloomFilter:
+        return BloomFilter(self._seen_ms / 1000)
 
     def drop(self, events: EventBatch, plan: Plan) -> EventBatch:
         """Claim the events of a plan and return those to store, in their order: the first of each key that is new.

@@ -8,14 +8,14 @@ Source: docs/design.md R16a (barrier), R16b (no answer shrinks); ingest/claims.p
 
 from collections.abc import Callable, Sequence
 
-from ingest.claims import Claims
+from ingest.claims import BatchClaims
 from ingest.event_log import Plan
 
 
-class Settling:
+class FillBarrier:
     """The barriers of the `Filler` of one process. `unresolved`: the plans that are not stored for certain."""
 
-    def __init__(self, unresolved: Callable[[], Sequence[Plan]], claims: Claims) -> None:
+    def __init__(self, unresolved: Callable[[], Sequence[Plan]], claims: BatchClaims) -> None:
         self._unresolved = unresolved
         self._claims = claims
         self._barrier_ms = 0

@@ -19,7 +19,7 @@ from ingest.consumer import Consumer, Stopped
 from ingest.dead_letters import DeadLetterSink
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 
 _log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 10
@@ -34,7 +34,7 @@ def store_what_is_left(
     """
     if not path.exists():
         return
-    with closing(SqliteLog(path, settings.log.max_bytes, Positions(store))) as left:
+    with closing(SqliteLog(path, settings.log.max_bytes, StoredPositions(store))) as left:
         compare_with_store(left, store)
         if left.lag().records:
             _log.warning("left_in_sqlite_log records=%d: they are stored before anything of Kafka", left.lag().records)

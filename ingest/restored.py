@@ -14,7 +14,7 @@ from engine.store.clickhouse import Store
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Record
 from ingest.sqlite_log import SqliteLog
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
 
     Raises: StoreUnavailable, StoreError, LogUnavailable.
     """
-    positions = Positions(store)
+    positions = StoredPositions(store)
     known = positions.known(log.name).positions.get(log.partition, 1)
     for plan in log.pending():
         if plan.ranges[0].end <= known:

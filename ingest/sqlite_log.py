@@ -26,7 +26,7 @@ from engine.errors import LogFull, LogUnavailable, MeterportError
 from engine.health import Pulse
 from engine.store import sql
 from ingest.event_log import Lag, Plan, Range, Record, Run
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 
 _log = logging.getLogger(__name__)
 _NOTE_SECONDS = 5  # a copy that is older by less is not recognised
@@ -40,7 +40,7 @@ class SqliteLog:
     The file belongs to one process (engine/store/deduplication_logs.py locks it).
     """
 
-    def __init__(self, path: Path, max_bytes: int, positions: Positions | None = None) -> None:
+    def __init__(self, path: Path, max_bytes: int, positions: StoredPositions | None = None) -> None:
         self._positions = positions
         self._stored_to: int | None = None  # by this process
         self._noted_at = 0.0  # monotonic seconds

@@ -33,7 +33,7 @@ class Known:
     legacy: bool
 
 
-class Positions:
+class StoredPositions:
     """The positions of one store. Thread-safe. Any call may raise StoreUnavailable or StoreError: try again."""
 
     def __init__(self, store: Store) -> None:

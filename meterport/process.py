@@ -12,7 +12,8 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from api.app import Services, create_app, create_telemetry_app
+from api.app import create_app, create_telemetry_app
+from api.dependencies import Dependencies
 from api.server import descriptors
 from engine import faults, metrics
 from engine.config.kafka_settings import KafkaSettings
@@ -32,14 +33,14 @@ from engine.tokens.signing_keys import load_token_keys
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetterSink
 from ingest.event_log import EventLog
-from ingest.fill_barrier import Settling
+from ingest.fill_barrier import FillBarrier
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
 from ingest.left_behind import store_what_is_left, warn_of_what_is_left
 from ingest.readiness import Parts, watched
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 from ingest.workers import Workers
 
 _log = logging.getLogger("meterport")
@@ -83,7 +84,7 @@ class Process:
 
     def _open_sqlite(self, settings: Settings) -> None:
         try:
-            sqlite = SqliteLog(self._sqlite_path, settings.log.max_bytes, Positions(self.store))
+            sqlite = SqliteLog(self._sqlite_path, settings.log.max_bytes, StoredPositions(self.store))
         except sqlite3.Error as error:
             raise ConfigurationError(f"data_dir: cannot keep the event log in {self._sqlite_path}: {error}") from None
         self._closing.callback(sqlite.close)
@@ -100,7 +101,7 @@ class Process:
         self._dead_letter_sink = producer if settings.dead_letter_topic else None
         if ingests:
             look_seconds = self.settings.server.unready_seconds / PROBE_SHARE
-            self.log = kafka_log = KafkaLog(settings, positions=Positions(self.store), look_seconds=look_seconds)
+            self.log = kafka_log = KafkaLog(settings, positions=StoredPositions(self.store), look_seconds=look_seconds)
             self._closing.callback(kafka_log.close)
 
     def start(self) -> None:
@@ -132,7 +133,7 @@ class Process:
         self._consumer = consumer = Consumer(
             log, self.store, fitting_batches(self.settings), self.workers.stop, dead_letter_sink=self._dead_letter_sink
         )
-        filler = Filler(self.store, self.registry, Settling(consumer.unresolved, consumer.claims))
+        filler = Filler(self.store, self.registry, FillBarrier(consumer.unresolved, consumer.claims))
 
         def fill() -> None:
             while log.leads() and not self.workers.stop.is_set() and filler.step():
@@ -177,8 +178,8 @@ class Process:
             return health.ended("process", "stopping")
         return health.readiness()
 
-    def _services(self) -> Services:
-        return Services(
+    def _services(self) -> Dependencies:
+        return Dependencies(
             settings=self.settings,
             store=self.store,
             registry=self.registry,

@@ -21,14 +21,14 @@ from engine.texts import json_printable, lines_printable, name_shown, printable
 _WIDE = 10_000  # columns of output that is no terminal: nothing is ever cut off
 
 
-class Shape(StrEnum):
+class OutputFormat(StrEnum):
     """How a listing is printed."""
 
     TABLE = "table"
     JSON = "json"
 
 
-Format = Annotated[Shape, typer.Option("--format", help="How to print it: a table, or the API's JSON.")]
+Format = Annotated[OutputFormat, typer.Option("--format", help="How to print it: a table, or the API's JSON.")]
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

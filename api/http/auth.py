@@ -17,23 +17,23 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services
+from api.dependencies import Dependencies
 from api.http.hosts import check_local
 from api.http.limits import RequestLimit
 from api.http.responses import conditional
 from api.shares import portal_holder
 from engine.errors import Unauthorized
-from engine.tokens.portal_tokens import Claims
+from engine.tokens.portal_tokens import TokenClaims
 
 # RFC 9110: the scheme in any case (11.1), one space or more behind it (11.4), spaces and tabs around the whole (5.5).
 _CREDENTIALS = re.compile(r"[ \t]*bearer +([^ \t]+)[ \t]*\Z", re.IGNORECASE | re.ASCII)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Handler = Callable[[Services, Request], Awaitable[Response]]
-PortalHandler = Callable[[Services, Request, Claims], Awaitable[Response]]
+Handler = Callable[[Dependencies, Request], Awaitable[Response]]
+PortalHandler = Callable[[Dependencies, Request, TokenClaims], Awaitable[Response]]
 
 
-def unguarded(services: Services, handler: Handler) -> Endpoint:
+def unguarded(services: Dependencies, handler: Handler) -> Endpoint:
     """Return an endpoint anyone may call."""
 
     async def endpoint(request: Request) -> Response:
@@ -42,7 +42,7 @@ def unguarded(services: Services, handler: Handler) -> Endpoint:
     return endpoint
 
 
-def managed(services: Services, wrong_keys: RequestLimit, handler: Handler) -> Endpoint:
+def managed(services: Dependencies, wrong_keys: RequestLimit, handler: Handler) -> Endpoint:
     """Return an endpoint that takes the API key; without a key configured it is open to the machine it runs on.
 
     Args: wrong_keys: how many requests with a wrong key, or none, an address may make.
@@ -63,7 +63,7 @@ def managed(services: Services, wrong_keys: RequestLimit, handler: Handler) -> E
     return endpoint
 
 
-def portal(services: Services, limit: RequestLimit, handler: PortalHandler) -> Endpoint:
+def portal(services: Dependencies, limit: RequestLimit, handler: PortalHandler) -> Endpoint:
     """Return an endpoint that takes a portal token, as often as it may, and of its path only a meter it allows."""
 
     async def endpoint(request: Request) -> Response:

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from api.http.problems import without_tokens
-from engine.log_position import Position
+from engine.log_position import LogPosition
 
 
-def next_page(request: Request, end: Position, limit: int) -> dict[str, str]:
+def next_page(request: Request, end: LogPosition, limit: int) -> dict[str, str]:
     """Return the header that names the page behind a full one. Args: end: where the full one ends."""
     return link_to_next(request, {"limit": str(limit), "before": end.cursor})
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.bodies import Moment, read_model
 from api.http.paging import next_page
 from api.http.parameters import Parameters
@@ -30,7 +30,7 @@ from engine.errors import TooLarge
 from engine.events.cloudevents import TimeSpan
 from engine.filters import asked_text
 from engine.instants import Instant, milliseconds, parse_instant
-from engine.log_position import Position, parse_cursor
+from engine.log_position import LogPosition, parse_cursor
 from engine.store.clickhouse import Store
 
 P = ParamSpec("P")
@@ -41,7 +41,7 @@ _PAGE = 10_000  # letters chosen at a time
 _PARTITION_BITS, _OFFSET_BITS = 31, 63
 
 
-async def listed(services: Services, request: Request) -> Response:
+async def listed(services: Dependencies, request: Request) -> Response:
     """List dead letters, newest first; a full page links to the next."""
     query = Parameters(request)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
@@ -63,8 +63,8 @@ def _number(query: Parameters, name: str, bits: int) -> int | None:
     return None if query.text(name) is None else query.integer(name, 0, 0, (1 << bits) - 1)
 
 
-def _position(letter: dict[str, object]) -> Position:
-    return Position(_arrived_ms(str(letter["arrivedAt"])), int(str(letter["partition"])), int(str(letter["offset"])))
+def _position(letter: dict[str, object]) -> LogPosition:
+    return LogPosition(_arrived_ms(str(letter["arrivedAt"])), int(str(letter["partition"])), int(str(letter["offset"])))
 
 
 def _arrived_ms(text: str) -> int:
@@ -88,9 +88,9 @@ class Place(BaseModel):
     offset: _Offset
 
     @property
-    def position(self) -> Position:
+    def position(self) -> LogPosition:
         """The same to the engine."""
-        return Position(self.arrived_at.nanos // 1_000_000, self.partition, self.offset)
+        return LogPosition(self.arrived_at.nanos // 1_000_000, self.partition, self.offset)
 
 
 class ReplayBody(BaseModel):
@@ -110,7 +110,7 @@ class ReplayBody(BaseModel):
     after: str | None = None
 
 
-async def replayed(services: Services, request: Request) -> Response:
+async def replayed(services: Dependencies, request: Request) -> Response:
     """Send letters that are events now to the event log again; answers when all of these are durable there."""
     body = await read_model(request, services.settings.server.body_limit_bytes, ReplayBody)
     run = _Replay(services, request, _wanted(body), body.dry_run)
@@ -144,7 +144,7 @@ def _wanted(body: ReplayBody) -> DeadLetterFilter:
 class _Replay:
     """One replay, and what came of it so far."""
 
-    def __init__(self, services: Services, request: Request, wanted: DeadLetterFilter, dry_run: bool) -> None:
+    def __init__(self, services: Dependencies, request: Request, wanted: DeadLetterFilter, dry_run: bool) -> None:
         self.replayed = 0
         self.already_stored = 0
         self.still_invalid = 0
@@ -156,9 +156,9 @@ class _Replay:
         self._dry_run = dry_run
         self._span = TimeSpan.of(services.settings.ingest)
         self._batch_bytes = min(replay.BATCH_BYTES, services.settings.log.max_bytes // 2)
-        self._end: Position | None = None  # of what was looked at, if that was not all
+        self._end: LogPosition | None = None  # of what was looked at, if that was not all
 
-    async def through(self, after: Position | None, limit: int | None) -> None:
+    async def through(self, after: LogPosition | None, limit: int | None) -> None:
         """Replay the letters behind `after`, `limit` of them at most."""
         left = limit
         while left != 0:
@@ -185,7 +185,7 @@ class _Replay:
             **({"next": self._end.cursor, "remaining": remaining} if self._end and remaining else {}),
         }
 
-    async def _replay(self, positions: Sequence[Position]) -> None:
+    async def _replay(self, positions: Sequence[LogPosition]) -> None:
         now_ms = milliseconds(self._services.clock())
         batch = await self._engine(replay.check, positions, now_ms, self._span)
         problems = [*batch.problems, *([] if self._dry_run else await self._send(batch.sendable, now_ms))]

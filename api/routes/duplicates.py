@@ -8,7 +8,7 @@ Source: docs/contract.md 3.8.
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.paging import next_page
 from api.http.parameters import Parameters
 from api.http.responses import raw_json
@@ -16,7 +16,7 @@ from engine.events.duplicates import DuplicateFilter, list_duplicates
 from engine.log_position import parse_cursor
 
 
-async def listed(services: Services, request: Request) -> Response:
+async def listed(services: Dependencies, request: Request) -> Response:
     """List duplicates, the last arrived first; a full page links to the next."""
     query = Parameters(request)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")

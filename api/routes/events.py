@@ -18,7 +18,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.bodies import JSON, media_type, other_media_type, read_body
 from api.http.parameters import Parameters
 from api.http.problems import InvalidParameter
@@ -40,7 +40,7 @@ _OF_CLOUDEVENTS = "application/cloudevents"
 _THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
 
 
-async def ingest(services: Services, request: Request) -> Response:
+async def ingest(services: Dependencies, request: Request) -> Response:
     """Make the events of a request durable; of a batch with bad ones none, or by preference the good ones."""
     split = _mode(request)
     body = await read_body(request, services.settings.server.body_limit_bytes)
@@ -105,7 +105,7 @@ def _no_events(body: bytes) -> list[bytes]:
     return []
 
 
-async def listed(services: Services, request: Request) -> Response:
+async def listed(services: Dependencies, request: Request) -> Response:
     """List events, newest first."""
     bounds = ("from", "to", "ingestedAtFrom", "ingestedAtTo")
     query = Parameters(request)
@@ -130,7 +130,7 @@ async def listed(services: Services, request: Request) -> Response:
     return raw_json(await in_thread(request, ask))
 
 
-async def searched(services: Services, request: Request) -> Response:
+async def searched(services: Dependencies, request: Request) -> Response:
     """List events that pass filters, newest first; a full page names the next."""
     query = Parameters(request)
     query.text("clientId", most=36)

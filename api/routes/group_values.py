@@ -10,7 +10,7 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.paging import link_to_next
 from api.http.parameters import Parameters, slug, slug_or_id
 from api.http.responses import json_response
@@ -19,7 +19,7 @@ from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest, TooManyRows
 from engine.instants import DAY_SECONDS, NANOS, Instant, milliseconds
 from engine.meters.meter import Meter
-from engine.tokens.portal_tokens import Claims
+from engine.tokens.portal_tokens import TokenClaims
 from engine.usage.distinct import Page, distinct_values
 from engine.usage.query import UsageQuery
 
@@ -36,7 +36,7 @@ class _Asked:
     page: Page
 
 
-async def subjects(services: Services, request: Request) -> Response:
+async def subjects(services: Dependencies, request: Request) -> Response:
     """List the subjects with events of a meter, sorted."""
     wanted = slug_or_id(request)
     given = Parameters(request)
@@ -46,14 +46,14 @@ async def subjects(services: Services, request: Request) -> Response:
     return await _listed(services, request, lambda: live_meter(services, wanted), None, asked)
 
 
-async def group_by_values(services: Services, request: Request) -> Response:
+async def group_by_values(services: Dependencies, request: Request) -> Response:
     """List the values of a group-by key, sorted; of the last 24 hours unless bounds are given."""
     wanted = slug_or_id(request)
     asked = _within_limits(services, request, services.settings.query.max_values)
     return await _listed(services, request, lambda: live_meter(services, wanted), _key(request), asked)
 
 
-async def portal_group_by_values(services: Services, request: Request, claims: Claims) -> Response:
+async def portal_group_by_values(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """List the values of a group-by key among the events of the token's subject."""
     wanted = slug(request)
     asked = _within_limits(services, request, services.settings.portal.max_values, (claims.subject,))
@@ -65,7 +65,7 @@ def _key(request: Request) -> str:
 
 
 async def _listed(
-    services: Services, request: Request, find: Callable[[], Meter], key: str | None, asked: _Asked
+    services: Dependencies, request: Request, find: Callable[[], Meter], key: str | None, asked: _Asked
 ) -> Response:
     """Answer a page of values, and the link to the next if there are more. Args: key: None: subjects are asked for."""
 
@@ -93,7 +93,9 @@ def _page(given: Parameters, most: int) -> Page:
     return Page(given.integer("limit", most, 1, most), given.text("search") or "", given.text("after"))
 
 
-def _within_limits(services: Services, request: Request, most: int, subjects: tuple[str, ...] | None = None) -> _Asked:
+def _within_limits(
+    services: Dependencies, request: Request, most: int, subjects: tuple[str, ...] | None = None
+) -> _Asked:
     query = Parameters(request)
     now = Instant(milliseconds(services.clock()) * 1_000_000)
     to = query.instant("to") or now

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.bodies import read_object
 from api.http.parameters import Parameters, refuse_other_case, slug_or_id
 from api.http.responses import json_response, no_content, timestamp, without_none
@@ -70,7 +70,7 @@ def meter_json(meter: Meter) -> dict[str, object]:
     )
 
 
-async def create(services: Services, request: Request) -> Response:
+async def create(services: Dependencies, request: Request) -> Response:
     """Create a meter: 201."""
     body = await read_object(request, services.settings.server.body_limit_bytes)
     refuse_other_case(iter(body), MeterDefinition.model_fields)
@@ -80,7 +80,7 @@ async def create(services: Services, request: Request) -> Response:
     return json_response(meter_json(meter), 201)
 
 
-async def listed(services: Services, request: Request) -> Response:
+async def listed(services: Dependencies, request: Request) -> Response:
     """List meters. `page` and `pageSize` are taken and change nothing: there is one page."""
     query = Parameters(request)
     query.integer("page", 1, 1, 10**9)
@@ -92,12 +92,12 @@ async def listed(services: Services, request: Request) -> Response:
     return json_response([meter_json(meter) for meter in meters])
 
 
-async def show(services: Services, request: Request) -> Response:
+async def show(services: Dependencies, request: Request) -> Response:
     """Show a meter; by id also a deleted one."""
     return json_response(meter_json(services.registry.find(slug_or_id(request))))
 
 
-async def change(services: Services, request: Request) -> Response:
+async def change(services: Dependencies, request: Request) -> Response:
     """Change a meter's name, description, group-by and metadata; another group-by fills a new rollup."""
     wanted = slug_or_id(request)
     body = await read_object(request, services.settings.server.body_limit_bytes)
@@ -129,7 +129,7 @@ def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
     return changed
 
 
-async def delete(services: Services, request: Request) -> Response:
+async def delete(services: Dependencies, request: Request) -> Response:
     """Delete a meter: 204; its slug is free again."""
     wanted = slug_or_id(request)
     await in_thread(request, lambda: services.registry.delete(wanted))

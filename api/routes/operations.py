@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.openapi import document_json
 from api.http.parameters import Parameters
 from api.http.problems import RETRY_SECONDS, problem
@@ -32,7 +32,7 @@ _OPENMETRICS = "application/openmetrics-text"
 _WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
-async def alive(services: Services, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
+async def alive(services: Dependencies, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
     """Say that the process answers."""
     return json_response({"status": "ok"})
 
@@ -47,7 +47,7 @@ class Asked(StrEnum):
     INGEST = Ability.INGEST
 
 
-async def ready(services: Services, request: Request) -> Response:
+async def ready(services: Dependencies, request: Request) -> Response:
     """Say that the process can do its work, or 503 and why not."""
     asked = Parameters(request).choice("for", Asked) or Asked.ALL
     found = services.readiness()
@@ -72,17 +72,17 @@ def _suffices(asked: Asked, found: Readiness) -> bool:
             return Ability(asked) in found.works
 
 
-async def version(services: Services, request: Request) -> Response:  # noqa: ARG001
+async def version(services: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Say which release runs, on what."""
     return json_response({"version": __version__, "os": platform.system().lower(), "arch": platform.machine().lower()})
 
 
-async def openapi(services: Services, request: Request) -> Response:  # noqa: ARG001
+async def openapi(services: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Return the OpenAPI document."""
     return raw_json(document_json())
 
 
-async def debug_metrics(services: Services, request: Request) -> Response:
+async def debug_metrics(services: Dependencies, request: Request) -> Response:
     """Return how many events each subject has today (UTC), in Prometheus' text format or in OpenMetrics'."""
     most = services.settings.query.max_values
     counted = CounterMetricFamily("openmeter_events", f"Events of today (UTC). {_OTHERS}", labels=["subject"])
@@ -123,6 +123,6 @@ class _One(Collector):
         return [self._family]
 
 
-async def metrics(services: Services, request: Request) -> Response:  # noqa: ARG001
+async def metrics(services: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Return every metric in Prometheus' text format."""
     return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_FRESH})

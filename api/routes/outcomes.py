@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.bodies import Moment, read_model
 from api.http.responses import json_response
 from engine.events.outcome import EventName, Outcome
@@ -40,7 +40,7 @@ class OutcomesBody(BaseModel):
     explain_after: Moment | None = Field(default=None, alias="explainAfter")
 
 
-async def outcomes(services: Services, request: Request) -> Response:
+async def outcomes(services: Dependencies, request: Request) -> Response:
     """Say what became of each event, in the order asked."""
     body = await read_model(request, services.settings.server.body_limit_bytes, OutcomesBody)
     names = [EventName(event.source, event.id) for event in body.events]

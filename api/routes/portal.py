@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.bodies import Moment, instant, read_model
 from api.http.parameters import Parameters
 from api.http.problems import NOT_STORED, InvalidParameter
@@ -27,7 +27,7 @@ from api.routes.meters import meter_json
 from api.routes.usage import meter_of_slug
 from engine.errors import InvalidRequest
 from engine.filters import asked_text
-from engine.tokens.portal_tokens import Claims, TokenRecord
+from engine.tokens.portal_tokens import TokenClaims, TokenRecord
 from engine.tokens.requests import check_invalidation, check_subject
 
 
@@ -67,7 +67,7 @@ class InvalidateBody(BaseModel):
     issued_before: Moment | None = Field(default=None, alias="issuedBefore")
 
 
-async def create_token(services: Services, request: Request) -> Response:
+async def create_token(services: Dependencies, request: Request) -> Response:
     """Make a token: 200, and the only sight of it."""
     body = await read_model(request, services.settings.server.body_limit_bytes, TokenBody)
     check_subject(body.subject)
@@ -76,7 +76,7 @@ async def create_token(services: Services, request: Request) -> Response:
     return json_response({**_token_json(services, record), "token": token}, headers=NOT_STORED)
 
 
-def _allowed(services: Services, body: TokenBody) -> list[str] | None:
+def _allowed(services: Dependencies, body: TokenBody) -> list[str] | None:
     """Return the slugs asked for. Raises: InvalidRequest, NotFound: the first that is no live meter's."""
     newer, older = body.allowed_meter_slugs, body.allowed_meters
     if newer is not None and older is not None and newer != older:
@@ -93,7 +93,7 @@ def _allowed(services: Services, body: TokenBody) -> list[str] | None:
     return slugs
 
 
-async def list_tokens(services: Services, request: Request) -> Response:
+async def list_tokens(services: Dependencies, request: Request) -> Response:
     """List tokens, newest first; never the token itself."""
     query = Parameters(request)
     limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
@@ -101,7 +101,7 @@ async def list_tokens(services: Services, request: Request) -> Response:
     return json_response([_token_json(services, record) for record in records], headers=NOT_STORED)
 
 
-async def invalidate_tokens(services: Services, request: Request) -> Response:
+async def invalidate_tokens(services: Dependencies, request: Request) -> Response:
     """Invalidate one token, all of a subject, or all issued before an instant: 204, whether or not any is on record."""
     body = await read_model(request, services.settings.server.body_limit_bytes, InvalidateBody)
     check_invalidation(body.id, body.subject, body.issued_before, services.clock())
@@ -109,7 +109,7 @@ async def invalidate_tokens(services: Services, request: Request) -> Response:
     return no_content()
 
 
-def _token_json(services: Services, record: TokenRecord) -> dict[str, object]:
+def _token_json(services: Dependencies, record: TokenRecord) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": record.id,
         "subject": record.subject,
@@ -124,14 +124,14 @@ def _token_json(services: Services, record: TokenRecord) -> dict[str, object]:
     return shown
 
 
-async def list_meters(services: Services, request: Request, claims: Claims) -> Response:  # noqa: ARG001
+async def list_meters(services: Dependencies, request: Request, claims: TokenClaims) -> Response:  # noqa: ARG001
     """List the meters the token allows, by slug, without their metadata: it is the operator's own."""
     meters = sorted(services.registry.all(), key=lambda meter: meter.slug)
     shown = [meter_json(meter) for meter in meters if claims.allows(meter.slug)]
     return json_response([_without_metadata(meter) for meter in shown])
 
 
-async def show_subject(services: Services, request: Request, claims: Claims) -> Response:
+async def show_subject(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Show the token's subject: what is meant for its holder. Metadata and the Stripe id are the operator's own."""
     subject = await in_thread(request, lambda: services.subjects.of_key(claims.subject))
     given = subject.definition if subject is not None else {}

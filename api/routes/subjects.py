@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.bodies import read_json
 from api.http.paging import link_to_next
 from api.http.parameters import Parameters
@@ -16,13 +16,13 @@ from api.http.responses import json_response, no_content, without_none
 from engine.subjects import Subject
 
 
-async def upsert(services: Services, request: Request) -> Response:
+async def upsert(services: Dependencies, request: Request) -> Response:
     """Create or change subjects; only the members present change, null clears."""
     body = await read_json(request, services.settings.server.body_limit_bytes)
     return _shown(await in_thread(request, lambda: services.subjects.upsert(body)))
 
 
-async def listed(services: Services, request: Request) -> Response:
+async def listed(services: Dependencies, request: Request) -> Response:
     """List subjects, as many as a page holds."""
     query = Parameters(request)
     most = services.settings.query.max_values
@@ -33,13 +33,13 @@ async def listed(services: Services, request: Request) -> Response:
     return _shown(page, link_to_next(request, {"limit": str(limit), "after": page[-1].place}) if more else None)
 
 
-async def show(services: Services, request: Request) -> Response:
+async def show(services: Dependencies, request: Request) -> Response:
     """Show a subject by id or key; an id goes before a key."""
     wanted = str(request.path_params["subject"])
     return json_response(_json(await in_thread(request, lambda: services.subjects.find(wanted))))
 
 
-async def delete(services: Services, request: Request) -> Response:
+async def delete(services: Dependencies, request: Request) -> Response:
     """Delete a subject: 204; its events stay, its key is free again."""
     wanted = str(request.path_params["subject"])
     await in_thread(request, lambda: services.subjects.delete(wanted))

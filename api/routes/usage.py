@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.dependencies import Services, in_thread
+from api.dependencies import Dependencies, in_thread
 from api.http.bodies import Moment, read_model
 from api.http.parameters import Parameters, slug, slug_or_id
 from api.http.problems import InvalidParameter
@@ -24,7 +24,7 @@ from engine.meters.definition import MAX_GROUP_BY
 from engine.meters.meter import Meter, MeterState
 from engine.metrics import QUERIES
 from engine.store.clickhouse import UNKNOWN_TABLE
-from engine.tokens.portal_tokens import Claims
+from engine.tokens.portal_tokens import TokenClaims
 from engine.usage.answers import Answer, RowLimit, UsageQuery, ask_csv, ask_json, check_query
 from engine.usage.windows import WindowSize
 
@@ -66,7 +66,7 @@ class PortalQueryBody(QueryBody):
     customers: Any = Field(default=None, alias="filterCustomerId")
 
 
-async def query_get(services: Services, request: Request) -> Response:
+async def query_get(services: Dependencies, request: Request) -> Response:
     """Answer a usage query over any subjects."""
     wanted = slug_or_id(request)
     given = Parameters(request)
@@ -77,7 +77,7 @@ async def query_get(services: Services, request: Request) -> Response:
     return await _answer(services, request, lambda: live_meter(services, wanted), query, limit, given.ignored)
 
 
-async def query_post(services: Services, request: Request) -> Response:
+async def query_post(services: Dependencies, request: Request) -> Response:
     """Answer a usage query whose lists are too long for a query string."""
     wanted = slug_or_id(request)
     _refuse_parameters(request, _IGNORED)
@@ -88,14 +88,14 @@ async def query_post(services: Services, request: Request) -> Response:
     return await _answer(services, request, lambda: live_meter(services, wanted), query, limit)
 
 
-async def portal_query_get(services: Services, request: Request, claims: Claims) -> Response:
+async def portal_query_get(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Answer a usage query over the token's subject."""
     wanted = slug(request)
     given = Parameters(request)
     return await _portal_answer(services, request, claims, wanted, _from_parameters(given), given.ignored)
 
 
-async def portal_query_post(services: Services, request: Request, claims: Claims) -> Response:
+async def portal_query_post(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Answer a usage query over the token's subject, by POST."""
     wanted = slug(request)
     _refuse_parameters(request, _IGNORED_OF_PORTAL)
@@ -103,7 +103,7 @@ async def portal_query_post(services: Services, request: Request, claims: Claims
     return await _portal_answer(services, request, claims, wanted, _from_body(body))
 
 
-def live_meter(services: Services, wanted: str) -> Meter:
+def live_meter(services: Dependencies, wanted: str) -> Meter:
     """Return a meter that can be asked. Raises: NotFound: there is none, or it was deleted."""
     meter = services.registry.find(wanted)
     if meter.state is MeterState.DELETED:
@@ -111,7 +111,7 @@ def live_meter(services: Services, wanted: str) -> Meter:
     return meter
 
 
-def meter_of_slug(services: Services, wanted: str) -> Meter:
+def meter_of_slug(services: Dependencies, wanted: str) -> Meter:
     """Return a live meter by slug alone: portal tokens name slugs, and an id may look like one. Raises: NotFound."""
     meter = live_meter(services, wanted)
     if meter.slug != wanted:
@@ -119,7 +119,7 @@ def meter_of_slug(services: Services, wanted: str) -> Meter:
     return meter
 
 
-def with_fresh_meter(services: Services, find: Callable[[], Meter], ask: Callable[[Meter], T]) -> T:
+def with_fresh_meter(services: Dependencies, find: Callable[[], Meter], ask: Callable[[Meter], T]) -> T:
     """Ask a meter; once more if its tables were replaced between looking it up and reading them. Blocks."""
     try:
         return ask(find())
@@ -161,7 +161,7 @@ def _from_body(body: QueryBody) -> UsageQuery:
     return query
 
 
-def _body_limit(services: Services) -> int:
+def _body_limit(services: Dependencies) -> int:
     return min(services.settings.server.body_limit_bytes, _BODY_BYTES)
 
 
@@ -220,7 +220,12 @@ def _refuse_customers(query: UsageQuery, customers: bool) -> None:
 
 
 async def _portal_answer(
-    services: Services, request: Request, claims: Claims, wanted: str, query: UsageQuery, ignored: Sequence[str] = ()
+    services: Dependencies,
+    request: Request,
+    claims: TokenClaims,
+    wanted: str,
+    query: UsageQuery,
+    ignored: Sequence[str] = (),
 ) -> Response:
     if "customer_id" in query.group_by:
         raise InvalidRequest("customer filter is required with customer_id group by")
@@ -230,7 +235,7 @@ async def _portal_answer(
 
 
 async def _answer(
-    services: Services,
+    services: Dependencies,
     request: Request,
     find: Callable[[], Meter],
     query: UsageQuery,

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from engine.instants import Instant, timestamp_text
-from engine.log_position import Position
+from engine.log_position import LogPosition
 from engine.store import sql
 from engine.store.clickhouse import Store
 from engine.time_range import bound_ms, check_order
@@ -29,7 +29,7 @@ class DeadLetterFilter:
     offset: int | None = None
     reason: str | None = None
     replayed: bool | None = None
-    places: Sequence[Position] = ()
+    places: Sequence[LogPosition] = ()
 
     def __post_init__(self) -> None:
         """Raises: InvalidRequest: the range ends before it begins."""
@@ -54,7 +54,7 @@ class DeadLetterFilter:
 
 
 def list_dead_letters(
-    store: Store, limit: int, before: Position | None = None, wanted: DeadLetterFilter | None = None
+    store: Store, limit: int, before: LogPosition | None = None, wanted: DeadLetterFilter | None = None
 ) -> list[dict[str, object]]:
     """Return records that could not become an event, the last arrived first.
 

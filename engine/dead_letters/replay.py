@@ -27,7 +27,7 @@ from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.kafka import Headers, structured
 from engine.ids import new_ulid
 from engine.instants import Instant
-from engine.log_position import Position
+from engine.log_position import LogPosition
 from engine.store import sql
 from engine.store.clickhouse import Store
 
@@ -42,14 +42,14 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class Chosen(NamedTuple):
     """A letter to look at, and how many bytes it is."""
 
-    position: Position
+    position: LogPosition
     size: int
 
 
 class Letter(NamedTuple):
     """A dead letter, whole. `stored_ms`: when it was stored."""
 
-    position: Position
+    position: LogPosition
     stored_ms: int
     reason: str
     value: bytes
@@ -59,30 +59,30 @@ class Letter(NamedTuple):
 class Sendable(NamedTuple):
     """A letter that is an event, and the event's JSON as it is sent."""
 
-    position: Position
+    position: LogPosition
     event: bytes
 
 
 class Problem(NamedTuple):
     """A letter that is not replayed, and why."""
 
-    position: Position
+    position: LogPosition
     reason: str
 
 
-class Batch(NamedTuple):
+class ReplayBatch(NamedTuple):
     """What some letters are today: events to be sent, events that are stored already, or neither.
 
     repeated: those of the events to be sent that will be dropped, since another letter of the batch has their id.
     """
 
     sendable: list[Sendable]
-    stored: list[Position]
+    stored: list[LogPosition]
     problems: list[Problem]
-    repeated: list[Position]
+    repeated: list[LogPosition]
 
     @property
-    def positions(self) -> set[Position]:
+    def positions(self) -> set[LogPosition]:
         """All of them."""
         return {
             *self.stored,
@@ -91,7 +91,7 @@ class Batch(NamedTuple):
         }
 
 
-def choose(store: Store, wanted: DeadLetterFilter, after: Position | None, limit: int) -> list[Chosen]:
+def choose(store: Store, wanted: DeadLetterFilter, after: LogPosition | None, limit: int) -> list[Chosen]:
     """Return the letters behind `after`, the first arrived first."""
     behind = after or (None, None, None)
     rows = store.rows(
@@ -102,19 +102,19 @@ def choose(store: Store, wanted: DeadLetterFilter, after: Position | None, limit
         after_offset=behind[2],
         limit=limit,
     )
-    return [Chosen(Position(*place), size) for *place, size in rows]
+    return [Chosen(LogPosition(*place), size) for *place, size in rows]
 
 
-def count_left(store: Store, wanted: DeadLetterFilter, after: Position) -> int:
+def count_left(store: Store, wanted: DeadLetterFilter, after: LogPosition) -> int:
     """Return how many letters are behind `after`."""
     statement = wanted.statement("events/dead_letters_left")
     places = {"after_ms": after.at_ms, "after_partition": after.partition, "after_offset": after.offset}
     return int(store.rows(statement, **wanted.parameters, **places)[0][0])
 
 
-def batches(chosen: Sequence[Chosen], most_bytes: int = BATCH_BYTES) -> Iterator[list[Position]]:
+def batches(chosen: Sequence[Chosen], most_bytes: int = BATCH_BYTES) -> Iterator[list[LogPosition]]:
     """Group letters into what is sent at a time."""
-    batch: list[Position] = []
+    batch: list[LogPosition] = []
     size = 0
     for position, length in chosen:
         if batch and (len(batch) == BATCH_LETTERS or size + length > most_bytes):
@@ -126,7 +126,7 @@ def batches(chosen: Sequence[Chosen], most_bytes: int = BATCH_BYTES) -> Iterator
         yield batch
 
 
-def check(store: Store, positions: Sequence[Position], now_ms: int, span: TimeSpan) -> Batch:
+def check(store: Store, positions: Sequence[LogPosition], now_ms: int, span: TimeSpan) -> ReplayBatch:
     """Read letters and judge them as events that arrive now."""
     keys: dict[str, list[Sendable]] = {}
     problems = []
@@ -142,10 +142,10 @@ def check(store: Store, positions: Sequence[Position], now_ms: int, span: TimeSp
     new = [letters for key, letters in keys.items() if key not in known]
     sendable = [letter for letters in new for letter in letters]
     repeated = [letter.position for letters in new for letter in letters[1:]]
-    return Batch(sendable, stored, problems, repeated)
+    return ReplayBatch(sendable, stored, problems, repeated)
 
 
-def mark(store: Store, positions: Sequence[Position], now_ms: int) -> None:
+def mark(store: Store, positions: Sequence[LogPosition], now_ms: int) -> None:
     """Put on record that letters need not be sent again."""
     rows = {
         "arrived_at": pa.array([position.at_ms for position in positions], _MILLISECOND),
@@ -156,10 +156,10 @@ def mark(store: Store, positions: Sequence[Position], now_ms: int) -> None:
     store.insert_block("dead_letter_replays", pa.table(rows), new_ulid())
 
 
-def _read(store: Store, positions: Sequence[Position]) -> list[Letter]:
+def _read(store: Store, positions: Sequence[LogPosition]) -> list[Letter]:
     wanted = DeadLetterFilter(places=positions)
     return [
-        Letter(Position(*place), stored_ms, reason, base64.b64decode(value), _headers(headers))
+        Letter(LogPosition(*place), stored_ms, reason, base64.b64decode(value), _headers(headers))
         for *place, stored_ms, reason, value, headers in store.rows(
             wanted.statement("events/dead_letters_at"), **wanted.parameters
         )

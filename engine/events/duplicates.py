@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from engine.errors import InvalidRequest
 from engine.events.listing import listed_event
 from engine.instants import Instant
-from engine.log_position import Position
+from engine.log_position import LogPosition
 from engine.store import sql
 from engine.store.clickhouse import Store
 
@@ -25,7 +25,7 @@ class DuplicateFilter:
     to: Instant | None = None
     id_contains: str | None = None
     subject: str | None = None
-    after: Position | None = None
+    after: LogPosition | None = None
     limit: int = 100
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class ListedDuplicate:
     """A duplicate as JSON, and where it stands among them."""
 
     json: bytes
-    position: Position
+    position: LogPosition
 
 
 def list_duplicates(store: Store, wanted: DuplicateFilter) -> list[ListedDuplicate]:
@@ -59,7 +59,7 @@ def list_duplicates(store: Store, wanted: DuplicateFilter) -> list[ListedDuplica
     found = []
     for row in rows:
         event = listed_event(row, None)
-        position = Position(event.ingested_ms, event.position.partition, event.position.offset)
+        position = LogPosition(event.ingested_ms, event.position.partition, event.position.offset)
         ingested, dropped = (Instant(at_ms * 1_000_000).text.encode() for at_ms in (event.ingested_ms, event.stored_ms))
         text = b'{"event":%b,"ingestedAt":"%b","droppedAt":"%b","partition":%d,"offset":%d}'
         found.append(ListedDuplicate(text % (event.event, ingested, dropped, *position[1:]), position))

@@ -17,7 +17,7 @@ from engine.errors import InvalidRequest
 from engine.events.verdicts import Place, validation_errors
 from engine.filters import Allowance, Bindings, Filter, condition, text_filter, time_filter
 from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, timestamp_text, utc_now
-from engine.log_position import Position
+from engine.log_position import LogPosition
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store
@@ -69,7 +69,7 @@ class EventFilter:
     to: Instant | None = None
     ingested_from: Instant | None = None
     ingested_to: Instant | None = None
-    after: Position | None = None
+    after: LogPosition | None = None
     limit: int = 100
 
 
@@ -78,7 +78,7 @@ class EventSearch:
     """Which events to search for: those that pass the filter of each column of SEARCHED named."""
 
     filters: Mapping[str, Filter]
-    after: Position | None = None
+    after: LogPosition | None = None
     limit: int = 100
 
 
@@ -90,7 +90,7 @@ class ListedEvent:
     """
 
     event: bytes
-    position: Position
+    position: LogPosition
     ingested_ms: int
     stored_ms: int
     validation_error: str | None
@@ -190,4 +190,4 @@ def listed_event(row: Sequence[Any], error: str | None) -> ListedEvent:
         event += b"," + extensions.encode()[1:-1]
     if data:
         event += b',"data":' + data.encode()
-    return ListedEvent(event + b"}", Position(time_ms, partition, offset), arrived_ms, stored_ms, error)
+    return ListedEvent(event + b"}", LogPosition(time_ms, partition, offset), arrived_ms, stored_ms, error)

@@ -42,7 +42,7 @@ _Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]  # be
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class TokenClaims:
     """What a verified token says. `allowed_meter_slugs`: None is every meter."""
 
     id: str
@@ -119,7 +119,7 @@ class PortalTokens:
         self._write([(1, record)])
         return record, token
 
-    def verify(self, token: str) -> Claims:
+    def verify(self, token: str) -> TokenClaims:
         """Return what a token says. Exactly the text that was issued verifies, until the instant it expires.
 
         None lives longer than `max_token_seconds`, whatever its expiry says: it may be from a time when that was more.
@@ -127,7 +127,7 @@ class PortalTokens:
         """
         payload = self._signed_payload(token)
         slugs = payload.allowed_meter_slugs
-        claims = Claims(
+        claims = TokenClaims(
             payload.id, payload.subject, None if slugs is None else tuple(slugs), of_milliseconds(payload.expires_ms)
         )
         now_ms = milliseconds(self._clock())

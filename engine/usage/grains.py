@@ -18,7 +18,7 @@ _GRAINS: tuple[Grain, ...] = ("raw", "minute", "quarter", "day")
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Segment:
     """A part of a range and the grain that answers it."""
 
     grain: Grain
@@ -26,7 +26,7 @@ class Piece:
     to_ms: int
 
 
-def plan(from_ms: int, to_ms: int, step_seconds: int, rolled_up: bool) -> list[Piece]:
+def plan(from_ms: int, to_ms: int, step_seconds: int, rolled_up: bool) -> list[Segment]:
     """Split [from_ms, to_ms) into pieces, in time order; none if it is empty.
 
     Args: step_seconds: what divides every window boundary inside (windows.finest_step);
@@ -36,7 +36,7 @@ def plan(from_ms: int, to_ms: int, step_seconds: int, rolled_up: bool) -> list[P
     return list(_split(from_ms, to_ms, tuple(usable) if rolled_up else ("raw",)))
 
 
-def _split(from_ms: int, to_ms: int, grains: tuple[Grain, ...]) -> Iterator[Piece]:
+def _split(from_ms: int, to_ms: int, grains: tuple[Grain, ...]) -> Iterator[Segment]:
     if from_ms >= to_ms:
         return
     *finer, grain = grains
@@ -46,5 +46,5 @@ def _split(from_ms: int, to_ms: int, grains: tuple[Grain, ...]) -> Iterator[Piec
         yield from _split(from_ms, to_ms, tuple(finer))
         return
     yield from _split(from_ms, first, tuple(finer))
-    yield Piece(grain, first, last)
+    yield Segment(grain, first, last)
     yield from _split(last, to_ms, tuple(finer))

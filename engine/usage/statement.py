@@ -14,7 +14,7 @@ from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import extraction
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.usage.grains import Grain, Piece, plan
+from engine.usage.grains import Grain, Segment, plan
 from engine.usage.query import UsageQuery
 from engine.usage.timeline import Timeline
 from engine.usage.windows import WindowSize, finest_step
@@ -48,7 +48,7 @@ class UsageStatement:
         self._timeline = Timeline(query.window_size, query.zone, first, last)
         self.parameters |= self._timeline.parameters
         step = finest_step(query.window_size, query.zone, first, last)
-        self._pieces = plan(from_ms, to_ms, step, meter.state is MeterState.READY) or [Piece("raw", 0, 0)]
+        self._pieces = plan(from_ms, to_ms, step, meter.state is MeterState.READY) or [Segment("raw", 0, 0)]
         self.grains = tuple(dict.fromkeys(piece.grain for piece in self._pieces))
         self.start_text, self.end_text = self._window_texts()
 
@@ -138,7 +138,7 @@ class UsageStatement:
             return from_ms, to_ms
         rolled_up = self._meter.state is MeterState.READY
         self._timeline = Timeline(None, "UTC", BEGINNING, END)
-        whole = Piece("day" if rolled_up else "raw", BEGINNING * 1000, END * 1000)
+        whole = Segment("day" if rolled_up else "raw", BEGINNING * 1000, END * 1000)
         (span,) = store.rows(sql.statement("usage/span", pieces=self._select(whole.grain, [whole])), **self.parameters)
         first_day, last_day = (int(second) // DAY_SECONDS for second in span)
         narrow_from = max(from_ms, first_day * DAY_SECONDS * 1000)
@@ -167,7 +167,7 @@ class UsageStatement:
                 bounds.append(f"{{{name}_text:String}}")
         return bounds[0], bounds[1]
 
-    def _select(self, grain: Grain, pieces: Sequence[Piece]) -> str:
+    def _select(self, grain: Grain, pieces: Sequence[Segment]) -> str:
         common = {
             "keys": "".join(f"{key}, " for key in self._keys() if key != "start"),
             "subjects": "subject IN {subjects:Array(String)} AND" if self._query.subjects is not None else "",

@@ -4,7 +4,7 @@ Owns: the expressions for a window's start, its end, and both as RFC 3339 text w
 arrays these bind. Where a zone's clocks do not change within the range, constants take the arrays' place.
 """
 
-from engine.usage.windows import Steps, WindowSize, boundaries, hour_phases, offsets
+from engine.usage.windows import StepFunction, WindowSize, boundaries, hour_phases, offsets
 
 _FAR = 10**10  # seconds: after every window
 _FORMAT = "%Y-%m-%dT%H:%i:%S"
@@ -27,7 +27,7 @@ class Timeline:
         self._phases = hour_phases(zone).between(*around)
         # RFC 3339 has no seconds in an offset: a zone that had some (Monrovia until 1972) is printed in UTC.
         steps = offsets(zone).between(*around)
-        self._offsets = Steps(steps.starts, tuple(0 if offset % 60 else offset for offset in steps.values))
+        self._offsets = StepFunction(steps.starts, tuple(0 if offset % 60 else offset for offset in steps.values))
         self.start_text = self._text("start")
         self.end_text = self._text(f"({self._end()})")
 
@@ -79,14 +79,14 @@ class Timeline:
         self.parameters["offset_suffixes"] = suffixes
         return self._look_up("offset", second, "suffixes", "String")
 
-    def _value(self, name: str, steps: Steps, second: str) -> str:
+    def _value(self, name: str, steps: StepFunction, second: str) -> str:
         if len(steps.values) == 1:
             return f"toInt64({steps.values[0]})"
         self._step(name, steps, second)
         self.parameters[f"{name}_values"] = list(steps.values)
         return self._look_up(name, second, "values", "Int64")
 
-    def _step(self, name: str, steps: Steps, second: str) -> str:
+    def _step(self, name: str, steps: StepFunction, second: str) -> str:
         self.parameters[f"{name}_starts"] = list(steps.starts)
         return f"roundDown({second}, {{{name}_starts:Array(Int64)}})"
 

@@ -33,7 +33,7 @@ class WindowSize(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class StepFunction:
     """A step function of time: `values[i]` holds from `starts[i]` up to the next start. `starts[0]` is before all."""
 
     starts: tuple[int, ...]
@@ -43,11 +43,11 @@ class Steps:
         """Return the value that holds at a Unix second."""
         return self.values[bisect.bisect_right(self.starts, second) - 1]
 
-    def between(self, first: int, last: int) -> "Steps":
+    def between(self, first: int, last: int) -> "StepFunction":
         """Return the part that covers [first, last], the step before it included."""
         low = max(bisect.bisect_right(self.starts, first) - 1, 0)
         high = bisect.bisect_right(self.starts, last)
-        return Steps(self.starts[low:high], self.values[low:high])
+        return StepFunction(self.starts[low:high], self.values[low:high])
 
 
 @functools.lru_cache(maxsize=1024)
@@ -65,7 +65,7 @@ def _zone_names() -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def offsets(name: str) -> Steps:
+def offsets(name: str) -> StepFunction:
     """Return a zone's offsets from UTC in seconds, with the instants they hold from."""
     info = zone(name)
     first = BEGINNING - 40 * DAY_SECONDS  # the month that holds the first instant begins before it
@@ -75,7 +75,7 @@ def offsets(name: str) -> Steps:
         if offset != values[-1]:
             starts.append(_change(second, second + DAY_SECONDS, info))
             values.append(offset)
-    return Steps(tuple(starts), tuple(values))
+    return StepFunction(tuple(starts), tuple(values))
 
 
 def _offset(second: int, info: ZoneInfo) -> int:
@@ -92,7 +92,7 @@ def _change(before: int, after: int, info: ZoneInfo) -> int:
     return after
 
 
-def hour_phases(name: str) -> Steps:
+def hour_phases(name: str) -> StepFunction:
     """Return the seconds by which a zone's hours begin after UTC's, negated: hours start where (t + phase) % 3600 == 0.
 
     Clock changes of whole hours do not show: hours go on over them.
@@ -103,7 +103,7 @@ def hour_phases(name: str) -> Steps:
         if offset % 3600 != values[-1]:
             starts.append(start)
             values.append(offset % 3600)
-    return Steps(tuple(starts), tuple(values))
+    return StepFunction(tuple(starts), tuple(values))
 
 
 @functools.lru_cache(maxsize=64)  # each question needs them twice, and a page asks the same again and again
@@ -130,7 +130,7 @@ def _next(day: date, size: WindowSize) -> date:
     return day.replace(year=day.year + day.month // 12, month=day.month % 12 + 1)
 
 
-def _local_date(second: int, steps: Steps) -> date:
+def _local_date(second: int, steps: StepFunction) -> date:
     return (EPOCH + timedelta(seconds=second + steps.at(second))).date()
 
 
@@ -139,7 +139,7 @@ def date_begins(day: date, name: str) -> int:
     return _date_begins(day, offsets(name))
 
 
-def _date_begins(day: date, steps: Steps) -> int:
+def _date_begins(day: date, steps: StepFunction) -> int:
     """Return the first second whose local date is `day` or, where `day` is skipped, later."""
     midnight = (day - EPOCH.date()).days * DAY_SECONDS
     near = steps.between(midnight - 2 * DAY_SECONDS, midnight + 2 * DAY_SECONDS)

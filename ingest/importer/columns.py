@@ -1,7 +1,7 @@
 """Rows of a table to CloudEvents: which column becomes what.
 
-Owns: `Mapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event). What a cell becomes in
-JSON is in ingest/importer/cells.py; ids of rows that name none are made by ingest/importer/rows.py.
+Owns: `ColumnMapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event). What a cell becomes
+in JSON is in ingest/importer/cells.py; ids of rows that name none are made by ingest/importer/rows.py.
 """
 
 import csv
@@ -28,7 +28,7 @@ Data = tuple[str, list[str]]  # the JSON of an event's data, and the names and c
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class ColumnMapping:
     """How rows become events. Each of the texts is a constant (`text:` before it is dropped), or `column:NAME`.
 
     id: `column:A,B`, joined; the names are one line of CSV. None: made from the row (ingest/importer/rows.py).
@@ -53,7 +53,7 @@ class Mapping:
     @property
     def given(self) -> bool:
         """Whether anything was said about the columns."""
-        nothing = Mapping(
+        nothing = ColumnMapping(
             time_zone=self.time_zone, nulls=self.nulls, time_unit=self.time_unit, ambiguous=self.ambiguous
         )
         return self != nothing
@@ -77,7 +77,7 @@ class RowEncoder:
     Raises: InvalidRequest: what the mapping lacks, or names and the file does not have.
     """
 
-    def __init__(self, columns: Sequence[Column], mapping: Mapping, times: LocalTimes) -> None:
+    def __init__(self, columns: Sequence[Column], mapping: ColumnMapping, times: LocalTimes) -> None:
         self._columns = columns
         self._positions = {column.name: at for at, column in enumerate(columns)}
         self._times = times
@@ -115,7 +115,7 @@ class RowEncoder:
 
     # attributes
 
-    def _mapped(self, mapping: Mapping) -> tuple[dict[str, Attribute], set[int]]:
+    def _mapped(self, mapping: ColumnMapping) -> tuple[dict[str, Attribute], set[int]]:
         missing = [f"--{name}" for name in ("type", "subject", "time") if getattr(mapping, name) is None]
         if missing:
             said = f"{' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"

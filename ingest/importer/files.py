@@ -19,7 +19,7 @@ import pyarrow as pa
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import is_utf8, printable
 from ingest.importer.cells import NOT_UTF8, Cells, csv_columns
-from ingest.importer.columns import Mapping, RowEncoder
+from ingest.importer.columns import ColumnMapping, RowEncoder
 from ingest.importer.encodings import encoding_of, form_of, lines_of
 from ingest.importer.local_times import LocalTimes, read_zone
 from ingest.importer.parquet import ParquetFile
@@ -33,7 +33,7 @@ _MARK = "\ufeff"
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?\Z')  # the line by which Excel is told what parts the cells
 
 
-class Format(StrEnum):
+class FileFormat(StrEnum):
     """How a file is read."""
 
     NDJSON = "ndjson"
@@ -43,11 +43,11 @@ class Format(StrEnum):
 
 
 _ENDINGS = {
-    ".ndjson": Format.NDJSON,
-    ".jsonl": Format.NDJSON,
-    ".csv": Format.CSV,
-    ".tsv": Format.TSV,
-    ".parquet": Format.PARQUET,
+    ".ndjson": FileFormat.NDJSON,
+    ".jsonl": FileFormat.NDJSON,
+    ".csv": FileFormat.CSV,
+    ".tsv": FileFormat.TSV,
+    ".parquet": FileFormat.PARQUET,
 }
 _PACKED = (".gz", ".zst")
 _LIBRARY_WORDS = (  # what csv, gzip, zlib and Arrow say, and what it means to the reader of a file
@@ -76,16 +76,16 @@ class EventFile:
     """
 
     def __init__(
-        self, path: Path, format_: Format | None, mapping: Mapping, on_spool: OnSpool = lambda _, __: None
+        self, path: Path, format_: FileFormat | None, mapping: ColumnMapping, on_spool: OnSpool = lambda _, __: None
     ) -> None:
         self.path = path
         self.format = format_ or _format_of(path)
         self._mapping = mapping
         self._nulls = frozenset(mapping.nulls)
         self._named_gzip = path.suffix.lower() == ".gz"
-        if self.format is Format.NDJSON and mapping.given:
+        if self.format is FileFormat.NDJSON and mapping.given:
             raise InvalidRequest("--type, --subject and their like are for CSV and Parquet; NDJSON holds whole events")
-        if self.format is Format.NDJSON and mapping.time_unit:
+        if self.format is FileFormat.NDJSON and mapping.time_unit:
             raise InvalidRequest("--time-unit is for CSV and Parquet; the times of NDJSON are those of whole events")
         self._times = self._new_times()
         try:
@@ -119,7 +119,7 @@ class EventFile:
         return self._times.later
 
     def _count(self) -> int | None:
-        if self.format is Format.PARQUET:
+        if self.format is FileFormat.PARQUET:
             return self._parquet().rows
         packed = self.path.suffix.lower() in _PACKED
         return None if packed else self._source.lines or None
@@ -129,7 +129,9 @@ class EventFile:
 
         Raises: InvalidRequest: the file cannot be read on, or not with this mapping.
         """
-        reader = {Format.NDJSON: self._read_lines, Format.PARQUET: self._read_parquet}.get(self.format, self._read_csv)
+        reader = {FileFormat.NDJSON: self._read_lines, FileFormat.PARQUET: self._read_parquet}.get(
+            self.format, self._read_csv
+        )
         self._times, number = self._new_times(), 0
         try:
             for row in numbered(reader()) if self._mapping.makes_ids else reader():
@@ -153,7 +155,7 @@ class EventFile:
         csv.field_size_limit(_CELL_BYTES)
         with lines_of(self._source, encoding_of(self._source, self._named_gzip)) as lines:
             first = next(lines, "")
-            delimiter = "\t" if self.format is Format.TSV else ","
+            delimiter = "\t" if self.format is FileFormat.TSV else ","
             if said := _SEPARATOR.match(first):
                 delimiter, first = said[1], next(lines, "")
             reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
@@ -213,7 +215,7 @@ class EventFile:
             return InvalidEvent(f"column {broken} is not UTF-8", error.field)
 
 
-def _format_of(path: Path) -> Format:
+def _format_of(path: Path) -> FileFormat:
     name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
     ending = name.suffix.lower()
     if ending not in _ENDINGS or (name != path and ending == ".parquet"):

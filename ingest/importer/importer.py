@@ -6,8 +6,7 @@ the rows whose outcome was not known; the events keep their ids and are dropped 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Mapping as Dict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
@@ -15,7 +14,7 @@ from typing import Protocol
 from engine.errors import InvalidEvent, InvalidRequest, TooLarge
 from ingest.importer.files import EventFile
 from ingest.importer.ledger import Ledger, OutcomeSource
-from ingest.importer.positions import Position, PositionFile
+from ingest.importer.positions import ImportPosition, PositionFile
 from ingest.importer.rows import Row
 from ingest.importer.summary import counted
 
@@ -26,7 +25,7 @@ BATCH_BYTES = 8 << 20
 class EventSink(OutcomeSource, Protocol):
     """Where events go, and who knows what became of them."""
 
-    def send_events(self, events: Sequence[bytes]) -> Dict[int, str]:
+    def send_events(self, events: Sequence[bytes]) -> Mapping[int, str]:
         """Make events durable, all or none of them; waits while the engine is busy.
 
         Returns: why each refused event (by its index) is refused; empty: all are durable.
@@ -56,7 +55,7 @@ class Importer:
         on_batch: Callable[[int], None] = lambda _: None,
         on_skip: Callable[[int, str], None] | None = None,
         on_uncounted: Callable[[int, str], None] = lambda _, __: None,
-        on_position: Callable[[Position], None] = lambda _: None,
+        on_position: Callable[[ImportPosition], None] = lambda _: None,
         on_note: Callable[[str], None] = lambda _: None,
         window: timedelta = timedelta(days=35),
     ) -> None:
@@ -69,7 +68,9 @@ class Importer:
         self._on_note = on_note
         self._window = window
 
-    def run(self, file: EventFile, restart: bool = False, on_wait: Callable[[int], None] = lambda _: None) -> Position:
+    def run(
+        self, file: EventFile, restart: bool = False, on_wait: Callable[[int], None] = lambda _: None
+    ) -> ImportPosition:
         """Import a file from where an earlier run of it got to; `restart`: from its start.
 
         Returns once the outcome of every row is known; `on_wait` is told how many records wait to be stored.
@@ -89,16 +90,16 @@ class Importer:
         ledger.close(on_wait)
         return ledger.position
 
-    def _start(self, file: EventFile, restart: bool) -> Position:
+    def _start(self, file: EventFile, restart: bool) -> ImportPosition:
         """Return the position of an earlier run if the store still has its rows, else that of the first row."""
         saved = None if restart else self._positions.load()
         if saved and self._goes_on(file, saved):
             return saved
-        start = Position(since_ms=self._sink.newest_stamp() or 0, began_ms=time.time_ns() // 1_000_000)
+        start = ImportPosition(since_ms=self._sink.newest_stamp() or 0, began_ms=time.time_ns() // 1_000_000)
         self._positions.save(start)
         return start
 
-    def _goes_on(self, file: EventFile, saved: Position) -> bool:
+    def _goes_on(self, file: EventFile, saved: ImportPosition) -> bool:
         """Whether the rows before a position need not be sent again.
 
         The store may have been emptied, exchanged, or restored from an older copy since then. Once the duplicate window
@@ -120,7 +121,7 @@ class Importer:
         )
         return True
 
-    def _settled(self, position: Position) -> None:
+    def _settled(self, position: ImportPosition) -> None:
         self._positions.save(position)
         self._on_position(position)
 
@@ -163,7 +164,7 @@ class Importer:
             reason = error if isinstance(error, InvalidEvent) else InvalidEvent("longer than the engine takes")
             self._deliver(file, ledger, [replace(rows[0], event=reason)])
 
-    def _stop_before(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], refused: Dict[int, str]) -> None:
+    def _stop_before(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], refused: Mapping[int, str]) -> None:
         first = min(refused)
         before = [row for row in rows if row.number < first]
         if before:
@@ -176,7 +177,7 @@ class Importer:
             self._on_batch(rows[-1].number)
 
 
-def _rows_before(file: EventFile, done: Position) -> str:
+def _rows_before(file: EventFile, done: ImportPosition) -> str:
     """Say what became of the rows before the one that ended an import."""
     stored = done.stored + done.known
     if not stored:

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.events.event import event_key
 from engine.events.outcome import EventName, Outcome
-from ingest.importer.positions import Position
+from ingest.importer.positions import ImportPosition
 from ingest.importer.rows import Occurrences, Row
 
 ASKED_ROWS = 50_000  # at a time: of a large store a question costs the same for few rows and for many
@@ -68,9 +68,9 @@ class Ledger:
     def __init__(
         self,
         source: OutcomeSource,
-        position: Position,
+        position: ImportPosition,
         ids_repeat: bool,
-        on_settled: Callable[[Position], None],
+        on_settled: Callable[[ImportPosition], None],
         on_uncounted: Callable[[int, str], None],
     ) -> None:
         self.position = position

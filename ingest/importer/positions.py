@@ -1,6 +1,6 @@
 """How far an import is, on disk, so that a run that was killed goes on where it was.
 
-Owns: `Position`, the rows whose outcome is known and what became of them, and the file it is kept in.
+Owns: `ImportPosition`, the rows whose outcome is known and what became of them, and the file it is kept in.
 Limits: a position is kept for a file's content, not its name, and belongs to one data directory. The store may be
 another one by now, so a position names its last rows, and whoever goes on from it asks the store for them first.
 """
@@ -15,14 +15,14 @@ import orjson
 from engine.config.directories import check_directory, make_private
 from engine.errors import ConfigurationError
 from engine.events.outcome import EventName
-from ingest.importer.columns import Mapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 
 _MOST = 2**53  # rows, or milliseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class ImportPosition:
     """Rows up to number `row` are done. Of `read` rows some were `skipped` as invalid, and the others sent.
 
     stored: those this import has stored. uncounted: those of them that some meter of their type left out, or whose
@@ -58,7 +58,7 @@ class PositionFile:
     """
 
     def __init__(
-        self, data_dir: Path, file: EventFile, mapping: Mapping, target: str = "", trusted: bool = False
+        self, data_dir: Path, file: EventFile, mapping: ColumnMapping, target: str = "", trusted: bool = False
     ) -> None:
         self._name = file.name
         key = hashlib.sha256(f"{mapping.digest} {file.format} {target}".encode("utf-8", "surrogateescape"))
@@ -66,18 +66,20 @@ class PositionFile:
         for directory in () if trusted else (data_dir, self._path.parent):
             check_directory(directory)
 
-    def load(self) -> Position | None:
+    def load(self) -> ImportPosition | None:
         """Return the position; None if there is none, or none that can be read."""
         try:
             stored = orjson.loads(self._path.read_bytes())
-            numbers = {name: int(stored[name]) for name in Position.__dataclass_fields__ if name != "last"}
+            numbers = {name: int(stored[name]) for name in ImportPosition.__dataclass_fields__ if name != "last"}
             if not all(0 <= number <= _MOST for number in numbers.values()):
                 return None
-            return Position(**numbers, last=tuple(EventName(str(source), str(id_)) for source, id_ in stored["last"]))
+            return ImportPosition(
+                **numbers, last=tuple(EventName(str(source), str(id_)) for source, id_ in stored["last"])
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def save(self, position: Position) -> None:
+    def save(self, position: ImportPosition) -> None:
         """Replace the position, whole. Raises: ConfigurationError: it cannot be written."""
         new = self._path.with_suffix(".tmp")
         try:

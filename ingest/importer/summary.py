@@ -6,7 +6,7 @@ rows there are.
 
 from collections.abc import Iterator
 
-from ingest.importer.positions import Position
+from ingest.importer.positions import ImportPosition
 
 _SHOWN = 5
 _IS = ("are", "is")  # by whether it is one row
@@ -44,11 +44,11 @@ class Report:
     """What a run did: it began at the position `before`, and is at `done`; `uncounted` are rows meters left out."""
 
     def __init__(self) -> None:
-        self.before: Position | None = None
-        self.done = Position()
+        self.before: ImportPosition | None = None
+        self.done = ImportPosition()
         self.uncounted = Uncounted()
 
-    def reached(self, position: Position) -> None:
+    def reached(self, position: ImportPosition) -> None:
         """Take up a position; the first one is where the run begins."""
         self.before = self.before or position
         self.done = position
@@ -60,7 +60,7 @@ class Report:
 
     def lines(self, seconds: float) -> Iterator[str]:
         """Yield the lines of the summary."""
-        yield from summary(self.before or Position(), self.done, self.uncounted, seconds)
+        yield from summary(self.before or ImportPosition(), self.done, self.uncounted, seconds)
 
 
 def counted(number: int, noun: str) -> str:
@@ -68,7 +68,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def summary(before: Position, done: Position, uncounted: Uncounted, seconds: float) -> Iterator[str]:
+def summary(before: ImportPosition, done: ImportPosition, uncounted: Uncounted, seconds: float) -> Iterator[str]:
     """Yield the lines that say what a run did, which began at `before` and ended at `done`."""
     counts = {
         "stored": done.stored - before.stored,
@@ -84,7 +84,7 @@ def summary(before: Position, done: Position, uncounted: Uncounted, seconds: flo
         yield (f"not stored yet: {counted(late, 'row')}. {_LATE[late == 1]} when `meterport ingest` gets there")
 
 
-def _earlier(before: Position) -> str:
+def _earlier(before: ImportPosition) -> str:
     """Say what earlier runs did, with the rows that meters left out: a run that was killed has not said so."""
     if not before.read:
         return ""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ingest.event_log import Record
 
 
-class Held:
+class RecordBuffer:
     """Records by order of arrival. Not thread-safe."""
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 
 Owns: the comparison of partitions that were assigned with what the store knows, the search for a place where the topic
 has nothing at ours, and the report of either: a log line, `meterport_log_gaps_total`, a record that says what is lost.
-Every call is made while the member is in use (`Member.using`).
+Every call is made while the member is in use (`GroupMember.using`).
 Source: docs/design.md R6a, R6b; ingest/kafka/places.py has the table.
 """
 
@@ -13,11 +13,11 @@ from engine import metrics
 from engine.config.kafka_settings import KafkaSettings
 from engine.instants import Clock, milliseconds
 from ingest.event_log import Plan, Record
-from ingest.kafka.buffer import Held
-from ingest.kafka.consumer_group import Member
+from ingest.kafka.assigned_partition import AssignedPartition
+from ingest.kafka.buffer import RecordBuffer
+from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.places import Gap, Places, gap_between
-from ingest.kafka.shares import Share
-from ingest.stored_positions import Known, Positions
+from ingest.stored_positions import Known, StoredPositions
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ class Comparison:
     def __init__(
         self,
         settings: KafkaSettings,
-        positions: Positions | None,
-        member: Member,
-        shares: dict[int, Share],
-        held: Held,
+        positions: StoredPositions | None,
+        member: GroupMember,
+        shares: dict[int, AssignedPartition],
+        held: RecordBuffer,
         clock: Clock,
     ) -> None:
         self._topic = settings.topic
@@ -96,14 +96,14 @@ class Comparison:
         self._member.move(number, share.seen)
         share.astray, share.end = False, -1
 
-    def _begin_at(self, number: int, share: Share, position: int) -> None:
+    def _begin_at(self, number: int, share: AssignedPartition, position: int) -> None:
         """Read a partition for which the group has no offset from the store's position on."""
         self._held.let_go(lambda record: record.partition == number)
         share.acknowledged = share.planned = share.seen = position
         share.astray, share.end = False, -1
         self._member.move(number, position)
 
-    def _lose_gap(self, number: int, share: Share, gap: Gap) -> None:
+    def _lose_gap(self, number: int, share: AssignedPartition, gap: Gap) -> None:
         """Report a gap that is not read, in a record: it is planned and stored like any other."""
         lost = (
             f"offsets {gap.start} to {gap.end - 1} were passed by the group but not stored here; they are not read, "
@@ -144,7 +144,7 @@ class Comparison:
                 self._tell_gap(number, share, low, high)
                 share.seen, share.astray, share.end, share.asked = place, False, -1, -1
 
-    def _tell_gap(self, number: int, share: Share, low: int, high: int) -> None:
+    def _tell_gap(self, number: int, share: AssignedPartition, low: int, high: int) -> None:
         if share.seen < low:
             lost = f"offsets {share.seen} to {low - 1} were deleted from the topic before they were read"
             before = low - 1 - share.seen  # a plan of it spans all of them, so that whoever runs it again tells all

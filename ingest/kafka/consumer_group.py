@@ -51,7 +51,7 @@ Given = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
 Taken = Callable[[set[int]], None]
 
 
-class Member:
+class GroupMember:
     """A member of the group that `settings` name. Thread-safe.
 
     `given` is told what is committed for the partitions that come and for those they share a plan with, and the numbers

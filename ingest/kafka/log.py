@@ -25,14 +25,14 @@ from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFailed, LogUnavailable
 from engine.instants import Clock, utc_now
 from ingest.event_log import Lag, Plan, Range, Record, Run
-from ingest.kafka.buffer import Held
+from ingest.kafka.assigned_partition import AssignedPartition
+from ingest.kafka.buffer import RecordBuffer
 from ingest.kafka.client import as_ours, as_record, is_refused_by_group, is_unsupported
 from ingest.kafka.comparison import Comparison
-from ingest.kafka.consumer_group import Member
+from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.planned_records import reread
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
-from ingest.kafka.shares import Share
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 
 _log = logging.getLogger(__name__)
 _CHUNK = 2000  # records taken from librdkafka at a time
@@ -57,15 +57,15 @@ class KafkaLog:
         self,
         settings: KafkaSettings,
         clock: Clock = utc_now,
-        positions: Positions | None = None,
+        positions: StoredPositions | None = None,
         look_seconds: float = _LOOK_SECONDS,
     ) -> None:
         """Args: look_seconds: brokers that say nothing of a partition for so long are asked for its end."""
         self._settings = settings
         self._topic = settings.topic
-        self._member = Member(settings, self._given, self._taken)
-        self._shares: dict[int, Share] = {}
-        self._held = Held()
+        self._member = GroupMember(settings, self._given, self._taken)
+        self._shares: dict[int, AssignedPartition] = {}
+        self._held = RecordBuffer()
         self._comparison = Comparison(settings, positions, self._member, self._shares, self._held, clock)
         self._unanswered: Plan | None = None  # its commit may or may not have arrived
         self._released: list[Plan] = []  # stored, and still to be acknowledged on partitions that are not ours
@@ -303,7 +303,7 @@ class KafkaLog:
                     share = self._shares[number]
                     self._held.let_go(lambda record, number=number: record.partition == number)  # type: ignore[misc]
                     self._member.move(number, place)
-                    self._shares[number] = Share(place, share.acknowledged, None, place, inherited=False)
+                    self._shares[number] = AssignedPartition(place, share.acknowledged, None, place, inherited=False)
 
     def _carries(self, number: int, plan: Plan) -> bool:
         share = self._shares.get(number)
@@ -410,7 +410,7 @@ class KafkaLog:
         highs = ((self._member.bounds_heard(number)[1], share) for number, share in self._shares.items())
         return sum(max(0, high - share.seen) for high, share in highs)
 
-    def _behind(self, number: int, share: Share, held: int) -> float:
+    def _behind(self, number: int, share: AssignedPartition, held: int) -> float:
         if share.drained and share.plan is None and share.asked <= share.end:
             return held  # a transaction ends without a record
         low, high = self._member.bounds_heard(number)
@@ -429,7 +429,7 @@ class KafkaLog:
                 metrics.PLANS_REFUSED.inc()
             made = plan if plan and was_made(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
-            self._shares[number] = Share(max(0, start), max(0, offset), made, max(0, start), inherited=True)
+            self._shares[number] = AssignedPartition(max(0, start), max(0, offset), made, max(0, start), inherited=True)
             self._comparison.uncompared[number] = offset
         self.assignments += 1
         self._not_taken_in, self._heard_at = False, time.monotonic()

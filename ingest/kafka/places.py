@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ingest.event_log import Range
-from ingest.stored_positions import Known, Positions
+from ingest.stored_positions import Known, StoredPositions
 
 
 class Gap(NamedTuple):
@@ -34,7 +34,7 @@ class Gap(NamedTuple):
 class Places:
     """Compares what the group and the store say of one topic. Not thread-safe."""
 
-    def __init__(self, positions: Positions, topic: str, trusting: bool) -> None:
+    def __init__(self, positions: StoredPositions, topic: str, trusting: bool) -> None:
         """Args: trusting: `kafka.trust_offsets`."""
         self._positions = positions
         self._topic = topic

@@ -17,7 +17,7 @@ from ingest.importer.local_times import read_zone, timestamp
 from meterport.client import ApiClient
 from meterport.connection import connected
 from meterport.options import Config, DataDir, Server
-from meterport.terminal import Format, Shape, print_json, print_table, say
+from meterport.terminal import Format, OutputFormat, print_json, print_table, say
 
 REQUEST_LETTERS = 2000
 _SHOWN = 100  # problems printed at most
@@ -40,7 +40,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 25,
     partition: Partition = None, offset: Offset = None, reason: Reason = None, from_: From = None, to: To = None,
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those that were never replayed.")] = False,
-    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = Shape.TABLE,
+    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:  # fmt: skip
     """List dead letters, the last arrived first: where each stood in the event log, and what was wrong.
@@ -55,7 +55,7 @@ def list_letters(
     filters = {**_filters(partition, offset, reason, from_, to), **({"replayed": "false"} if waiting else {})}
     with connected(config, data_dir, server) as api:
         found = api.dead_letters(limit, {name: str(value) for name, value in filters.items()})
-    if json or format_ is Shape.JSON:
+    if json or format_ is OutputFormat.JSON:
         print_json(found)
     else:
         print_table(["arrived", "partition", "offset", "replayed", "reason"], [_cells(letter) for letter in found])

@@ -10,11 +10,11 @@ import typer
 
 from engine.errors import InvalidRequest, MeterportError
 from engine.texts import printable
-from ingest.importer.columns import COLUMN, Mapping, column_names
-from ingest.importer.files import EventFile, Format
+from ingest.importer.columns import COLUMN, ColumnMapping, column_names
+from ingest.importer.files import EventFile, FileFormat
 from ingest.importer.importer import EventSink, Importer
 from ingest.importer.local_times import Ambiguous, TimeUnit
-from ingest.importer.positions import Position, PositionFile
+from ingest.importer.positions import ImportPosition, PositionFile
 from ingest.importer.summary import Report, counted
 from meterport.configuration import settings_of
 from meterport.connection import connected
@@ -30,7 +30,7 @@ def import_command(
         ),
     ],
     format_: Annotated[
-        Format | None,
+        FileFormat | None,
         typer.Option("--format", help="How to read it. Default: by the ending of its name."),
     ] = None,
     type_: Annotated[
@@ -101,7 +101,7 @@ def import_command(
     became an event.
     """
     settings = settings_of(config, data_dir=data_dir)
-    mapping = Mapping(
+    mapping = ColumnMapping(
         type_,
         source,
         subject,
@@ -168,7 +168,7 @@ def import_file(
     restart: bool = False,
     report: Report | None = None,
     window: timedelta = timedelta(days=35),
-) -> Position:
+) -> ImportPosition:
     """Import a file, showing how far it is; returns once all of it is usage. Raises: MeterportError: why not.
 
     Args: report: takes up what the run does. window: how long the store finds duplicates.

@@ -11,7 +11,7 @@ from engine.texts import printable
 from ingest.importer.local_times import read_zone, timestamp
 from meterport.connection import connected
 from meterport.options import Config, DataDir, Server
-from meterport.terminal import Format, Shape, print_json, print_table, say
+from meterport.terminal import Format, OutputFormat, print_json, print_table, say
 
 meters = typer.Typer(help="Meters: what is counted.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -19,7 +19,7 @@ meters = typer.Typer(help="Meters: what is counted.", no_args_is_help=True, rich
 @meters.command("list")
 def list_meters(
     config: Config = None, data_dir: DataDir = None, server: Server = None,
-    format_: Format = Shape.TABLE,
+    format_: Format = OutputFormat.TABLE,
 ) -> None:  # fmt: skip
     """List the meters, by slug.
 
@@ -48,7 +48,7 @@ def create_meter(
     event_from: Annotated[
         str | None, typer.Option(help="Count no event before this time (UTC unless it has an offset). Default: all.")
     ] = None,
-    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = Shape.TABLE,
+    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
 ) -> None:  # fmt: skip
     """Create a meter. It counts events stored before it, too.
 
@@ -100,8 +100,8 @@ def _dimensions(texts: Iterable[str]) -> dict[str, str]:
     return paths
 
 
-def _print_meters(listed: Sequence[dict[str, Any]], format_: Shape) -> None:
-    if format_ is Shape.JSON:
+def _print_meters(listed: Sequence[dict[str, Any]], format_: OutputFormat) -> None:
+    if format_ is OutputFormat.JSON:
         print_json(listed)
         return
     header = ["slug", "aggregation", "event type", "value", "group by"]

@@ -12,7 +12,7 @@ from engine.texts import name_shown, printable
 from ingest.importer.local_times import read_zone, timestamp
 from meterport.connection import connected
 from meterport.options import Config, DataDir, Server
-from meterport.terminal import Format, Shape, print_json, print_table, say
+from meterport.terminal import Format, OutputFormat, print_json, print_table, say
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -38,7 +38,7 @@ def create_token(
             "Default: the server's portal.token_seconds, 24h."
         ),
     ] = None,
-    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = Shape.TABLE,
+    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
 ) -> None:  # fmt: skip
     """Make a portal token and print it: there is no other sight of it.
 
@@ -53,7 +53,7 @@ def create_token(
         body["expiresAt"] = _end(expires)
     with connected(config, data_dir, server) as api:
         made = api.create_token(body)
-    if format_ is Shape.JSON:
+    if format_ is OutputFormat.JSON:
         print_json(made)
     else:
         typer.echo(printable(made["token"]))
@@ -65,7 +65,7 @@ def create_token(
 def list_tokens(
     subject: Annotated[str | None, typer.Option(help="Only tokens of this subject. Default: of all.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 25,
-    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = Shape.TABLE,
+    config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
 ) -> None:  # fmt: skip
     """List portal tokens, newest first; never their text.
 
@@ -75,7 +75,7 @@ def list_tokens(
     """
     with connected(config, data_dir, server) as api:
         tokens = api.tokens(subject, limit)
-    if format_ is Shape.JSON:
+    if format_ is OutputFormat.JSON:
         print_json(tokens)
         return
     header = ["id", "subject", "meters", "created", "expires", "state"]

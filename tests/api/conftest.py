@@ -15,7 +15,8 @@ from clickhouse_connect.driver.client import Client
 from pydantic import SecretStr
 from starlette.applications import Starlette
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
 from engine.errors import MeterportError
@@ -85,12 +86,12 @@ def log(store: Store, api_settings: Settings) -> MemoryLog:
 
 
 @pytest.fixture
-def services(store: Store, api_settings: Settings, log: MemoryLog) -> Services:
+def services(store: Store, api_settings: Settings, log: MemoryLog) -> Dependencies:
     return build(store, api_settings, log)
 
 
-def build(store: Store, settings: Settings, log: EventAppender) -> Services:
-    return Services(
+def build(store: Store, settings: Settings, log: EventAppender) -> Dependencies:
+    return Dependencies(
         settings=settings,
         store=store,
         registry=MeterRegistry(store),
@@ -109,7 +110,7 @@ def portal() -> Iterator[BlockingPortal]:
 
 
 @pytest.fixture
-def app(services: Services) -> Starlette:
+def app(services: Dependencies) -> Starlette:
     return create_app(services)
 
 
@@ -126,8 +127,8 @@ def client(portal: BlockingPortal, app: Starlette) -> ApiClient:
 
 
 @pytest.fixture(scope="session")
-def still_services(data_dir: Path) -> Iterator[Services]:
-    """Services of a store that holds the meter `tokens_total` and no events, for tests that change nothing."""
+def still_services(data_dir: Path) -> Iterator[Dependencies]:
+    """Dependencies of a store that holds the meter `tokens_total` and no events, for tests that change nothing."""
     settings = load_settings(overrides={"data_dir": data_dir, "api_key": KEY})
 
     def connect(database: str = "still") -> Client:
@@ -149,13 +150,13 @@ def still_services(data_dir: Path) -> Iterator[Services]:
 
 
 @pytest.fixture
-def still(portal: BlockingPortal, still_services: Services) -> ApiClient:
+def still(portal: BlockingPortal, still_services: Dependencies) -> ApiClient:
     """A client that holds the API key, for requests that change nothing: refused ones, most of them."""
     return ApiClient(portal, create_app(still_services), {"Authorization": f"Bearer {KEY}"})
 
 
 @pytest.fixture
-def still_app(still_services: Services) -> Starlette:
+def still_app(still_services: Dependencies) -> Starlette:
     return create_app(still_services)
 
 
@@ -173,7 +174,7 @@ class Unrecorded(PortalTokens):
 
 
 @pytest.fixture
-def still_token(still_services: Services) -> Callable[..., dict[str, str]]:
+def still_token(still_services: Dependencies) -> Callable[..., dict[str, str]]:
     """Make a portal token for the still store; returns the headers that carry it."""
     tokens = Unrecorded(still_services.store, [SIGNING_KEY], still_services.settings.portal)
 
@@ -184,7 +185,7 @@ def still_token(still_services: Services) -> Callable[..., dict[str, str]]:
 
 
 @pytest.fixture
-def still_log(still_services: Services) -> MemoryLog:
+def still_log(still_services: Dependencies) -> MemoryLog:
     assert isinstance(still_services.log, MemoryLog)
     return still_services.log
 

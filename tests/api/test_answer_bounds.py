@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from engine.meters.aggregations import Aggregation
 from tests.api.conftest import KEY
 from tests.harness.api_client import ApiClient
@@ -27,7 +28,7 @@ Bounded = Callable[..., ApiClient]
 
 
 @pytest.fixture
-def bounded(portal: BlockingPortal, services: Services) -> Bounded:
+def bounded(portal: BlockingPortal, services: Dependencies) -> Bounded:
     """A client with the API key, of an application with other limits: `rows=3` and `values=3`, on the portal 2."""
 
     def create(rows: int = 3, values: int = 3) -> ApiClient:
@@ -118,7 +119,7 @@ def test_line_ends_within_values_are_no_rows(bounded: Bounded, models: Callable[
     assert bounded(rows=2).get(f"{QUERY}?groupBy=model", headers=CSV).status_code == 400
 
 
-def test_a_month_of_minutes_of_some_groups_is_within_the_limits(services: Services) -> None:
+def test_a_month_of_minutes_of_some_groups_is_within_the_limits(services: Dependencies) -> None:
     """N18: what invoicing and pages ask for is answered as it is set up."""
     month = 31 * 24 * 60
 

@@ -32,7 +32,8 @@ from hypothesis import strategies as st
 from itsdangerous import URLSafeSerializer
 from starlette.applications import Starlette
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from api.server.server import HttpServer, uvicorn_config
 from engine.errors import Unauthorized
 from engine.metrics import REGISTRY
@@ -175,7 +176,7 @@ def test_what_only_looks_like_a_token_is_refused(stranger: ApiClient, forged: st
     assert refusal(stranger, forged) in REFUSALS
 
 
-def test_ten_thousand_random_strings_open_nothing(still_services: Services) -> None:
+def test_ten_thousand_random_strings_open_nothing(still_services: Dependencies) -> None:
     """Contract 1.3: half of them in the shape of a token."""
     rng = random.Random(20261123)  # noqa: S311 - the same strings each time
     alphabet = string.ascii_letters + string.digits + "-_"
@@ -195,12 +196,14 @@ def test_ten_thousand_random_strings_open_nothing(still_services: Services) -> N
 # keys, time, revocation
 
 
-def with_keys(services: Services, keys: list[str], clock: Callable[[], datetime] | None = None) -> PortalTokens:
+def with_keys(services: Dependencies, keys: list[str], clock: Callable[[], datetime] | None = None) -> PortalTokens:
     given = {"clock": clock} if clock else {}
     return PortalTokens(services.store, keys, services.settings.portal, **given)
 
 
-def test_an_old_key_verifies_until_it_is_taken_out(portal: BlockingPortal, services: Services, token: Token) -> None:
+def test_an_old_key_verifies_until_it_is_taken_out(
+    portal: BlockingPortal, services: Dependencies, token: Token
+) -> None:
     """Contract 1.3: rotation."""
     mine = token("customer-1")
 
@@ -214,7 +217,7 @@ def test_an_old_key_verifies_until_it_is_taken_out(portal: BlockingPortal, servi
 
 
 def test_a_token_is_refused_from_the_instant_it_expires(
-    portal: BlockingPortal, client: ApiClient, services: Services
+    portal: BlockingPortal, client: ApiClient, services: Dependencies
 ) -> None:
     """Contract 1.3: without leeway; a second before it is good, a second after it is not."""
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
@@ -232,7 +235,7 @@ def test_a_token_is_refused_from_the_instant_it_expires(
 
 @pytest.mark.parametrize("by", ["id", "subject"])
 def test_another_process_honours_a_revocation_with_its_next_refresh(
-    portal: BlockingPortal, client: ApiClient, services: Services, by: str
+    portal: BlockingPortal, client: ApiClient, services: Dependencies, by: str
 ) -> None:
     """Contract 1.2: two sets of services on one store; a process refreshes every half second."""
     other = build(services.store, services.settings, MemoryLog(services.store, services.settings))
@@ -253,7 +256,7 @@ def test_another_process_honours_a_revocation_with_its_next_refresh(
 
 
 @pytest.fixture
-def socket_server(still_app: Starlette, still_services: Services) -> Iterator[int]:
+def socket_server(still_app: Starlette, still_services: Dependencies) -> Iterator[int]:
     """The application behind the server a process runs; yields its port."""
     ports: list[int] = []
     listening = threading.Event()
@@ -506,7 +509,7 @@ def test_whatever_a_portal_query_says_it_shows_ones_own(
 
 @pytest.mark.usefixtures("attacked")
 def test_the_text_of_a_token_is_nowhere(
-    anyone: ApiClient, client: ApiClient, token: Token, services: Services, caplog: pytest.LogCaptureFixture
+    anyone: ApiClient, client: ApiClient, token: Token, services: Dependencies, caplog: pytest.LogCaptureFixture
 ) -> None:
     """D.2: in no log line, metric, error, listing or answer but the one that made it; nor in the store."""
     with caplog.at_level(logging.DEBUG):

@@ -12,7 +12,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-from api.app import WRONG_KEY_ADDRESSES, Services, create_app
+from api.app import WRONG_KEY_ADDRESSES, create_app
+from api.dependencies import Dependencies
 from api.http.auth import client_address
 from api.http.limits import RequestLimit
 from api.http.routing import Resource
@@ -142,14 +143,14 @@ def test_a_wrong_key_is_refused(stranger: ApiClient, key: str) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (401, "invalid api key")
 
 
-def limited(services: Services, per_minute: int) -> Starlette:
+def limited(services: Dependencies, per_minute: int) -> Starlette:
     """The application with so many wrong keys a minute."""
     server = services.settings.server.model_copy(update={"wrong_keys_per_minute": per_minute})
     return create_app(dataclasses.replace(services, settings=services.settings.model_copy(update={"server": server})))
 
 
 def test_whoever_tries_wrong_keys_is_told_to_wait_and_the_right_key_is_taken_all_the_same(
-    portal: BlockingPortal, still_services: Services, still_token: Token
+    portal: BlockingPortal, still_services: Dependencies, still_token: Token
 ) -> None:
     """Case S12: behind a proxy everybody has one address, so a flood must lock nobody out."""
     client = ApiClient(portal, limited(still_services, 5))
@@ -216,7 +217,7 @@ def test_the_header_is_trimmed(stranger: ApiClient) -> None:
     assert stranger.get("/api/v1/meters", headers={"Authorization": f"  Bearer {KEY}  "}).status_code == 200
 
 
-def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, still_services: Services) -> None:
+def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, still_services: Dependencies) -> None:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
     settings = still_services.settings.model_copy(update={"api_key": None, "api_key_sha256": digest})
     client = ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
@@ -225,7 +226,7 @@ def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, still_ser
     assert client.get("/api/v1/meters", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
 
 
-def test_without_a_key_configured_management_is_open(portal: BlockingPortal, still_services: Services) -> None:
+def test_without_a_key_configured_management_is_open(portal: BlockingPortal, still_services: Dependencies) -> None:
     """D.21: to its own machine, on loopback, which settings see to; the portal still takes tokens only."""
     settings = still_services.settings.model_copy(update={"api_key": None})
     app = create_app(dataclasses.replace(still_services, settings=settings))
@@ -259,7 +260,7 @@ def test_a_bad_token_is_told_shortly(
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_an_expired_token_is_told_so(portal: BlockingPortal, services: Services, token: Token) -> None:
+def test_an_expired_token_is_told_so(portal: BlockingPortal, services: Dependencies, token: Token) -> None:
     """D.2."""
     mine = token("customer-1")
     tomorrow = PortalTokens(
@@ -277,7 +278,7 @@ def test_an_expired_token_is_told_so(portal: BlockingPortal, services: Services,
 
 def test_no_credential_is_ever_logged(
     portal: BlockingPortal,
-    services: Services,
+    services: Dependencies,
     anyone: ApiClient,
     token: Token,
     caplog: pytest.LogCaptureFixture,

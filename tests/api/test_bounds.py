@@ -10,7 +10,8 @@ from urllib.parse import quote
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from tests.api.conftest import KEY
 from tests.harness.api_client import ApiClient
 
@@ -86,7 +87,7 @@ def test_the_body_of_a_query_is_small(still: ApiClient, still_token: Token) -> N
 
 
 def test_a_query_that_takes_too_long_is_ended_and_told(
-    portal: BlockingPortal, services: Services, meter: Create
+    portal: BlockingPortal, services: Dependencies, meter: Create
 ) -> None:
     """Contract 0: 503 `query-timeout`, with the setting that says how long."""
     meter()

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from engine.config.settings import ServerSettings
 from tests.harness.api_client import ApiClient
 
@@ -17,7 +18,7 @@ Token = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def choosy(portal: BlockingPortal, still_services: Services) -> ApiClient:
+def choosy(portal: BlockingPortal, still_services: Dependencies) -> ApiClient:
     """A client of a server that lets one origin in."""
     settings = still_services.settings.model_copy(update={"server": ServerSettings(cors_origins=[PAGE])})
     return ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
@@ -121,7 +122,7 @@ def test_every_answer_of_the_portal_can_be_read_by_a_page(anyone: ApiClient, tok
         assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_a_defect_too_can_be_read_by_a_page(portal: BlockingPortal, still_services: Services) -> None:
+def test_a_defect_too_can_be_read_by_a_page(portal: BlockingPortal, still_services: Dependencies) -> None:
     broken = dataclasses.replace(still_services, tokens=None)  # type: ignore[arg-type] # a defect
     answer = ApiClient(portal, create_app(broken)).get(QUERY, headers={"Origin": PAGE, "Authorization": "Bearer x"})
 

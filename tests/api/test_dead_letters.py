@@ -13,13 +13,14 @@ import orjson
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from engine.config.settings import IngestSettings, Settings
 from engine.dead_letters import replay
 from engine.dead_letters.listing import DeadLetterFilter
 from engine.events.cloudevents import TimeSpan
 from engine.instants import milliseconds, parse_instant, utc_now
-from engine.log_position import Position
+from engine.log_position import LogPosition
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block
@@ -63,7 +64,7 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 
 @pytest.fixture
-def services(store: Store, api_settings: Settings, log: SqliteLog) -> Services:
+def services(store: Store, api_settings: Settings, log: SqliteLog) -> Dependencies:
     return build(store, api_settings, log)
 
 
@@ -162,7 +163,7 @@ def test_dead_letters_are_filtered(client: ApiClient, store: Store) -> None:
     kafka_letter(store, b"{}", reason="id is missing", offset=1)
     kafka_letter(store, b"{}", reason="source is missing", offset=2, arrived=EARLIER + timedelta(minutes=1))
     kafka_letter(store, b"[]", reason="time is too far in the future", offset=3, arrived=EARLIER + timedelta(minutes=2))
-    replay.mark(store, [Position(milliseconds(EARLIER), 4, 1)], milliseconds(NOW))
+    replay.mark(store, [LogPosition(milliseconds(EARLIER), 4, 1)], milliseconds(NOW))
 
     def found(**parameters: str) -> list[int]:
         return [letter["offset"] for letter in client.get(URL, params=parameters).json()]
@@ -394,7 +395,7 @@ def test_an_event_replayed_twice_counts_once(
     assert ids(store) == ["a"]
 
 
-def cut_off_replay(services: Services, log: SqliteLog) -> None:
+def cut_off_replay(services: Dependencies, log: SqliteLog) -> None:
     """Do what a replay does, up to the moment before it marks the letters."""
     store = services.store
     chosen = replay.choose(store, DeadLetterFilter(replayed=False), None, 100)
@@ -405,7 +406,12 @@ def cut_off_replay(services: Services, log: SqliteLog) -> None:
 
 @pytest.mark.parametrize("stored", [True, False], ids=["stored meanwhile", "in the log still"])
 def test_a_replay_cut_off_before_its_mark_is_repeated_safely(
-    client: ApiClient, services: Services, log: SqliteLog, store: Store, refused: Callable[..., list[int]], stored: bool
+    client: ApiClient,
+    services: Dependencies,
+    log: SqliteLog,
+    store: Store,
+    refused: Callable[..., list[int]],
+    stored: bool,
 ) -> None:
     refused(ahead("a"), ahead("b"))
     cut_off_replay(services, log)

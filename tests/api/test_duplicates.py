@@ -6,7 +6,7 @@ Contract 3.8, D.31; case N27.
 import orjson
 import pytest
 
-from api.app import Services
+from api.dependencies import Dependencies
 from engine.config.settings import IngestSettings
 from engine.events.cloudevents import TimeSpan
 from engine.events.columns import decode_events
@@ -17,7 +17,7 @@ from tests.harness.api_client import ApiClient
 URL = "/api/v1/duplicates"
 
 
-def keep(services: Services, *subjects: str, first_offset: int = 0) -> None:
+def keep(services: Dependencies, *subjects: str, first_offset: int = 0) -> None:
     """Keep duplicates as ingest does; each arrives a second after the one before."""
     now = milliseconds(utc_now()) - 100_000
     bodies = [
@@ -31,7 +31,7 @@ def keep(services: Services, *subjects: str, first_offset: int = 0) -> None:
     services.store.insert_block("differing_duplicates", found.events.block(now + 200_000), f"differing-{first_offset}")
 
 
-def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, services: Services) -> None:
+def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, services: Dependencies) -> None:
     """Contract 3.8."""
     keep(services, "a", "b")
 
@@ -47,7 +47,7 @@ def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, service
     assert last["ingestedAt"] < last["droppedAt"]
 
 
-def test_one_that_was_kept_twice_is_listed_once(client: ApiClient, services: Services) -> None:
+def test_one_that_was_kept_twice_is_listed_once(client: ApiClient, services: Dependencies) -> None:
     """A topic that is read from its beginning again drops the same records again."""
     keep(services, "a")
     stored = "id, source, type, subject, time, data, extensions, arrived_at, log_partition, log_offset, key"
@@ -59,7 +59,7 @@ def test_one_that_was_kept_twice_is_listed_once(client: ApiClient, services: Ser
     assert len(client.get(URL).json()) == 1
 
 
-def test_duplicates_are_filtered_and_paged(client: ApiClient, services: Services) -> None:
+def test_duplicates_are_filtered_and_paged(client: ApiClient, services: Dependencies) -> None:
     keep(services, "a", "b", "a", "b", "a")
 
     def ids(**parameters: str) -> list[str]:

@@ -17,7 +17,8 @@ from anyio.from_thread import BlockingPortal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from api.http.encodings import unpack
 from api.http.openapi import document
 from api.http.problems import InvalidParameter
@@ -130,7 +131,7 @@ def test_a_body_that_is_not_encoded_as_it_says_is_refused_by_name(
 
 
 @pytest.fixture
-def small(portal: BlockingPortal, services: Services) -> ApiClient:
+def small(portal: BlockingPortal, services: Dependencies) -> ApiClient:
     """A client of a server that takes bodies of 2,000 bytes."""
     limited = services.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
     app = create_app(dataclasses.replace(services, settings=limited))

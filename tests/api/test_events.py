@@ -13,7 +13,8 @@ from anyio.from_thread import BlockingPortal
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from api.http.bodies import read_body
 from engine.config.settings import ServerSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
@@ -176,7 +177,7 @@ def test_an_event_without_time_gets_its_arrival(client: ApiClient, log: MemoryLo
 
 
 @pytest.fixture
-def small(portal: BlockingPortal, services: Services) -> ApiClient:
+def small(portal: BlockingPortal, services: Dependencies) -> ApiClient:
     """A client of a server that takes bodies of 2,000 bytes."""
     settings = services.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
     app = create_app(dataclasses.replace(services, settings=settings))

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from tests.api.test_auth import FOR_TOKENS, OPEN, Token, calls
 from tests.harness.api_client import ApiClient
 from tests.harness.server import Server
@@ -25,7 +26,7 @@ REBOUND = {
 
 
 @pytest.fixture
-def keyless(portal: BlockingPortal, still_services: Services) -> ApiClient:
+def keyless(portal: BlockingPortal, still_services: Dependencies) -> ApiClient:
     settings = still_services.settings.model_copy(update={"api_key": None})
     return ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
 
@@ -94,7 +95,7 @@ def test_a_server_without_a_key_answers_nobody_else(
 
 
 def test_every_managed_route_of_a_server_without_a_key_is_guarded(
-    portal: BlockingPortal, still_services: Services, still_token: Token
+    portal: BlockingPortal, still_services: Dependencies, still_token: Token
 ) -> None:
     """And no other: a token opens its routes from any page, for that is what it is for."""
     settings = still_services.settings.model_copy(update={"api_key": None})

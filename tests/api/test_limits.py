@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from api.http.limits import RequestLimit
 from engine.errors import TooManyRequests
 from tests.harness.api_client import ApiClient
@@ -67,7 +68,7 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_a_token_that_asks_too_often_is_429(
-    portal: BlockingPortal, still_services: Services, still_token: Token
+    portal: BlockingPortal, still_services: Dependencies, still_token: Token
 ) -> None:
     """Contract 0: its own requests only, and only on the portal; a page may read when to come back."""
     settings = still_services.settings

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from tests.api.conftest import KEY, MemoryLog, build
 from tests.harness.api_client import ApiClient
 
@@ -371,7 +372,7 @@ def text(at: datetime) -> str:
 
 @pytest.mark.parametrize(("event_type", "status"), [("_system.x", 400), ("my_system", 201), ("internal", 400)])
 def test_reserved_event_types_are_refused(
-    portal: BlockingPortal, services: Services, event_type: str, status: int
+    portal: BlockingPortal, services: Dependencies, event_type: str, status: int
 ) -> None:
     """Contract 2.1."""
     settings = services.settings.model_copy(update={"reserved_event_types": ["^_", "^internal$"]})
@@ -392,7 +393,7 @@ def test_reserved_event_types_are_refused(
 
 
 @pytest.fixture
-def start_another(portal: BlockingPortal, services: Services) -> Callable[[], ApiClient]:
+def start_another(portal: BlockingPortal, services: Dependencies) -> Callable[[], ApiClient]:
     """Start a second process, which looks at the registry once; returns its client."""
 
     def start() -> ApiClient:
@@ -403,7 +404,7 @@ def start_another(portal: BlockingPortal, services: Services) -> Callable[[], Ap
 
 
 def test_a_put_changes_the_meter_of_the_name_by_now(
-    client: ApiClient, meter: Create, services: Services, start_another: Callable[[], ApiClient]
+    client: ApiClient, meter: Create, services: Dependencies, start_another: Callable[[], ApiClient]
 ) -> None:
     """Contract 2.2: what another process deleted and created anew keeps what a PUT cannot change."""
     meter(slug="m", eventType="old")

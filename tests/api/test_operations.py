@@ -9,7 +9,8 @@ from concurrent.futures import Future
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app, create_telemetry_app
+from api.app import create_app, create_telemetry_app
+from api.dependencies import Dependencies
 from engine import __version__
 from engine.errors import StoreError, StoreUnavailable
 from engine.health import Ability, Away, Readiness
@@ -35,7 +36,7 @@ NOT_READY = Readiness(
 
 
 def test_a_process_is_ready_or_says_what_is_away_and_what_works(
-    portal: BlockingPortal, still_services: Services
+    portal: BlockingPortal, still_services: Dependencies
 ) -> None:
     """D.21, N22c."""
     found = [Readiness(), Readiness(degraded=["partition 1 is not read"]), NOT_READY]
@@ -69,7 +70,7 @@ def test_a_process_is_ready_or_says_what_is_away_and_what_works(
     [("", 503), ("?for=all", 503), ("?for=any", 200), ("?for=events", 200), ("?for=queries", 503), ("?for=x", 400)],
 )
 def test_a_probe_asks_for_what_its_traffic_needs(
-    portal: BlockingPortal, still_services: Services, query: str, status: int
+    portal: BlockingPortal, still_services: Dependencies, query: str, status: int
 ) -> None:
     """N22c: with the store away events are still taken."""
     app = create_app(dataclasses.replace(still_services, readiness=lambda: NOT_READY))
@@ -86,7 +87,7 @@ def test_the_version_is_told(stranger: ApiClient) -> None:
 
 
 def test_metrics_take_the_key_on_the_main_port_only(
-    portal: BlockingPortal, still_services: Services, stranger: ApiClient, still: ApiClient
+    portal: BlockingPortal, still_services: Dependencies, stranger: ApiClient, still: ApiClient
 ) -> None:
     """D.21."""
     telemetry = ApiClient(portal, create_telemetry_app(still_services))
@@ -177,7 +178,7 @@ class Broken:
 
 
 def test_a_defect_is_500_without_detail_and_logged(
-    portal: BlockingPortal, still_services: Services, caplog: pytest.LogCaptureFixture
+    portal: BlockingPortal, still_services: Dependencies, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Contract 0."""
     client = ApiClient(portal, create_app(dataclasses.replace(still_services, log=Broken())), BEARER)
@@ -219,7 +220,7 @@ class Unreachable:
     ],
 )
 def test_a_failing_store_is_told_apart(
-    portal: BlockingPortal, still_services: Services, error: Exception, status: int, code: str, detail: str | None
+    portal: BlockingPortal, still_services: Dependencies, error: Exception, status: int, code: str, detail: str | None
 ) -> None:
     """Contract 0: retry later, or not; the driver's words stay in the log."""
     broken = dataclasses.replace(still_services, store=Unreachable(error))  # type: ignore[arg-type]

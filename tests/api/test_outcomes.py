@@ -12,7 +12,8 @@ import orjson
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from api.routes.outcomes import MOST_EVENTS
 from engine.config.settings import Settings
 from engine.instants import milliseconds, parse_instant, utc_now
@@ -41,14 +42,14 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 
 @pytest.fixture
-def services(store: Store, api_settings: Settings, log: SqliteLog) -> Services:
+def services(store: Store, api_settings: Settings, log: SqliteLog) -> Dependencies:
     return build(store, api_settings, log)
 
 
 class Ingest:
     """Sends events to the API, and moves what waits in the log into the store."""
 
-    def __init__(self, services: Services, log: SqliteLog, client: ApiClient) -> None:
+    def __init__(self, services: Dependencies, log: SqliteLog, client: ApiClient) -> None:
         self._client = client
         self._consumer = Consumer(log, services.store, services.settings.ingest, threading.Event())
         self._consumer.start()
@@ -63,7 +64,7 @@ class Ingest:
 
 
 @pytest.fixture
-def ingest(services: Services, log: SqliteLog, client: ApiClient) -> Ingest:
+def ingest(services: Dependencies, log: SqliteLog, client: ApiClient) -> Ingest:
     services.registry.create(parse_definition(TOKENS_TOTAL))
     return Ingest(services, log, client)
 
@@ -159,7 +160,7 @@ def test_a_request_that_is_wrong_says_where(still: ApiClient, body: dict[str, ob
     assert detail in answer.json()["detail"]
 
 
-def test_only_the_management_key_opens_it(portal: BlockingPortal, services: Services) -> None:
+def test_only_the_management_key_opens_it(portal: BlockingPortal, services: Dependencies) -> None:
     anyone = ApiClient(portal, create_app(services))
     token = ApiClient(portal, create_app(services), {"Authorization": f"Bearer {KEY}x"})
 

@@ -6,7 +6,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from starlette.applications import Starlette
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from engine.config.loading import load_settings
 from engine.config.settings import PortalSettings
 from engine.errors import ConfigurationError
@@ -40,12 +41,12 @@ def test_the_page_runs_its_own_script_only_and_nobody_frames_it(stranger: ApiCli
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_setting_says_who_may_frame_it(portal: BlockingPortal, still_services: Services) -> None:
+def test_a_setting_says_who_may_frame_it(portal: BlockingPortal, still_services: Dependencies) -> None:
     ancestors = ["https://app.example.com", "https://*.example.org:8443"]
     settings = still_services.settings.model_copy(update={"portal": PortalSettings(frame_ancestors=ancestors)})
     framed = create_app(
-        Services(
-            **{name: getattr(still_services, name) for name in Services.__slots__ if name != "settings"},
+        Dependencies(
+            **{name: getattr(still_services, name) for name in Dependencies.__slots__ if name != "settings"},
             settings=settings,
         )
     )

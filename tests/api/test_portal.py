@@ -11,7 +11,8 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from tests.api.conftest import KEY, SIGNING_KEY, Unrecorded
 from tests.harness.api_client import ApiClient
 
@@ -164,7 +165,7 @@ def test_a_wrong_parameter_of_the_listing_is_refused(still: ApiClient, query: st
     assert still.get(f"{TOKENS}?{query}").status_code == 400
 
 
-def test_revoked_and_expired_tokens_stay_listed(portal: BlockingPortal, services: Services, token: Token) -> None:
+def test_revoked_and_expired_tokens_stay_listed(portal: BlockingPortal, services: Dependencies, token: Token) -> None:
     """D.22."""
     client = ApiClient(portal, create_app(services), {"Authorization": f"Bearer {KEY}"})
     token("a")
@@ -229,7 +230,7 @@ def test_a_wrong_invalidation_is_refused(still: ApiClient, body: dict[str, objec
 @pytest.mark.usefixtures("usage")
 @pytest.mark.parametrize("name", ["id", "subject", "issuedBefore"])
 def test_a_token_that_the_store_has_no_record_of_is_invalidated(
-    client: ApiClient, anyone: ApiClient, services: Services, name: str
+    client: ApiClient, anyone: ApiClient, services: Dependencies, name: str
 ) -> None:
     """Case S3: it was issued after the copy of the store that was restored; 204 must not be said for nothing."""
     unrecorded = Unrecorded(services.store, [SIGNING_KEY], services.settings.portal)

@@ -12,7 +12,8 @@ import pytest
 from anyio.from_thread import BlockingPortal
 from starlette.requests import ClientDisconnect
 
-from api.app import Services, create_app
+from api.app import create_app
+from api.dependencies import Dependencies
 from api.shares import MANAGEMENT, Shares, portal_holder
 from engine.errors import Busy, TooManyRequests
 from tests.api.conftest import KEY
@@ -202,7 +203,7 @@ RAW = "/api/v1/portal/meters/tokens_total/query?groupBy=model&from=2026-11-01T00
 
 
 def test_one_tenant_s_slow_questions_do_not_hold_up_another_s(
-    portal: BlockingPortal, services: Services, meter: Create, token: Token, send: Callable[..., None]
+    portal: BlockingPortal, services: Dependencies, meter: Create, token: Token, send: Callable[..., None]
 ) -> None:
     """K7: of twelve slow questions of one subject two are under way; a question of another one is not behind them."""
     send(("b", "2026-11-01T12:00:00Z", {"tokens": 7}))
@@ -231,7 +232,7 @@ def test_one_tenant_s_slow_questions_do_not_hold_up_another_s(
 
 
 def test_more_questions_than_may_wait_are_refused(
-    portal: BlockingPortal, services: Services, meter: Create, token: Token
+    portal: BlockingPortal, services: Dependencies, meter: Create, token: Token
 ) -> None:
     """Contract "Requests": 429 `too-many-requests` with Retry-After for a token, 503 `busy` for the management API."""
     meter()

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from typer.testing import CliRunner
 
-from api.app import Services
+from api.dependencies import Dependencies
 from api.server.server import HttpServer, uvicorn_config
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
@@ -33,9 +33,9 @@ from engine.store.clickhouse import Store
 from engine.texts import json_printable, lines_printable, name_shown, printable
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Record
-from ingest.importer.columns import Mapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
-from ingest.importer.positions import Position
+from ingest.importer.positions import ImportPosition
 from ingest.importer.summary import Report
 from meterport import cli
 from meterport.commands.import_ import _print as print_summary
@@ -56,7 +56,7 @@ def harmful_in(text: str) -> list[str]:
 
 
 @pytest.fixture
-def server(app: Starlette, services: Services) -> Iterator[str]:
+def server(app: Starlette, services: Dependencies) -> Iterator[str]:
     ports: list[int] = []
     listening = threading.Event()
 
@@ -149,11 +149,11 @@ def test_the_summary_of_an_import_shows_reasons_escaped(
     path = tmp_path_factory.mktemp("import") / "e.ndjson"
     path.write_text('{"specversion":"1.0"}\n', encoding="utf-8")
     report = Report()
-    report.reached(Position())
-    report.reached(Position(row=1, read=1, stored=1, uncounted=1))
+    report.reached(ImportPosition())
+    report.reached(ImportPosition(row=1, read=1, stored=1, uncounted=1))
     report.uncounted.add(1, f"no meter found for event type: {PLANTED}")
 
-    print_summary(report, EventFile(path, None, Mapping(None, None, None, None, None)), 0)
+    print_summary(report, EventFile(path, None, ColumnMapping(None, None, None, None, None)), 0)
 
     out = capsys.readouterr().out
     assert harmful_in(out) == []
@@ -305,7 +305,7 @@ def test_a_meters_texts_hold_no_control_characters(client: ApiClient, member: st
         assert answer.json()["detail"] == f"validation error: {name}: holds a control character"
 
 
-def test_a_meter_of_an_earlier_release_with_a_control_character_is_still_there(services: Services) -> None:
+def test_a_meter_of_an_earlier_release_with_a_control_character_is_still_there(services: Dependencies) -> None:
     """S6: what was taken once is not lost by a rule that came later."""
     services.registry.create(MeterDefinition.model_validate({**TOKENS_TOTAL, "name": "a\x1bb"}))
     services.registry.refresh()

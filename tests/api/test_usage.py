@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import orjson
 import pytest
 
-from api.app import Services
+from api.dependencies import Dependencies
 from engine.meters.fill import Filler
 from engine.meters.meter import MeterState
 from engine.meters.registry import MeterRegistry
@@ -269,7 +269,7 @@ ADVANCED: list[tuple[dict[str, object], list[object]]] = [
 
 @pytest.mark.usefixtures("usage")
 def test_advanced_filters_answer_alike_by_get_and_post_from_events_and_rollups(
-    client: ApiClient, services: Services
+    client: ApiClient, services: Dependencies
 ) -> None:
     """Contract 2.3, D.11."""
     for grains in ("raw", "day"):
@@ -350,7 +350,7 @@ def test_a_subject_is_text_whatever_it_holds(client: ApiClient) -> None:
 
 
 @pytest.mark.usefixtures("usage")
-def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, services: Services) -> None:
+def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, services: Dependencies) -> None:
     """A picture of the registry from before a rebuild names tables that are gone: refreshed, asked once more."""
     old = services.registry.find("tokens_total")
     assert services.registry.advance(old, MeterState.READY, old.filled_to)
@@ -363,7 +363,7 @@ def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, ser
 
 
 @pytest.mark.usefixtures("usage")
-def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, services: Services) -> None:
+def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, services: Dependencies) -> None:
     """The same, and there is nothing left to ask."""
     meter = services.registry.find("tokens_total")
     assert services.registry.advance(meter, MeterState.READY, meter.filled_to)
@@ -372,7 +372,7 @@ def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, services: Ser
     assert client.get(QUERY).status_code == 404
 
 
-def fill(services: Services) -> None:
+def fill(services: Dependencies) -> None:
     """Have the meter answered from its rollup."""
     filler = Filler(services.store, services.registry, NoIngest())
     deadline = time.monotonic() + 30
@@ -420,7 +420,7 @@ def test_csv_names_subjects_that_have_a_name(client: ApiClient) -> None:
 
 
 @pytest.mark.usefixtures("usage")
-def test_a_filled_rollup_answers_and_says_so(client: ApiClient, services: Services) -> None:
+def test_a_filled_rollup_answers_and_says_so(client: ApiClient, services: Dependencies) -> None:
     """R21."""
     raw = client.get(f"{QUERY}?{JANUARY}&windowSize=DAY&groupBy=model")
     fill(services)

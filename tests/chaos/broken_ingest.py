@@ -54,9 +54,9 @@ def without_duplicates() -> None:
 
 
 def without_unresolved() -> None:
-    from ingest.claims import Claims  # noqa: PLC0415
+    from ingest.claims import BatchClaims  # noqa: PLC0415
 
-    Claims.cover = lambda *_: True  # type: ignore[method-assign]
+    BatchClaims.cover = lambda *_: True  # type: ignore[method-assign]
 
 
 def without_claims() -> None:
@@ -64,14 +64,14 @@ def without_claims() -> None:
 
 
 def _change_standing(**changes: object) -> None:
-    from ingest.claims import Claims, Standing  # noqa: PLC0415
+    from ingest.claims import BatchClaims, ClaimResult  # noqa: PLC0415
 
-    claim = Claims.claim
+    claim = BatchClaims.claim
 
-    def claim_in_vain(self: Claims, *arguments: Any) -> Standing:
+    def claim_in_vain(self: BatchClaims, *arguments: Any) -> ClaimResult:
         return dataclasses.replace(claim(self, *arguments), **changes)  # type: ignore[arg-type]
 
-    Claims.claim = claim_in_vain  # type: ignore[assignment]
+    BatchClaims.claim = claim_in_vain  # type: ignore[assignment]
 
 
 GUARDS = {

@@ -15,9 +15,9 @@ from engine.config.loading import load_settings
 from engine.errors import ConfigurationError
 from engine.store.data_directory import DirectoryLock
 from engine.tokens.signing_keys import load_token_keys
-from ingest.importer.columns import Mapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
-from ingest.importer.positions import Position, PositionFile
+from ingest.importer.positions import ImportPosition, PositionFile
 
 ME = Identity.of_process()
 SOMEBODY = Identity(54_321, frozenset({54_321}))  # whoever this is, nothing here is theirs
@@ -133,7 +133,7 @@ def test_whoever_makes_the_directory_makes_it_for_this_user_alone(tmp_path: Path
         DirectoryLock(tmp_path / "lock" / "data").release()
         event_file = tmp_path / "e.ndjson"
         event_file.write_text("{}\n")
-        positions(tmp_path / "import" / "data", event_file).save(Position(row=1))
+        positions(tmp_path / "import" / "data", event_file).save(ImportPosition(row=1))
     finally:
         os.umask(before)
 
@@ -142,8 +142,8 @@ def test_whoever_makes_the_directory_makes_it_for_this_user_alone(tmp_path: Path
 
 
 def positions(data: Path, event_file: Path, trusted: bool = False) -> PositionFile:
-    file = EventFile(event_file, None, Mapping(None, None, None, None, None))
-    return PositionFile(data, file, Mapping(None, None, None, None, None), trusted=trusted)
+    file = EventFile(event_file, None, ColumnMapping(None, None, None, None, None))
+    return PositionFile(data, file, ColumnMapping(None, None, None, None, None), trusted=trusted)
 
 
 def test_the_lock_follows_no_link(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_each_use_of_a_directory_that_others_may_write_is_refused_unless_it_is_t
         elif use == "position":
             positions(data, event_file, trusted).load()
         else:
-            positions(data, event_file, trusted).save(Position(row=1))
+            positions(data, event_file, trusted).save(ImportPosition(row=1))
 
     with pytest.raises(ConfigurationError, match="may be written by every user"):
         used(trusted=False)

@@ -24,7 +24,7 @@ from engine.usage.answers import ask_json, check_query
 from engine.usage.grains import Grain
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
-from ingest.fill_barrier import Settling
+from ingest.fill_barrier import FillBarrier
 from ingest.sqlite_log import SqliteLog
 from tests.harness import oracle
 from tests.harness.translation import cloudevent, definition, rows, usage_query
@@ -67,7 +67,7 @@ class Metering:
         return self.now
 
     def filler(self, piece_events: int = 500_000) -> Filler:
-        settling = Settling(self.consumer.unresolved, self.consumer.claims)
+        settling = FillBarrier(self.consumer.unresolved, self.consumer.claims)
         return Filler(self.store, self.registry, settling, self.clock, piece_events)
 
     def append(self, events: Sequence[oracle.Event]) -> None:

@@ -16,7 +16,7 @@ from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
 from engine.events.listing import EventFilter, ListedEvent, list_events, to_json
 from engine.instants import milliseconds, parse_instant, utc_now
-from engine.log_position import Position, parse_cursor
+from engine.log_position import LogPosition, parse_cursor
 from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry
@@ -226,7 +226,7 @@ def test_pages_by_cursor_hold_every_event_once(store: Store, registry: MeterRegi
     "cursor", ["", "x", "MSwyLDM", "MSwyLDM=\n", "MSwyLDM=x", "LTEsMCww", "MSwyLDMsNA==", "ü", "MDEsMiwz", "OTk5" * 99]
 )
 def test_a_cursor_that_was_not_given_is_refused(cursor: str) -> None:
-    assert parse_cursor("MSwyLDM=") == Position(1, 2, 3)
+    assert parse_cursor("MSwyLDM=") == LogPosition(1, 2, 3)
 
     with pytest.raises(InvalidRequest, match="cursor is invalid"):
         parse_cursor(cursor)
@@ -445,6 +445,12 @@ def test_dead_letters_of_one_instant_are_paged_by_their_position(store: Store) -
     noon_ms = milliseconds(NOON)
 
     assert [letter["offset"] for letter in list_dead_letters(store, 2)] == [4, 3]
-    assert [letter["offset"] for letter in list_dead_letters(store, 2, Position(noon_ms, 0, 3))] == [2, 1]
-    assert [letter["offset"] for letter in list_dead_letters(store, 2, Position(noon_ms, 0, 0))] == []
-    assert [letter["offset"] for letter in list_dead_letters(store, 9, Position(noon_ms + 1, 0, 0))] == [4, 3, 2, 1, 0]
+    assert [letter["offset"] for letter in list_dead_letters(store, 2, LogPosition(noon_ms, 0, 3))] == [2, 1]
+    assert [letter["offset"] for letter in list_dead_letters(store, 2, LogPosition(noon_ms, 0, 0))] == []
+    assert [letter["offset"] for letter in list_dead_letters(store, 9, LogPosition(noon_ms + 1, 0, 0))] == [
+        4,
+        3,
+        2,
+        1,
+        0,
+    ]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from engine.dead_letters.replay import BATCH_BYTES, BATCH_LETTERS, KEYS_KEPT_LONGER, Chosen, batches, with_time
 from engine.events.cloudevents import TimeSpan, decode_event
-from engine.log_position import Position
+from engine.log_position import LogPosition
 from engine.store.migrations import _KEY_MARGIN
 from tests.harness.strategies import data_texts
 
@@ -48,7 +48,7 @@ def test_the_data_of_an_event_is_not_touched(data: str, before: bool) -> None:
 
 def test_batches_hold_so_many_letters_and_bytes_at_most() -> None:
     def sizes(*lengths: int, most_bytes: int = BATCH_BYTES) -> list[int]:
-        chosen = [Chosen(Position(0, 0, at), length) for at, length in enumerate(lengths)]
+        chosen = [Chosen(LogPosition(0, 0, at), length) for at, length in enumerate(lengths)]
         grouped = list(batches(chosen, most_bytes))
         assert [position for batch in grouped for position in batch] == [letter.position for letter in chosen]
         return [len(batch) for batch in grouped]

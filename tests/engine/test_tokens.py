@@ -21,7 +21,7 @@ from engine.config.loading import load_settings
 from engine.config.settings import PortalSettings, Settings
 from engine.errors import ConfigurationError, InvalidRequest, Unauthorized
 from engine.store.clickhouse import Store
-from engine.tokens.portal_tokens import Claims, PortalTokens, TokenRecord
+from engine.tokens.portal_tokens import PortalTokens, TokenClaims, TokenRecord
 from engine.tokens.signing_keys import load_token_keys
 
 NOON = datetime(2090, 3, 1, 12, tzinfo=UTC)  # the table forgets what expired long before the real present
@@ -83,7 +83,9 @@ def test_a_token_says_what_it_was_issued_for(tokens: PortalTokens) -> None:
 
     assert token.startswith("om_portal_")
     assert re.fullmatch(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", record.id)
-    assert claims == Claims(record.id, "customer-1", ("tokens_total", "requests"), datetime(2090, 3, 1, 14, tzinfo=UTC))
+    assert claims == TokenClaims(
+        record.id, "customer-1", ("tokens_total", "requests"), datetime(2090, 3, 1, 14, tzinfo=UTC)
+    )
     assert record == TokenRecord(
         record.id, "customer-1", ("tokens_total", "requests"), NOON, datetime(2090, 3, 1, 14, tzinfo=UTC), None
     )

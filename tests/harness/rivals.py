@@ -5,7 +5,7 @@ from datetime import timedelta
 from engine.events.event import Event, EventBatch, event_key
 from engine.instants import Clock, milliseconds, utc_now
 from engine.store.clickhouse import Store
-from ingest.claims import Claims
+from ingest.claims import BatchClaims
 from ingest.duplicates import Duplicates, KeysForgotten
 from ingest.event_log import Plan, Range
 
@@ -19,7 +19,7 @@ class Process:
         self, store: Store, partition: int, planned: list[Plan], log: str = "log", clock: Clock = utc_now
     ) -> None:
         store.shared = True
-        self.claims = Claims(store, log)
+        self.claims = BatchClaims(store, log)
         self.duplicates = Duplicates(store, self.claims, lambda: planned, timedelta(days=35), clock)
         self.duplicates.load()
         self._store = store

@@ -15,7 +15,7 @@ from engine.dead_letters.replay import check
 from engine.events.arrivals import AHEAD_MS, EARLIEST_MS
 from engine.events.cloudevents import TimeSpan
 from engine.instants import Instant, milliseconds, utc_now
-from engine.log_position import Position
+from engine.log_position import LogPosition
 from engine.store.clickhouse import Store
 from ingest.arrivals import TimestampReport, arrived
 from ingest.consumer import Consumer
@@ -260,7 +260,7 @@ def test_a_letter_kept_with_an_impossible_arrival_is_replayed_with_the_time_it_w
     block = dead_letter_block([DeadLetter(record, "a rule of then") for record in records], now - 1000)
     store.insert_block("dead_letters", block, "t")
 
-    found = check(store, [Position(record.arrived_ms, 0, record.offset) for record in records], now, SPAN)
+    found = check(store, [LogPosition(record.arrived_ms, 0, record.offset) for record in records], now, SPAN)
 
     assert [json.loads(letter.event)["time"] for letter in found.sendable] == [
         Instant((now - 1000) * 1_000_000).text

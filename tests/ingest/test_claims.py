@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from engine.events.event import EventBatch
 from engine.store.clickhouse import Store
-from ingest.claims import Claims
+from ingest.claims import BatchClaims
 from ingest.duplicates import Voided
 from ingest.event_log import Plan
 from tests.harness.rivals import NOW, Process
@@ -71,7 +71,7 @@ def test_each_event_is_stored_once_by_whoever_claimed_it_first(store: Store) -> 
 def test_without_what_claims_know_it_is_not_so(
     store: Store, monkeypatch: pytest.MonkeyPatch, guard: str, without: Callable[..., bool]
 ) -> None:
-    monkeypatch.setattr(Claims, guard, without)
+    monkeypatch.setattr(BatchClaims, guard, without)
     with pytest.raises(AssertionError):
         check(store, 1000, phases=[Phase.generate], report_multiple_bugs=False)
 

@@ -13,7 +13,7 @@ from engine.events.event import Keys, event_key
 from engine.instants import utc_now
 from engine.store.clickhouse import Store
 from ingest.bloom_filter import as_keys
-from ingest.claims import Claims
+from ingest.claims import BatchClaims
 from ingest.duplicates import Voided
 from ingest.event_log import Plan
 from tests.harness.rivals import NOW, Process
@@ -44,7 +44,7 @@ def test_what_others_claimed_is_told_though_the_look_fails_after_it_was_read(
     one, other = processes
     assert one.store(one.plan(), "a") == ["a"]
     plan = other.plan()
-    monkeypatch.setattr(Claims, "_first", unavailable)
+    monkeypatch.setattr(BatchClaims, "_first", unavailable)
     with pytest.raises(StoreUnavailable):
         other.drop(plan, "a")
     monkeypatch.undo()
@@ -119,7 +119,7 @@ def test_a_barrier_is_not_forgotten_when_claims_cannot_be_loaded(
     one, other = processes
     one.claims.settle(NOW + 1)
     plan = other.plan()
-    monkeypatch.setattr(Claims, "_read", unavailable)
+    monkeypatch.setattr(BatchClaims, "_read", unavailable)
     with contextlib.suppress(StoreUnavailable):
         other.duplicates.load()
     with pytest.raises(StoreUnavailable):

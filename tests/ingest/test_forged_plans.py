@@ -16,7 +16,7 @@ from engine.instants import Clock, milliseconds, utc_now
 from engine.meters.definition import parse_definition
 from engine.meters.meter import MeterState
 from engine.store.clickhouse import Store
-from ingest.claims import Claims
+from ingest.claims import BatchClaims
 from ingest.event_log import LATEST_STAMP_MS, Plan, Range
 from tests.harness.memory_log import MemoryTopic
 from tests.ingest.test_unresolved_plans import Process, append, counts, killed_in_an_insert
@@ -209,7 +209,7 @@ def test_events_of_a_refused_plan_are_not_kept_from_others(store: Store, topic: 
     append(topic, 0, "a", "b")
     go_on = planned_but_not_claimed(store, topic, 2)
     (plan,) = topic.plans.values()
-    Claims(store, "memory").refuse(plan)
+    BatchClaims(store, "memory").refuse(plan)
     other = Process(store, topic, 1).start()
     go_on()
     append(topic, 1, "a")
@@ -231,12 +231,12 @@ def test_without_the_order_of_refusals_events_are_doubled(
         ahead = Process(store, topic, 0, clock=off_by(2)).start()
         with killed_in_an_insert(store, "event_keys_view"):
             ahead.drain()
-        monkeypatch.setattr(Claims, guard, lambda *_: True)
-        monkeypatch.setattr(Claims, "cover", lambda *_: True)
+        monkeypatch.setattr(BatchClaims, guard, lambda *_: True)
+        monkeypatch.setattr(BatchClaims, "cover", lambda *_: True)
         Process(store, topic, 0).start().drain()
     else:
         go_on = planned_but_not_claimed(store, topic, 2)
-        monkeypatch.setattr(Claims, guard, lambda *_: False)
+        monkeypatch.setattr(BatchClaims, guard, lambda *_: False)
         now = Process(store, topic, 0).start()
         assert topic.plans == {}, "it was refused"
         with killed_in_an_insert(store, "event_keys_view"):

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from engine.errors import InvalidRequest
 from engine.store.clickhouse import Store
 from ingest.importer.cells import guessed_literal
-from ingest.importer.columns import Mapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 from tests.test_console import meterport
 
-USE = Mapping(type="use", subject="column:who", time="column:ts")
+USE = ColumnMapping(type="use", subject="column:who", time="column:ts")
 CELLS = st.one_of(
     st.from_regex(r"\A[+-]?[0-9]{0,17}(\.[0-9]{0,8})?([eE][+-]?[0-9]{1,3})?\Z"),
     st.from_regex(r"\A-?0\.0{0,8}[0-9]{1,9}\Z"),
@@ -25,7 +25,7 @@ CELLS = st.one_of(
 )
 
 
-def data_of(path: Path, mapping: Mapping) -> list[dict[str, object]]:
+def data_of(path: Path, mapping: ColumnMapping) -> list[dict[str, object]]:
     return [
         orjson.loads(row.event)["data"] for row in EventFile(path, None, mapping).read() if isinstance(row.event, bytes)
     ]

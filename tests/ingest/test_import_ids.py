@@ -19,12 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
-from ingest.importer.columns import Mapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 from ingest.importer.rows import Occurrences, Row, content_id, numbered
 from tests.test_console import meterport
 
-USE = Mapping(type="use", subject="column:who", time="column:ts")
+USE = ColumnMapping(type="use", subject="column:who", time="column:ts")
 ROWS = "2026-11-01T00:00:00Z,a,1\n2026-11-02T00:00:00Z,a,2\n2026-11-03T00:00:00Z,a,4\n"
 HEADER = "ts,who,n\n"
 
@@ -33,7 +33,7 @@ HEADER = "ts,who,n\n"
 def ids(tmp_path: Path) -> Callable[..., list[str]]:
     """Return the ids of the events of a file with this content."""
 
-    def ids_(content: str | bytes, name: str = "e.csv", mapping: Mapping = USE) -> list[str]:
+    def ids_(content: str | bytes, name: str = "e.csv", mapping: ColumnMapping = USE) -> list[str]:
         path = tmp_path / name
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return ids_of(path, mapping)
@@ -44,7 +44,7 @@ def ids(tmp_path: Path) -> Callable[..., list[str]]:
 Ids = Callable[..., list[str]]
 
 
-def ids_of(path: Path, mapping: Mapping = USE) -> list[str]:
+def ids_of(path: Path, mapping: ColumnMapping = USE) -> list[str]:
     return [
         orjson.loads(row.event)["id"] for row in EventFile(path, None, mapping).read() if isinstance(row.event, bytes)
     ]
@@ -93,13 +93,13 @@ def test_an_instant_is_the_same_however_it_is_written(ids: Ids) -> None:
     expected = ids(HEADER + "2026-11-01T00:00:00Z,a,1\n")
 
     assert ids(HEADER + "2026-11-01 01:00:00.000+01:00,a,1\n") == expected
-    berlin = Mapping(type="use", subject="column:who", time="column:ts", time_zone="Europe/Berlin")
+    berlin = ColumnMapping(type="use", subject="column:who", time="column:ts", time_zone="Europe/Berlin")
     assert ids(HEADER + "2026-11-01 01:00,a,1\n", mapping=berlin) == expected
 
 
 def test_a_column_kept_as_text_is_the_same_event(ids: Ids) -> None:
     """N7: meters read the same text, whether it is a JSON number or a JSON string."""
-    texts = Mapping(type="use", subject="column:who", time="column:ts", text=("n",))
+    texts = ColumnMapping(type="use", subject="column:who", time="column:ts", text=("n",))
 
     assert ids(HEADER + ROWS, mapping=texts) == ids(HEADER + ROWS)
 

@@ -28,13 +28,13 @@ import pytest
 
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import printable
-from ingest.importer.columns import Mapping
-from ingest.importer.files import EventFile, Format
+from ingest.importer.columns import ColumnMapping
+from ingest.importer.files import EventFile, FileFormat
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENT = '{"specversion":"1.0","id":"%s","source":"s","type":"t","subject":"a"}\n'
 TABLE = "ts,who,n\n2026-11-01T00:00:00Z,a,1\n2026-11-02T00:00:00Z,ü,2\n"
-ROWS = Mapping(type="t", subject="column:who", time="column:ts")
+ROWS = ColumnMapping(type="t", subject="column:who", time="column:ts")
 OPTIONS = ("--type=t", "--subject=column:who", "--time=column:ts")
 Write = Callable[[str, bytes], Path]
 
@@ -48,14 +48,14 @@ def write(tmp_path: Path) -> Write:
     return write_
 
 
-def read(path: Path, mapping: Mapping = ROWS, format_: Format | None = None) -> list[Any]:
+def read(path: Path, mapping: ColumnMapping = ROWS, format_: FileFormat | None = None) -> list[Any]:
     """Return subject and data of each event of a file; of an invalid row the reason."""
     rows = [row.event for row in EventFile(path, format_, mapping).read()]
     events = [str(row) if isinstance(row, InvalidEvent) else orjson.loads(row) for row in rows]
     return [event if isinstance(event, str) else (event["subject"], event.get("data")) for event in events]
 
 
-def refusal(path: Path, mapping: Mapping = ROWS, format_: Format | None = None) -> str:
+def refusal(path: Path, mapping: ColumnMapping = ROWS, format_: FileFormat | None = None) -> str:
     """Return the one line that says why a file cannot be read, without the directory."""
     with pytest.raises(InvalidRequest) as refused:
         read(path, mapping, format_)
@@ -91,7 +91,7 @@ def test_marks_of_ndjson_are_passed_over_where_files_were_joined_too(write: Writ
     one, two = (codecs.BOM_UTF8 + (EVENT % number).encode() for number in "12")
     path = write("f.ndjson.gz" if pack is gzip.compress else "f.ndjson", pack(one) + pack(two))
 
-    assert read(path, Mapping()) == [("a", None), ("a", None)]
+    assert read(path, ColumnMapping()) == [("a", None), ("a", None)]
 
 
 # how text is encoded (N23)
@@ -103,7 +103,7 @@ def test_utf_16_with_its_mark_is_read(write: Write, codec: str, end: str) -> Non
     """N23: "Unicode Text" of spreadsheets."""
     assert read(write("f.csv", TABLE.replace("\n", end).encode(codec))) == TWO
     assert read(write("f.csv.gz", gzip.compress(TABLE.encode(codec)))) == TWO
-    assert read(write("f.ndjson", (EVENT % 1).encode(codec)), Mapping()) == [("a", None)]
+    assert read(write("f.ndjson", (EVENT % 1).encode(codec)), ColumnMapping()) == [("a", None)]
 
 
 def test_utf_16_without_a_mark_is_named(write: Write) -> None:
@@ -141,7 +141,7 @@ def test_lines_may_end_in_a_lone_carriage_return(write: Write, name: str) -> Non
     if name == "f.csv":
         assert read(write(name, TABLE.replace("\n", "\r").encode())) == TWO
     else:
-        assert len(read(write(name, (EVENT % 1 + EVENT % 2).replace("\n", "\r").encode()), Mapping())) == 2
+        assert len(read(write(name, (EVENT % 1 + EVENT % 2).replace("\n", "\r").encode()), ColumnMapping())) == 2
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_more_than_one_zstandard_frame_is_read_and_a_cut_one_is_not(write: Write
     """N23"""
     frames = zstandard((EVENT % 1).encode()) + zstandard((EVENT % 2).encode())
 
-    assert len(read(write("f.ndjson.zst", frames), Mapping())) == 2
-    assert refusal(write("f.ndjson.zst", frames[:-5]), Mapping()).endswith(
+    assert len(read(write("f.ndjson.zst", frames), ColumnMapping())) == 2
+    assert refusal(write("f.ndjson.zst", frames[:-5]), ColumnMapping()).endswith(
         "Compressed file ended before its end: it is cut off"
     )
 
@@ -243,7 +243,7 @@ def parquet(content: bytes) -> bytes:
 @pytest.mark.parametrize("name", ["f.csv", "f.ndjson"])
 def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any, reason: str) -> None:
     """N23: it was read as broken data of the form its name tells."""
-    mapping = Mapping() if name == "f.ndjson" else ROWS
+    mapping = ColumnMapping() if name == "f.ndjson" else ROWS
 
     assert refusal(write(name, pack(TABLE.encode())), mapping) == f"{name}: {reason}"
     assert refusal(write(f"{name}.gz", gzip.compress(pack(TABLE.encode()))), mapping) == f"{name}.gz: {reason}"
@@ -277,7 +277,7 @@ def test_what_is_no_parquet_file_is_named(write: Write, content: bytes, reason: 
 )
 def test_json_that_is_not_one_event_a_line_says_how_to_make_it_so(write: Write, content: bytes, reason: str) -> None:
     """Kind of N23: a form that is not taken was told as broken data of the one that is."""
-    assert read(write("f.ndjson", content), Mapping())[0] == reason
+    assert read(write("f.ndjson", content), ColumnMapping())[0] == reason
 
 
 # what parts cells, and the names of columns (N23)
@@ -371,7 +371,7 @@ def test_a_pipe_that_cannot_be_kept_names_the_place(tmp_path: Path, monkeypatch:
 
 def test_a_file_that_says_it_is_empty_and_is_not_is_imported_whole() -> None:
     """N4: those of /proc have a size of 0. It holds no table, and is not taken for an empty one."""
-    file = EventFile(Path("/proc/self/status"), Format.NDJSON, Mapping())
+    file = EventFile(Path("/proc/self/status"), FileFormat.NDJSON, ColumnMapping())
 
     assert not file.empty
     assert len(list(file.read())) > 10
@@ -379,7 +379,7 @@ def test_a_file_that_says_it_is_empty_and_is_not_is_imported_whole() -> None:
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
     """N4"""
-    assert refusal(tmp_path, format_=Format.CSV).endswith(": it is a directory, not a file")
+    assert refusal(tmp_path, format_=FileFormat.CSV).endswith(": it is a directory, not a file")
 
 
 def test_a_file_that_is_replaced_under_its_name_is_read_as_it_was(write: Write) -> None:
@@ -394,7 +394,7 @@ def test_a_file_that_is_replaced_under_its_name_is_read_as_it_was(write: Write) 
 def test_a_file_that_grows_is_read_as_far_as_it_reached_at_first(write: Write) -> None:
     """N4"""
     path = write("f.ndjson", (EVENT % 1).encode())
-    file = EventFile(path, None, Mapping())
+    file = EventFile(path, None, ColumnMapping())
     rows = file.read()
     with path.open("a") as more:
         more.write(EVENT % 2)
@@ -406,7 +406,7 @@ def test_a_file_that_grows_is_read_as_far_as_it_reached_at_first(write: Write) -
 def test_a_file_that_is_written_over_meanwhile_is_no_success(write: Write) -> None:
     """N4: some of the rows that were read are of neither content."""
     path = write("f.ndjson", (EVENT % 1 + EVENT % 2).encode())
-    file = EventFile(path, None, Mapping())
+    file = EventFile(path, None, ColumnMapping())
     path.write_bytes((EVENT % 3 + EVENT % 4).encode())
     os.utime(path, ns=(1, 1))
 
@@ -417,7 +417,7 @@ def test_a_file_that_is_written_over_meanwhile_is_no_success(write: Write) -> No
 def test_a_file_that_is_cut_meanwhile_is_no_success(write: Write) -> None:
     """N4"""
     path = write("f.ndjson", (EVENT % 1 + EVENT % 2).encode())
-    file = EventFile(path, None, Mapping())
+    file = EventFile(path, None, ColumnMapping())
     os.truncate(path, 10)
 
     with pytest.raises(InvalidRequest, match="it became shorter while it was read"):
@@ -441,15 +441,15 @@ def test_bytes_of_parquet_that_are_utf_8_are_text(tmp_path: Path, kind: pa.DataT
     values = pa.array([b"ab", "ü".encode(), b"\xffx", None], kind)
     times = pa.array([b"2026-11-01"] * 4, pa.binary(10))
     path = table(tmp_path, who=values, ts=times, id=pa.array([b"i%d" % n for n in range(4)], pa.binary()), m=values)
-    mapping = Mapping(type="t", subject="column:who", time="column:ts", id="column:id")
+    mapping = ColumnMapping(type="t", subject="column:who", time="column:ts", id="column:id")
 
     assert read(path, mapping) == [
         *(("ab", {"m": "ab"}), ("ü", {"m": "ü"})),
         *("column who is not UTF-8", "column who is empty"),
     ]
-    as_data = Mapping(type="t", subject="s", time="column:ts", id="column:id", data=("m",))
+    as_data = ColumnMapping(type="t", subject="s", time="column:ts", id="column:id", data=("m",))
     assert read(path, as_data) == [("s", {"m": "ab"}), ("s", {"m": "ü"}), "column m is not UTF-8", ("s", {})]
-    joined = Mapping(type="t", subject="s", time="column:ts", id="column:id,who", data=())
+    joined = ColumnMapping(type="t", subject="s", time="column:ts", id="column:id,who", data=())
     assert read(path, joined) == [("s", {}), ("s", {}), "column who is not UTF-8", "column who is empty"]
 
 
@@ -468,7 +468,7 @@ def test_a_file_of_events_may_hold_its_texts_as_bytes(tmp_path: Path) -> None:
     columns = {name: pa.array([b"x"], pa.binary()) for name in ("id", "source", "type", "subject")}
     path = table(tmp_path, **columns, data=pa.array([b'{"n":1}'], pa.binary()))
 
-    assert read(path, Mapping()) == [("x", {"n": 1})]
+    assert read(path, ColumnMapping()) == [("x", {"n": 1})]
 
 
 def test_uuids_and_json_of_parquet_are_text_and_json(tmp_path: Path) -> None:
@@ -478,7 +478,7 @@ def test_uuids_and_json_of_parquet_are_text_and_json(tmp_path: Path) -> None:
     path = table(tmp_path, who=uuids, ts=["2026-11-01"], j=pa.array(['{"a":[1.50]}'], pa.json_()))
 
     assert read(path) == [(str(key), {"j": {"a": [1.5]}})]
-    assert read(path, Mapping(type="t", subject="s", time="column:ts", id="column:who"))[0][0] == "s"
+    assert read(path, ColumnMapping(type="t", subject="s", time="column:ts", id="column:who"))[0][0] == "s"
 
 
 def test_nested_times_of_a_zone_that_nobody_knows_are_instants_all_the_same(tmp_path: Path) -> None:
@@ -509,7 +509,7 @@ def test_a_column_that_can_be_no_attribute_is_one_error_that_names_its_kind(
     path = table(tmp_path, m=UNFIT[kind], ts=["2026-11-01"])
     options: dict[str, Any] = {"type": "t", "subject": "s", "time": "column:ts", "data": (), attribute: "column:m"}
 
-    assert refusal(path, Mapping(**options)) == f"column 'm' holds {kind}, which can be no event's {attribute}"
+    assert refusal(path, ColumnMapping(**options)) == f"column 'm' holds {kind}, which can be no event's {attribute}"
 
 
 def test_a_column_that_json_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
@@ -518,7 +518,9 @@ def test_a_column_that_json_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
     path = table(tmp_path, who=["a"], ts=["2026-11-01"], nested=nested, d=[Decimal("1.50")])
 
     assert refusal(path) == "a nested timedelta cannot be written as JSON; leave it out by --data"
-    assert read(path, Mapping(type="t", subject="column:who", time="column:ts", data=("d",))) == [("a", {"d": "1.50"})]
+    assert read(path, ColumnMapping(type="t", subject="column:who", time="column:ts", data=("d",))) == [
+        ("a", {"d": "1.50"})
+    ]
 
 
 def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> None:

@@ -22,17 +22,17 @@ import pytest
 
 from ingest.importer import importer as importing
 from ingest.importer import ledger
-from ingest.importer.columns import Mapping as RowMapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 from ingest.importer.importer import Importer
-from ingest.importer.positions import Position, PositionFile
+from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
 from tests.harness.server import ROOT
 from tests.ingest.test_importing import ListSink, lines
 from tests.test_console import meterport
 
 AGAIN = "rows that an earlier run has sent are not in the store, so the import begins again with the first row"
-Run = Callable[..., tuple[Position, list[str]]]
+Run = Callable[..., tuple[ImportPosition, list[str]]]
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def file(tmp_path: Path) -> Path:
 def run(file: Path, tmp_path: Path) -> Run:
     """Import the file into a sink; returns the position and what is said."""
 
-    def run_(sink: ListSink) -> tuple[Position, list[str]]:
+    def run_(sink: ListSink) -> tuple[ImportPosition, list[str]]:
         notes: list[str] = []
-        opened = EventFile(file, None, RowMapping())
+        opened = EventFile(file, None, ColumnMapping())
         done = Importer(sink, positions(file, tmp_path), on_note=notes.append).run(opened)
         return done, notes
 
@@ -56,10 +56,10 @@ def run(file: Path, tmp_path: Path) -> Run:
 
 
 def positions(file: Path, directory: Path) -> PositionFile:
-    return PositionFile(directory, EventFile(file, None, RowMapping()), RowMapping())
+    return PositionFile(directory, EventFile(file, None, ColumnMapping()), ColumnMapping())
 
 
-def saved(file: Path, directory: Path) -> Position:
+def saved(file: Path, directory: Path) -> ImportPosition:
     position = positions(file, directory).load()
     assert position is not None
     return position
@@ -171,7 +171,7 @@ def test_a_position_of_left_out_rows_alone_is_kept(file: Path, tmp_path: Path) -
     skipped: dict[int, str] = {}
     sink = ListSink(refuse=lambda _: "no")
     for _ in range(2):
-        opened, told = EventFile(file, None, RowMapping()), dict[int, str]()
+        opened, told = EventFile(file, None, ColumnMapping()), dict[int, str]()
         Importer(sink, positions(file, tmp_path), on_skip=told.__setitem__).run(opened)
         skipped = skipped or told
 

@@ -14,9 +14,9 @@ import pytest
 from engine.events.outcome import EventName, Outcome
 from ingest.importer import importer as importing
 from ingest.importer import ledger
-from ingest.importer.columns import Mapping as RowMapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
-from ingest.importer.positions import Position, PositionFile
+from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
 from meterport.commands.import_ import import_file
 from tests.harness.broker import Kafka
@@ -225,12 +225,12 @@ def event(id_: str, type_: str, tokens: int) -> bytes:
 
 
 def positions(path: Path, directory: Path) -> PositionFile:
-    return PositionFile(directory, EventFile(path, None, RowMapping()), RowMapping())
+    return PositionFile(directory, EventFile(path, None, ColumnMapping()), ColumnMapping())
 
 
-def run(client: ApiClient, path: Path, directory: Path) -> Position:
+def run(client: ApiClient, path: Path, directory: Path) -> ImportPosition:
     with closing(client):
-        return import_file(client, EventFile(path, None, RowMapping()), positions(path, directory))
+        return import_file(client, EventFile(path, None, ColumnMapping()), positions(path, directory))
 
 
 def usage(client: ApiClient, slug: str) -> list[object]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import END
 from engine.usage.windows import offsets, zone
-from ingest.importer.columns import Mapping
+from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp
 
@@ -135,8 +135,10 @@ def write(tmp_path: Path) -> Write:
     return write_
 
 
-def mapping(**options: Any) -> Mapping:
-    return Mapping(**{"type": "power", "subject": "column:site", "time": "column:at", "time_zone": NEW_YORK, **options})
+def mapping(**options: Any) -> ColumnMapping:
+    return ColumnMapping(
+        **{"type": "power", "subject": "column:site", "time": "column:at", "time_zone": NEW_YORK, **options}
+    )
 
 
 def times(file: EventFile) -> list[str]:
@@ -333,7 +335,7 @@ def test_a_file_of_events_may_count_its_times_and_ndjson_may_not(tmp_path: Path)
     (tmp_path / "e.csv").write_text("id,source,type,subject,time\n1,s,t,u,1752364800\n")
     (tmp_path / "e.ndjson").write_text("{}\n")
 
-    counted = Mapping(time_unit=TimeUnit.SECONDS)
+    counted = ColumnMapping(time_unit=TimeUnit.SECONDS)
     assert times(EventFile(tmp_path / "e.csv", None, counted)) == ["2025-07-13T00:00:00Z"]
     with pytest.raises(InvalidRequest, match="--time-unit"):
         EventFile(tmp_path / "e.ndjson", None, counted)

@@ -23,16 +23,16 @@ from engine.events.outcome import EventName, Outcome
 from ingest.importer import importer as importing
 from ingest.importer import ledger
 from ingest.importer.cells import guessed_literal
-from ingest.importer.columns import Mapping as RowMapping
-from ingest.importer.files import EventFile, Format
+from ingest.importer.columns import ColumnMapping
+from ingest.importer.files import EventFile, FileFormat
 from ingest.importer.importer import Importer
 from ingest.importer.local_times import Ambiguous
-from ingest.importer.positions import Position, PositionFile
+from ingest.importer.positions import ImportPosition, PositionFile
 from ingest.importer.summary import Uncounted, summary
 
 ROOT = Path(__file__).resolve().parents[2]
-EVENTS = RowMapping()
-FLIGHT = RowMapping(type="flight", subject="column:carrier", time="column:at")
+EVENTS = ColumnMapping()
+FLIGHT = ColumnMapping(type="flight", subject="column:carrier", time="column:at")
 Write = Callable[[str, str | bytes], Path]
 
 
@@ -82,7 +82,7 @@ class ListSink:
         return [event["id"] for event in self.events]
 
 
-def read(path: Path, mapping: RowMapping = EVENTS, format_: Format | None = None) -> list[dict[str, Any]]:
+def read(path: Path, mapping: ColumnMapping = EVENTS, format_: FileFormat | None = None) -> list[dict[str, Any]]:
     """Return the events of a file; an invalid row as {"invalid": reason}."""
     return [
         {"invalid": str(row.event)} if isinstance(row.event, InvalidEvent) else orjson.loads(row.event)
@@ -90,7 +90,7 @@ def read(path: Path, mapping: RowMapping = EVENTS, format_: Format | None = None
     ]
 
 
-def texts(path: Path, mapping: RowMapping = EVENTS) -> list[str]:
+def texts(path: Path, mapping: ColumnMapping = EVENTS) -> list[str]:
     """Return the `data` of each event as it is written."""
     rows = [row.event for row in EventFile(path, None, mapping).read()]
     return [row.decode().partition('"data":')[2][:-1] for row in rows if isinstance(row, bytes)]
@@ -103,10 +103,10 @@ def lines(*ids: str) -> str:
     )
 
 
-def run(path: Path, sink: ListSink, directory: Path, **options: Any) -> Position:
-    file = EventFile(path, None, options.pop("mapping", RowMapping()))
+def run(path: Path, sink: ListSink, directory: Path, **options: Any) -> ImportPosition:
+    file = EventFile(path, None, options.pop("mapping", ColumnMapping()))
     restart = options.pop("restart", False)
-    return Importer(sink, PositionFile(directory, file, RowMapping()), **options).run(file, restart)
+    return Importer(sink, PositionFile(directory, file, ColumnMapping()), **options).run(file, restart)
 
 
 # formats
@@ -117,7 +117,7 @@ def test_ndjson_passes_on_each_line_as_it_is(write: Write, name: str) -> None:
     content = (lines("1") + "\r\n \n" + lines("2")).encode()
     path = write(name, gzip.compress(content) if name.endswith("gz") else content)
 
-    rows = list(EventFile(path, None, RowMapping()).read())
+    rows = list(EventFile(path, None, ColumnMapping()).read())
 
     assert [(row.number, row.event) for row in rows] == [
         (1, lines("1").strip().encode()),
@@ -170,7 +170,7 @@ def test_csv_rows_are_mapped(write: Write) -> None:
 def test_tsv_and_a_format_said_aloud(write: Write) -> None:
     path = write("flights.txt", "carrier\tat\tn\nUA\t2013-01-01\t1\n")
 
-    assert read(path, FLIGHT, Format.TSV)[0]["data"] == {"n": 1}
+    assert read(path, FLIGHT, FileFormat.TSV)[0]["data"] == {"n": 1}
     with pytest.raises(InvalidRequest, match="tells no format; give --format"):
         read(path, FLIGHT)
 
@@ -214,7 +214,7 @@ def test_parquet_rows_are_mapped(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, path)
-    mapping = RowMapping(type="flight", subject="column:carrier", time="column:at", time_zone="America/New_York")
+    mapping = ColumnMapping(type="flight", subject="column:carrier", time="column:at", time_zone="America/New_York")
 
     events = read(path, mapping)
 
@@ -233,7 +233,7 @@ def test_parquet_values_json_cannot_hold(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidRequest, match="column 'raw' holds what JSON cannot; choose the others with --data"):
         read(path, FLIGHT)
-    chosen = RowMapping(type="flight", subject="column:carrier", time="column:at", data=("f",))
+    chosen = ColumnMapping(type="flight", subject="column:carrier", time="column:at", data=("f",))
     assert read(path, chosen) == [{"invalid": "a number is infinite"}]
 
 
@@ -278,7 +278,7 @@ def test_a_csv_cell_is_a_number_where_clickhouse_prints_it_alike(cell: str, lite
 def test_texts_that_mean_nothing_are_left_out(write: Write) -> None:
     path = write("flights.csv", "carrier,at,a,b\nUA,2013-01-01,NA,-\n")
 
-    mapping = RowMapping(type="flight", subject="column:carrier", time="column:at", nulls=("NA", "-"))
+    mapping = ColumnMapping(type="flight", subject="column:carrier", time="column:at", nulls=("NA", "-"))
 
     assert read(path, mapping)[0]["data"] == {}
 
@@ -289,7 +289,7 @@ def test_texts_that_mean_nothing_are_left_out(write: Write) -> None:
 def test_ids_are_joined_so_that_no_two_rows_meet(write: Write) -> None:
     path = write("flights.csv", "carrier,at,a,b\nUA,2013-01-01,x/y,z\nUA,2013-01-01,x,y/z\nUA,2013-01-01,x%2Fy,z\n")
 
-    mapping = RowMapping(type="flight", source="nyc", subject="column:carrier", time="column:at", id="column:a,b")
+    mapping = ColumnMapping(type="flight", source="nyc", subject="column:carrier", time="column:at", id="column:a,b")
 
     assert [event["id"] for event in read(path, mapping)] == ["x%2Fy/z", "x/y%2Fz", "x%252Fy/z"]
     assert read(path, mapping)[0]["data"] == {}
@@ -298,7 +298,7 @@ def test_ids_are_joined_so_that_no_two_rows_meet(write: Write) -> None:
 def test_constants_and_chosen_columns(write: Write) -> None:
     path = write("flights.csv", "carrier,at,a,b\nUA,2013-01-01,1,2\n")
 
-    mapping = RowMapping(
+    mapping = ColumnMapping(
         type="column:a", subject="everyone", time="2020-02-02", time_zone="Asia/Kolkata", data=("carrier", "a")
     )
 
@@ -310,20 +310,20 @@ def test_constants_and_chosen_columns(write: Write) -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        (RowMapping(), "--type, --subject and --time are missing: column:NAME, or .* columns are carrier, at, id"),
-        (RowMapping(type="t"), "--subject and --time are missing: "),
-        (RowMapping(type="t", subject="s"), "--time is missing"),
+        (ColumnMapping(), "--type, --subject and --time are missing: column:NAME, or .* columns are carrier, at, id"),
+        (ColumnMapping(type="t"), "--subject and --time are missing: "),
+        (ColumnMapping(type="t", subject="s"), "--time is missing"),
         (
-            RowMapping(type="t", subject="column:nope", time="column:at"),
+            ColumnMapping(type="t", subject="column:nope", time="column:at"),
             "there is no column 'nope'; .* carrier, at, id",
         ),
-        (RowMapping(type="t", subject="s", time="column:at", id="id"), "--id must be column:NAME"),
-        (RowMapping(type="t", subject="s", time="column:at", data=("x",)), "there is no column 'x'"),
-        (RowMapping(type="t", subject="s", time="column:at", time_zone="Mars"), "unknown time zone 'Mars'"),
-        (RowMapping(type="t", subject="s", time="tomorrow"), "'tomorrow' is no time"),
+        (ColumnMapping(type="t", subject="s", time="column:at", id="id"), "--id must be column:NAME"),
+        (ColumnMapping(type="t", subject="s", time="column:at", data=("x",)), "there is no column 'x'"),
+        (ColumnMapping(type="t", subject="s", time="column:at", time_zone="Mars"), "unknown time zone 'Mars'"),
+        (ColumnMapping(type="t", subject="s", time="tomorrow"), "'tomorrow' is no time"),
     ],
 )
-def test_a_mapping_that_does_not_fit_is_refused(write: Write, mapping: RowMapping, message: str) -> None:
+def test_a_mapping_that_does_not_fit_is_refused(write: Write, mapping: ColumnMapping, message: str) -> None:
     path = write("flights.csv", "carrier,at,id\nUA,2013-01-01,1\n")
 
     with pytest.raises(InvalidRequest, match=message):
@@ -350,7 +350,7 @@ def test_a_constant_that_is_the_name_of_a_column_is_taken_with_a_mark(write: Wri
     """D6: what is meant can be said; the source that nobody gave is no name of a column."""
     path = write("flights.csv", "carrier,at,import\nUA,2013-01-01,1\n")
     assert read(path, FLIGHT)[0]["source"] == "import"
-    mapping = RowMapping(type="text:carrier", source="text:text:at", subject="text:at", time="text:2013-01-01")
+    mapping = ColumnMapping(type="text:carrier", source="text:text:at", subject="text:at", time="text:2013-01-01")
 
     (event,) = read(path, mapping)
 
@@ -374,7 +374,7 @@ def test_a_constant_that_is_the_name_of_a_column_is_taken_with_a_mark(write: Wri
 def test_a_row_that_is_no_event_says_why(write: Write, row: str | bytes, reason: str) -> None:
     content = b"carrier,at,n\n" + (row.encode() if isinstance(row, str) else row) + b"\nUA,2013-11-03 01:30,1\n"
     zone, rule = "America/New_York", Ambiguous.EARLIER
-    mapping = RowMapping(type="flight", subject="column:carrier", time="column:at", time_zone=zone, ambiguous=rule)
+    mapping = ColumnMapping(type="flight", subject="column:carrier", time="column:at", time_zone=zone, ambiguous=rule)
 
     bad, good = read(write("flights.csv", content), mapping)
 
@@ -400,7 +400,7 @@ def test_a_file_that_cannot_be_read_says_where(write: Write, name: str, content:
         path.unlink()
 
     with pytest.raises(InvalidRequest, match=message):
-        read(path, FLIGHT if "csv" in name or "parquet" in name else RowMapping())
+        read(path, FLIGHT if "csv" in name or "parquet" in name else ColumnMapping())
 
 
 # the import of a whole file
@@ -434,7 +434,7 @@ def test_invalid_rows_are_left_out_and_told(write: Write, tmp_path: Path) -> Non
 
     assert sink.ids == ["1", "2", "3"]
     assert told == {2: "id is bad", 4: "not a JSON object"}
-    assert position == Position(row=5, read=5, stored=3, skipped=2)
+    assert position == ImportPosition(row=5, read=5, stored=3, skipped=2)
 
 
 def test_a_batch_that_is_too_long_is_halved(write: Write, tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_a_batch_that_is_too_long_is_halved(write: Write, tmp_path: Path) -> Non
 
     assert sink.ids == ["1", "2", "3", "4"]
     assert told == {4: "longer than the engine takes"}
-    assert position == Position(row=5, read=5, stored=4, skipped=1)
+    assert position == ImportPosition(row=5, read=5, stored=4, skipped=1)
 
 
 def test_a_second_run_goes_on_where_the_first_ended(
@@ -468,7 +468,7 @@ def test_a_second_run_goes_on_where_the_first_ended(
     run(path, third, tmp_path, restart=True)
 
     assert first.ids == ["1", "2", "3", "4", "5"]
-    assert position == Position(row=5, read=5, stored=5)
+    assert position == ImportPosition(row=5, read=5, stored=5)
     assert third.ids == ["1", "2", "3", "4", "5"]
 
 
@@ -485,8 +485,8 @@ def test_rows_nobody_stores_are_told_as_such(write: Write, tmp_path: Path, monke
 
     position = run(path, Unstored(), tmp_path)
 
-    assert position == Position(row=3, read=3, stored=2, late=1)
-    assert [*summary(Position(), position, Uncounted(), 0)][1].startswith("not stored yet: 1 row. It is safe")
+    assert position == ImportPosition(row=3, read=3, stored=2, late=1)
+    assert [*summary(ImportPosition(), position, Uncounted(), 0)][1].startswith("not stored yet: 1 row. It is safe")
 
 
 def test_the_position_belongs_to_content_and_mapping(write: Write, tmp_path: Path) -> None:
@@ -503,9 +503,9 @@ def test_the_position_belongs_to_content_and_mapping(write: Write, tmp_path: Pat
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"row": 1}', b"[]"])
 def test_a_position_that_cannot_be_read_is_the_start(write: Write, tmp_path: Path, content: bytes) -> None:
-    file = EventFile(write("events.ndjson", lines("1")), None, RowMapping())
-    positions = PositionFile(tmp_path, file, RowMapping())
-    positions.save(Position(row=1, read=1, stored=1))
+    file = EventFile(write("events.ndjson", lines("1")), None, ColumnMapping())
+    positions = PositionFile(tmp_path, file, ColumnMapping())
+    positions.save(ImportPosition(row=1, read=1, stored=1))
     (stored,) = (tmp_path / "imports").iterdir()
     stored.write_bytes(content)
 

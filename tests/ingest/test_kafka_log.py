@@ -16,10 +16,10 @@ from confluent_kafka.cimpl import NewPartitions  # admin only imports it, says m
 
 from engine.errors import LogFailed, LogUnavailable
 from ingest.event_log import Plan, Range, Record, ranges_of
+from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.client import FETCH_BYTES, QUEUE_BYTES
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
-from ingest.kafka.shares import Share
 from tests.harness.broker import Kafka
 from tests.harness.topics import Topic, lag, owned, read, real, shared_out, values, wait_for
 from tests.ingest.conftest import OpenLog
@@ -506,7 +506,7 @@ def test_a_batch_ends_though_records_keep_coming(
     open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody waits to see them. In a topic that is busy enough no partition is ever read to its end."""
-    monkeypatch.setattr(Share, "drained", False)
+    monkeypatch.setattr(AssignedPartition, "drained", False)
     monkeypatch.setattr("ingest.kafka.log._MORE_SECONDS", 1)
     log, stop = open_log(), threading.Event()
 

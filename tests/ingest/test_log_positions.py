@@ -26,7 +26,7 @@ from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.places import Gap, gap_between
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 from tests.harness.server import Server
 from tests.harness.topics import CLASSIC, Topic, read, wait_for
 
@@ -77,7 +77,7 @@ def put(topic: Topic, *numbers: int, partition: int = 0) -> None:
 def run(topic: Topic, store: Store, **settings: object) -> None:
     """Run one process of the group until it has stored everything, then end it."""
     chosen: KafkaSettings = topic.settings().model_copy(update=settings)
-    with closing(KafkaLog(chosen, positions=Positions(store))) as log:
+    with closing(KafkaLog(chosen, positions=StoredPositions(store))) as log:
         consumer = Consumer(log, store, IngestSettings(), threading.Event())
         consumer.start()
         wait_for(lambda: not consumer.step(0.1) and len(log._shares) == topic.partitions and log.waiting() == 0)
@@ -291,7 +291,7 @@ def test_a_store_that_lacks_the_last_records_for_good_reasons_raises_no_alarm(
 def test_a_process_that_dies_at_any_moment_leaves_no_gap(topic: Topic, store: Store, gaps_before: float) -> None:
     """The position is noted before the offset passes it, never after."""
     put(topic, *range(5))
-    positions = Positions(store)
+    positions = StoredPositions(store)
     with ExitStack() as ends:
         log = ends.enter_context(closing(KafkaLog(topic.settings(), positions=positions)))
         dying = Consumer(log, store, IngestSettings(), threading.Event())
@@ -320,12 +320,12 @@ def test_a_gap_before_a_plan_that_is_inherited_is_read_after_it(
     put(topic, *range(10, 20))
     run(topic, store)
     put(topic, *range(20, 25))
-    with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
+    with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
         plan = log.plan(ranges_of(read(log, 5)), milliseconds(utc_now()))
         assert plan is not None
 
     copy(other_store, store)
-    with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
+    with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
         consumer = Consumer(log, store, IngestSettings(), threading.Event())
         wait_for(lambda: bool(log.pending()))
         consumer._finish_pending()
@@ -359,7 +359,7 @@ def test_a_store_filled_by_a_release_without_positions_goes_on_at_the_offsets(
     assert _gaps() == gaps_before
     topic_id = store.rows("SELECT DISTINCT topic_id FROM log_positions")
     assert [bool(id_) for (id_,) in topic_id] == [True]
-    assert dict(Positions(store).known(topic.name, topic_id[0][0]).positions) == {0: 11, 1: 10}
+    assert dict(StoredPositions(store).known(topic.name, topic_id[0][0]).positions) == {0: 11, 1: 10}
 
 
 def test_a_topic_made_anew_that_has_grown_past_the_old_offsets_is_read_from_its_beginning(
@@ -389,7 +389,7 @@ def test_an_empty_store_runs_a_plan_of_the_old_group_and_reads_what_comes_before
     put(topic, *range(10))
     run(topic, store)
     put(topic, 10, 11)
-    with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
+    with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
         assert log.plan(ranges_of(read(log, 2)), milliseconds(utc_now())) is not None
 
     run(topic, other_store)
@@ -483,7 +483,7 @@ def test_a_gap_is_what_the_group_or_retention_has_passed_and_the_store_has_not(
 def test_nothing_is_planned_of_a_partition_before_it_was_compared(topic: Topic, store: Store) -> None:
     """Its end would be noted, and hide the gap."""
     put(topic, 0)
-    with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
+    with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
         records = read(log, 1)
         log._comparison.uncompared = {0: 1}
         assert log.plan(ranges_of(records), 5000) is None

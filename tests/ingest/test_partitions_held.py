@@ -22,9 +22,9 @@ from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.decoding import Batch
 from ingest.event_log import Range, ranges_of
-from ingest.fill_barrier import Settling
+from ingest.fill_barrier import FillBarrier
 from ingest.kafka.log import KafkaLog
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 from tests.harness.memory_log import MemoryLog, MemoryTopic
 from tests.harness.topics import Topic, lag, wait_for
 from tests.ingest.conftest import OpenLog
@@ -87,11 +87,11 @@ def test_a_held_partition_stays_where_it_is_through_any_restart_until_the_limit_
     topic.put(_event(0), *[BAD] * 7, _event(1), partition=1)
     topic.put(_event(2), partition=0)
     for _ in range(2):
-        with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
+        with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
             _consume(_consumer(log, store), lambda log=log: bool(log.held()))  # type: ignore[misc]
             assert _counts(store) == (2, 0)
 
-    with closing(KafkaLog(topic.settings(), positions=Positions(store))) as log:
+    with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
         consumer = _consumer(log, store, limit=1000)
         _consume(consumer, lambda: _counts(store) == (3, 7))
         assert log.held() == []
@@ -171,7 +171,7 @@ def test_no_fill_of_a_meter_waits_for_a_partition_that_is_held(store: Store) -> 
     _drain(consumer)
     registry = MeterRegistry(store)
     meter = registry.create(parse_definition({"slug": "m", "eventType": "t", "aggregation": "COUNT"}))
-    filler = Filler(store, registry, Settling(consumer.unresolved, consumer.claims))
+    filler = Filler(store, registry, FillBarrier(consumer.unresolved, consumer.claims))
 
     def ready() -> bool:
         filler.step()

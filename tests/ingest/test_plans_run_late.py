@@ -23,7 +23,7 @@ from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 from tests.harness.memory_log import MemoryTopic
 from tests.ingest.test_unresolved_plans import Killed, Process, append, counts, event, half_insert, killed_in_an_insert
 
@@ -76,24 +76,24 @@ def test_a_batch_is_not_deleted_when_the_store_is_away_while_it_is_planned(
 ) -> None:
     """Planning it notes the position of the batch before; when that failed, the next try took it for that batch."""
     now = milliseconds(utc_now())
-    log = SqliteLog(tmp_path / "log.sqlite", 1 << 20, Positions(store))
+    log = SqliteLog(tmp_path / "log.sqlite", 1 << 20, StoredPositions(store))
     log.append([event(f"a{number}") for number in range(150)], now).result()
     consumer = Consumer(log, store, IngestSettings(batch_rows=100), threading.Event())
     consumer.start()
-    note, fails = Positions.note, iter([True])
+    note, fails = StoredPositions.note, iter([True])
 
     def away_at_first(*arguments: Any) -> None:
         if next(fails, False):
             raise StoreUnavailable("away")
         note(*arguments)
 
-    monkeypatch.setattr(Positions, "note", away_at_first)
+    monkeypatch.setattr(StoredPositions, "note", away_at_first)
     consumer.step(0)
     with killed_before_an_insert(store):
         consumer.step(0)
     log.close()
 
-    with closing(SqliteLog(tmp_path / "log.sqlite", 1 << 20, Positions(store))) as again:
+    with closing(SqliteLog(tmp_path / "log.sqlite", 1 << 20, StoredPositions(store))) as again:
         consume(again, store)
 
     assert counts(store) == [150, 150]
@@ -101,7 +101,7 @@ def test_a_batch_is_not_deleted_when_the_store_is_away_while_it_is_planned(
 
 def test_a_plan_in_an_older_copy_of_the_log_is_not_run_again(store: Store, tmp_path: Path) -> None:
     path, older = tmp_path / "log.sqlite", tmp_path / "older"
-    log = SqliteLog(path, 1 << 20, Positions(store))
+    log = SqliteLog(path, 1 << 20, StoredPositions(store))
     log.append([event("a")], milliseconds(utc_now())).result()
     consumer = Consumer(log, store, IngestSettings(), threading.Event())
     consumer.start()
@@ -117,7 +117,7 @@ def test_a_plan_in_an_older_copy_of_the_log_is_not_run_again(store: Store, tmp_p
     log.close()
     forget_tokens(store)
 
-    with closing(SqliteLog(older / "log.sqlite", 1 << 20, Positions(store))) as restored:
+    with closing(SqliteLog(older / "log.sqlite", 1 << 20, StoredPositions(store))) as restored:
         consume(restored, store)
 
     assert counts(store, "events") == [3]

@@ -18,7 +18,7 @@ from ingest.consumer import Consumer
 from ingest.event_log import ranges_of
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
-from ingest.stored_positions import Positions
+from ingest.stored_positions import StoredPositions
 
 GOOD = b'{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'
 TABLES = ("events", "event_keys", "dead_letters", "event_claims", "log_positions")
@@ -34,7 +34,7 @@ def _gaps() -> float:
 
 
 def _open(directory: Path, store: Store) -> "closing[SqliteLog]":
-    return closing(SqliteLog(directory / "log.sqlite", 1 << 30, Positions(store)))
+    return closing(SqliteLog(directory / "log.sqlite", 1 << 30, StoredPositions(store)))
 
 
 def _run(directory: Path, store: Store, *numbers: int) -> None:

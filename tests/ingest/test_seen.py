@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.events.event import Keys, event_key
-from ingest.bloom_filter import SeenKeys, as_keys
+from ingest.bloom_filter import BloomFilter, as_keys
 
 
 def _keys(seed: int, count: int) -> Keys:
@@ -22,7 +22,7 @@ def test_keys_are_read_from_their_bytes() -> None:
 @pytest.mark.parametrize("piece", [1_000, 131_072, 150_000, 700_000])
 def test_no_key_is_ever_forgotten_however_the_filter_grew(piece: int) -> None:
     keys = _keys(1, 700_000)
-    seen = SeenKeys()
+    seen = BloomFilter()
 
     for start in range(0, len(keys), piece):
         assert not seen.contains(keys[start : start + piece]).all()
@@ -38,7 +38,7 @@ def test_a_filter_of_a_process_that_runs_for_long_has_room_for_the_keys_that_are
 ) -> None:
     monkeypatch.setattr("ingest.bloom_filter._FIRST_CAPACITY", 1024)
     now = 0.0
-    seen = SeenKeys(10, lambda: now)
+    seen = BloomFilter(10, lambda: now)
     pieces = [_keys(seed, each) for seed in range(300)]
 
     for at, piece in enumerate(pieces):
@@ -53,7 +53,7 @@ def test_a_filter_of_a_process_that_runs_for_long_has_room_for_the_keys_that_are
 
 def test_a_key_is_found_alone_as_among_others() -> None:
     keys = _keys(2, 1_000)
-    seen = SeenKeys()
+    seen = BloomFilter()
     seen.add(keys[::2])
 
     together = seen.contains(keys)
@@ -63,7 +63,7 @@ def test_a_key_is_found_alone_as_among_others() -> None:
 
 
 def test_keys_that_were_never_added_are_hardly_ever_found() -> None:
-    seen = SeenKeys()
+    seen = BloomFilter()
     seen.add(_keys(3, 900_000))  # three layers full
 
     found = seen.contains(_keys(4, 1_000_000)).sum()
@@ -72,7 +72,7 @@ def test_keys_that_were_never_added_are_hardly_ever_found() -> None:
 
 
 def test_nothing_is_found_in_an_empty_filter_and_nothing_may_be_asked() -> None:
-    seen = SeenKeys()
+    seen = BloomFilter()
 
     assert not seen.contains(_keys(6, 100)).any()
     assert seen.contains(_keys(6, 0)).tolist() == []

@@ -27,10 +27,10 @@ from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from engine.usage.answers import UsageQuery, ask_json, check_query
-from ingest.claims import Claims
+from ingest.claims import BatchClaims
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
-from ingest.fill_barrier import Settling
+from ingest.fill_barrier import FillBarrier
 from tests.harness.memory_log import MemoryLog, MemoryTopic
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
@@ -50,7 +50,7 @@ class Process:
         self.log = MemoryLog(topic, partitions)
         self.consumer = Consumer(self.log, store, IngestSettings(), threading.Event(), clock)
         self.registry = MeterRegistry(store, clock)
-        self.filler = Filler(store, self.registry, Settling(self.consumer.unresolved, self.consumer.claims), clock)
+        self.filler = Filler(store, self.registry, FillBarrier(self.consumer.unresolved, self.consumer.claims), clock)
 
     def start(self) -> "Process":
         self.consumer.start()
@@ -239,9 +239,9 @@ if LONG:
     @pytest.mark.parametrize(
         ("guard", "alone", "without"),
         [
-            ((Claims, "cover"), True, lambda *_: True),
-            ((Claims, "cover"), False, lambda *_: True),
-            ((Settling, "whole"), False, lambda *_: True),
+            ((BatchClaims, "cover"), True, lambda *_: True),
+            ((BatchClaims, "cover"), False, lambda *_: True),
+            ((FillBarrier, "whole"), False, lambda *_: True),
         ],
         ids=["unresolved plans first, one process", "unresolved plans first, several", "whole batches before ready"],
     )

@@ -1,7 +1,7 @@
 """A partition that this process has, and where it is with it.
 
-Owns: `Share`. The log (ingest/kafka/log.py) changes it while it reads, plans and acknowledges, the comparison with the
-store (ingest/kafka/comparison.py) when a partition was assigned or the topic has nothing at its place.
+The log (ingest/kafka/log.py) changes it while it reads, plans and acknowledges, the comparison with the store
+(ingest/kafka/comparison.py) when a partition was assigned or the topic has nothing at its place.
 """
 
 import time
@@ -11,7 +11,7 @@ from ingest.event_log import Plan, Run
 
 
 @dataclass(slots=True)
-class Share:
+class AssignedPartition:
     """A partition of ours.
 
     `planned`: where planning goes on; `seen`: where reading does; `end`: the topic's end, once it was reached; `asked`:
