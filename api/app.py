@@ -24,7 +24,7 @@ from api.http.telemetry import Telemetry
 from api.routes import dead_letters, duplicates, events, meters, operations, outcomes, pages, portal, subjects, usage
 from api.routes import group_values as values
 
-__all__ = ["Dependencies", "create_app", "create_telemetry_app"]
+__all__ = ["create_app", "create_telemetry_app"]
 
 PORTAL_METERS = "/api/v1/portal/meters"
 PORTAL_SUBJECT = "/api/v1/portal/subject"

@@ -15,7 +15,7 @@ from engine import metrics
 from engine.events.arrivals import AHEAD_MS, EARLIEST_MS, is_credible
 from ingest.event_log import Record
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _REPORT_SECONDS = 60
 
 
@@ -52,7 +52,7 @@ class TimestampReport:
         if now - self._logged_at < _REPORT_SECONDS:
             return
         first = ignored[0]
-        _log.warning(
+        logger.warning(
             "timestamps_ignored records=%d partition=%d offset=%d timestamp=%d: the time of storing is taken instead; "
             "a timestamp must be the arrival in milliseconds",
             self._unreported,

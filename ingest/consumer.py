@@ -53,7 +53,7 @@ from ingest.duplicates import Duplicates, KeysForgotten, Voided
 from ingest.event_log import LATEST_STAMP_MS, EventLog, Plan, Record, Run, ranges_of
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it shall stop
 _LONGEST_PAUSE_SECONDS = 5
 _INSERT_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
@@ -128,7 +128,7 @@ class Consumer:
         have stored that event and neither `event_keys` nor a claim shows it.
         """
         keys = self._persist(self._duplicates.load)
-        _log.info("duplicate_filter_loaded keys=%d", keys)
+        logger.info("duplicate_filter_loaded keys=%d", keys)
         for plan in sorted(self._persist(self.unresolved), key=lambda plan: plan.stored_ms):
             if plan.token not in self._running and not self._persist(partial(self.claims.cover, plan)):
                 self._run_again(plan)
@@ -145,11 +145,13 @@ class Consumer:
         newest_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
         if plan.stored_ms > newest_ms + _AHEAD_MS and self._persist(partial(self.claims.refuse, plan)):
             stamp = Instant(plan.stored_ms * 1_000_000).text
-            _log.error("plan_refused token=%s stamp=%s ranges=%s: nobody has begun it", plan.token, stamp, plan.ranges)
+            logger.error(
+                "plan_refused token=%s stamp=%s ranges=%s: nobody has begun it", plan.token, stamp, plan.ranges
+            )
             metrics.PLANS_REFUSED.inc()
             self._persist(lambda: self._log.discard(plan))
             return
-        _log.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
+        logger.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
         records = self._persist(lambda: self._log.reread(plan))
         self._run_plan(plan, self._decode(records, most_months=None, clock_ms=plan.stored_ms), seen_at=-math.inf)
 
@@ -163,7 +165,7 @@ class Consumer:
                     self._stop.wait(max(0, self._settings.interval_seconds - (time.monotonic() - began)))
             self._acknowledge()  # or the next process would run the last plan again
         except Stopped:
-            _log.info("consumer_stopped_while_retrying")
+            logger.info("consumer_stopped_while_retrying")
         finally:
             self._reader.shutdown(cancel_futures=True)
 
@@ -180,7 +182,7 @@ class Consumer:
         with _phase("plan"):
             plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
         if plan is None:
-            _log.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
+            logger.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
             self._runs.forget()
             return True
         batch = self._as_planned(batch, plan)
@@ -214,7 +216,7 @@ class Consumer:
         try:
             self._execute(plan, batch)
         except (Voided, _Superseded) as reason:
-            _log.info("plan_discarded token=%s reason=%s", plan.token, type(reason).__name__.strip("_").lower())
+            logger.info("plan_discarded token=%s reason=%s", plan.token, type(reason).__name__.strip("_").lower())
             self._drop_ahead()
             self._persist(lambda: self._log.discard(plan))
         else:
@@ -268,7 +270,7 @@ class Consumer:
 
     def _hold(self, run: Run) -> None:
         self._log.hold(run)
-        _log.error(
+        logger.error(
             "partition_held partition=%d first=%d records=%d reason=%s: nothing from offset %d on is stored. Mend what "
             "writes them, or set ingest.max_dead_letter_run above %d and restart to keep them as dead letters",
             run.partition,
@@ -382,7 +384,7 @@ class Consumer:
         self.pulse.failed(error.code if isinstance(error, MeterportError) else "")
         metrics.INGEST_FAILURES.inc()
         metrics.INGEST_SECONDS.labels("paused").inc(state.upcoming_sleep)
-        _log.warning(
+        logger.warning(
             "ingest_attempt_failed attempt=%d next_in=%.1fs error=%s", state.attempt_number, state.upcoming_sleep, error
         )
 

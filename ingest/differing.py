@@ -29,7 +29,7 @@ _WAITED_MS = DAY_SECONDS * 1000
 _COMPARE_SECONDS = 1  # a look-up that takes longer is given up: an event without `time` is searched for in a whole day
 _COLUMNS = ("key", "type", "subject", "time_ms", "arrived_ms", "content")
 _Content: TypeAlias = tuple[bytes, str, str, int | None, bytes]  # key, type, subject, time, digest of all else
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms: int) -> EventBatch:
@@ -43,7 +43,7 @@ def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms:
         stored_ms = _stored_ms(store, dropped, since_ms)
         alike = _alike(store, dropped, stored_ms)
     except (StoreError, Unavailable) as error:
-        _log.warning("duplicates_not_compared count=%d error=%s", len(dropped), error)
+        logger.warning("duplicates_not_compared count=%d error=%s", len(dropped), error)
         return dropped.first(0)
     keys = dropped.columns.column("key").to_pylist()
     differ = [row for row, key in enumerate(keys) if key in stored_ms and not alike[row]]

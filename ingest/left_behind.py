@@ -21,7 +21,7 @@ from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 10
 
 
@@ -37,7 +37,9 @@ def store_what_is_left(
     with closing(SqliteLog(path, settings.log.max_bytes, StoredPositions(store))) as left:
         compare_with_store(left, store)
         if left.lag().records:
-            _log.warning("left_in_sqlite_log records=%d: they are stored before anything of Kafka", left.lag().records)
+            logger.warning(
+                "left_in_sqlite_log records=%d: they are stored before anything of Kafka", left.lag().records
+            )
             _drain(left, Consumer(left, store, settings.ingest, stop, dead_letter_sink=dead_letter_sink), stop)
 
 
@@ -51,7 +53,7 @@ def warn_of_what_is_left(path: Path) -> None:
     except sqlite3.Error:
         return  # it is no log of ours
     if records:
-        _log.warning(
+        logger.warning(
             "left_in_sqlite_log records=%d path=%s: they are not read; if they are of this store, run once without "
             "kafka.brokers until they are stored",
             records,
@@ -72,6 +74,6 @@ def _drain(left: SqliteLog, consumer: Consumer, stop: threading.Event) -> None:
                 )
             if time.monotonic() - said_at > _PROGRESS_SECONDS:
                 said_at = time.monotonic()
-                _log.info("sqlite_log_drained_in_part records=%d", left.lag().records)
+                logger.info("sqlite_log_drained_in_part records=%d", left.lag().records)
     except Stopped:
-        _log.info("consumer_stopped_while_retrying")
+        logger.info("consumer_stopped_while_retrying")

@@ -16,7 +16,7 @@ from ingest.event_log import Record
 from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> None:
@@ -52,5 +52,5 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
 
 
 def _report(log: SqliteLog, what: str) -> None:
-    _log.error("log_gap log=%s: %s", log.name, what)
+    logger.error("log_gap log=%s: %s", log.name, what)
     metrics.LOG_GAPS.inc()

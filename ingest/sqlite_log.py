@@ -28,7 +28,7 @@ from engine.store import sql
 from ingest.event_log import Lag, Plan, Range, Record, Run
 from ingest.stored_positions import StoredPositions
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _NOTE_SECONDS = 5  # a copy that is older by less is not recognised
 _LARGEST_PARTITION = 2**31 - 1
 _Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
@@ -269,7 +269,7 @@ class SqliteLog:
             try:
                 self._note(self._stored_to, at_once=True)
             except MeterportError as error:
-                _log.warning("position_not_noted error=%s", error)
+                logger.warning("position_not_noted error=%s", error)
         self._queue.put(None)
         self.thread.join()
         self._reading.close()

@@ -14,8 +14,8 @@ from engine.errors import Fatal, LogFailed, MeterportError
 from engine.health import Pulse
 from engine.logging_setup import SaidOnce
 
-_log = logging.getLogger(__name__)
-_log.addFilter(SaidOnce())  # work that is tried again five times a second, while the store is away
+logger = logging.getLogger(__name__)
+logger.addFilter(SaidOnce())  # work that is tried again five times a second, while the store is away
 _WATCH_SECONDS = 0.5
 
 
@@ -51,7 +51,7 @@ class Workers:
                     raise
                 except MeterportError as error:
                     pulse.failed(error.code)
-                    _log.warning("worker_failed name=%s error=%s", name, error)
+                    logger.warning("worker_failed name=%s error=%s", name, error)
                 else:
                     pulse.answered()
 
@@ -86,7 +86,7 @@ class Workers:
                 self._fail(name, LogFailed(f"the thread {name} has ended by itself"))
 
     def _fail(self, name: str, error: Exception) -> None:
-        _log.critical("worker_died name=%s error=%s", name, error, exc_info=not isinstance(error, Fatal))
+        logger.critical("worker_died name=%s error=%s", name, error, exc_info=not isinstance(error, Fatal))
         self.failed = self.failed or name
         self.failure = self.failure or error
         self.stop.set()

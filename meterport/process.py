@@ -43,7 +43,7 @@ from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions
 from ingest.workers import Workers
 
-_log = logging.getLogger("meterport")
+logger = logging.getLogger("meterport")
 
 
 class Process:
@@ -63,7 +63,7 @@ class Process:
         self.store = open_store(settings)
         self._closing.callback(self.store.close)
         for name in migrate(self.store, settings):
-            _log.info("migration_completed name=%s", name)
+            logger.info("migration_completed name=%s", name)
         self.store.check_tables()
         self.registry = MeterRegistry(self.store)
         self.tokens = PortalTokens(self.store.apart(), load_token_keys(settings), settings.portal)
@@ -201,7 +201,7 @@ class Process:
             except Conflict:
                 self._is_missing(at, definition)  # another process made it meanwhile; the same one, or this raises
             else:
-                _log.info("meter_created slug=%s", definition.slug)
+                logger.info("meter_created slug=%s", definition.slug)
 
     def _is_missing(self, at: int, definition: MeterDefinition) -> bool:
         """Return whether a configured meter is to be created. Raises: ConfigurationError: it cannot be."""

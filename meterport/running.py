@@ -12,7 +12,7 @@ from meterport.addresses import local_url
 from meterport.early_stop import ENDING
 from meterport.process import Process
 
-_log = logging.getLogger("meterport")
+logger = logging.getLogger("meterport")
 
 
 def run(settings: Settings, work: Callable[[Process], None], ingests: bool = True, serves: bool = True) -> None:
@@ -25,7 +25,7 @@ def run(settings: Settings, work: Callable[[Process], None], ingests: bool = Tru
         process.stop(drain_seconds=settings.server.shutdown_seconds)
     if process.workers.failure:
         raise process.workers.failure
-    _log.info("stopped")
+    logger.info("stopped")
 
 
 def serve(process: Process) -> None:
@@ -39,7 +39,7 @@ def serve(process: Process) -> None:
     listener = bound(settings.host, settings.port, "server.port")
     _serve_telemetry(process)
     if process.settings.api_key_digest is None:
-        _log.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
+        logger.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
     _on_signal(process, server.end)
     server.run([listener])
 
@@ -49,11 +49,11 @@ def ingest(process: Process) -> None:
     _serve_telemetry(process)
 
     def end(reason: str) -> None:
-        _log.info("stopping reason=%s", reason)
+        logger.info("stopping reason=%s", reason)
         process.workers.stop.set()
 
     _on_signal(process, end)
-    _log.info("ingesting topic=%s group=%s", process.settings.kafka.topic, process.settings.kafka.group)
+    logger.info("ingesting topic=%s group=%s", process.settings.kafka.topic, process.settings.kafka.group)
     while not process.workers.stop.wait(1):
         pass
 

@@ -20,7 +20,7 @@ from starlette.types import Scope
 from engine import errors
 from engine.tokens.portal_tokens import PREFIX
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 NOT_STORED = {"Cache-Control": "no-store"}
 RETRY_SECONDS = 1
 ACCEPTED_ENCODINGS = "gzip, zstd"  # of request bodies
@@ -116,7 +116,7 @@ async def from_meterport_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.MeterportError)  # noqa: S101 - registered for this class
     status, prefix = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
     if prefix is None:
-        _log.error("request_failed request_id=%s code=%s", request_id(request.scope), error.code, exc_info=error)
+        logger.error("request_failed request_id=%s code=%s", request_id(request.scope), error.code, exc_info=error)
     if status == 500:
         return internal_error(request.scope)
     detail = "the store cannot be reached, try again" if prefix is None else f"{prefix}{error}"

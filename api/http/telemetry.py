@@ -16,7 +16,7 @@ from api.http.routing import Resource
 from engine.ids import new_ulid
 from engine.metrics import REQUEST_SECONDS, REQUESTS
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _GONE = 408  # what a request whose client went away is counted as
 
@@ -45,11 +45,11 @@ class Telemetry:
         try:
             await self._app(scope, receive, framed)
         except ClientDisconnect:
-            _log.debug("client_disconnected request_id=%s", request_id(scope))
+            logger.debug("client_disconnected request_id=%s", request_id(scope))
         except Exception:
             if answering:
                 raise
-            _log.exception("request_failed request_id=%s method=%s route=%s", request_id(scope), *_names(scope))
+            logger.exception("request_failed request_id=%s method=%s route=%s", request_id(scope), *_names(scope))
             await internal_error(scope)(scope, receive, framed)
         finally:
             method, route = _names(scope)

@@ -35,7 +35,7 @@ from engine.store.clickhouse import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _SHOWN = 100  # problems of one replay listed at most
 _PAGE = 10_000  # letters chosen at a time
 _PARTITION_BITS, _OFFSET_BITS = 31, 63
@@ -116,7 +116,7 @@ async def replayed(services: Dependencies, request: Request) -> Response:
     run = _Replay(services, request, _wanted(body), body.dry_run)
     await run.through(None if body.after is None else parse_cursor(body.after), body.limit)
     if not body.dry_run:
-        _log.info("dead_letters_replayed replayed=%d still_invalid=%d", run.replayed, run.still_invalid)
+        logger.info("dead_letters_replayed replayed=%d still_invalid=%d", run.replayed, run.still_invalid)
     return json_response(await run.answer())
 
 

@@ -9,7 +9,7 @@ import logging
 import resource
 from typing import NamedTuple
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _RESERVED = 768  # for store, Kafka, log and backlog: more than three times what an eight-thread store was seen to take
 _MOST = 1024  # connections: each may hold a head of 64 KiB before anybody is asked who he is
 _BACKLOG = 256  # connections that may be taken in one turn of the event loop, before any of them can be refused
@@ -29,10 +29,10 @@ def raise_limit() -> None:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (OSError, ValueError):  # macOS names a hard limit that it does not take
-            _log.debug("descriptor_limit_kept limit=%d", soft)
+            logger.debug("descriptor_limit_kept limit=%d", soft)
     limit, connections = _limit(), connections_share().connections
     if connections < _MOST:
-        _log.warning("few_descriptors limit=%d connections=%d", limit, connections)
+        logger.warning("few_descriptors limit=%d connections=%d", limit, connections)
 
 
 def connections_share() -> Share:

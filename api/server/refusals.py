@@ -14,8 +14,8 @@ from engine.ids import new_ulid
 from engine.logging_setup import SaidOnce
 from engine.metrics import CONNECTIONS_ENDED
 
-_log = logging.getLogger(__name__)
-_log.addFilter(SaidOnce())
+logger = logging.getLogger(__name__)
+logger.addFilter(SaidOnce())
 
 Reason = Literal[
     "malformed",
@@ -72,7 +72,7 @@ def too_many_fields(limit: int) -> Refusal:
 def note(reason: Reason) -> None:
     """Count a connection that is refused or ended because of its client, and say so in the log, once a minute."""
     CONNECTIONS_ENDED.labels(reason).inc()
-    _log.warning("connection_ended reason=%s", reason)
+    logger.warning("connection_ended reason=%s", reason)
 
 
 def answer(refusal: Refusal, default_headers: list[tuple[bytes, bytes]], body: bool = True) -> bytes:

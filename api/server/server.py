@@ -17,7 +17,7 @@ from engine.config.settings import Settings
 from engine.errors import AddressUnavailable
 from engine.logging_setup import SaidOnce
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _TELEMETRY_CONNECTIONS = 32  # Prometheus and the probes: whatever happens on the other port
 
 
@@ -47,7 +47,7 @@ class HttpServer(uvicorn.Server):
         self._when_listening = when_listening
 
     def end(self, reason: str = "failure") -> None:
-        _log.info("stopping reason=%s", reason)
+        logger.info("stopping reason=%s", reason)
         self.should_exit = True
 
     @contextlib.contextmanager
@@ -63,7 +63,7 @@ class HttpServer(uvicorn.Server):
         for listener in listeners:
             host, port = listener.getsockname()[:2]
             self._when_listening(port)
-            _log.info("listening url=http://%s:%d for=%s", host, port, self._purpose)
+            logger.info("listening url=http://%s:%d for=%s", host, port, self._purpose)
 
 
 def bound(host: str, port: int, setting: str) -> socket.socket:

@@ -21,7 +21,7 @@ from engine.meters.rollups import dimension_columns, minute_select
 from engine.store import sql
 from engine.store.clickhouse import Store
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 PIECE_EVENTS = 500_000
 _HOUR = timedelta(hours=1)
 
@@ -89,7 +89,7 @@ class Filler:
                 return False
             faults.passing("fill.before-ready")
             if self._registry.advance(meter, MeterState.READY, meter.filled_to):
-                _log.info("meter_ready slug=%s rollup=%s", meter.slug, meter.rollup)
+                logger.info("meter_ready slug=%s rollup=%s", meter.slug, meter.rollup)
             return True
         faults.passing("fill.before-piece")
         if not self._registry.stands(meter):  # this process was paused, others went on: the token may be forgotten
@@ -97,7 +97,9 @@ class Filler:
         self._store.command(self._piece(meter, meter.filled_to, end))
         faults.passing("fill.after-piece")
         self._registry.advance(meter, MeterState.FILLING, end)
-        _log.info("meter_piece_filled slug=%s from=%s to=%s", meter.slug, meter.filled_to.isoformat(), end.isoformat())
+        logger.info(
+            "meter_piece_filled slug=%s from=%s to=%s", meter.slug, meter.filled_to.isoformat(), end.isoformat()
+        )
         return True
 
     def _next_end(self, meter: Meter) -> datetime | None:

@@ -30,7 +30,7 @@ from engine.meters.rollups import create_rollup, drop_rollup
 from engine.store import sql
 from engine.store.clickhouse import Store
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _COLUMNS = (
     "id", "version", "slug", "state", "definition", "rollup", "visible_from", "filled_to",
     "created_at", "updated_at", "deleted_at",
@@ -180,7 +180,7 @@ class MeterRegistry:
                 with self._writing:
                     self.refresh()
                     if self._meters.get(meter.id) == meter:
-                        _log.info("meter_creation_resumed slug=%s", meter.slug)
+                        logger.info("meter_creation_resumed slug=%s", meter.slug)
                         self._rebuild(meter, self._lead)
 
     def drop_orphans(self) -> None:
@@ -192,7 +192,7 @@ class MeterRegistry:
             live = {meter.rollup for meter in self.all()}
             for name in names:
                 if name not in live:
-                    _log.info("orphan_rollup_dropped rollup=%s", name)
+                    logger.info("orphan_rollup_dropped rollup=%s", name)
                     drop_rollup(self._store, name)
 
     def stands(self, meter: Meter) -> bool:

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 DEDUPLICATION_WINDOW = 10_000  # blocks a table remembers the tokens of; a retry comes within a few
 
 _PROBE_SECONDS = 5  # how long a probe waits for its answer
@@ -214,7 +214,7 @@ class Store:
         rows = self.rows(sql.statement("settable"), names=[*wanted])
         allowed = frozenset(name for name, most in rows if most is None or wanted[name] <= float(most))
         if "max_memory_usage" not in allowed:
-            _log.warning("query_memory_not_limited: the server's own settings say what a query may take")
+            logger.warning("query_memory_not_limited: the server's own settings say what a query may take")
         return allowed
 
     def check_tables(self) -> None:

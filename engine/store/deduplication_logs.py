@@ -14,7 +14,7 @@ import os
 import re
 from pathlib import Path
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _PART = re.compile(r"(?P<partition>[^_]+)_(?P<first>\d+)_(?P<last>\d+)_(?P<level>\d+)(?:_\d+)?\Z")
 _ADD = "1"
 
@@ -34,7 +34,7 @@ def mend_deduplication_logs(store: Path) -> list[str]:
                 _replace(log, "".join(line for line in lines if line not in lost), store.with_name("mend.tmp"))
                 mended += [f"{directory.parent.name}: {''.join(line.split()[1:2]) or 'cut off'}" for line in lost]
     for record in mended:
-        _log.warning("deduplication_record_without_part_removed table_and_part=%s", record)
+        logger.warning("deduplication_record_without_part_removed table_and_part=%s", record)
     return mended
 
 

@@ -1,7 +1,7 @@
 """Rows of a table to CloudEvents: which column becomes what.
 
-Owns: `ColumnMapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event). What a cell becomes
-in JSON is in ingest/importer/cells.py; ids of rows that name none are made by ingest/importer/rows.py.
+Owns: `ColumnMapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event). What a cell
+becomes in JSON is in ingest/importer/cells.py; ids of rows that name none are made by ingest/importer/rows.py.
 """
 
 import csv

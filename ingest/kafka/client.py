@@ -22,8 +22,8 @@ from engine.logging_setup import SaidOnce
 from ingest.event_log import Headers, Record
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
-_driver_log = logging.getLogger("kafka")  # what librdkafka has to say
+logger = logging.getLogger(__name__)
+driver_logger = logging.getLogger("kafka")  # what librdkafka has to say
 ANSWER_SECONDS = 10
 QUEUE_BYTES = 32 << 20
 FETCH_BYTES = 4 << 20  # as brokers have them: compressed
@@ -62,7 +62,7 @@ def client_options(settings: KafkaSettings, own: Options) -> Options:
         "reconnect.backoff.max.ms": 1000,  # 10,000 by default: so long a broker that is back would be waited for
         "socket.timeout.ms": 10_000,
         "topic.metadata.refresh.interval.ms": 30_000,  # how soon partitions that were added are seen
-        "logger": _driver_log,
+        "logger": driver_logger,
         "error_cb": log_error,
     }
     known = {name: value for name, value in given.items() if value is not None}
@@ -106,12 +106,12 @@ def connect(client: Callable[[Options], _T], options: Options) -> _T:
         raise ConfigurationError("kafka.options: librdkafka refuses these options") from None
 
 
-_driver_log.addFilter(SaidOnce())
+driver_logger.addFilter(SaidOnce())
 
 
 def log_error(error: KafkaError) -> None:
     """Log an error of a client as a whole; the client mends itself."""
-    _driver_log.warning("kafka_client_error code=%s error=%s", error.name(), error.str())
+    driver_logger.warning("kafka_client_error code=%s error=%s", error.name(), error.str())
 
 
 @contextlib.contextmanager
@@ -171,7 +171,7 @@ def _headers(message: Message) -> Headers | None:
         headers: Headers | None = _ask_headers(message)
     except (SystemError, UnicodeDecodeError) as error:
         place = message.topic(), message.partition(), message.offset()
-        _log.warning("headers_not_read topic=%s partition=%s offset=%s error=%s", *place, error.__cause__ or error)
+        logger.warning("headers_not_read topic=%s partition=%s offset=%s error=%s", *place, error.__cause__ or error)
         return None
     return headers
 
@@ -195,5 +195,5 @@ def ensure_topic(settings: KafkaSettings, topic: str, seconds: float = ANSWER_SE
             if exception.args[0].code() not in _ANSWERS:
                 raise
         else:
-            _log.info("topic_created topic=%s partitions=%d", topic, settings.partitions)
+            logger.info("topic_created topic=%s partitions=%d", topic, settings.partitions)
         return settings.partitions

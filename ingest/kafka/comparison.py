@@ -19,7 +19,7 @@ from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.places import Gap, Places, gap_between
 from ingest.stored_positions import Known, StoredPositions
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Comparison:
@@ -115,7 +115,7 @@ class Comparison:
         share.acknowledged, share.seen = gap.start, share.planned
 
     def _report_gap(self, number: int, what: str) -> None:
-        _log.error("log_gap topic=%s partition=%d: %s", self._topic, number, what)
+        logger.error("log_gap topic=%s partition=%d: %s", self._topic, number, what)
         metrics.LOG_GAPS.inc()
 
     def _committed_offsets(self) -> dict[int, int]:

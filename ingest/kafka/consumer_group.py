@@ -43,7 +43,7 @@ from ingest.kafka.client import (
 from ingest.kafka.plans import Commit, is_forged, plan_of
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
 _NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # of brokers before Kafka 2.8, and of some that speak its protocol
 
@@ -175,7 +175,7 @@ class GroupMember:
             described = admin.describe_topics(TopicCollection([self._topic]), request_timeout=ANSWER_SECONDS)
             found = str(described[self._topic].result(ANSWER_SECONDS).topic_id)
         except (KafkaException, TimeoutError) as error:
-            _log.warning("topic_id_unknown topic=%s error=%s", self._topic, error)
+            logger.warning("topic_id_unknown topic=%s error=%s", self._topic, error)
             return ""
         return "" if found == _NO_TOPIC_ID else found
 
@@ -272,7 +272,7 @@ class GroupMember:
             try:
                 return attempt()
             except (KafkaException, LogUnavailable) as error:
-                _log.warning("assignment_waits error=%s", error)
+                logger.warning("assignment_waits error=%s", error)
                 self.closing.wait(_RETRY_SECONDS)
         return None
 
@@ -282,7 +282,7 @@ class GroupMember:
         try:
             yield
         except Exception as error:
-            _log.exception("membership_failed")
+            logger.exception("membership_failed")
             self._failed = LogFailed(f"Kafka: partitions were given or taken, and that failed: {error}")
 
     # the client
@@ -307,7 +307,7 @@ class GroupMember:
 
     def _change_protocol(self) -> None:
         """Leave, to join as brokers before Kafka 4.0 want it."""
-        _log.info("group_protocol_changed protocol=classic: the brokers do not offer the newer one")
+        logger.info("group_protocol_changed protocol=classic: the brokers do not offer the newer one")
         self._protocol, self._outdated = "classic", False
         consumer, self._consumer = self._used(), None
         consumer.close()
@@ -320,14 +320,14 @@ class GroupMember:
             if consumer is None:
                 return
             if self._answer is not None and self.unanswered:
-                _log.warning("left_without_answer: a commit is not answered; the group will notice")
+                logger.warning("left_without_answer: a commit is not answered; the group will notice")
                 self._answer.add_done_callback(lambda _: consumer.close())
                 return
             leaving = threading.Thread(target=_leave, args=(consumer,), name="kafka-leave", daemon=True)
             leaving.start()
             leaving.join(ANSWER_SECONDS)  # a client that has failed for good does not come back from it
             if leaving.is_alive():
-                _log.warning("left_without_answer: the client does not end; the group will notice")
+                logger.warning("left_without_answer: the client does not end; the group will notice")
 
     def _at(self, partition: int, offset: int = OFFSET_INVALID) -> TopicPartition:
         return TopicPartition(self._topic, partition, offset)
@@ -337,4 +337,4 @@ def _leave(consumer: Consumer) -> None:
     try:
         consumer.close()
     except KafkaException as error:
-        _log.warning("left_with_error error=%s", error)
+        logger.warning("left_with_error error=%s", error)

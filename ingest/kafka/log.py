@@ -34,7 +34,7 @@ from ingest.kafka.planned_records import reread
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
 from ingest.stored_positions import StoredPositions
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 _CHUNK = 2000  # records taken from librdkafka at a time
 _POLL_SECONDS = 0.05
 _MORE_SECONDS = 0.02  # how long a batch waits for more where more is known to come
@@ -150,7 +150,7 @@ class KafkaLog:
             share.astray = share.run is None
             return None
         if code == KafkaError._MAX_POLL_EXCEEDED:
-            _log.warning("membership_lost reason=%s", error.str())
+            logger.warning("membership_lost reason=%s", error.str())
             return None
         if is_unsupported(error) and self._member.take_older_protocol():
             return None
@@ -425,7 +425,7 @@ class KafkaLog:
         for number in numbers:
             offset, plan, forged = commits[number]
             if forged:
-                _log.error("plan_refused topic=%s partition=%d: what is committed is no plan", self._topic, number)
+                logger.error("plan_refused topic=%s partition=%d: what is committed is no plan", self._topic, number)
                 metrics.PLANS_REFUSED.inc()
             made = plan if plan and was_made(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
@@ -434,7 +434,7 @@ class KafkaLog:
         self.assignments += 1
         self._not_taken_in, self._heard_at = False, time.monotonic()
         metrics.REBALANCES.inc()
-        _log.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._inherited()))
+        logger.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._inherited()))
         return {number: self._shares[number].seen for number in numbers if commits[number].offset >= 0}
 
     def _taken(self, numbers: set[int]) -> None:
@@ -443,7 +443,7 @@ class KafkaLog:
             self._shares.pop(number, None)
             self._comparison.uncompared.pop(number, None)
         self._held.let_go(lambda record: record.partition in numbers)
-        _log.info("partitions_revoked partitions=%s", sorted(numbers))
+        logger.info("partitions_revoked partitions=%s", sorted(numbers))
 
     def _keep(self) -> None:
         """Poll while nobody reads, so that the membership lives; paused, so that nothing piles up."""
@@ -461,9 +461,9 @@ class KafkaLog:
                     self._look_at_ends()
             except LogUnavailable as error:
                 if not self._member.closing.is_set():
-                    _log.warning("membership_kept_with_error error=%s", error)
+                    logger.warning("membership_kept_with_error error=%s", error)
             except LogFailed as error:
-                _log.warning("membership_not_kept error=%s", error)  # whoever uses the log hears it, too
+                logger.warning("membership_not_kept error=%s", error)  # whoever uses the log hears it, too
                 return
 
     def _look_at_ends(self) -> None:

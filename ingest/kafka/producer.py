@@ -23,8 +23,8 @@ from ingest.dead_letters import DeadLetter
 from ingest.event_log import Headers
 from ingest.kafka.client import ANSWER_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
 
-_log = logging.getLogger(__name__)
-_log.addFilter(SaidOnce())  # brokers may refuse each new producer, too
+logger = logging.getLogger(__name__)
+logger.addFilter(SaidOnce())  # brokers may refuse each new producer, too
 _POLL_SECONDS = 0.1
 _RENEW_SECONDS = 1  # between two new producers
 _QUEUE_RECORDS = 1_000_000
@@ -154,7 +154,7 @@ class KafkaProducer:
         try:
             self._send(topic, [_as_record(letter, self._settings.topic)], 0).result()
         except TooLarge:
-            _log.warning("dead_letter_cut partition=%d offset=%d", letter.record.partition, letter.record.offset)
+            logger.warning("dead_letter_cut partition=%d offset=%d", letter.record.partition, letter.record.offset)
             bare = letter._replace(record=letter.record._replace(value=None, headers=None))
             self._send(topic, [_as_record(bare, self._settings.topic)], 0).result()
 
@@ -188,7 +188,7 @@ class KafkaProducer:
         """Replace a producer the brokers will not let go on, once a second; what it had not delivered is refused."""
         with self._renewing:
             if self._producer is dead and time.monotonic() - self._renewed_at >= _RENEW_SECONDS:
-                _log.error("producer_renewed undelivered=%d", len(dead))
+                logger.error("producer_renewed undelivered=%d", len(dead))
                 self._renewed_at = time.monotonic()
                 self._producer = connect(Producer, client_options(self._settings, _writing(self._settings)))
                 dead.purge()
@@ -208,7 +208,7 @@ class KafkaProducer:
         try:
             producer.poll(_POLL_SECONDS)
         except KafkaException as exception:
-            _log.warning("producer_failed error=%s", exception.args[0].str())
+            logger.warning("producer_failed error=%s", exception.args[0].str())
             if is_fatal(exception.args[0]):
                 self._refused = producer
 
