@@ -1,8 +1,7 @@
 """The event log of the embedded product: SQLite beside the store, no service to run.
 
-Owns: the file, its one writer thread, group commit. Appends, plans and acknowledgements go through one queue; the
-writer takes all that wait and commits them at once with synchronous=FULL, so a hundred concurrent requests cost one
-fsync. The size is bounded: an append past `max_bytes` is refused before it is queued.
+Owns: the file. Appends, plans and acknowledgements go through the one queue of its writer (ingest/sqlite_writer.py).
+The size is bounded: an append past `max_bytes` is refused before it is queued.
 One partition, numbered at random when the file is made: a new file beside an old store starts at offset 1 again, and
 neither its tokens nor its positions may be taken for those of the old one. One reader.
 With `positions` the store notes up to where it has stored the log, every few seconds and at the end, and the file keeps
@@ -12,32 +11,30 @@ Source: docs/design.md R3, R6; SQLite "WAL" and "PRAGMA synchronous".
 
 import contextlib
 import logging
-import queue
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from engine import faults
 from engine.errors import LogFull, LogUnavailable, MeterportError
 from engine.health import Pulse
 from engine.store import sql
 from ingest.event_log import Lag, Plan, Range, Record, Run
+from ingest.sqlite_writer import SqliteWriter
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)
 _NOTE_SECONDS = 5  # a copy that is older by less is not recognised
 _LARGEST_PARTITION = 2**31 - 1
-_Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
 
 
 class SqliteLog:
     """An `EventLog` and an `EventAppender` in one SQLite file. Thread-safe.
 
-    The file belongs to one process (engine/store/deduplication_logs.py locks it).
+    The file belongs to one process (engine/store/data_directory.py locks it).
     """
 
     def __init__(self, path: Path, max_bytes: int, positions: StoredPositions | None = None) -> None:
@@ -53,7 +50,6 @@ class SqliteLog:
         )
         self.partition = int(self._reading.execute("SELECT partition FROM identity").fetchone()[0])
         self.appends = Pulse()
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._state = threading.Condition()
         self._records, self._bytes = self._reading.execute(sql.statement("log/size")).fetchone()
         planned = self._reading.execute("SELECT max(last) FROM plans").fetchone()[0]
@@ -64,8 +60,8 @@ class SqliteLog:
         self._run: Run | None = None
         self._before_run = 0  # the last position that is read while there is a run
         self.assignments = 0
-        self.thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
-        self.thread.start()
+        self._writer = SqliteWriter(self._connect, self._committed)
+        self.thread = self._writer.thread
 
     @property
     def name(self) -> str:
@@ -84,7 +80,7 @@ class SqliteLog:
             self._records += len(values)  # before they are durable: whoever was answered finds them in the lag
             self._bytes += size
         rows = [(arrived_ms, value) for value in values]
-        done = self._submit(lambda db: self._insert(db, rows))
+        done = self._writer.submit(lambda db: self._insert(db, rows))
         done.add_done_callback(lambda future: self._appended(future, len(values), size))
         return done
 
@@ -154,7 +150,7 @@ class SqliteLog:
 
         try:
             freed = self._size_of(previous)
-            self._submit(write).result()
+            self._writer.submit(write).result()
         except LogUnavailable:
             with self._state:
                 self._planned = previous
@@ -173,7 +169,7 @@ class SqliteLog:
 
         self._note(plan.ranges[0].end)
         freed = self._size_of(plan)
-        self._submit(write).result()
+        self._writer.submit(write).result()
         with self._state:
             self._forget(freed)
             self._planned = self._left = None
@@ -183,7 +179,7 @@ class SqliteLog:
 
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
-        self._submit(lambda db: db.execute("DELETE FROM plans")).result()
+        self._writer.submit(lambda db: db.execute("DELETE FROM plans")).result()
         with self._state:
             self._planned = self._left = self._run = None
             self._position = plan.ranges[0].start - 1
@@ -252,7 +248,7 @@ class SqliteLog:
             db.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
             db.execute("INSERT INTO sqlite_sequence VALUES ('records', ?)", (position - 1,))
 
-        self._submit(write).result()
+        self._writer.submit(write).result()
 
     def _note(self, position: int, at_once: bool = False) -> None:
         """Let the store, and then the file, note that all before a position is stored."""
@@ -260,7 +256,7 @@ class SqliteLog:
         if self._positions is None or not (at_once or time.monotonic() - self._noted_at >= _NOTE_SECONDS):
             return
         self._positions.note(self.name, "", {self.partition: position})
-        self._submit(lambda db: db.execute("INSERT OR REPLACE INTO noted VALUES (0, ?)", (position,))).result()
+        self._writer.submit(lambda db: db.execute("INSERT OR REPLACE INTO noted VALUES (0, ?)", (position,))).result()
         self._noted_at = time.monotonic()
 
     def close(self) -> None:
@@ -270,8 +266,7 @@ class SqliteLog:
                 self._note(self._stored_to, at_once=True)
             except MeterportError as error:
                 logger.warning("position_not_noted error=%s", error)
-        self._queue.put(None)
-        self.thread.join()
+        self._writer.close()
         self._reading.close()
 
     def _delete(self, db: sqlite3.Connection, plan: Plan) -> None:
@@ -292,53 +287,11 @@ class SqliteLog:
         rows = self._reading.execute("SELECT first, last, stored_ms FROM plans").fetchall()
         return [Plan((Range(self.partition, first, last + 1),), stored_ms) for first, last, stored_ms in rows]
 
-    # the writer
-
-    def _submit(self, write: Callable[[sqlite3.Connection], object]) -> "Future[None]":
-        future: Future[None] = Future()
-        self._queue.put((write, future))
-        return future
-
-    def _write_forever(self) -> None:
-        with contextlib.closing(self._connect()) as db:
-            while True:
-                group, ending = self._take_all()
-                if group:
-                    self._commit(db, group)
-                if ending:
-                    return
-
-    def _take_all(self) -> tuple[list[_Write], bool]:
-        item = self._queue.get()
-        group = []
-        while item is not None:
-            group.append(item)
-            try:
-                item = self._queue.get_nowait()
-            except queue.Empty:
-                return group, False
-        return group, True
-
-    def _commit(self, db: sqlite3.Connection, group: list[_Write]) -> None:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            for write, _ in group:
-                write(db)
-            faults.passing("log.before-commit")
-            db.execute("COMMIT")
-            faults.passing("log.after-commit")
-            newest = db.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0]
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            for _, future in group:
-                future.set_exception(LogUnavailable(f"the event log cannot be written: {error}"))
-            return
-        with self._state:  # first: whoever is answered that records are durable finds them in the log
+    def _committed(self, db: sqlite3.Connection) -> None:
+        newest = db.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0]
+        with self._state:
             self._newest = max(self._newest, newest)
             self._state.notify_all()
-        for _, future in group:
-            future.set_result(None)
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)

@@ -28,7 +28,7 @@ def without_plan() -> None:
 
     def forgetful(self: SqliteLog, ranges: tuple[Range, ...], stored_ms: int) -> Plan:
         planned = plan(self, ranges, stored_ms)
-        self._submit(forget).result()
+        self._writer.submit(forget).result()
         return planned
 
     SqliteLog.plan = forgetful  # type: ignore[method-assign]

@@ -287,7 +287,7 @@ def test_what_was_answered_is_in_the_lag(tmp_path: Path) -> None:
     """It came there after the answer, and an import said that all was stored."""
     log = SqliteLog(tmp_path / "log.sqlite", max_bytes=1000)
     busy = threading.Event()
-    log._submit(lambda _: busy.wait(30))
+    log._writer.submit(lambda _: busy.wait(30))
 
     done = log.append([b"a", b"b"], 0)
 

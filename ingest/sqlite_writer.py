@@ -1,0 +1,80 @@
+"""The one thread that writes to an SQLite file: it takes all writes that wait and commits them at once.
+
+With synchronous=FULL a commit costs one fsync, so a hundred concurrent requests cost one as well.
+Source: docs/design.md R3; SQLite "PRAGMA synchronous".
+"""
+
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from engine import faults
+from engine.errors import LogUnavailable
+
+_Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
+
+
+class SqliteWriter:
+    """A thread with a connection of its own, and the queue of what it is to write. Thread-safe."""
+
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], committed: Callable[[sqlite3.Connection], None]
+    ) -> None:
+        """Args: committed: called after each commit, before those who wrote are answered."""
+        self._connect = connect
+        self._committed = committed
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
+        self.thread.start()
+
+    def submit(self, write: Callable[[sqlite3.Connection], object]) -> "Future[None]":
+        """Have something written; the future is done once it is durable. Its exception: LogUnavailable."""
+        future: Future[None] = Future()
+        self._queue.put((write, future))
+        return future
+
+    def close(self) -> None:
+        """Commit what was queued, then end."""
+        self._queue.put(None)
+        self.thread.join()
+
+    def _write_forever(self) -> None:
+        with contextlib.closing(self._connect()) as db:
+            while True:
+                group, ending = self._take_all()
+                if group:
+                    self._commit(db, group)
+                if ending:
+                    return
+
+    def _take_all(self) -> tuple[list[_Write], bool]:
+        item = self._queue.get()
+        group = []
+        while item is not None:
+            group.append(item)
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return group, False
+        return group, True
+
+    def _commit(self, db: sqlite3.Connection, group: list[_Write]) -> None:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for write, _ in group:
+                write(db)
+            faults.passing("log.before-commit")
+            db.execute("COMMIT")
+            faults.passing("log.after-commit")
+            self._committed(db)  # first: whoever is answered that records are durable finds them in the log
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            for _, future in group:
+                future.set_exception(LogUnavailable(f"the event log cannot be written: {error}"))
+            return
+        for _, future in group:
+            future.set_result(None)
