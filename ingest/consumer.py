@@ -24,51 +24,32 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
-
-import pyarrow as pa
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
-from tenacity.nap import sleep_using_event
 
 from engine import faults, metrics
 from engine.config.settings import IngestSettings
-from engine.errors import ConfigurationError, MeterportError, StoreError, Unavailable
+from engine.errors import ConfigurationError
 from engine.events.cloudevents import TimeSpan
-from engine.events.event import EventBatch
-from engine.health import Pulse
 from engine.instants import Clock, Instant, milliseconds, utc_now
 from engine.store.clickhouse import DEDUPLICATION_WINDOW, Store
 from engine.texts import printable
 from ingest.arrivals import TimestampReport
+from ingest.block_writer import BlockWriter, Superseded
 from ingest.claims import BatchClaims
-from ingest.dead_letters import DeadLetter, DeadLetterRuns, DeadLetterSink, dead_letter_block, new_letters
+from ingest.dead_letters import DeadLetterRuns, DeadLetterSink
 from ingest.decoding import Batch, decode_records
-from ingest.differing import find_differing
-from ingest.duplicates import Duplicates, KeysForgotten, Voided
+from ingest.duplicates import Duplicates, Voided
 from ingest.event_log import LATEST_STAMP_MS, EventLog, Plan, Record, Run, ranges_of
+from ingest.persistence import Persistence, Stopped, phase
 
-_T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 _IDLE_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it shall stop
-_LONGEST_PAUSE_SECONDS = 5
-_INSERT_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
 _SWITCH_SECONDS = 0.0005  # 0.005 by default: what the loop waits after each step in C, while the other thread reads
 _YOUNG_OBJECTS = 100_000  # 700 by default: looked through for garbage that often, though all of a batch is needed
 _AHEAD_MS = 3_600_000  # a plan stamped further ahead of our clock is looked for among the claims before it is run
-_FENCE_SECONDS = 20  # an insert that starts so long after its plan was last seen to stand asks the log again first
-
-
-class Stopped(Exception):
-    """Raised out of a retry when the process is asked to stop; the batch stays planned."""
-
-
-class _Superseded(Exception):
-    """Another process has taken the plan over and finished it."""
 
 
 class Consumer:
@@ -89,20 +70,21 @@ class Consumer:
         self._settings = settings
         self._stop = stop
         self._clock = clock
-        self._sink = dead_letter_sink
+        persistence = Persistence(stop)
+        self.pulse = persistence.pulse  # of every step that may fail because the log or the store does
+        self._persist = persistence.until_done
         self._span = TimeSpan.of(settings)
         window = timedelta(days=settings.duplicate_window_days)
         self._duplicates = Duplicates(store, self.claims, log.planned, window, clock)
+        self.writer = BlockWriter(log, store, self._duplicates, persistence, self._catch_up, dead_letter_sink)
         self._runs = DeadLetterRuns(settings.max_dead_letter_run)
         self._assignments = 0  # of the log, when it was read last
-        self.pulse = Pulse()  # of every step that may fail because the log or the store does
         self._timestamps = TimestampReport()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
         self._ahead: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
         self._unacknowledged: Plan | None = None  # stored
         self._running: list[str] = []  # tokens of the plans this process is executing
         self._stored: dict[str, None] = {}  # tokens of the plans this process has stored, the oldest first
-        self._stands_until = 0.0  # monotonic seconds
 
     def start(self) -> None:
         """Fill the duplicate filter, then finish what a dead process planned. Raises: Stopped.
@@ -179,7 +161,7 @@ class Consumer:
             return False
         faults.passing("ingest.before-plan")
         seen_at = time.monotonic()
-        with _phase("plan"):
+        with phase("plan"):
             plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
         if plan is None:
             logger.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
@@ -211,12 +193,11 @@ class Consumer:
 
         Args: seen_at: monotonic seconds at which the plan was known to be this process's to run.
         """
-        outer, self._stands_until = self._stands_until, seen_at + _FENCE_SECONDS
         self._running.append(plan.token)
         try:
-            self._execute(plan, batch)
-        except (Voided, _Superseded) as reason:
-            logger.info("plan_discarded token=%s reason=%s", plan.token, type(reason).__name__.strip("_").lower())
+            self.writer.run(plan, batch, seen_at)
+        except (Voided, Superseded) as reason:
+            logger.info("plan_discarded token=%s reason=%s", plan.token, type(reason).__name__.lower())
             self._drop_ahead()
             self._persist(lambda: self._log.discard(plan))
         else:
@@ -226,7 +207,6 @@ class Consumer:
                 del self._stored[next(iter(self._stored))]
         finally:
             self._running.pop()
-            self._stands_until = outer
 
     def _drop_ahead(self) -> None:
         """Forget the batch read ahead: the records before it are read again first."""
@@ -238,16 +218,16 @@ class Consumer:
     def _acknowledge(self) -> None:
         plan, self._unacknowledged = self._unacknowledged, None
         if plan:
-            with _phase("acknowledge"):
+            with phase("acknowledge"):
                 self._persist(lambda: self._log.acknowledge(plan))
             faults.passing("ingest.after-acknowledge")
 
     def _fetch(self, wait_seconds: float) -> Batch:
-        with _phase("poll"):
+        with phase("poll"):
             records = self._persist(
                 lambda: self._log.read(self._settings.batch_rows, self._settings.batch_bytes, wait_seconds)
             )
-        with _phase("decode"):
+        with phase("decode"):
             return self._without_runs(records)
 
     def _without_runs(self, records: Sequence[Record]) -> Batch:
@@ -301,106 +281,6 @@ class Consumer:
             return batch
         return decode_records(batch.claimed, self._span, None, plan.stored_ms)
 
-    def _execute(self, plan: Plan, batch: Batch) -> None:
-        """Insert a planned batch: the same rows in the same order under the same tokens, however often.
-
-        Raises: Voided, _Superseded: nothing, or nothing more, may be inserted.
-        """
-        with _phase("deduplicate"):
-            kept = self._drop_duplicates(plan, batch)
-        faults.passing("ingest.after-claim")
-        letters = self._store_letters(plan, batch.letters) if batch.letters else []
-        if len(kept):
-            self._insert(plan, "events", kept.block(plan.stored_ms), plan.token)
-            self._duplicates.remember(kept)
-        faults.passing("ingest.after-insert")
-        if len(kept) < len(batch.events):
-            self._keep_differing(plan, batch.events, kept)
-        metrics.EVENTS_STORED.inc(len(kept))
-        metrics.EVENTS_DUPLICATE.inc(len(batch.events) - len(kept))
-        metrics.DEAD_LETTERS.inc(len(letters))
-
-    def _keep_differing(self, plan: Plan, events: EventBatch, kept: EventBatch) -> None:
-        """Keep duplicates that are no retries for somebody to look at."""
-        with _phase("deduplicate"):
-            found = find_differing(self._store, events, kept, self._duplicates.since_ms(plan))
-        if len(found):
-            self._insert(plan, "differing_duplicates", found.block(plan.stored_ms), f"differing-{plan.token}")
-        metrics.EVENTS_DIFFERENT.inc(len(found))
-
-    def _store_letters(self, plan: Plan, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        new = self._persist(lambda: new_letters(self._store, letters, plan.stored_ms))
-        if new:
-            self._insert(plan, "dead_letters", dead_letter_block(new, plan.stored_ms), f"dead-{plan.token}")
-            if self._sink:
-                self._persist(lambda: self._sink.send(new))  # type: ignore[union-attr]
-        faults.passing("ingest.after-dead-letters")
-        return new
-
-    def _insert(self, plan: Plan, table: str, block: pa.Table, token: str) -> None:
-        def attempt() -> None:
-            self._check_fence(plan)
-            faults.entering("ingest.in-insert", _INSERT_SECONDS)
-            self._store.insert_block(table, block, token)
-
-        with _phase("insert"):
-            self._persist(attempt)
-        metrics.BLOCKS.inc()
-
-    def _drop_duplicates(self, plan: Plan, batch: Batch) -> EventBatch:
-        while True:
-            try:
-                return self._persist(lambda: self._duplicates.drop(batch.events, plan))
-            except KeysForgotten:
-                self._catch_up()
-
-    def _check_fence(self, plan: Plan) -> None:
-        """Ask the log again if the plan was last seen to stand long ago: the process was paused, or the store away.
-
-        Tables remember the tokens of a bounded number of blocks; an insert that comes back after all of them is new.
-        """
-        if time.monotonic() < self._stands_until:
-            return
-        if not self._log.holds(plan):
-            raise _Superseded
-        self._stands_until = time.monotonic() + _FENCE_SECONDS
-
-    def _persist(self, attempt: Callable[[], _T]) -> _T:
-        """Run `attempt` until it succeeds. Raises: Stopped: the process is to stop first."""
-        retrying = Retrying(
-            retry=retry_if_exception_type((Unavailable, StoreError)),
-            wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS),
-            stop=stop_when_event_set(self._stop),
-            sleep=sleep_using_event(self._stop),
-            before_sleep=self._count_failure,
-            retry_error_callback=_give_up,
-        )
-        result = retrying(attempt)
-        self.pulse.answered()
-        return result
-
-    def _count_failure(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self.pulse.failed(error.code if isinstance(error, MeterportError) else "")
-        metrics.INGEST_FAILURES.inc()
-        metrics.INGEST_SECONDS.labels("paused").inc(state.upcoming_sleep)
-        logger.warning(
-            "ingest_attempt_failed attempt=%d next_in=%.1fs error=%s", state.attempt_number, state.upcoming_sleep, error
-        )
-
     def _measure(self, batch: Batch) -> None:
         metrics.DELAY.observe(max(0, milliseconds(self._clock()) - batch.records[0].arrived_ms) / 1000)
         self._timestamps.add(batch.claimed, batch.records)
-
-
-def _give_up(state: RetryCallState) -> None:
-    raise Stopped from (state.outcome.exception() if state.outcome else None)
-
-
-@contextmanager
-def _phase(name: metrics.Phase) -> Iterator[None]:
-    began = time.monotonic()
-    try:
-        yield
-    finally:
-        metrics.INGEST_SECONDS.labels(name).inc(time.monotonic() - began)

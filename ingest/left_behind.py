@@ -15,8 +15,9 @@ from pathlib import Path
 from engine.config.settings import Settings
 from engine.errors import TooManyDeadLetters
 from engine.store.clickhouse import Store
-from ingest.consumer import Consumer, Stopped
+from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetterSink
+from ingest.persistence import Stopped
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions

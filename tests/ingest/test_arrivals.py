@@ -134,7 +134,7 @@ def test_a_plan_run_again_by_another_process_stores_the_same_rows(
     stamp = milliseconds(utc_now()) + 5
     plan = first.plan(ranges_of(batch.records), stamp)
     assert plan is not None
-    dying._execute(plan, dying._as_planned(batch, plan))
+    dying.writer.store(plan, dying._as_planned(batch, plan))
     rows = stored(store), letters(store)
     first.close()
 

@@ -94,7 +94,7 @@ def test_a_plan_left_by_a_dead_process_is_run_once_more_and_changes_nothing_twic
     log.append([_event(number) for number in range(100, 150)], NOW).result()
     records = log.read(1000, 1 << 20, 0)
     plan = log.plan((Range(log.partition, 101, 151),), NOW)  # planned, inserted, not acknowledged
-    consumer._execute(plan, consumer._decode(records, None))
+    consumer.writer.store(plan, consumer._decode(records, None))
 
     with _next_process(tmp_path) as next_log:
         _consumer(next_log, store)
@@ -132,7 +132,7 @@ def test_without_the_token_the_same_retry_would_count_twice(log: SqliteLog, stor
     consumer = _consumer(log, store)
     batch = consumer._decode(log.read(10, 1000, 0), None)
     for start in (1, 2):
-        consumer._execute(Plan((Range(log.partition, start, 9),), NOW), batch)
+        consumer.writer.store(Plan((Range(log.partition, start, 9),), NOW), batch)
 
     assert _stored(store, meter) == _everywhere(2)
 

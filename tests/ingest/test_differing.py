@@ -145,7 +145,7 @@ def test_a_plan_that_is_run_again_keeps_the_same_ones_once(log: SqliteLog, store
     records = log.read(1000, 1 << 20, 0)
     plan = log.plan((Range(log.partition, 2, 4),), NOW)  # planned, inserted, not acknowledged
     assert plan
-    consumer._execute(plan, consumer._decode(records, None))
+    consumer.writer.store(plan, consumer._decode(records, None))
     assert [row[2] for row in kept(store)] == ['{"v": 2}']
 
     with closing(SqliteLog(tmp_path / "log.sqlite", max_bytes=1 << 30)) as next_log:

@@ -131,15 +131,15 @@ class Paused(BaseException):
 def planned_but_not_claimed(store: Store, topic: MemoryTopic, hours: float) -> Callable[[], None]:
     """Let a process whose clock is ahead plan what is in partition 0, and pause; returns what it does next."""
     ahead = Process(store, topic, 0, clock=off_by(hours)).start()
-    drop = ahead.consumer._drop_duplicates
+    drop = ahead.consumer.writer.drop_duplicates
 
     def pause(*_: object) -> None:
         raise Paused
 
-    ahead.consumer._drop_duplicates = pause  # type: ignore[method-assign,assignment]
+    ahead.consumer.writer.drop_duplicates = pause  # type: ignore[method-assign,assignment]
     with pytest.raises(Paused):
         ahead.consumer.step(0)
-    ahead.consumer._drop_duplicates = drop  # type: ignore[method-assign]
+    ahead.consumer.writer.drop_duplicates = drop  # type: ignore[method-assign]
     (plan,) = topic.plans.values()
 
     def go_on() -> None:

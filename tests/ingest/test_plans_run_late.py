@@ -197,7 +197,8 @@ def test_a_process_paused_between_its_plan_and_its_insert_stores_nothing_twice(
     store: Store, topic: MemoryTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed = [0.0]
-    monkeypatch.setattr("ingest.consumer.time", SimpleNamespace(monotonic=lambda: monotonic() + passed[0]))
+    for module in ("consumer", "block_writer"):
+        monkeypatch.setattr(f"ingest.{module}.time", SimpleNamespace(monotonic=lambda: monotonic() + passed[0]))
     store.shared = True
     append(topic, 0, "a", "b")
     paused = Process(store, topic, 0).start()

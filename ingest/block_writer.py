@@ -1,0 +1,119 @@
+"""A planned batch into the store: claimed, without its duplicates, in blocks under the tokens of its plan.
+
+Owns: the order of these steps, which is the same however often a plan is run, and the fence: an insert is not started
+when the plan was last seen to be this process's to run long ago.
+Source: docs/design.md R6, R7, R11.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
+from engine import faults, metrics
+from engine.events.event import EventBatch
+from engine.store.clickhouse import Store
+from ingest.dead_letters import DeadLetter, DeadLetterSink, dead_letter_block, new_letters
+from ingest.decoding import Batch
+from ingest.differing import find_differing
+from ingest.duplicates import Duplicates, KeysForgotten
+from ingest.event_log import EventLog, Plan
+from ingest.persistence import Persistence, phase
+
+_INSERT_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
+_FENCE_SECONDS = 20  # an insert that starts so long after its plan was last known to be ours asks the log again first
+
+
+class Superseded(Exception):
+    """Another process has taken the plan over and finished it."""
+
+
+class BlockWriter:
+    """Stores the planned batches of one log in one store. `sink` is given each dead letter too."""
+
+    def __init__(
+        self, log: EventLog, store: Store, duplicates: Duplicates, persistence: Persistence,
+        catch_up: Callable[[], None], sink: DeadLetterSink | None = None,
+    ) -> None:  # fmt: skip
+        """Args: catch_up: loads the keys of stored events again when the filter has forgotten them."""
+        self._log, self._store, self._duplicates = log, store, duplicates
+        self._persist = persistence.until_done
+        self._catch_up = catch_up
+        self._sink = sink
+        self._stands_until = 0.0  # monotonic seconds
+
+    def run(self, plan: Plan, batch: Batch, seen_at: float) -> None:
+        """Store a batch. Args: seen_at: monotonic seconds at which the plan was known to be this process's to run.
+
+        Raises: Voided, Superseded: nothing, or nothing more, may be inserted.
+        """
+        outer, self._stands_until = self._stands_until, seen_at + _FENCE_SECONDS
+        try:
+            self.store(plan, batch)
+        finally:
+            self._stands_until = outer
+
+    def store(self, plan: Plan, batch: Batch) -> None:
+        """Insert a planned batch: the same rows in the same order under the same tokens, however often.
+
+        Raises: Voided, Superseded: nothing, or nothing more, may be inserted.
+        """
+        with phase("deduplicate"):
+            kept = self.drop_duplicates(plan, batch)
+        faults.passing("ingest.after-claim")
+        letters = self._store_letters(plan, batch.letters) if batch.letters else []
+        if len(kept):
+            self._insert(plan, "events", kept.block(plan.stored_ms), plan.token)
+            self._duplicates.remember(kept)
+        faults.passing("ingest.after-insert")
+        if len(kept) < len(batch.events):
+            self._keep_differing(plan, batch.events, kept)
+        metrics.EVENTS_STORED.inc(len(kept))
+        metrics.EVENTS_DUPLICATE.inc(len(batch.events) - len(kept))
+        metrics.DEAD_LETTERS.inc(len(letters))
+
+    def drop_duplicates(self, plan: Plan, batch: Batch) -> EventBatch:
+        """Claim a batch, and return those of its events that are to be stored. Raises: Voided."""
+        while True:
+            try:
+                return self._persist(lambda: self._duplicates.drop(batch.events, plan))
+            except KeysForgotten:
+                self._catch_up()
+
+    def _keep_differing(self, plan: Plan, events: EventBatch, kept: EventBatch) -> None:
+        """Keep duplicates that are no retries for somebody to look at."""
+        with phase("deduplicate"):
+            found = find_differing(self._store, events, kept, self._duplicates.since_ms(plan))
+        if len(found):
+            self._insert(plan, "differing_duplicates", found.block(plan.stored_ms), f"differing-{plan.token}")
+        metrics.EVENTS_DIFFERENT.inc(len(found))
+
+    def _store_letters(self, plan: Plan, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        new = self._persist(lambda: new_letters(self._store, letters, plan.stored_ms))
+        if new:
+            self._insert(plan, "dead_letters", dead_letter_block(new, plan.stored_ms), f"dead-{plan.token}")
+            if self._sink:
+                self._persist(lambda: self._sink.send(new))  # type: ignore[union-attr]
+        faults.passing("ingest.after-dead-letters")
+        return new
+
+    def _insert(self, plan: Plan, table: str, block: pa.Table, token: str) -> None:
+        def attempt() -> None:
+            self._check_fence(plan)
+            faults.entering("ingest.in-insert", _INSERT_SECONDS)
+            self._store.insert_block(table, block, token)
+
+        with phase("insert"):
+            self._persist(attempt)
+        metrics.BLOCKS.inc()
+
+    def _check_fence(self, plan: Plan) -> None:
+        """Ask the log again if the plan was last known to be ours long ago: the process was paused, or the store away.
+
+        Tables remember the tokens of a bounded number of blocks; an insert that comes back after all of them is new.
+        """
+        if time.monotonic() < self._stands_until:
+            return
+        if not self._log.holds(plan):
+            raise Superseded
+        self._stands_until = time.monotonic() + _FENCE_SECONDS
