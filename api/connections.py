@@ -27,7 +27,10 @@ from engine.settings import ServerSettings
 ROUND_SECONDS = 0.25
 TURNED_AWAY_MOST = 32  # connections over the number that are still read from, so that their 503 arrives
 _SETTLED_SECONDS = 1.0  # what waits longer for its client may have to make room; an honest client is faster
-_NEWEST = 64  # so many of those that came last, or began a head last, keep their places even in a flood of new ones
+_READING_SECONDS = 5.0  # what its client has read nothing of for longer may have to make room
+# In a flood so many of the connections that came last, that began a head last, and whose clients stopped to read last,
+# keep their places: these, or a quarter of all.
+_NEWEST = 64
 
 
 class Phase(IntEnum):
@@ -169,14 +172,15 @@ class Connections:
             if oldest is not None and now - oldest.since >= patience:
                 self._evict(oldest)
                 return True
-        for phase in (Phase.NEW, Phase.HEAD):
-            if len(self._phases[phase]) > _NEWEST:
-                self._evict(next(iter(self._phases[phase])))
-                return True
         blocked = next(iter(self._blocked.items()), None)
-        if blocked and now - blocked[1] >= limits.answer_seconds / 2:
+        if blocked and now - blocked[1] >= min(_READING_SECONDS, limits.answer_seconds / 2):
             self._evict(blocked[0])
             return True
+        newest = min(_NEWEST, limits.connections // 4)
+        for waiting in (self._phases[Phase.NEW], self._phases[Phase.HEAD], self._blocked):
+            if len(waiting) > newest:
+                self._evict(next(iter(waiting)))
+                return True
         return False
 
     def _evict(self, connection: Connection) -> None:

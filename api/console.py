@@ -183,8 +183,8 @@ def invalidate_token(
     issued_before: Annotated[
         str | None,
         typer.Option(
-            help="Invalidate every token of everybody issued before this time (UTC unless it has an offset), "
-            "as after a restore."
+            help="Invalidate every token of everybody issued before this time (UTC unless it has an offset), or "
+            "before `now`, as after a restore."
         ),
     ] = None,
     config: Config = None, data_dir: DataDir = None, server: Server = None,
@@ -198,10 +198,12 @@ def invalidate_token(
     Examples:
       meterport token invalidate --subject acme
       meterport token invalidate --issued-before 2026-03-01T12:30:00Z
+      meterport token invalidate --issued-before now
     """
     wanted = {name: text for name, text in (("id", id_), ("subject", subject)) if text is not None}
     if issued_before is not None:
-        wanted["issuedBefore"] = timestamp(issued_before, read_zone("UTC"))
+        now = issued_before == "now"  # to the millisecond, unlike what a shell's `date` prints
+        wanted["issuedBefore"] = utc_now().isoformat() if now else timestamp(issued_before, read_zone("UTC"))
     if not wanted:
         raise typer.BadParameter("give --id, --subject or --issued-before")
     with connected(context, config, data_dir, server) as api:

@@ -21,7 +21,10 @@ from engine.errors import Forbidden, InvalidRequest
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?\Z", re.ASCII)
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?\Z", re.ASCII | re.IGNORECASE)
 _LOCAL_ORIGIN = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?\Z", re.ASCII | re.IGNORECASE)
-_OF_PROXIES = frozenset({"forwarded", "via", "x-real-ip"})
+_OF_PROXIES = frozenset(
+    {"cf-connecting-ip", "fastly-client-ip", "forwarded", "true-client-ip", "via", "x-arr-clientip", "x-client-ip"}
+    | {"x-cluster-client-ip", "x-envoy-external-address", "x-real-ip"}
+)
 _OF_PROXIES_TOO = "x-forwarded-"
 _TARGET = "target_host"  # in the state of a request: the host that a target in absolute form names
 _KEYLESS = "without METERPORT_API_KEY this server answers programs and pages of its own machine only; set it: "

@@ -109,10 +109,13 @@ class BoundedProtocol(StagedProtocol):
 
     # the parser's callbacks
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.begun = not self.ended
+
     def on_url(self, url: bytes) -> None:
         if self.ended:  # behind a request whose answer has closed the connection
             raise _Refused
-        self.begun = True
         self.url += url
         if len(self.url) > self.limits.url_bytes:
             self._stop(refusals.url_too_long(self.limits.url_bytes))

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from api.connections import Phase
 from api.http_protocol import MOST_PIPELINED, BoundedProtocol
@@ -329,6 +330,17 @@ def test_a_head_that_does_not_end_is_answered_408(app: Starlette) -> None:
                 assert answer.closed
 
 
+def test_the_first_byte_of_a_head_begins_it(app: Starlette) -> None:
+    """On a new connection, and behind a request that was answered: neither is idle, and both are told."""
+    with serving(app, head_seconds=0.5, first_byte_seconds=600, keep_alive_seconds=600) as server:
+        for before in (b"", GET):
+            with Raw(port_of(server)) as client:
+                if before:
+                    assert client.ask(before).status == 200
+                client.send(b"\r\nPO")
+                assert client.read(until_closed=True).problem() == (408, "request-timeout")
+
+
 @pytest.mark.parametrize("drop", [b"", b"1\r\na\r\n", b"1;x"])
 def test_a_body_that_pauses_or_crawls_is_answered_408(app: Starlette, drop: bytes) -> None:
     """S2: nothing comes, a byte now and then, an extension of a chunk that never ends."""
@@ -516,6 +528,42 @@ def test_a_flood_of_new_connections_locks_nobody_out(app: Starlette, kind: str) 
                 flood.enter_context(Raw(port)).send(FILLERS[kind])
             with Raw(port) as client:
                 assert client.ask(GET).status == 200
+
+
+def test_clients_that_do_not_read_lock_nobody_out(app: Starlette) -> None:
+    """S2, extra member: their answers wait to be sent, so they were not idle, and kept their places for 15 seconds."""
+    with serving(app, max_connections=100, answer_seconds=600) as server, contextlib.ExitStack() as flood:
+        port = port_of(server)
+        for _ in range(20):
+            for _ in range(20):
+                flood.enter_context(Raw(port, receive_buffer=4096)).send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+            with Raw(port) as client:
+                assert client.ask(GET).status == 200
+
+
+def test_little_of_an_answer_that_is_not_read_is_held_for_its_client() -> None:
+    """S2, extra member: the kernel took 4 MB of each connection's answers, which is memory of the container, too."""
+    sent = 0
+
+    async def endless(_scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        watched = asyncio.ensure_future(gone())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not watched.done() and sent < LARGE:
+            await send({"type": "http.response.body", "body": bytes(10_000), "more_body": True})
+            sent += 10_000
+            await asyncio.sleep(0)
+
+    with serving(endless, answer_seconds=1) as server, Raw(port_of(server), receive_buffer=4096) as client:
+        client.send(GET)
+        eventually(lambda: sent > 0, "the answer has begun")
+        eventually(lambda: not server.server_state.connections, "the connection is gone")
+        assert sent < 1 << 20
 
 
 def test_each_port_has_connections_of_its_own(app: Starlette, gate: Gate) -> None:
