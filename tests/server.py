@@ -41,7 +41,11 @@ class Server:
                 env={**environment, **self._variables, "METERPORT_FAULT": fault},
             )
         self._log_start = start
-        self.url = self._listening("api")
+        try:
+            self.url = self._listening("api")
+        except AssertionError:
+            self.kill()
+            raise
         if self.url is None and not fault:
             raise AssertionError(f"died at start:\n{self.tail()}")
 
