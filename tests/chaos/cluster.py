@@ -31,7 +31,7 @@ from tests.harness.translation import definition_body
 
 PARTITIONS = 12
 SESSION_SECONDS = 3  # how long a group waits for a member that died
-DRAIN_SECONDS = 900  # a loaded machine may be millions of events behind
+DRAIN_SECONDS = 900  # within which something must be stored: a loaded machine may be millions of events behind
 _READY = r"ingesting topic="
 _LISTENING = r"listening url=(\S+) for=api"
 _BROKER = {  # for KIP-848 it is the broker that says how long a silent member lives
@@ -269,7 +269,7 @@ class Cluster:
         expected = self.topic.distinct_events()
         assert expected == len(self.writer.numbers), f"the topic holds {expected} events of {len(self.writer.numbers)}"
         try:
-            wait_until(self.topic.is_drained, DRAIN_SECONDS, "not everything was stored")
+            wait_until(self.topic.is_drained, DRAIN_SECONDS, "not everything was stored", self.topic.stored)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.state()}") from None
         self.recovery.wait(10)
@@ -343,11 +343,19 @@ def _variables(cluster: Cluster, protocol: str, options: Mapping[str, str]) -> d
     }
 
 
-def wait_until(holds: Callable[[], bool], seconds: float, otherwise: str) -> None:
-    """Raises: AssertionError: `holds` did not come true in time."""
-    deadline = time.monotonic() + seconds
+def wait_until(
+    holds: Callable[[], bool], seconds: float, otherwise: str, progress: Callable[[], object] = lambda: None
+) -> None:
+    """Wait until `holds`. Args: progress: the time begins again when its answer changes.
+
+    Raises: AssertionError: it did not come true in time.
+    """
+    deadline, seen = time.monotonic() + seconds, progress()
     while not holds():
-        assert time.monotonic() < deadline, f"{otherwise} within {seconds} s"
+        if time.monotonic() >= deadline:
+            last, seen = seen, progress()
+            assert seen != last, f"{otherwise} within {seconds} s"
+            deadline = time.monotonic() + seconds
         time.sleep(0.05)
 
 

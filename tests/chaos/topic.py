@@ -112,6 +112,13 @@ class Topic:
             metadata for _, metadata in commits.values()
         )
 
+    def stored(self) -> int | None:
+        """Return how many records are stored, of all partitions together; None: the brokers do not say."""
+        try:
+            return sum(max(0, offset) for offset, _ in self.commits().values())
+        except KafkaException:
+            return None
+
     def distinct_events(self) -> int:
         """Return how many different events of a load it holds: what was delivered, as the brokers say."""
         consumer = Consumer(

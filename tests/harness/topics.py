@@ -60,9 +60,9 @@ class Topic:
         headers: Headers | None = None,
         max_bytes: int = 1_000_000,
     ) -> None:
-        """Returns when all brokers have the records."""
+        """Returns when all brokers have the records, each once and in this order, whatever is sent again."""
         sizes = {"queue.buffering.max.messages": 0, "message.max.bytes": max_bytes}
-        producer = Producer({"bootstrap.servers": self.bootstrap, **sizes})
+        producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, **sizes})
         for value in values:
             producer.produce(self.name, value, partition=partition, timestamp=at_ms, headers=list(headers or []))
         assert producer.flush(WAIT_SECONDS) == 0
