@@ -21,8 +21,19 @@ from api.http.limits import RequestLimit
 from api.http.problems import HANDLERS
 from api.http.routing import resource
 from api.http.telemetry import Telemetry
-from api.routes import dead_letters, duplicates, events, meters, operations, outcomes, pages, portal, subjects, usage
-from api.routes import group_values as values
+from api.routes import (
+    dead_letters,
+    duplicates,
+    events,
+    group_values,
+    meters,
+    operations,
+    outcomes,
+    pages,
+    portal,
+    subjects,
+    usage,
+)
 
 __all__ = ["create_app", "create_telemetry_app"]
 
@@ -31,80 +42,86 @@ PORTAL_SUBJECT = "/api/v1/portal/subject"
 WRONG_KEY_ADDRESSES = 10_000  # that are kept, some 2 MB
 
 
-def create_app(services: Dependencies) -> Starlette:
+def create_app(dependencies: Dependencies) -> Starlette:
     """Return the application of the main port; what it asks of the store may take so long and no longer."""
-    services = replace(services, store=services.store.limited(services.settings.query.timeout_seconds))
-    origins = services.settings.server.cors_origins
+    dependencies = replace(dependencies, store=dependencies.store.limited(dependencies.settings.query.timeout_seconds))
+    origins = dependencies.settings.server.cors_origins
     cors = [Middleware(PortalCors, prefix=prefix, origins=origins) for prefix in (PORTAL_METERS, PORTAL_SUBJECT)]
-    return _application(services, [*_open(services), *_managed(services), *_portal(services)], cors)
+    return _application(dependencies, [*_open(dependencies), *_managed(dependencies), *_portal(dependencies)], cors)
 
 
-def create_telemetry_app(services: Dependencies) -> Starlette:
+def create_telemetry_app(dependencies: Dependencies) -> Starlette:
     """Return the application of the telemetry port: no key is asked for."""
-    metrics = resource("/metrics", GET=auth.unguarded(services, operations.metrics))
-    return _application(services, [*_probes(services), metrics], [])
+    metrics = resource("/metrics", GET=auth.unguarded(dependencies, operations.get_metrics))
+    return _application(dependencies, [*_probes(dependencies), metrics], [])
 
 
-def _application(services: Dependencies, routes: list[Route], outer: list[Middleware]) -> Starlette:
+def _application(dependencies: Dependencies, routes: list[Route], outer: list[Middleware]) -> Starlette:
     layers = [*outer, Middleware(Telemetry), Middleware(OneHost)]
     app = Starlette(routes=routes, middleware=layers, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
-    share_store(app, services.settings)
+    share_store(app, dependencies.settings)
     return app
 
 
-def _probes(services: Dependencies) -> list[Route]:
-    open_ = partial(auth.unguarded, services)
+def _probes(dependencies: Dependencies) -> list[Route]:
+    open_ = partial(auth.unguarded, dependencies)
     return [
-        resource("/livez", GET=open_(operations.alive)),
-        resource("/readyz", GET=open_(operations.ready)),
+        resource("/livez", GET=open_(operations.get_liveness)),
+        resource("/readyz", GET=open_(operations.get_readiness)),
     ]
 
 
-def _open(services: Dependencies) -> list[Route]:
-    open_ = partial(auth.unguarded, services)
+def _open(dependencies: Dependencies) -> list[Route]:
+    open_ = partial(auth.unguarded, dependencies)
     return [
-        *_probes(services),
-        resource("/version", GET=open_(operations.version)),
-        resource("/openapi.json", GET=open_(operations.openapi)),
-        resource("/portal", GET=open_(pages.portal_page)),
-        resource("/portal/{file}", GET=open_(pages.portal_file)),
+        *_probes(dependencies),
+        resource("/version", GET=open_(operations.get_version)),
+        resource("/openapi.json", GET=open_(operations.get_openapi)),
+        resource("/portal", GET=open_(pages.get_portal_page)),
+        resource("/portal/{file}", GET=open_(pages.get_portal_file)),
     ]
 
 
-def _managed(services: Dependencies) -> list[Route]:
-    per_minute = services.settings.server.wrong_keys_per_minute
+def _managed(dependencies: Dependencies) -> list[Route]:
+    per_minute = dependencies.settings.server.wrong_keys_per_minute
     wrong_keys = RequestLimit(per_minute, WRONG_KEY_ADDRESSES, "too many requests with a wrong key")
-    managed = partial(auth.managed, services, wrong_keys)
+    managed = partial(auth.managed, dependencies, wrong_keys)
     meter = "/api/v1/meters/{meter}"
     return [
-        resource("/metrics", GET=managed(operations.metrics)),
-        resource("/api/v1/events", GET=managed(events.listed), POST=managed(events.ingest)),
-        resource("/api/v1/events/outcomes", POST=managed(outcomes.outcomes)),
-        resource("/api/v2/events", GET=managed(events.searched)),
-        resource("/api/v1/debug/metrics", GET=managed(operations.debug_metrics)),
-        resource("/api/v1/duplicates", GET=managed(duplicates.listed)),
-        resource("/api/v1/dead-letters", GET=managed(dead_letters.listed)),
-        resource("/api/v1/dead-letters/replay", POST=managed(dead_letters.replayed)),
-        resource("/api/v1/meters", GET=managed(meters.listed), POST=managed(meters.create)),
-        resource(meter, GET=managed(meters.show), PUT=managed(meters.change), DELETE=managed(meters.delete)),
-        resource(f"{meter}/query", GET=managed(usage.query_get), POST=managed(usage.query_post)),
-        resource(f"{meter}/subjects", GET=managed(values.subjects)),
-        resource(f"{meter}/group-by/{{key}}/values", GET=managed(values.group_by_values)),
-        resource("/api/v1/subjects", GET=managed(subjects.listed), POST=managed(subjects.upsert)),
+        resource("/metrics", GET=managed(operations.get_metrics)),
+        resource("/api/v1/events", GET=managed(events.list_events), POST=managed(events.ingest_events)),
+        resource("/api/v1/events/outcomes", POST=managed(outcomes.list_outcomes)),
+        resource("/api/v2/events", GET=managed(events.search_events)),
+        resource("/api/v1/debug/metrics", GET=managed(operations.get_debug_metrics)),
+        resource("/api/v1/duplicates", GET=managed(duplicates.list_duplicates)),
+        resource("/api/v1/dead-letters", GET=managed(dead_letters.list_dead_letters)),
+        resource("/api/v1/dead-letters/replay", POST=managed(dead_letters.replay_dead_letters)),
+        resource("/api/v1/meters", GET=managed(meters.list_meters), POST=managed(meters.create_meter)),
+        resource(
+            meter, GET=managed(meters.get_meter), PUT=managed(meters.update_meter), DELETE=managed(meters.delete_meter)
+        ),
+        resource(f"{meter}/query", GET=managed(usage.query_by_get), POST=managed(usage.query_by_post)),
+        resource(f"{meter}/subjects", GET=managed(group_values.list_subjects)),
+        resource(f"{meter}/group-by/{{key}}/values", GET=managed(group_values.list_group_values)),
+        resource("/api/v1/subjects", GET=managed(subjects.list_subjects), POST=managed(subjects.upsert_subjects)),
         # A subject's key may hold slashes.
-        resource("/api/v1/subjects/{subject:path}", GET=managed(subjects.show), DELETE=managed(subjects.delete)),
+        resource(
+            "/api/v1/subjects/{subject:path}",
+            GET=managed(subjects.get_subject),
+            DELETE=managed(subjects.delete_subject),
+        ),
         resource("/api/v1/portal/tokens", GET=managed(portal.list_tokens), POST=managed(portal.create_token)),
         resource("/api/v1/portal/tokens/invalidate", POST=managed(portal.invalidate_tokens)),
     ]
 
 
-def _portal(services: Dependencies) -> list[Route]:
-    guarded = partial(auth.portal, services, RequestLimit(services.settings.portal.requests_per_minute))
+def _portal(dependencies: Dependencies) -> list[Route]:
+    guarded = partial(auth.portal, dependencies, RequestLimit(dependencies.settings.portal.requests_per_minute))
     meter = f"{PORTAL_METERS}/{{slug}}"
     return [
         resource(PORTAL_METERS, GET=guarded(portal.list_meters)),
-        resource(PORTAL_SUBJECT, GET=guarded(portal.show_subject)),
-        resource(f"{meter}/query", GET=guarded(usage.portal_query_get), POST=guarded(usage.portal_query_post)),
-        resource(f"{meter}/group-by/{{key}}/values", GET=guarded(values.portal_group_by_values)),
+        resource(PORTAL_SUBJECT, GET=guarded(portal.get_subject)),
+        resource(f"{meter}/query", GET=guarded(usage.query_portal_by_get), POST=guarded(usage.query_portal_by_post)),
+        resource(f"{meter}/group-by/{{key}}/values", GET=guarded(group_values.list_portal_group_values)),
     ]

@@ -160,11 +160,11 @@ class Process:
 
     def app(self) -> Starlette:
         """Return the HTTP application."""
-        return create_app(self._services())
+        return create_app(self._dependencies())
 
     def telemetry_app(self) -> Starlette:
         """Return the application of the telemetry port."""
-        return create_telemetry_app(self._services())
+        return create_telemetry_app(self._dependencies())
 
     def readiness(self) -> Readiness:
         """Say what the process cannot do and why; what it does nevertheless."""
@@ -178,7 +178,7 @@ class Process:
             return health.ended("process", "stopping")
         return health.readiness()
 
-    def _services(self) -> Dependencies:
+    def _dependencies(self) -> Dependencies:
         return Dependencies(
             settings=self.settings,
             store=self.store,

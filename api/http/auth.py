@@ -33,47 +33,47 @@ Handler = Callable[[Dependencies, Request], Awaitable[Response]]
 PortalHandler = Callable[[Dependencies, Request, TokenClaims], Awaitable[Response]]
 
 
-def unguarded(services: Dependencies, handler: Handler) -> Endpoint:
+def unguarded(dependencies: Dependencies, handler: Handler) -> Endpoint:
     """Return an endpoint anyone may call."""
 
     async def endpoint(request: Request) -> Response:
-        return await handler(services, request)
+        return await handler(dependencies, request)
 
     return endpoint
 
 
-def managed(services: Dependencies, wrong_keys: RequestLimit, handler: Handler) -> Endpoint:
+def managed(dependencies: Dependencies, wrong_keys: RequestLimit, handler: Handler) -> Endpoint:
     """Return an endpoint that takes the API key; without a key configured it is open to the machine it runs on.
 
     Args: wrong_keys: how many requests with a wrong key, or none, an address may make.
     """
 
     async def endpoint(request: Request) -> Response:
-        if services.settings.api_key_digest is None:
+        if dependencies.settings.api_key_digest is None:
             check_local(request)
         else:
             try:
-                check_key(request, services.settings.api_key_digest)
+                check_key(request, dependencies.settings.api_key_digest)
             except Unauthorized:
                 wrong_keys.take(client_address(request), time.monotonic())
                 raise
-        response = await handler(services, request)
+        response = await handler(dependencies, request)
         return conditional(request, response, "") if request.method in {"GET", "HEAD"} else response
 
     return endpoint
 
 
-def portal(services: Dependencies, limit: RequestLimit, handler: PortalHandler) -> Endpoint:
+def portal(dependencies: Dependencies, limit: RequestLimit, handler: PortalHandler) -> Endpoint:
     """Return an endpoint that takes a portal token, as often as it may, and of its path only a meter it allows."""
 
     async def endpoint(request: Request) -> Response:
-        claims = services.tokens.verify(bearer(request))
+        claims = dependencies.tokens.verify(bearer(request))
         limit.take(claims.id, time.monotonic())
         request.state.holder = portal_holder(claims.subject)
         slug = request.path_params.get("slug")
         if slug is not None and not claims.allows(slug):
             raise Unauthorized("meter slug not allowed")
-        return conditional(request, await handler(services, request, claims), claims.id)
+        return conditional(request, await handler(dependencies, request, claims), claims.id)
 
     return endpoint
 

@@ -23,8 +23,8 @@ from api.http.paging import next_page
 from api.http.parameters import Parameters
 from api.http.problems import InvalidParameter, without_tokens
 from api.http.responses import json_response
-from engine.dead_letters import replay
-from engine.dead_letters.listing import DeadLetterFilter, list_dead_letters
+from engine.dead_letters import listing, replay
+from engine.dead_letters.listing import DeadLetterFilter
 from engine.dead_letters.replay import Problem, Sendable
 from engine.errors import TooLarge
 from engine.events.cloudevents import TimeSpan
@@ -41,7 +41,7 @@ _PAGE = 10_000  # letters chosen at a time
 _PARTITION_BITS, _OFFSET_BITS = 31, 63
 
 
-async def listed(services: Dependencies, request: Request) -> Response:
+async def list_dead_letters(dependencies: Dependencies, request: Request) -> Response:
     """List dead letters, newest first; a full page links to the next."""
     query = Parameters(request)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
@@ -54,7 +54,7 @@ async def listed(services: Dependencies, request: Request) -> Response:
         reason=query.text("reason"),
         replayed=None if query.text("replayed") is None else query.flag("replayed"),
     )
-    found = await in_thread(request, lambda: list_dead_letters(services.store, limit, before, wanted))
+    found = await in_thread(request, lambda: listing.list_dead_letters(dependencies.store, limit, before, wanted))
     link = next_page(request, _position(found[-1]), limit) if len(found) == limit else None
     return json_response(found, headers=link)
 
@@ -110,10 +110,10 @@ class ReplayBody(BaseModel):
     after: str | None = None
 
 
-async def replayed(services: Dependencies, request: Request) -> Response:
+async def replay_dead_letters(dependencies: Dependencies, request: Request) -> Response:
     """Send letters that are events now to the event log again; answers when all of these are durable there."""
-    body = await read_model(request, services.settings.server.body_limit_bytes, ReplayBody)
-    run = _Replay(services, request, _wanted(body), body.dry_run)
+    body = await read_model(request, dependencies.settings.server.body_limit_bytes, ReplayBody)
+    run = _Replay(dependencies, request, _wanted(body), body.dry_run)
     await run.through(None if body.after is None else parse_cursor(body.after), body.limit)
     if not body.dry_run:
         logger.info("dead_letters_replayed replayed=%d still_invalid=%d", run.replayed, run.still_invalid)
@@ -144,18 +144,18 @@ def _wanted(body: ReplayBody) -> DeadLetterFilter:
 class _Replay:
     """One replay, and what came of it so far."""
 
-    def __init__(self, services: Dependencies, request: Request, wanted: DeadLetterFilter, dry_run: bool) -> None:
+    def __init__(self, dependencies: Dependencies, request: Request, wanted: DeadLetterFilter, dry_run: bool) -> None:
         self.replayed = 0
         self.already_stored = 0
         self.still_invalid = 0
         self._problems: list[Problem] = []
         self._missing = set(wanted.places)
-        self._services = services
+        self._dependencies = dependencies
         self._request = request
         self._wanted = wanted
         self._dry_run = dry_run
-        self._span = TimeSpan.of(services.settings.ingest)
-        self._batch_bytes = min(replay.BATCH_BYTES, services.settings.log.max_bytes // 2)
+        self._span = TimeSpan.of(dependencies.settings.ingest)
+        self._batch_bytes = min(replay.BATCH_BYTES, dependencies.settings.log.max_bytes // 2)
         self._end: LogPosition | None = None  # of what was looked at, if that was not all
 
     async def through(self, after: LogPosition | None, limit: int | None) -> None:
@@ -186,7 +186,7 @@ class _Replay:
         }
 
     async def _replay(self, positions: Sequence[LogPosition]) -> None:
-        now_ms = milliseconds(self._services.clock())
+        now_ms = milliseconds(self._dependencies.clock())
         batch = await self._engine(replay.check, positions, now_ms, self._span)
         problems = [*batch.problems, *([] if self._dry_run else await self._send(batch.sendable, now_ms))]
         good = batch.positions - {problem.position for problem in problems}
@@ -203,7 +203,7 @@ class _Replay:
             return []
         try:
             # Shielded: a client that goes away must not cancel an append others share a commit with.
-            appended = self._services.log.append([letter.event for letter in letters], now_ms)
+            appended = self._dependencies.log.append([letter.event for letter in letters], now_ms)
             await asyncio.shield(asyncio.wrap_future(appended))
         except TooLarge as error:
             half = len(letters) // 2
@@ -213,7 +213,7 @@ class _Replay:
         return []
 
     async def _engine(self, call: Callable[Concatenate[Store, P], T], *arguments: P.args, **named: P.kwargs) -> T:
-        return await in_thread(self._request, lambda: call(self._services.store, *arguments, **named))
+        return await in_thread(self._request, lambda: call(self._dependencies.store, *arguments, **named))
 
 
 def _problem(problem: Problem) -> dict[str, object]:

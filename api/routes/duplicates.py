@@ -12,11 +12,12 @@ from api.dependencies import Dependencies, in_thread
 from api.http.paging import next_page
 from api.http.parameters import Parameters
 from api.http.responses import raw_json
-from engine.events.duplicates import DuplicateFilter, list_duplicates
+from engine.events import duplicates
+from engine.events.duplicates import DuplicateFilter
 from engine.log_position import parse_cursor
 
 
-async def listed(services: Dependencies, request: Request) -> Response:
+async def list_duplicates(dependencies: Dependencies, request: Request) -> Response:
     """List duplicates, the last arrived first; a full page links to the next."""
     query = Parameters(request)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
@@ -28,6 +29,6 @@ async def listed(services: Dependencies, request: Request) -> Response:
         after=None if cursor is None else parse_cursor(cursor),
         limit=limit,
     )
-    found = await in_thread(request, lambda: list_duplicates(services.store, wanted))
+    found = await in_thread(request, lambda: duplicates.list_duplicates(dependencies.store, wanted))
     link = next_page(request, found[-1].position, limit) if len(found) == limit else None
     return raw_json(b"[" + b",".join(duplicate.json for duplicate in found) + b"]", headers=link)

@@ -25,9 +25,10 @@ from api.http.problems import InvalidParameter
 from api.http.responses import json_response, no_content, raw_json
 from api.routes.checking import APPLIED, Checked, check_events, is_lenient, only_event_refused
 from engine.errors import InvalidEvent
+from engine.events import listing
 from engine.events.cloudevents import TimeSpan, split_batch
 from engine.events.http import binary_event, has_attributes
-from engine.events.listing import EventFilter, EventSearch, list_events, search_events, search_filters, to_json
+from engine.events.listing import EventFilter, EventSearch, search_filters, to_json
 from engine.events.media_types import BATCH, SINGLE
 from engine.events.unreadable import why_not_json
 from engine.instants import milliseconds
@@ -40,14 +41,14 @@ _OF_CLOUDEVENTS = "application/cloudevents"
 _THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
 
 
-async def ingest(services: Dependencies, request: Request) -> Response:
+async def ingest_events(dependencies: Dependencies, request: Request) -> Response:
     """Make the events of a request durable; of a batch with bad ones none, or by preference the good ones."""
     split = _mode(request)
-    body = await read_body(request, services.settings.server.body_limit_bytes)
+    body = await read_body(request, dependencies.settings.server.body_limit_bytes)
     if media_type(request) in _NEVER_EMPTY and not body.strip(_WHITESPACE):
         raise InvalidEvent("the body is empty")
-    arrived_ms = milliseconds(services.clock())
-    span = TimeSpan.of(services.settings.ingest)
+    arrived_ms = milliseconds(dependencies.clock())
+    span = TimeSpan.of(dependencies.settings.ingest)
 
     def check() -> Checked:
         return check_events(split(body), arrived_ms, span)
@@ -58,7 +59,7 @@ async def ingest(services: Dependencies, request: Request) -> Response:
         raise checked.error()
     if checked.good:
         # Shielded: a client that goes away must not cancel an append others share a commit with.
-        await asyncio.shield(asyncio.wrap_future(services.log.append(checked.good, arrived_ms)))
+        await asyncio.shield(asyncio.wrap_future(dependencies.log.append(checked.good, arrived_ms)))
         EVENTS_ACCEPTED.inc(len(checked.good))
     return json_response(checked.answer(), headers=APPLIED) if lenient else no_content()
 
@@ -105,7 +106,7 @@ def _no_events(body: bytes) -> list[bytes]:
     return []
 
 
-async def listed(services: Dependencies, request: Request) -> Response:
+async def list_events(dependencies: Dependencies, request: Request) -> Response:
     """List events, newest first."""
     bounds = ("from", "to", "ingestedAtFrom", "ingestedAtTo")
     query = Parameters(request)
@@ -124,13 +125,15 @@ async def listed(services: Dependencies, request: Request) -> Response:
     )
 
     def ask() -> bytes:
-        found = list_events(services.store, services.registry, wanted, services.settings.query, services.clock)
+        found = listing.list_events(
+            dependencies.store, dependencies.registry, wanted, dependencies.settings.query, dependencies.clock
+        )
         return b"[" + b",".join(to_json(event) for event in found) + b"]"
 
     return raw_json(await in_thread(request, ask))
 
 
-async def searched(services: Dependencies, request: Request) -> Response:
+async def search_events(dependencies: Dependencies, request: Request) -> Response:
     """List events that pass filters, newest first; a full page names the next."""
     query = Parameters(request)
     query.text("clientId", most=36)
@@ -141,7 +144,9 @@ async def searched(services: Dependencies, request: Request) -> Response:
     wanted = EventSearch(search_filters(body), None if cursor is None else parse_cursor(cursor), limit)
 
     def ask() -> bytes:
-        found = search_events(services.store, services.registry, wanted, services.settings.query, services.clock)
+        found = listing.search_events(
+            dependencies.store, dependencies.registry, wanted, dependencies.settings.query, dependencies.clock
+        )
         more = b',"nextCursor":"%b"' % found[-1].position.cursor.encode() if len(found) == limit else b""
         return b'{"items":[' + b",".join(to_json(event) for event in found) + b"]" + more + b"}"
 

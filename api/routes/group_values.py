@@ -36,28 +36,28 @@ class _Asked:
     page: Page
 
 
-async def subjects(services: Dependencies, request: Request) -> Response:
+async def list_subjects(dependencies: Dependencies, request: Request) -> Response:
     """List the subjects with events of a meter, sorted."""
     wanted = slug_or_id(request)
     given = Parameters(request)
     from_, to = given.instant("from"), given.instant("to")
     _check_order(from_, to)
-    asked = _Asked(UsageQuery(from_=from_, to=to), _page(given, services.settings.query.max_values))
-    return await _listed(services, request, lambda: live_meter(services, wanted), None, asked)
+    asked = _Asked(UsageQuery(from_=from_, to=to), _page(given, dependencies.settings.query.max_values))
+    return await _listed(dependencies, request, lambda: live_meter(dependencies, wanted), None, asked)
 
 
-async def group_by_values(services: Dependencies, request: Request) -> Response:
+async def list_group_values(dependencies: Dependencies, request: Request) -> Response:
     """List the values of a group-by key, sorted; of the last 24 hours unless bounds are given."""
     wanted = slug_or_id(request)
-    asked = _within_limits(services, request, services.settings.query.max_values)
-    return await _listed(services, request, lambda: live_meter(services, wanted), _key(request), asked)
+    asked = _within_limits(dependencies, request, dependencies.settings.query.max_values)
+    return await _listed(dependencies, request, lambda: live_meter(dependencies, wanted), _key(request), asked)
 
 
-async def portal_group_by_values(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
+async def list_portal_group_values(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """List the values of a group-by key among the events of the token's subject."""
     wanted = slug(request)
-    asked = _within_limits(services, request, services.settings.portal.max_values, (claims.subject,))
-    return await _listed(services, request, lambda: meter_of_slug(services, wanted), _key(request), asked)
+    asked = _within_limits(dependencies, request, dependencies.settings.portal.max_values, (claims.subject,))
+    return await _listed(dependencies, request, lambda: meter_of_slug(dependencies, wanted), _key(request), asked)
 
 
 def _key(request: Request) -> str:
@@ -65,18 +65,18 @@ def _key(request: Request) -> str:
 
 
 async def _listed(
-    services: Dependencies, request: Request, find: Callable[[], Meter], key: str | None, asked: _Asked
+    dependencies: Dependencies, request: Request, find: Callable[[], Meter], key: str | None, asked: _Asked
 ) -> Response:
     """Answer a page of values, and the link to the next if there are more. Args: key: None: subjects are asked for."""
 
     def ask(meter: Meter) -> tuple[list[str], bool]:
         if key is None:
-            return distinct_values(services.store, meter, "subject", asked.query, asked.page)
+            return distinct_values(dependencies.store, meter, "subject", asked.query, asked.page)
         if key not in meter.dimensions:
             raise InvalidRequest("group by key is not valid for this meter")
-        return distinct_values(services.store, meter, key, asked.query, asked.page)
+        return distinct_values(dependencies.store, meter, key, asked.query, asked.page)
 
-    found, more = await in_thread(request, lambda: with_fresh_meter(services, find, ask))
+    found, more = await in_thread(request, lambda: with_fresh_meter(dependencies, find, ask))
     return json_response(found, headers=_next(request, asked, found[-1]) if more else None)
 
 
@@ -94,14 +94,14 @@ def _page(given: Parameters, most: int) -> Page:
 
 
 def _within_limits(
-    services: Dependencies, request: Request, most: int, subjects: tuple[str, ...] | None = None
+    dependencies: Dependencies, request: Request, most: int, subjects: tuple[str, ...] | None = None
 ) -> _Asked:
     query = Parameters(request)
-    now = Instant(milliseconds(services.clock()) * 1_000_000)
+    now = Instant(milliseconds(dependencies.clock()) * 1_000_000)
     to = query.instant("to") or now
     from_ = query.instant("from") or Instant(to.nanos - _DEFAULT_SPAN)
     _check_order(from_, to)
-    _check_reach(from_, to, now, services.settings.query)
+    _check_reach(from_, to, now, dependencies.settings.query)
     return _Asked(UsageQuery(from_=from_, to=to, subjects=subjects), _page(query, most))
 
 

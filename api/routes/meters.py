@@ -70,41 +70,41 @@ def meter_json(meter: Meter) -> dict[str, object]:
     )
 
 
-async def create(services: Dependencies, request: Request) -> Response:
+async def create_meter(dependencies: Dependencies, request: Request) -> Response:
     """Create a meter: 201."""
-    body = await read_object(request, services.settings.server.body_limit_bytes)
+    body = await read_object(request, dependencies.settings.server.body_limit_bytes)
     refuse_other_case(iter(body), MeterDefinition.model_fields)
     definition = parse_definition(body)
-    check_event_type(definition.eventType, services.settings.reserved_event_types)
-    meter = await in_thread(request, lambda: services.registry.create(definition))
+    check_event_type(definition.eventType, dependencies.settings.reserved_event_types)
+    meter = await in_thread(request, lambda: dependencies.registry.create(definition))
     return json_response(meter_json(meter), 201)
 
 
-async def listed(services: Dependencies, request: Request) -> Response:
+async def list_meters(dependencies: Dependencies, request: Request) -> Response:
     """List meters. `page` and `pageSize` are taken and change nothing: there is one page."""
     query = Parameters(request)
     query.integer("page", 1, 1, 10**9)
     query.integer("pageSize", 1000, 1, 1000)
     order, order_by = query.choice("order", Order), query.choice("orderBy", OrderBy) or OrderBy.KEY
-    meters = sorted(services.registry.all(query.flag("includeDeleted")), key=_SORT_KEYS[order_by])
+    meters = sorted(dependencies.registry.all(query.flag("includeDeleted")), key=_SORT_KEYS[order_by])
     if order is Order.DESC:
         meters.reverse()
     return json_response([meter_json(meter) for meter in meters])
 
 
-async def show(services: Dependencies, request: Request) -> Response:
+async def get_meter(dependencies: Dependencies, request: Request) -> Response:
     """Show a meter; by id also a deleted one."""
-    return json_response(meter_json(services.registry.find(slug_or_id(request))))
+    return json_response(meter_json(dependencies.registry.find(slug_or_id(request))))
 
 
-async def change(services: Dependencies, request: Request) -> Response:
+async def update_meter(dependencies: Dependencies, request: Request) -> Response:
     """Change a meter's name, description, group-by and metadata; another group-by fills a new rollup."""
     wanted = slug_or_id(request)
-    body = await read_object(request, services.settings.server.body_limit_bytes)
+    body = await read_object(request, dependencies.settings.server.body_limit_bytes)
     refuse_other_case(iter(body), MeterDefinition.model_fields)
 
     def update() -> Meter:
-        return services.registry.update(wanted, lambda current: _changed(current, body))
+        return dependencies.registry.update(wanted, lambda current: _changed(current, body))
 
     return json_response(meter_json(await in_thread(request, update)))
 
@@ -129,8 +129,8 @@ def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
     return changed
 
 
-async def delete(services: Dependencies, request: Request) -> Response:
+async def delete_meter(dependencies: Dependencies, request: Request) -> Response:
     """Delete a meter: 204; its slug is free again."""
     wanted = slug_or_id(request)
-    await in_thread(request, lambda: services.registry.delete(wanted))
+    await in_thread(request, lambda: dependencies.registry.delete(wanted))
     return no_content()

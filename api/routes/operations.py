@@ -32,7 +32,7 @@ _OPENMETRICS = "application/openmetrics-text"
 _WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
-async def alive(services: Dependencies, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
+async def get_liveness(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
     """Say that the process answers."""
     return json_response({"status": "ok"})
 
@@ -47,10 +47,10 @@ class Asked(StrEnum):
     INGEST = Ability.INGEST
 
 
-async def ready(services: Dependencies, request: Request) -> Response:
+async def get_readiness(dependencies: Dependencies, request: Request) -> Response:
     """Say that the process can do its work, or 503 and why not."""
     asked = Parameters(request).choice("for", Asked) or Asked.ALL
-    found = services.readiness()
+    found = dependencies.readiness()
     if _suffices(asked, found):
         return json_response({"status": "ok", **({"degraded": list(found.degraded)} if found.degraded else {})})
     parts = {
@@ -72,21 +72,21 @@ def _suffices(asked: Asked, found: Readiness) -> bool:
             return Ability(asked) in found.works
 
 
-async def version(services: Dependencies, request: Request) -> Response:  # noqa: ARG001
+async def get_version(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Say which release runs, on what."""
     return json_response({"version": __version__, "os": platform.system().lower(), "arch": platform.machine().lower()})
 
 
-async def openapi(services: Dependencies, request: Request) -> Response:  # noqa: ARG001
+async def get_openapi(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Return the OpenAPI document."""
     return raw_json(document_json())
 
 
-async def debug_metrics(services: Dependencies, request: Request) -> Response:
+async def get_debug_metrics(dependencies: Dependencies, request: Request) -> Response:
     """Return how many events each subject has today (UTC), in Prometheus' text format or in OpenMetrics'."""
-    most = services.settings.query.max_values
+    most = dependencies.settings.query.max_values
     counted = CounterMetricFamily("openmeter_events", f"Events of today (UTC). {_OTHERS}", labels=["subject"])
-    for subject, count in await in_thread(request, lambda: events_today(services.store, most, services.clock)):
+    for subject, count in await in_thread(request, lambda: events_today(dependencies.store, most, dependencies.clock)):
         counted.add_metric([subject], count)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_One(counted))
@@ -123,6 +123,6 @@ class _One(Collector):
         return [self._family]
 
 
-async def metrics(services: Dependencies, request: Request) -> Response:  # noqa: ARG001
+async def get_metrics(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Return every metric in Prometheus' text format."""
     return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_FRESH})

@@ -40,15 +40,15 @@ class OutcomesBody(BaseModel):
     explain_after: Moment | None = Field(default=None, alias="explainAfter")
 
 
-async def outcomes(services: Dependencies, request: Request) -> Response:
+async def list_outcomes(dependencies: Dependencies, request: Request) -> Response:
     """Say what became of each event, in the order asked."""
-    body = await read_model(request, services.settings.server.body_limit_bytes, OutcomesBody)
+    body = await read_model(request, dependencies.settings.server.body_limit_bytes, OutcomesBody)
     names = [EventName(event.source, event.id) for event in body.events]
     after_ms = None if body.explain_after is None else body.explain_after.nanos // 1_000_000
 
     def ask() -> dict[str, object]:
-        newest_ms = newest_stamp(services.store)  # before the events: none of them is said to be newer than it is
-        found = event_outcomes(services.store, services.registry, names, after_ms)
+        newest_ms = newest_stamp(dependencies.store)  # before the events: none of them is said to be newer than it is
+        found = event_outcomes(dependencies.store, dependencies.registry, names, after_ms)
         newest = {} if newest_ms is None else {"newestStoredAt": _text(newest_ms)}
         return {**newest, "events": [_outcome(*pair) for pair in zip(names, found, strict=True)]}
 

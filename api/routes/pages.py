@@ -52,12 +52,12 @@ class _File:
     etag: str
 
 
-async def portal_page(services: Dependencies, request: Request) -> Response:
+async def get_portal_page(dependencies: Dependencies, request: Request) -> Response:
     """Return the page."""
-    return _answer(request, _PAGE, _page_headers(services.settings.portal.frame_ancestors))
+    return _answer(request, _PAGE, _page_headers(dependencies.settings.portal.frame_ancestors))
 
 
-async def portal_file(services: Dependencies, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
+async def get_portal_file(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
     """Return a file of the page, to any site: none holds anything of anybody."""
     name = str(request.path_params["file"])
     if name not in _built() or name == _PAGE:

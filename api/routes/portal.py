@@ -67,16 +67,16 @@ class InvalidateBody(BaseModel):
     issued_before: Moment | None = Field(default=None, alias="issuedBefore")
 
 
-async def create_token(services: Dependencies, request: Request) -> Response:
+async def create_token(dependencies: Dependencies, request: Request) -> Response:
     """Make a token: 200, and the only sight of it."""
-    body = await read_model(request, services.settings.server.body_limit_bytes, TokenBody)
+    body = await read_model(request, dependencies.settings.server.body_limit_bytes, TokenBody)
     check_subject(body.subject)
-    slugs = _allowed(services, body)
-    record, token = await in_thread(request, lambda: services.tokens.create(body.subject, slugs, body.expires_at))
-    return json_response({**_token_json(services, record), "token": token}, headers=NOT_STORED)
+    slugs = _allowed(dependencies, body)
+    record, token = await in_thread(request, lambda: dependencies.tokens.create(body.subject, slugs, body.expires_at))
+    return json_response({**_token_json(dependencies, record), "token": token}, headers=NOT_STORED)
 
 
-def _allowed(services: Dependencies, body: TokenBody) -> list[str] | None:
+def _allowed(dependencies: Dependencies, body: TokenBody) -> list[str] | None:
     """Return the slugs asked for. Raises: InvalidRequest, NotFound: the first that is no live meter's."""
     newer, older = body.allowed_meter_slugs, body.allowed_meters
     if newer is not None and older is not None and newer != older:
@@ -89,27 +89,27 @@ def _allowed(services: Dependencies, body: TokenBody) -> list[str] | None:
     for slug in slugs:
         if not slug:
             raise InvalidRequest("allowed meter slug cannot be empty")
-        meter_of_slug(services, slug)
+        meter_of_slug(dependencies, slug)
     return slugs
 
 
-async def list_tokens(services: Dependencies, request: Request) -> Response:
+async def list_tokens(dependencies: Dependencies, request: Request) -> Response:
     """List tokens, newest first; never the token itself."""
     query = Parameters(request)
     limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
-    records = await in_thread(request, lambda: services.tokens.list(subject, limit))
-    return json_response([_token_json(services, record) for record in records], headers=NOT_STORED)
+    records = await in_thread(request, lambda: dependencies.tokens.list(subject, limit))
+    return json_response([_token_json(dependencies, record) for record in records], headers=NOT_STORED)
 
 
-async def invalidate_tokens(services: Dependencies, request: Request) -> Response:
+async def invalidate_tokens(dependencies: Dependencies, request: Request) -> Response:
     """Invalidate one token, all of a subject, or all issued before an instant: 204, whether or not any is on record."""
-    body = await read_model(request, services.settings.server.body_limit_bytes, InvalidateBody)
-    check_invalidation(body.id, body.subject, body.issued_before, services.clock())
-    await in_thread(request, lambda: services.tokens.invalidate(body.id, body.subject, body.issued_before))
+    body = await read_model(request, dependencies.settings.server.body_limit_bytes, InvalidateBody)
+    check_invalidation(body.id, body.subject, body.issued_before, dependencies.clock())
+    await in_thread(request, lambda: dependencies.tokens.invalidate(body.id, body.subject, body.issued_before))
     return no_content()
 
 
-def _token_json(services: Dependencies, record: TokenRecord) -> dict[str, object]:
+def _token_json(dependencies: Dependencies, record: TokenRecord) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": record.id,
         "subject": record.subject,
@@ -117,23 +117,23 @@ def _token_json(services: Dependencies, record: TokenRecord) -> dict[str, object
         "createdAt": timestamp(record.created_at),
         "expiresAt": timestamp(record.expires_at),
     }
-    if record.expires_at <= services.clock():
+    if record.expires_at <= dependencies.clock():
         shown["expired"] = True
     if record.revoked_at is not None:
         shown["revoked"] = True
     return shown
 
 
-async def list_meters(services: Dependencies, request: Request, claims: TokenClaims) -> Response:  # noqa: ARG001
+async def list_meters(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:  # noqa: ARG001
     """List the meters the token allows, by slug, without their metadata: it is the operator's own."""
-    meters = sorted(services.registry.all(), key=lambda meter: meter.slug)
+    meters = sorted(dependencies.registry.all(), key=lambda meter: meter.slug)
     shown = [meter_json(meter) for meter in meters if claims.allows(meter.slug)]
     return json_response([_without_metadata(meter) for meter in shown])
 
 
-async def show_subject(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
+async def get_subject(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Show the token's subject: what is meant for its holder. Metadata and the Stripe id are the operator's own."""
-    subject = await in_thread(request, lambda: services.subjects.of_key(claims.subject))
+    subject = await in_thread(request, lambda: dependencies.subjects.of_key(claims.subject))
     given = subject.definition if subject is not None else {}
     shown = {name: given.get(name) for name in ("displayName", "currentPeriodStart", "currentPeriodEnd")}
     return json_response(without_none({"key": claims.subject, **shown}))

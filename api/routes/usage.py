@@ -66,67 +66,67 @@ class PortalQueryBody(QueryBody):
     customers: Any = Field(default=None, alias="filterCustomerId")
 
 
-async def query_get(services: Dependencies, request: Request) -> Response:
+async def query_by_get(dependencies: Dependencies, request: Request) -> Response:
     """Answer a usage query over any subjects."""
     wanted = slug_or_id(request)
     given = Parameters(request)
     query = replace(_from_parameters(given), subjects=tuple(given.list("subject")) or None)
     customers = bool(given.list("filterCustomerId"))
     _refuse_customers(query, customers)
-    limit = RowLimit(services.settings.query.max_rows, "query.max_rows")
-    return await _answer(services, request, lambda: live_meter(services, wanted), query, limit, given.ignored)
+    limit = RowLimit(dependencies.settings.query.max_rows, "query.max_rows")
+    return await _answer(dependencies, request, lambda: live_meter(dependencies, wanted), query, limit, given.ignored)
 
 
-async def query_post(services: Dependencies, request: Request) -> Response:
+async def query_by_post(dependencies: Dependencies, request: Request) -> Response:
     """Answer a usage query whose lists are too long for a query string."""
     wanted = slug_or_id(request)
     _refuse_parameters(request, _IGNORED)
-    body = await read_model(request, _body_limit(services), QueryBody)
+    body = await read_model(request, _body_limit(dependencies), QueryBody)
     query = replace(_from_body(body), subjects=tuple(body.subjects or ()) or None)
     _refuse_customers(query, bool(body.customers))
-    limit = RowLimit(services.settings.query.max_rows, "query.max_rows")
-    return await _answer(services, request, lambda: live_meter(services, wanted), query, limit)
+    limit = RowLimit(dependencies.settings.query.max_rows, "query.max_rows")
+    return await _answer(dependencies, request, lambda: live_meter(dependencies, wanted), query, limit)
 
 
-async def portal_query_get(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
+async def query_portal_by_get(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Answer a usage query over the token's subject."""
     wanted = slug(request)
     given = Parameters(request)
-    return await _portal_answer(services, request, claims, wanted, _from_parameters(given), given.ignored)
+    return await _portal_answer(dependencies, request, claims, wanted, _from_parameters(given), given.ignored)
 
 
-async def portal_query_post(services: Dependencies, request: Request, claims: TokenClaims) -> Response:
+async def query_portal_by_post(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Answer a usage query over the token's subject, by POST."""
     wanted = slug(request)
     _refuse_parameters(request, _IGNORED_OF_PORTAL)
-    body = await read_model(request, _body_limit(services), PortalQueryBody)
-    return await _portal_answer(services, request, claims, wanted, _from_body(body))
+    body = await read_model(request, _body_limit(dependencies), PortalQueryBody)
+    return await _portal_answer(dependencies, request, claims, wanted, _from_body(body))
 
 
-def live_meter(services: Dependencies, wanted: str) -> Meter:
+def live_meter(dependencies: Dependencies, wanted: str) -> Meter:
     """Return a meter that can be asked. Raises: NotFound: there is none, or it was deleted."""
-    meter = services.registry.find(wanted)
+    meter = dependencies.registry.find(wanted)
     if meter.state is MeterState.DELETED:
         raise NotFound(f"meter not found: {wanted}")
     return meter
 
 
-def meter_of_slug(services: Dependencies, wanted: str) -> Meter:
+def meter_of_slug(dependencies: Dependencies, wanted: str) -> Meter:
     """Return a live meter by slug alone: portal tokens name slugs, and an id may look like one. Raises: NotFound."""
-    meter = live_meter(services, wanted)
+    meter = live_meter(dependencies, wanted)
     if meter.slug != wanted:
         raise NotFound(f"meter not found: {wanted}")
     return meter
 
 
-def with_fresh_meter(services: Dependencies, find: Callable[[], Meter], ask: Callable[[Meter], T]) -> T:
+def with_fresh_meter(dependencies: Dependencies, find: Callable[[], Meter], ask: Callable[[Meter], T]) -> T:
     """Ask a meter; once more if its tables were replaced between looking it up and reading them. Blocks."""
     try:
         return ask(find())
     except StoreError as error:
         if error.engine_code != UNKNOWN_TABLE:
             raise
-    services.registry.refresh()
+    dependencies.registry.refresh()
     return ask(find())
 
 
@@ -161,8 +161,8 @@ def _from_body(body: QueryBody) -> UsageQuery:
     return query
 
 
-def _body_limit(services: Dependencies) -> int:
-    return min(services.settings.server.body_limit_bytes, _BODY_BYTES)
+def _body_limit(dependencies: Dependencies) -> int:
+    return min(dependencies.settings.server.body_limit_bytes, _BODY_BYTES)
 
 
 def _refuse_parameters(request: Request, ignored: frozenset[str]) -> None:
@@ -220,7 +220,7 @@ def _refuse_customers(query: UsageQuery, customers: bool) -> None:
 
 
 async def _portal_answer(
-    services: Dependencies,
+    dependencies: Dependencies,
     request: Request,
     claims: TokenClaims,
     wanted: str,
@@ -230,12 +230,12 @@ async def _portal_answer(
     if "customer_id" in query.group_by:
         raise InvalidRequest("customer filter is required with customer_id group by")
     forced = replace(query, subjects=(claims.subject,))
-    limit = RowLimit(services.settings.portal.max_rows, "portal.max_rows")
-    return await _answer(services, request, lambda: meter_of_slug(services, wanted), forced, limit, ignored)
+    limit = RowLimit(dependencies.settings.portal.max_rows, "portal.max_rows")
+    return await _answer(dependencies, request, lambda: meter_of_slug(dependencies, wanted), forced, limit, ignored)
 
 
 async def _answer(
-    services: Dependencies,
+    dependencies: Dependencies,
     request: Request,
     find: Callable[[], Meter],
     query: UsageQuery,
@@ -251,9 +251,9 @@ async def _answer(
         _refuse_bare_keys(ignored, meter)
         checked = check_query(query, meter)
         checked = replace(checked, filters={key: texts for key, texts in checked.filters.items() if texts})
-        return meter, (ask_csv if as_csv else ask_json)(services.store, meter, checked, limit)
+        return meter, (ask_csv if as_csv else ask_json)(dependencies.store, meter, checked, limit)
 
-    meter, answer = await in_thread(request, lambda: with_fresh_meter(services, find, ask))
+    meter, answer = await in_thread(request, lambda: with_fresh_meter(dependencies, find, ask))
     grains = ",".join(answer.grains)
     QUERIES.labels(grains).inc()
     headers = {"X-Meterport-Grains": grains}

@@ -86,7 +86,7 @@ def log(store: Store, api_settings: Settings) -> MemoryLog:
 
 
 @pytest.fixture
-def services(store: Store, api_settings: Settings, log: MemoryLog) -> Dependencies:
+def dependencies(store: Store, api_settings: Settings, log: MemoryLog) -> Dependencies:
     return build(store, api_settings, log)
 
 
@@ -110,8 +110,8 @@ def portal() -> Iterator[BlockingPortal]:
 
 
 @pytest.fixture
-def app(services: Dependencies) -> Starlette:
-    return create_app(services)
+def app(dependencies: Dependencies) -> Starlette:
+    return create_app(dependencies)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def client(portal: BlockingPortal, app: Starlette) -> ApiClient:
 
 
 @pytest.fixture(scope="session")
-def still_services(data_dir: Path) -> Iterator[Dependencies]:
+def still_dependencies(data_dir: Path) -> Iterator[Dependencies]:
     """Dependencies of a store that holds the meter `tokens_total` and no events, for tests that change nothing."""
     settings = load_settings(overrides={"data_dir": data_dir, "api_key": KEY})
 
@@ -142,22 +142,22 @@ def still_services(data_dir: Path) -> Iterator[Dependencies]:
     # Beside the store of each test, which holds the directory's lock.
     store = Store(connect, settings.store.handles, shared=False)
     migrate(store, settings)
-    services = build(store, settings, MemoryLog(store, settings))
-    services.registry.create(parse_definition(TOKENS_TOTAL))
-    yield services
+    dependencies = build(store, settings, MemoryLog(store, settings))
+    dependencies.registry.create(parse_definition(TOKENS_TOTAL))
+    yield dependencies
     store.command("DROP DATABASE still SYNC")
     store.close()
 
 
 @pytest.fixture
-def still(portal: BlockingPortal, still_services: Dependencies) -> ApiClient:
+def still(portal: BlockingPortal, still_dependencies: Dependencies) -> ApiClient:
     """A client that holds the API key, for requests that change nothing: refused ones, most of them."""
-    return ApiClient(portal, create_app(still_services), {"Authorization": f"Bearer {KEY}"})
+    return ApiClient(portal, create_app(still_dependencies), {"Authorization": f"Bearer {KEY}"})
 
 
 @pytest.fixture
-def still_app(still_services: Dependencies) -> Starlette:
-    return create_app(still_services)
+def still_app(still_dependencies: Dependencies) -> Starlette:
+    return create_app(still_dependencies)
 
 
 @pytest.fixture
@@ -174,9 +174,9 @@ class Unrecorded(PortalTokens):
 
 
 @pytest.fixture
-def still_token(still_services: Dependencies) -> Callable[..., dict[str, str]]:
+def still_token(still_dependencies: Dependencies) -> Callable[..., dict[str, str]]:
     """Make a portal token for the still store; returns the headers that carry it."""
-    tokens = Unrecorded(still_services.store, [SIGNING_KEY], still_services.settings.portal)
+    tokens = Unrecorded(still_dependencies.store, [SIGNING_KEY], still_dependencies.settings.portal)
 
     def create(subject: str, slugs: list[str] | None = None) -> dict[str, str]:
         return {"Authorization": f"Bearer {tokens.create(subject, slugs, None)[1]}"}
@@ -185,9 +185,9 @@ def still_token(still_services: Dependencies) -> Callable[..., dict[str, str]]:
 
 
 @pytest.fixture
-def still_log(still_services: Dependencies) -> MemoryLog:
-    assert isinstance(still_services.log, MemoryLog)
-    return still_services.log
+def still_log(still_dependencies: Dependencies) -> MemoryLog:
+    assert isinstance(still_dependencies.log, MemoryLog)
+    return still_dependencies.log
 
 
 @pytest.fixture

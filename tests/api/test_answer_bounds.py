@@ -28,16 +28,16 @@ Bounded = Callable[..., ApiClient]
 
 
 @pytest.fixture
-def bounded(portal: BlockingPortal, services: Dependencies) -> Bounded:
+def bounded(portal: BlockingPortal, dependencies: Dependencies) -> Bounded:
     """A client with the API key, of an application with other limits: `rows=3` and `values=3`, on the portal 2."""
 
     def create(rows: int = 3, values: int = 3) -> ApiClient:
-        settings = services.settings
+        settings = dependencies.settings
         limits = {
             "query": settings.query.model_copy(update={"max_rows": rows, "max_values": values}),
             "portal": settings.portal.model_copy(update={"max_rows": rows - 1, "max_values": values - 1}),
         }
-        app = create_app(replace(services, settings=settings.model_copy(update=limits)))
+        app = create_app(replace(dependencies, settings=settings.model_copy(update=limits)))
         return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
 
     return create
@@ -119,12 +119,12 @@ def test_line_ends_within_values_are_no_rows(bounded: Bounded, models: Callable[
     assert bounded(rows=2).get(f"{QUERY}?groupBy=model", headers=CSV).status_code == 400
 
 
-def test_a_month_of_minutes_of_some_groups_is_within_the_limits(services: Dependencies) -> None:
+def test_a_month_of_minutes_of_some_groups_is_within_the_limits(dependencies: Dependencies) -> None:
     """N18: what invoicing and pages ask for is answered as it is set up."""
     month = 31 * 24 * 60
 
-    assert services.settings.query.max_rows >= 10 * month
-    assert services.settings.portal.max_rows >= 2 * month
+    assert dependencies.settings.query.max_rows >= 10 * month
+    assert dependencies.settings.portal.max_rows >= 2 * month
 
 
 # the largest groups

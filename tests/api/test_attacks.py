@@ -176,7 +176,7 @@ def test_what_only_looks_like_a_token_is_refused(stranger: ApiClient, forged: st
     assert refusal(stranger, forged) in REFUSALS
 
 
-def test_ten_thousand_random_strings_open_nothing(still_services: Dependencies) -> None:
+def test_ten_thousand_random_strings_open_nothing(still_dependencies: Dependencies) -> None:
     """Contract 1.3: half of them in the shape of a token."""
     rng = random.Random(20261123)  # noqa: S311 - the same strings each time
     alphabet = string.ascii_letters + string.digits + "-_"
@@ -190,25 +190,25 @@ def test_ten_thousand_random_strings_open_nothing(still_services: Dependencies) 
         else:
             token = noise(rng.randrange(1, 100), string.printable + "éß漢\u202e\0")
         with pytest.raises(Unauthorized, match=r"^invalid token: (malformed|bad signature)$"):
-            still_services.tokens.verify(token)
+            still_dependencies.tokens.verify(token)
 
 
 # keys, time, revocation
 
 
-def with_keys(services: Dependencies, keys: list[str], clock: Callable[[], datetime] | None = None) -> PortalTokens:
+def with_keys(dependencies: Dependencies, keys: list[str], clock: Callable[[], datetime] | None = None) -> PortalTokens:
     given = {"clock": clock} if clock else {}
-    return PortalTokens(services.store, keys, services.settings.portal, **given)
+    return PortalTokens(dependencies.store, keys, dependencies.settings.portal, **given)
 
 
 def test_an_old_key_verifies_until_it_is_taken_out(
-    portal: BlockingPortal, services: Dependencies, token: Token
+    portal: BlockingPortal, dependencies: Dependencies, token: Token
 ) -> None:
     """Contract 1.3: rotation."""
     mine = token("customer-1")
 
     def opens(keys: list[str]) -> str:
-        app = create_app(dataclasses.replace(services, tokens=with_keys(services, keys)))
+        app = create_app(dataclasses.replace(dependencies, tokens=with_keys(dependencies, keys)))
         return refusal(ApiClient(portal, app), text_of(mine))
 
     assert opens(["the-newer-signing-key", SIGNING_KEY]) == ""
@@ -217,15 +217,15 @@ def test_an_old_key_verifies_until_it_is_taken_out(
 
 
 def test_a_token_is_refused_from_the_instant_it_expires(
-    portal: BlockingPortal, client: ApiClient, services: Dependencies
+    portal: BlockingPortal, client: ApiClient, dependencies: Dependencies
 ) -> None:
     """Contract 1.3: without leeway; a second before it is good, a second after it is not."""
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     made = client.post("/api/v1/portal/tokens", json={"subject": "a", "expiresAt": expires_at.isoformat()}).json()
 
     def at(moment: datetime) -> str:
-        tokens = with_keys(services, [SIGNING_KEY], lambda: moment)
-        return refusal(ApiClient(portal, create_app(dataclasses.replace(services, tokens=tokens))), made["token"])
+        tokens = with_keys(dependencies, [SIGNING_KEY], lambda: moment)
+        return refusal(ApiClient(portal, create_app(dataclasses.replace(dependencies, tokens=tokens))), made["token"])
 
     assert at(expires_at - timedelta(seconds=1)) == ""
     assert at(expires_at - timedelta(milliseconds=1)) == ""
@@ -235,10 +235,10 @@ def test_a_token_is_refused_from_the_instant_it_expires(
 
 @pytest.mark.parametrize("by", ["id", "subject"])
 def test_another_process_honours_a_revocation_with_its_next_refresh(
-    portal: BlockingPortal, client: ApiClient, services: Dependencies, by: str
+    portal: BlockingPortal, client: ApiClient, dependencies: Dependencies, by: str
 ) -> None:
-    """Contract 1.2: two sets of services on one store; a process refreshes every half second."""
-    other = build(services.store, services.settings, MemoryLog(services.store, services.settings))
+    """Contract 1.2: two sets of dependencies on one store; a process refreshes every half second."""
+    other = build(dependencies.store, dependencies.settings, MemoryLog(dependencies.store, dependencies.settings))
     made = [client.post("/api/v1/portal/tokens", json={"subject": "a"}).json() for _ in range(2)]
     elsewhere = ApiClient(portal, create_app(other))
     other.tokens.refresh()
@@ -256,7 +256,7 @@ def test_another_process_honours_a_revocation_with_its_next_refresh(
 
 
 @pytest.fixture
-def socket_server(still_app: Starlette, still_services: Dependencies) -> Iterator[int]:
+def socket_server(still_app: Starlette, still_dependencies: Dependencies) -> Iterator[int]:
     """The application behind the server a process runs; yields its port."""
     ports: list[int] = []
     listening = threading.Event()
@@ -265,7 +265,7 @@ def socket_server(still_app: Starlette, still_services: Dependencies) -> Iterato
         ports.append(port)
         listening.set()
 
-    config: uvicorn.Config = uvicorn_config(still_app, "127.0.0.1", 0, still_services.settings)
+    config: uvicorn.Config = uvicorn_config(still_app, "127.0.0.1", 0, still_dependencies.settings)
     server = HttpServer(config, when_listening=when_listening)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -509,7 +509,7 @@ def test_whatever_a_portal_query_says_it_shows_ones_own(
 
 @pytest.mark.usefixtures("attacked")
 def test_the_text_of_a_token_is_nowhere(
-    anyone: ApiClient, client: ApiClient, token: Token, services: Dependencies, caplog: pytest.LogCaptureFixture
+    anyone: ApiClient, client: ApiClient, token: Token, dependencies: Dependencies, caplog: pytest.LogCaptureFixture
 ) -> None:
     """D.2: in no log line, metric, error, listing or answer but the one that made it; nor in the store."""
     with caplog.at_level(logging.DEBUG):
@@ -517,7 +517,7 @@ def test_the_text_of_a_token_is_nowhere(
         text = text_of(headers)
         named = {text: 1, "specversion": "1.0", "id": "1", "source": "s", "type": "t", "subject": "u"}
         letter = DeadLetter(Record(0, 1, 0, orjson.dumps(named), None), f"attribute name {text}")
-        services.store.insert_block("dead_letters", dead_letter_block([letter], 0), "letter")
+        dependencies.store.insert_block("dead_letters", dead_letter_block([letter], 0), "letter")
         answers = [
             anyone.get(QUERY, headers=headers),
             anyone.get(f"{QUERY}?token={text}&groupBy={text}", headers=headers),
@@ -545,6 +545,6 @@ def test_the_text_of_a_token_is_nowhere(
     assert text not in "".join(
         sample.name + str(sample.labels) for family in REGISTRY.collect() for sample in family.samples
     )
-    rows = services.store.rows("SELECT * FROM portal_tokens")
+    rows = dependencies.store.rows("SELECT * FROM portal_tokens")
     assert rows
     assert text.rsplit(".", 1)[1] not in str(rows)

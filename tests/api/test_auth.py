@@ -143,17 +143,19 @@ def test_a_wrong_key_is_refused(stranger: ApiClient, key: str) -> None:
     assert (answer.status_code, answer.json()["detail"]) == (401, "invalid api key")
 
 
-def limited(services: Dependencies, per_minute: int) -> Starlette:
+def limited(dependencies: Dependencies, per_minute: int) -> Starlette:
     """The application with so many wrong keys a minute."""
-    server = services.settings.server.model_copy(update={"wrong_keys_per_minute": per_minute})
-    return create_app(dataclasses.replace(services, settings=services.settings.model_copy(update={"server": server})))
+    server = dependencies.settings.server.model_copy(update={"wrong_keys_per_minute": per_minute})
+    return create_app(
+        dataclasses.replace(dependencies, settings=dependencies.settings.model_copy(update={"server": server}))
+    )
 
 
 def test_whoever_tries_wrong_keys_is_told_to_wait_and_the_right_key_is_taken_all_the_same(
-    portal: BlockingPortal, still_services: Dependencies, still_token: Token
+    portal: BlockingPortal, still_dependencies: Dependencies, still_token: Token
 ) -> None:
     """Case S12: behind a proxy everybody has one address, so a flood must lock nobody out."""
-    client = ApiClient(portal, limited(still_services, 5))
+    client = ApiClient(portal, limited(still_dependencies, 5))
     tries = [{}, {"Authorization": "Basic x"}, *[{"Authorization": f"Bearer guess-{number}"} for number in range(98)]]
 
     answers = [client.get("/api/v1/meters", headers=headers) for headers in tries]
@@ -217,19 +219,19 @@ def test_the_header_is_trimmed(stranger: ApiClient) -> None:
     assert stranger.get("/api/v1/meters", headers={"Authorization": f"  Bearer {KEY}  "}).status_code == 200
 
 
-def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, still_services: Dependencies) -> None:
+def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, still_dependencies: Dependencies) -> None:
     digest = hashlib.sha256(KEY.encode()).hexdigest()
-    settings = still_services.settings.model_copy(update={"api_key": None, "api_key_sha256": digest})
-    client = ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
+    settings = still_dependencies.settings.model_copy(update={"api_key": None, "api_key_sha256": digest})
+    client = ApiClient(portal, create_app(dataclasses.replace(still_dependencies, settings=settings)))
 
     assert client.get("/api/v1/meters").status_code == 401
     assert client.get("/api/v1/meters", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
 
 
-def test_without_a_key_configured_management_is_open(portal: BlockingPortal, still_services: Dependencies) -> None:
+def test_without_a_key_configured_management_is_open(portal: BlockingPortal, still_dependencies: Dependencies) -> None:
     """D.21: to its own machine, on loopback, which settings see to; the portal still takes tokens only."""
-    settings = still_services.settings.model_copy(update={"api_key": None})
-    app = create_app(dataclasses.replace(still_services, settings=settings))
+    settings = still_dependencies.settings.model_copy(update={"api_key": None})
+    app = create_app(dataclasses.replace(still_dependencies, settings=settings))
     client = ApiClient(portal, app, {"Host": "localhost:8888"})
 
     assert client.get("/api/v1/meters").status_code == 200
@@ -260,16 +262,16 @@ def test_a_bad_token_is_told_shortly(
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_an_expired_token_is_told_so(portal: BlockingPortal, services: Dependencies, token: Token) -> None:
+def test_an_expired_token_is_told_so(portal: BlockingPortal, dependencies: Dependencies, token: Token) -> None:
     """D.2."""
     mine = token("customer-1")
     tomorrow = PortalTokens(
-        services.store,
+        dependencies.store,
         [SIGNING_KEY],
-        services.settings.portal,
+        dependencies.settings.portal,
         clock=lambda: datetime.now(UTC) + timedelta(hours=25),
     )
-    later = ApiClient(portal, create_app(dataclasses.replace(services, tokens=tomorrow)))
+    later = ApiClient(portal, create_app(dataclasses.replace(dependencies, tokens=tomorrow)))
 
     answer = later.get(PORTAL, headers=mine)
 
@@ -278,7 +280,7 @@ def test_an_expired_token_is_told_so(portal: BlockingPortal, services: Dependenc
 
 def test_no_credential_is_ever_logged(
     portal: BlockingPortal,
-    services: Dependencies,
+    dependencies: Dependencies,
     anyone: ApiClient,
     token: Token,
     caplog: pytest.LogCaptureFixture,
@@ -289,7 +291,7 @@ def test_no_credential_is_ever_logged(
         anyone.get(PORTAL, headers=mine)
         anyone.get(PORTAL, headers={"Authorization": f"{mine['Authorization']}x"})
         anyone.get("/api/v1/meters", headers=mine)
-        broken = dataclasses.replace(services, registry=None, tokens=None)  # type: ignore[arg-type] # a defect
+        broken = dataclasses.replace(dependencies, registry=None, tokens=None)  # type: ignore[arg-type] # a defect
         for path in (PORTAL, "/api/v1/meters"):
             for header in (mine["Authorization"], f"Bearer {KEY}"):
                 ApiClient(portal, create_app(broken)).get(path, headers={"Authorization": header})

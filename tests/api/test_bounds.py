@@ -87,12 +87,12 @@ def test_the_body_of_a_query_is_small(still: ApiClient, still_token: Token) -> N
 
 
 def test_a_query_that_takes_too_long_is_ended_and_told(
-    portal: BlockingPortal, services: Dependencies, meter: Create
+    portal: BlockingPortal, dependencies: Dependencies, meter: Create
 ) -> None:
     """Contract 0: 503 `query-timeout`, with the setting that says how long."""
     meter()
-    limits = services.settings.query.model_copy(update={"timeout_seconds": 1e-6})
-    impatient = replace(services, settings=services.settings.model_copy(update={"query": limits}))
+    limits = dependencies.settings.query.model_copy(update={"timeout_seconds": 1e-6})
+    impatient = replace(dependencies, settings=dependencies.settings.model_copy(update={"query": limits}))
     client = ApiClient(portal, create_app(impatient), {"Authorization": f"Bearer {KEY}"})
 
     answer = client.get(QUERY)

@@ -18,10 +18,10 @@ Token = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def choosy(portal: BlockingPortal, still_services: Dependencies) -> ApiClient:
+def choosy(portal: BlockingPortal, still_dependencies: Dependencies) -> ApiClient:
     """A client of a server that lets one origin in."""
-    settings = still_services.settings.model_copy(update={"server": ServerSettings(cors_origins=[PAGE])})
-    return ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
+    settings = still_dependencies.settings.model_copy(update={"server": ServerSettings(cors_origins=[PAGE])})
+    return ApiClient(portal, create_app(dataclasses.replace(still_dependencies, settings=settings)))
 
 
 def preflight(
@@ -122,8 +122,8 @@ def test_every_answer_of_the_portal_can_be_read_by_a_page(anyone: ApiClient, tok
         assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_a_defect_too_can_be_read_by_a_page(portal: BlockingPortal, still_services: Dependencies) -> None:
-    broken = dataclasses.replace(still_services, tokens=None)  # type: ignore[arg-type] # a defect
+def test_a_defect_too_can_be_read_by_a_page(portal: BlockingPortal, still_dependencies: Dependencies) -> None:
+    broken = dataclasses.replace(still_dependencies, tokens=None)  # type: ignore[arg-type] # a defect
     answer = ApiClient(portal, create_app(broken)).get(QUERY, headers={"Origin": PAGE, "Authorization": "Bearer x"})
 
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, "*")

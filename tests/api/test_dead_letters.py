@@ -64,7 +64,7 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 
 @pytest.fixture
-def services(store: Store, api_settings: Settings, log: SqliteLog) -> Dependencies:
+def dependencies(store: Store, api_settings: Settings, log: SqliteLog) -> Dependencies:
     return build(store, api_settings, log)
 
 
@@ -395,11 +395,11 @@ def test_an_event_replayed_twice_counts_once(
     assert ids(store) == ["a"]
 
 
-def cut_off_replay(services: Dependencies, log: SqliteLog) -> None:
+def cut_off_replay(dependencies: Dependencies, log: SqliteLog) -> None:
     """Do what a replay does, up to the moment before it marks the letters."""
-    store = services.store
+    store = dependencies.store
     chosen = replay.choose(store, DeadLetterFilter(replayed=False), None, 100)
-    span = TimeSpan.of(services.settings.ingest)
+    span = TimeSpan.of(dependencies.settings.ingest)
     batch = replay.check(store, [letter.position for letter in chosen], milliseconds(NOW), span)
     log.append([letter.event for letter in batch.sendable], milliseconds(NOW)).result()
 
@@ -407,14 +407,14 @@ def cut_off_replay(services: Dependencies, log: SqliteLog) -> None:
 @pytest.mark.parametrize("stored", [True, False], ids=["stored meanwhile", "in the log still"])
 def test_a_replay_cut_off_before_its_mark_is_repeated_safely(
     client: ApiClient,
-    services: Dependencies,
+    dependencies: Dependencies,
     log: SqliteLog,
     store: Store,
     refused: Callable[..., list[int]],
     stored: bool,
 ) -> None:
     refused(ahead("a"), ahead("b"))
-    cut_off_replay(services, log)
+    cut_off_replay(dependencies, log)
     if stored:
         ingest(log, store)
 

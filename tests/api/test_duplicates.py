@@ -17,7 +17,7 @@ from tests.harness.api_client import ApiClient
 URL = "/api/v1/duplicates"
 
 
-def keep(services: Dependencies, *subjects: str, first_offset: int = 0) -> None:
+def keep(dependencies: Dependencies, *subjects: str, first_offset: int = 0) -> None:
     """Keep duplicates as ingest does; each arrives a second after the one before."""
     now = milliseconds(utc_now()) - 100_000
     bodies = [
@@ -28,12 +28,14 @@ def keep(services: Dependencies, *subjects: str, first_offset: int = 0) -> None:
     arrived = [now + 1000 * number for number in range(count)]
     offsets = range(first_offset, first_offset + count)
     found = decode_events(bodies, arrived, [0] * count, offsets, TimeSpan.of(IngestSettings()))
-    services.store.insert_block("differing_duplicates", found.events.block(now + 200_000), f"differing-{first_offset}")
+    dependencies.store.insert_block(
+        "differing_duplicates", found.events.block(now + 200_000), f"differing-{first_offset}"
+    )
 
 
-def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, services: Dependencies) -> None:
+def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, dependencies: Dependencies) -> None:
     """Contract 3.8."""
-    keep(services, "a", "b")
+    keep(dependencies, "a", "b")
 
     answer = client.get(URL)
 
@@ -47,11 +49,11 @@ def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, service
     assert last["ingestedAt"] < last["droppedAt"]
 
 
-def test_one_that_was_kept_twice_is_listed_once(client: ApiClient, services: Dependencies) -> None:
+def test_one_that_was_kept_twice_is_listed_once(client: ApiClient, dependencies: Dependencies) -> None:
     """A topic that is read from its beginning again drops the same records again."""
-    keep(services, "a")
+    keep(dependencies, "a")
     stored = "id, source, type, subject, time, data, extensions, arrived_at, log_partition, log_offset, key"
-    services.store.command(
+    dependencies.store.command(
         f"INSERT INTO differing_duplicates ({stored}, stored_at) SELECT {stored}, stored_at + 1"
         " FROM differing_duplicates"
     )
@@ -59,8 +61,8 @@ def test_one_that_was_kept_twice_is_listed_once(client: ApiClient, services: Dep
     assert len(client.get(URL).json()) == 1
 
 
-def test_duplicates_are_filtered_and_paged(client: ApiClient, services: Dependencies) -> None:
-    keep(services, "a", "b", "a", "b", "a")
+def test_duplicates_are_filtered_and_paged(client: ApiClient, dependencies: Dependencies) -> None:
+    keep(dependencies, "a", "b", "a", "b", "a")
 
     def ids(**parameters: str) -> list[str]:
         return [item["event"]["id"] for item in client.get(URL, params=parameters).json()]

@@ -131,10 +131,10 @@ def test_a_body_that_is_not_encoded_as_it_says_is_refused_by_name(
 
 
 @pytest.fixture
-def small(portal: BlockingPortal, services: Dependencies) -> ApiClient:
+def small(portal: BlockingPortal, dependencies: Dependencies) -> ApiClient:
     """A client of a server that takes bodies of 2,000 bytes."""
-    limited = services.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
-    app = create_app(dataclasses.replace(services, settings=limited))
+    limited = dependencies.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
+    app = create_app(dataclasses.replace(dependencies, settings=limited))
     return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
 
 

@@ -177,10 +177,10 @@ def test_an_event_without_time_gets_its_arrival(client: ApiClient, log: MemoryLo
 
 
 @pytest.fixture
-def small(portal: BlockingPortal, services: Dependencies) -> ApiClient:
+def small(portal: BlockingPortal, dependencies: Dependencies) -> ApiClient:
     """A client of a server that takes bodies of 2,000 bytes."""
-    settings = services.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
-    app = create_app(dataclasses.replace(services, settings=settings))
+    settings = dependencies.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
+    app = create_app(dataclasses.replace(dependencies, settings=settings))
     return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
 
 

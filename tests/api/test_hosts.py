@@ -26,9 +26,9 @@ REBOUND = {
 
 
 @pytest.fixture
-def keyless(portal: BlockingPortal, still_services: Dependencies) -> ApiClient:
-    settings = still_services.settings.model_copy(update={"api_key": None})
-    return ApiClient(portal, create_app(dataclasses.replace(still_services, settings=settings)))
+def keyless(portal: BlockingPortal, still_dependencies: Dependencies) -> ApiClient:
+    settings = still_dependencies.settings.model_copy(update={"api_key": None})
+    return ApiClient(portal, create_app(dataclasses.replace(still_dependencies, settings=settings)))
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_a_server_without_a_key_answers_nobody_else(
 
 
 def test_every_managed_route_of_a_server_without_a_key_is_guarded(
-    portal: BlockingPortal, still_services: Dependencies, still_token: Token
+    portal: BlockingPortal, still_dependencies: Dependencies, still_token: Token
 ) -> None:
     """And no other: a token opens its routes from any page, for that is what it is for."""
-    settings = still_services.settings.model_copy(update={"api_key": None})
-    app = create_app(dataclasses.replace(still_services, settings=settings))
+    settings = still_dependencies.settings.model_copy(update={"api_key": None})
+    app = create_app(dataclasses.replace(still_dependencies, settings=settings))
     client, mine = ApiClient(portal, app), still_token("customer-1")
 
     for method, path, template in calls(app):

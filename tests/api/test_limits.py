@@ -68,12 +68,12 @@ def test_what_is_kept_is_bounded() -> None:
 
 
 def test_a_token_that_asks_too_often_is_429(
-    portal: BlockingPortal, still_services: Dependencies, still_token: Token
+    portal: BlockingPortal, still_dependencies: Dependencies, still_token: Token
 ) -> None:
     """Contract 0: its own requests only, and only on the portal; a page may read when to come back."""
-    settings = still_services.settings
+    settings = still_dependencies.settings
     limited = settings.model_copy(update={"portal": settings.portal.model_copy(update={"requests_per_minute": 2})})
-    client = ApiClient(portal, create_app(dataclasses.replace(still_services, settings=limited)))
+    client = ApiClient(portal, create_app(dataclasses.replace(still_dependencies, settings=limited)))
     mine, other = still_token("customer-1"), still_token("customer-1")
     mine["Origin"] = "https://app.example.com"
 

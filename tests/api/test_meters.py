@@ -372,11 +372,11 @@ def text(at: datetime) -> str:
 
 @pytest.mark.parametrize(("event_type", "status"), [("_system.x", 400), ("my_system", 201), ("internal", 400)])
 def test_reserved_event_types_are_refused(
-    portal: BlockingPortal, services: Dependencies, event_type: str, status: int
+    portal: BlockingPortal, dependencies: Dependencies, event_type: str, status: int
 ) -> None:
     """Contract 2.1."""
-    settings = services.settings.model_copy(update={"reserved_event_types": ["^_", "^internal$"]})
-    app = create_app(dataclasses.replace(services, settings=settings))
+    settings = dependencies.settings.model_copy(update={"reserved_event_types": ["^_", "^internal$"]})
+    app = create_app(dataclasses.replace(dependencies, settings=settings))
 
     answer = ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"}).post(
         "/api/v1/meters", json={"slug": "m", "aggregation": "COUNT", "eventType": event_type}
@@ -393,18 +393,18 @@ def test_reserved_event_types_are_refused(
 
 
 @pytest.fixture
-def start_another(portal: BlockingPortal, services: Dependencies) -> Callable[[], ApiClient]:
+def start_another(portal: BlockingPortal, dependencies: Dependencies) -> Callable[[], ApiClient]:
     """Start a second process, which looks at the registry once; returns its client."""
 
     def start() -> ApiClient:
-        other = build(services.store, services.settings, MemoryLog(services.store, services.settings))
+        other = build(dependencies.store, dependencies.settings, MemoryLog(dependencies.store, dependencies.settings))
         return ApiClient(portal, create_app(other), {"Authorization": f"Bearer {KEY}"})
 
     return start
 
 
 def test_a_put_changes_the_meter_of_the_name_by_now(
-    client: ApiClient, meter: Create, services: Dependencies, start_another: Callable[[], ApiClient]
+    client: ApiClient, meter: Create, dependencies: Dependencies, start_another: Callable[[], ApiClient]
 ) -> None:
     """Contract 2.2: what another process deleted and created anew keeps what a PUT cannot change."""
     meter(slug="m", eventType="old")
@@ -416,7 +416,7 @@ def test_a_put_changes_the_meter_of_the_name_by_now(
     repeated = elsewhere.put(f"{URL}/m", json={"eventType": "old"})
 
     assert renamed.status_code == 200
-    services.registry.refresh()
+    dependencies.registry.refresh()
     shown = client.get(f"{URL}/m").json()
     assert shown == {**created, "name": "renamed", "updatedAt": shown["updatedAt"]}
     assert repeated.json()["detail"] == "validation error: eventType cannot be changed"

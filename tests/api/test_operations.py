@@ -36,11 +36,11 @@ NOT_READY = Readiness(
 
 
 def test_a_process_is_ready_or_says_what_is_away_and_what_works(
-    portal: BlockingPortal, still_services: Dependencies
+    portal: BlockingPortal, still_dependencies: Dependencies
 ) -> None:
     """D.21, N22c."""
     found = [Readiness(), Readiness(degraded=["partition 1 is not read"]), NOT_READY]
-    app = create_app(dataclasses.replace(still_services, readiness=lambda: found.pop(0)))
+    app = create_app(dataclasses.replace(still_dependencies, readiness=lambda: found.pop(0)))
     client = ApiClient(portal, app)
 
     ready, degraded, unready = (client.get("/readyz") for _ in range(3))
@@ -70,10 +70,10 @@ def test_a_process_is_ready_or_says_what_is_away_and_what_works(
     [("", 503), ("?for=all", 503), ("?for=any", 200), ("?for=events", 200), ("?for=queries", 503), ("?for=x", 400)],
 )
 def test_a_probe_asks_for_what_its_traffic_needs(
-    portal: BlockingPortal, still_services: Dependencies, query: str, status: int
+    portal: BlockingPortal, still_dependencies: Dependencies, query: str, status: int
 ) -> None:
     """N22c: with the store away events are still taken."""
-    app = create_app(dataclasses.replace(still_services, readiness=lambda: NOT_READY))
+    app = create_app(dataclasses.replace(still_dependencies, readiness=lambda: NOT_READY))
 
     assert ApiClient(portal, app).get(f"/readyz{query}").status_code == status
 
@@ -87,10 +87,10 @@ def test_the_version_is_told(stranger: ApiClient) -> None:
 
 
 def test_metrics_take_the_key_on_the_main_port_only(
-    portal: BlockingPortal, still_services: Dependencies, stranger: ApiClient, still: ApiClient
+    portal: BlockingPortal, still_dependencies: Dependencies, stranger: ApiClient, still: ApiClient
 ) -> None:
     """D.21."""
-    telemetry = ApiClient(portal, create_telemetry_app(still_services))
+    telemetry = ApiClient(portal, create_telemetry_app(still_dependencies))
 
     assert stranger.get("/metrics").status_code == 401
     assert "meterport_http_requests_total" in still.get("/metrics").text
@@ -178,10 +178,10 @@ class Broken:
 
 
 def test_a_defect_is_500_without_detail_and_logged(
-    portal: BlockingPortal, still_services: Dependencies, caplog: pytest.LogCaptureFixture
+    portal: BlockingPortal, still_dependencies: Dependencies, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Contract 0."""
-    client = ApiClient(portal, create_app(dataclasses.replace(still_services, log=Broken())), BEARER)
+    client = ApiClient(portal, create_app(dataclasses.replace(still_dependencies, log=Broken())), BEARER)
     good = {"specversion": "1.0", "id": "e", "source": "s", "type": "t", "subject": "c"}
 
     answer = client.post("/api/v1/events", json=good)
@@ -220,10 +220,15 @@ class Unreachable:
     ],
 )
 def test_a_failing_store_is_told_apart(
-    portal: BlockingPortal, still_services: Dependencies, error: Exception, status: int, code: str, detail: str | None
+    portal: BlockingPortal,
+    still_dependencies: Dependencies,
+    error: Exception,
+    status: int,
+    code: str,
+    detail: str | None,
 ) -> None:
     """Contract 0: retry later, or not; the driver's words stay in the log."""
-    broken = dataclasses.replace(still_services, store=Unreachable(error))  # type: ignore[arg-type]
+    broken = dataclasses.replace(still_dependencies, store=Unreachable(error))  # type: ignore[arg-type]
     client = ApiClient(portal, create_app(broken), BEARER)
 
     answer = client.get("/api/v1/meters/tokens_total/query")

@@ -42,16 +42,16 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 
 @pytest.fixture
-def services(store: Store, api_settings: Settings, log: SqliteLog) -> Dependencies:
+def dependencies(store: Store, api_settings: Settings, log: SqliteLog) -> Dependencies:
     return build(store, api_settings, log)
 
 
 class Ingest:
     """Sends events to the API, and moves what waits in the log into the store."""
 
-    def __init__(self, services: Dependencies, log: SqliteLog, client: ApiClient) -> None:
+    def __init__(self, dependencies: Dependencies, log: SqliteLog, client: ApiClient) -> None:
         self._client = client
-        self._consumer = Consumer(log, services.store, services.settings.ingest, threading.Event())
+        self._consumer = Consumer(log, dependencies.store, dependencies.settings.ingest, threading.Event())
         self._consumer.start()
 
     def store(self, *events: dict[str, object]) -> None:
@@ -64,9 +64,9 @@ class Ingest:
 
 
 @pytest.fixture
-def ingest(services: Dependencies, log: SqliteLog, client: ApiClient) -> Ingest:
-    services.registry.create(parse_definition(TOKENS_TOTAL))
-    return Ingest(services, log, client)
+def ingest(dependencies: Dependencies, log: SqliteLog, client: ApiClient) -> Ingest:
+    dependencies.registry.create(parse_definition(TOKENS_TOTAL))
+    return Ingest(dependencies, log, client)
 
 
 def outcomes(client: ApiClient, *names: tuple[str, str], **members: object) -> dict[str, Any]:
@@ -160,9 +160,9 @@ def test_a_request_that_is_wrong_says_where(still: ApiClient, body: dict[str, ob
     assert detail in answer.json()["detail"]
 
 
-def test_only_the_management_key_opens_it(portal: BlockingPortal, services: Dependencies) -> None:
-    anyone = ApiClient(portal, create_app(services))
-    token = ApiClient(portal, create_app(services), {"Authorization": f"Bearer {KEY}x"})
+def test_only_the_management_key_opens_it(portal: BlockingPortal, dependencies: Dependencies) -> None:
+    anyone = ApiClient(portal, create_app(dependencies))
+    token = ApiClient(portal, create_app(dependencies), {"Authorization": f"Bearer {KEY}x"})
 
     assert anyone.post(URL, json={"events": []}).status_code == 401
     assert token.post(URL, json={"events": []}).status_code == 401

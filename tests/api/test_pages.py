@@ -41,12 +41,12 @@ def test_the_page_runs_its_own_script_only_and_nobody_frames_it(stranger: ApiCli
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_setting_says_who_may_frame_it(portal: BlockingPortal, still_services: Dependencies) -> None:
+def test_a_setting_says_who_may_frame_it(portal: BlockingPortal, still_dependencies: Dependencies) -> None:
     ancestors = ["https://app.example.com", "https://*.example.org:8443"]
-    settings = still_services.settings.model_copy(update={"portal": PortalSettings(frame_ancestors=ancestors)})
+    settings = still_dependencies.settings.model_copy(update={"portal": PortalSettings(frame_ancestors=ancestors)})
     framed = create_app(
         Dependencies(
-            **{name: getattr(still_services, name) for name in Dependencies.__slots__ if name != "settings"},
+            **{name: getattr(still_dependencies, name) for name in Dependencies.__slots__ if name != "settings"},
             settings=settings,
         )
     )

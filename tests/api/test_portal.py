@@ -165,12 +165,14 @@ def test_a_wrong_parameter_of_the_listing_is_refused(still: ApiClient, query: st
     assert still.get(f"{TOKENS}?{query}").status_code == 400
 
 
-def test_revoked_and_expired_tokens_stay_listed(portal: BlockingPortal, services: Dependencies, token: Token) -> None:
+def test_revoked_and_expired_tokens_stay_listed(
+    portal: BlockingPortal, dependencies: Dependencies, token: Token
+) -> None:
     """D.22."""
-    client = ApiClient(portal, create_app(services), {"Authorization": f"Bearer {KEY}"})
+    client = ApiClient(portal, create_app(dependencies), {"Authorization": f"Bearer {KEY}"})
     token("a")
     client.post(f"{TOKENS}/invalidate", json={"subject": "a"})
-    tomorrow = dataclasses.replace(services, clock=lambda: datetime.now(UTC) + timedelta(days=2))
+    tomorrow = dataclasses.replace(dependencies, clock=lambda: datetime.now(UTC) + timedelta(days=2))
     later = ApiClient(portal, create_app(tomorrow), {"Authorization": f"Bearer {KEY}"})
 
     (now,), (then,) = client.get(TOKENS).json(), later.get(TOKENS).json()
@@ -230,10 +232,10 @@ def test_a_wrong_invalidation_is_refused(still: ApiClient, body: dict[str, objec
 @pytest.mark.usefixtures("usage")
 @pytest.mark.parametrize("name", ["id", "subject", "issuedBefore"])
 def test_a_token_that_the_store_has_no_record_of_is_invalidated(
-    client: ApiClient, anyone: ApiClient, services: Dependencies, name: str
+    client: ApiClient, anyone: ApiClient, dependencies: Dependencies, name: str
 ) -> None:
     """Case S3: it was issued after the copy of the store that was restored; 204 must not be said for nothing."""
-    unrecorded = Unrecorded(services.store, [SIGNING_KEY], services.settings.portal)
+    unrecorded = Unrecorded(dependencies.store, [SIGNING_KEY], dependencies.settings.portal)
     record, text = unrecorded.create("customer-1", None, None)
     mine = {"Authorization": f"Bearer {text}"}
     assert anyone.get(QUERY, headers=mine).status_code == 200

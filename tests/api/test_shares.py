@@ -203,12 +203,12 @@ RAW = "/api/v1/portal/meters/tokens_total/query?groupBy=model&from=2026-11-01T00
 
 
 def test_one_tenant_s_slow_questions_do_not_hold_up_another_s(
-    portal: BlockingPortal, services: Dependencies, meter: Create, token: Token, send: Callable[..., None]
+    portal: BlockingPortal, dependencies: Dependencies, meter: Create, token: Token, send: Callable[..., None]
 ) -> None:
     """K7: of twelve slow questions of one subject two are under way; a question of another one is not behind them."""
     send(("b", "2026-11-01T12:00:00Z", {"tokens": 7}))
     meter(aggregation="UNIQUE_COUNT")
-    services.store.command(MANY)
+    dependencies.store.command(MANY)
     slow, quick = token("a"), token("b")
     ended: list[str] = []
 
@@ -218,7 +218,7 @@ def test_one_tenant_s_slow_questions_do_not_hold_up_another_s(
         ended.append(name)
 
     async def together() -> None:
-        transport = httpx.ASGITransport(create_app(services))
+        transport = httpx.ASGITransport(create_app(dependencies))
         async with httpx.AsyncClient(transport=transport, base_url="http://meterport", timeout=600) as client:
             asked = [asyncio.ensure_future(ask(client, "a", RAW, slow)) for _ in range(12)]
             await settled()
@@ -232,14 +232,14 @@ def test_one_tenant_s_slow_questions_do_not_hold_up_another_s(
 
 
 def test_more_questions_than_may_wait_are_refused(
-    portal: BlockingPortal, services: Dependencies, meter: Create, token: Token
+    portal: BlockingPortal, dependencies: Dependencies, meter: Create, token: Token
 ) -> None:
     """Contract "Requests": 429 `too-many-requests` with Retry-After for a token, 503 `busy` for the management API."""
     meter()
     headers = token("a")
-    settings = services.settings
+    settings = dependencies.settings
     small = settings.model_copy(update={"query": settings.query.model_copy(update={"waiting": 1})})
-    app = create_app(replace(services, settings=small))
+    app = create_app(replace(dependencies, settings=small))
     management, holder = ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"}), ApiClient(portal, app)
 
     async def held(name: str) -> AsyncExitStack:

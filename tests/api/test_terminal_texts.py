@@ -56,7 +56,7 @@ def harmful_in(text: str) -> list[str]:
 
 
 @pytest.fixture
-def server(app: Starlette, services: Dependencies) -> Iterator[str]:
+def server(app: Starlette, dependencies: Dependencies) -> Iterator[str]:
     ports: list[int] = []
     listening = threading.Event()
 
@@ -64,7 +64,7 @@ def server(app: Starlette, services: Dependencies) -> Iterator[str]:
         ports.append(port)
         listening.set()
 
-    config: uvicorn.Config = uvicorn_config(app, "127.0.0.1", 0, services.settings)
+    config: uvicorn.Config = uvicorn_config(app, "127.0.0.1", 0, dependencies.settings)
     http = HttpServer(config, when_listening=when_listening)
     thread = threading.Thread(target=http.run)
     thread.start()
@@ -305,12 +305,12 @@ def test_a_meters_texts_hold_no_control_characters(client: ApiClient, member: st
         assert answer.json()["detail"] == f"validation error: {name}: holds a control character"
 
 
-def test_a_meter_of_an_earlier_release_with_a_control_character_is_still_there(services: Dependencies) -> None:
+def test_a_meter_of_an_earlier_release_with_a_control_character_is_still_there(dependencies: Dependencies) -> None:
     """S6: what was taken once is not lost by a rule that came later."""
-    services.registry.create(MeterDefinition.model_validate({**TOKENS_TOTAL, "name": "a\x1bb"}))
-    services.registry.refresh()
+    dependencies.registry.create(MeterDefinition.model_validate({**TOKENS_TOTAL, "name": "a\x1bb"}))
+    dependencies.registry.refresh()
 
-    assert services.registry.find("tokens_total").definition.name == "a\x1bb"
+    assert dependencies.registry.find("tokens_total").definition.name == "a\x1bb"
 
 
 def test_a_display_name_of_a_subject_holds_no_control_character(client: ApiClient) -> None:

@@ -269,7 +269,7 @@ ADVANCED: list[tuple[dict[str, object], list[object]]] = [
 
 @pytest.mark.usefixtures("usage")
 def test_advanced_filters_answer_alike_by_get_and_post_from_events_and_rollups(
-    client: ApiClient, services: Dependencies
+    client: ApiClient, dependencies: Dependencies
 ) -> None:
     """Contract 2.3, D.11."""
     for grains in ("raw", "day"):
@@ -282,7 +282,7 @@ def test_advanced_filters_answer_alike_by_get_and_post_from_events_and_rollups(
             assert [row["value"] for row in by_get.json()["data"]] == values, (grains, filters)
             assert posted.content == by_get.content
             assert by_get.headers["x-meterport-grains"] == grains
-        fill(services)
+        fill(dependencies)
 
 
 @pytest.mark.usefixtures("usage")
@@ -350,12 +350,12 @@ def test_a_subject_is_text_whatever_it_holds(client: ApiClient) -> None:
 
 
 @pytest.mark.usefixtures("usage")
-def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, services: Dependencies) -> None:
+def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, dependencies: Dependencies) -> None:
     """A picture of the registry from before a rebuild names tables that are gone: refreshed, asked once more."""
-    old = services.registry.find("tokens_total")
-    assert services.registry.advance(old, MeterState.READY, old.filled_to)
+    old = dependencies.registry.find("tokens_total")
+    assert dependencies.registry.advance(old, MeterState.READY, old.filled_to)
     changed = old.definition.model_copy(update={"groupBy": {"type": "$.type"}})
-    MeterRegistry(services.store).update("tokens_total", lambda _: changed)
+    MeterRegistry(dependencies.store).update("tokens_total", lambda _: changed)
 
     rows = client.get(f"{QUERY}?groupBy=type").json()["data"]
 
@@ -363,20 +363,20 @@ def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, ser
 
 
 @pytest.mark.usefixtures("usage")
-def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, services: Dependencies) -> None:
+def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, dependencies: Dependencies) -> None:
     """The same, and there is nothing left to ask."""
-    meter = services.registry.find("tokens_total")
-    assert services.registry.advance(meter, MeterState.READY, meter.filled_to)
-    MeterRegistry(services.store).delete("tokens_total")
+    meter = dependencies.registry.find("tokens_total")
+    assert dependencies.registry.advance(meter, MeterState.READY, meter.filled_to)
+    MeterRegistry(dependencies.store).delete("tokens_total")
 
     assert client.get(QUERY).status_code == 404
 
 
-def fill(services: Dependencies) -> None:
+def fill(dependencies: Dependencies) -> None:
     """Have the meter answered from its rollup."""
-    filler = Filler(services.store, services.registry, NoIngest())
+    filler = Filler(dependencies.store, dependencies.registry, NoIngest())
     deadline = time.monotonic() + 30
-    while services.registry.find("tokens_total").state is not MeterState.READY and time.monotonic() < deadline:
+    while dependencies.registry.find("tokens_total").state is not MeterState.READY and time.monotonic() < deadline:
         time.sleep(0 if filler.step() else 0.1)
 
 
@@ -420,10 +420,10 @@ def test_csv_names_subjects_that_have_a_name(client: ApiClient) -> None:
 
 
 @pytest.mark.usefixtures("usage")
-def test_a_filled_rollup_answers_and_says_so(client: ApiClient, services: Dependencies) -> None:
+def test_a_filled_rollup_answers_and_says_so(client: ApiClient, dependencies: Dependencies) -> None:
     """R21."""
     raw = client.get(f"{QUERY}?{JANUARY}&windowSize=DAY&groupBy=model")
-    fill(services)
+    fill(dependencies)
 
     filled = client.get(f"{QUERY}?{JANUARY}&windowSize=DAY&groupBy=model")
     uneven = client.get(f"{QUERY}?from=2025-01-01T10:30:00Z&to=2025-01-03T00:00:00Z")
