@@ -29,7 +29,10 @@ def migrate(store: Store, settings: Settings) -> list[str]:
         digest = hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()
         if name in done:
             if done[name] != digest:
-                raise StoreMisconfigured(f"migration {name} was edited after it ran; add a new one instead")
+                raise StoreMisconfigured(
+                    f"migration {name} differs from the one that made this store: it was edited since, or an "
+                    "unreleased version made the store"
+                )
             continue
         _record(store, name, digest, completed=False)
         store.command(_render(name, settings))

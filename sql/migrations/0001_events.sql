@@ -1,7 +1,7 @@
--- Every event, once, as it was sent. The truth that rollups and the duplicate index derive from.
--- Grain: one row an event. ORDER BY: usage is asked by type and subject over a time range.
--- Partitioned by month so that old months can be dropped and a meter is filled month by month.
--- Written by ingest alone; read by fills, by queries at sub-minute bounds, by GET /api/v1/events.
+-- Every event, once, as it was sent. The rollups of meters and the duplicate index are derived from this table.
+-- Grain: one row an event. ORDER BY: usage is asked for by type and subject over a time range.
+-- Partitioned by month, so that old months can be dropped and a meter is filled month by month.
+-- Written by ingest only; read by fills, by queries with bounds within a minute, and by GET /api/v1/events.
 CREATE TABLE IF NOT EXISTS events
 (
     id String,

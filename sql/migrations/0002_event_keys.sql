@@ -1,7 +1,7 @@
--- Which (source, id) has been stored, and from where in the log: the duplicate index.
--- Grain: one row an event. ORDER BY key: looked up by 128-bit hash, nothing else.
--- The TTL is a week longer than the duplicate window, so that a retry long after its plan still sees the same keys.
--- Fed by event_keys_view; read by ingest.
+-- The duplicate index: which (source, id) has been stored, and from which position of the log.
+-- Grain: one row an event. ORDER BY key: rows are looked up by their 128-bit hash only.
+-- The TTL is a week longer than the duplicate window, so that a batch that is retried late still finds the same keys.
+-- Filled by event_keys_view; read by ingest.
 CREATE TABLE IF NOT EXISTS event_keys
 (
     key FixedString(16),

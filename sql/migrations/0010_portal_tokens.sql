@@ -1,6 +1,6 @@
--- Portal tokens issued and revoked; never the token itself. Grain: one row a change of a token, highest version wins.
+-- Portal tokens that were issued or revoked, without their text.
+-- Grain: one row a change of a token, highest version wins.
 -- ORDER BY id: revoked by id or subject, listed newest first. A token is forgotten 30 days after it expired.
--- Written and read by engine/tokens.py.
 CREATE TABLE IF NOT EXISTS portal_tokens
 (
     id String,

@@ -1,5 +1,5 @@
--- Subjects that were given a name or metadata through the API; usage never needs one.
--- Grain: one row a change of a subject, highest version wins. Written and read by engine/subjects.py.
+-- Subjects that were given a name or metadata through the API. Usage does not need them.
+-- Grain: one row a change of a subject, highest version wins.
 CREATE TABLE IF NOT EXISTS subjects
 (
     id String,

@@ -1,6 +1,8 @@
--- Events that were dropped as duplicates though their content is not that of the stored event of their source and id.
--- Grain: one row a record of the log; one that is read and dropped again replaces its row. ORDER BY: listed newest
--- first. Written by ingest under a token of its own, of each block a bounded number; read by GET /api/v1/duplicates.
+-- Events that were dropped as duplicates although their content differs from that of the stored event of the same key.
+-- Grain: one row a record of the log; a record that is read and dropped again replaces its row.
+-- ORDER BY: listed newest first.
+-- Written by ingest under a deduplication token of its own, a bounded number for each block; read by GET
+-- /api/v1/duplicates.
 CREATE TABLE IF NOT EXISTS differing_duplicates
 (
     id String,
