@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 _REPORT_SECONDS = 60
 
 
-def arrived(records: Sequence[Record], clock_ms: int) -> Sequence[Record]:
+def with_credible_arrivals(records: Sequence[Record], clock_ms: int) -> Sequence[Record]:
     """Return records with the arrival they are stored with: `clock_ms` where the timestamp cannot be true.
 
     The same object comes back if every timestamp is credible.
     """
-    claims = [record.arrived_ms for record in records]
-    if not claims or (min(claims) >= EARLIEST_MS and max(claims) <= clock_ms + AHEAD_MS):
+    timestamps = [record.arrived_ms for record in records]
+    if not timestamps or (min(timestamps) >= EARLIEST_MS and max(timestamps) <= clock_ms + AHEAD_MS):
         return records
     return [
         record if is_credible(record.arrived_ms, clock_ms) else record._replace(arrived_ms=clock_ms)
@@ -38,18 +38,18 @@ class TimestampReport:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._logged_at = -math.inf  # monotonic seconds
+        self._last_logged = -math.inf  # monotonic seconds
         self._unreported = 0
 
-    def add(self, claimed: Sequence[Record], stored: Sequence[Record]) -> None:
-        """Args: claimed: records as they were read. stored: the same records with the arrival they are stored with."""
-        ignored = [one for one, other in zip(claimed, stored, strict=True) if one.arrived_ms != other.arrived_ms]
+    def add(self, as_read: Sequence[Record], stored: Sequence[Record]) -> None:
+        """Args: as_read: records as they were read. stored: the same records with the arrival they are stored with."""
+        ignored = [one for one, other in zip(as_read, stored, strict=True) if one.arrived_ms != other.arrived_ms]
         if not ignored:
             return
         metrics.TIMESTAMPS_IGNORED.inc(len(ignored))
         self._unreported += len(ignored)
         now = self._monotonic()
-        if now - self._logged_at < _REPORT_SECONDS:
+        if now - self._last_logged < _REPORT_SECONDS:
             return
         first = ignored[0]
         logger.warning(
@@ -60,4 +60,4 @@ class TimestampReport:
             first.offset,
             first.arrived_ms,
         )
-        self._logged_at, self._unreported = now, 0
+        self._last_logged, self._unreported = now, 0

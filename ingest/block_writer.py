@@ -18,9 +18,9 @@ from ingest.decoding import Batch
 from ingest.differing import find_differing
 from ingest.duplicates import Duplicates, KeysForgotten
 from ingest.event_log import EventLog, Plan
-from ingest.persistence import Persistence, phase
+from ingest.persistence import Retrier, phase
 
-_INSERT_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
+_CRASH_WINDOW_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
 _FENCE_SECONDS = 20  # an insert that starts so long after its plan was last known to be ours asks the log again first
 
 
@@ -32,26 +32,26 @@ class BlockWriter:
     """Stores the planned batches of one log in one store. `sink` is given each dead letter too."""
 
     def __init__(
-        self, log: EventLog, store: Store, duplicates: Duplicates, persistence: Persistence,
+        self, log: EventLog, store: Store, duplicates: Duplicates, retrier: Retrier,
         catch_up: Callable[[], None], sink: DeadLetterSink | None = None,
     ) -> None:  # fmt: skip
         """Args: catch_up: loads the keys of stored events again when the filter has forgotten them."""
         self._log, self._store, self._duplicates = log, store, duplicates
-        self._persist = persistence.until_done
+        self._retry_until_done = retrier.until_done
         self._catch_up = catch_up
         self._sink = sink
-        self._stands_until = 0.0  # monotonic seconds
+        self._current_until = 0.0  # monotonic seconds
 
-    def run(self, plan: Plan, batch: Batch, seen_at: float) -> None:
-        """Store a batch. Args: seen_at: monotonic seconds at which the plan was known to be this process's to run.
+    def run(self, plan: Plan, batch: Batch, last_confirmed: float) -> None:
+        """Store a batch. Args: last_confirmed: monotonic seconds at which the plan was known to be this process's to run.
 
         Raises: Voided, Superseded: nothing, or nothing more, may be inserted.
         """
-        outer, self._stands_until = self._stands_until, seen_at + _FENCE_SECONDS
+        previous, self._current_until = self._current_until, last_confirmed + _FENCE_SECONDS
         try:
             self.store(plan, batch)
         finally:
-            self._stands_until = outer
+            self._current_until = previous
 
     def store(self, plan: Plan, batch: Batch) -> None:
         """Insert a planned batch: the same rows in the same order under the same tokens, however often.
@@ -76,7 +76,7 @@ class BlockWriter:
         """Claim a batch, and return those of its events that are to be stored. Raises: Voided."""
         while True:
             try:
-                return self._persist(lambda: self._duplicates.drop(batch.events, plan))
+                return self._retry_until_done(lambda: self._duplicates.drop(batch.events, plan))
             except KeysForgotten:
                 self._catch_up()
 
@@ -89,22 +89,22 @@ class BlockWriter:
         metrics.EVENTS_DIFFERENT.inc(len(found))
 
     def _store_letters(self, plan: Plan, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        new = self._persist(lambda: new_letters(self._store, letters, plan.stored_ms))
+        new = self._retry_until_done(lambda: new_letters(self._store, letters, plan.stored_ms))
         if new:
             self._insert(plan, "dead_letters", dead_letter_block(new, plan.stored_ms), f"dead-{plan.token}")
             if self._sink:
-                self._persist(lambda: self._sink.send(new))  # type: ignore[union-attr]
+                self._retry_until_done(lambda: self._sink.send(new))  # type: ignore[union-attr]
         faults.passing("ingest.after-dead-letters")
         return new
 
     def _insert(self, plan: Plan, table: str, block: pa.Table, token: str) -> None:
         def attempt() -> None:
             self._check_fence(plan)
-            faults.entering("ingest.in-insert", _INSERT_SECONDS)
+            faults.entering("ingest.in-insert", _CRASH_WINDOW_SECONDS)
             self._store.insert_block(table, block, token)
 
         with phase("insert"):
-            self._persist(attempt)
+            self._retry_until_done(attempt)
         metrics.BLOCKS.inc()
 
     def _check_fence(self, plan: Plan) -> None:
@@ -112,8 +112,8 @@ class BlockWriter:
 
         Tables remember the tokens of a bounded number of blocks; an insert that comes back after all of them is new.
         """
-        if time.monotonic() < self._stands_until:
+        if time.monotonic() < self._current_until:
             return
-        if not self._log.holds(plan):
+        if not self._log.is_current(plan):
             raise Superseded
-        self._stands_until = time.monotonic() + _FENCE_SECONDS
+        self._current_until = time.monotonic() + _FENCE_SECONDS

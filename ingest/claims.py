@@ -28,8 +28,8 @@ from engine.store.clickhouse import Store
 from ingest.event_log import Plan
 
 KEYS_LIVE_MS = 3 * 3_600_000  # how long the keys of a claim are kept: the TTL of event_claims
-_REFUSED = "refused "  # before the token of a plan that is refused, and behind the log's name as the owner
-_LOOK_BACK_MS = 2 * 3_600_000  # how far the server's clock may jump back without a claim being overlooked
+_REFUSED_PREFIX = "refused "  # before the token of a plan that is refused, and behind the log's name as the owner
+_CLOCK_JUMP_MS = 2 * 3_600_000  # how far the server's clock may jump back without a claim being overlooked
 
 
 class Claim(NamedTuple):
@@ -49,7 +49,7 @@ class Claim(NamedTuple):
         return self.owner.rpartition(" ")[0]
 
     @property
-    def forgotten(self) -> bool:
+    def keys_expired(self) -> bool:
         """Whether the keys are gone: it was made hours ago."""
         return bool(self.events) and not self.keys
 
@@ -59,14 +59,14 @@ class ClaimResult:
     """Where a batch stands among the others.
 
     `void`: it must not be stored, a barrier came before it. `news`: keys others claimed since the last look.
-    `rivals`: claims of batches that came before and may be under way. `missed`: some news are gone, the filter is to
+    `earlier`: claims of batches that came before and may be under way. `incomplete`: some news are gone, the filter is to
     be loaded anew.
     """
 
     void: bool
-    news: Sequence[bytes]
-    rivals: Sequence[Claim]
-    missed: bool
+    new_keys: Sequence[bytes]
+    earlier: Sequence[Claim]
+    incomplete: bool
 
 
 class BatchClaims:
@@ -77,11 +77,11 @@ class BatchClaims:
         self.log = log
         self._store = store
         self._owner = f"{log} {new_ulid()}"
-        self._loaded: set[str] = set()  # tokens of the plans whose keys `load` has returned
-        self._block = 0  # the newest claim read
-        self._since_ms = 0  # when it was made
-        self._latest: dict[str, Claim] = {}  # of every other process
-        self._untold: list[Claim] = []  # read by a call that failed then: the next one tells
+        self._loaded_tokens: set[str] = set()  # tokens of the plans whose keys `load` has returned
+        self._newest_block = 0  # the newest claim read
+        self._newest_claimed_ms = 0  # when it was made
+        self._latest_by_owner: dict[str, Claim] = {}  # of every other process
+        self._unreported: list[Claim] = []  # read by a call that failed then: the next one tells
         self._barriers: list[Claim] = []
         self._refusals: dict[str, int] = {}  # tokens of refused plans: the block of the first refusal
         self.floor_ms = 0  # a plan made now is stamped no earlier
@@ -93,50 +93,54 @@ class BatchClaims:
         """
         newest = self._store.rows(sql.statement("ingest/newest_claim"))[0]
         claims = self._read(sql.statement("ingest/claims_at_start"))
-        self._block, self._since_ms = newest
-        self._latest, self._barriers, self._refusals, self._untold, self.floor_ms = {}, [], {}, [], 0
-        self._loaded = {claim.token for claim in claims if claim.keys}
+        self._newest_block, self._newest_claimed_ms = newest
+        self._latest_by_owner, self._barriers, self._refusals, self._unreported, self.floor_ms = {}, [], {}, [], 0
+        self._loaded_tokens = {claim.token for claim in claims if claim.keys}
         for claim in claims:
-            self._take(claim)
+            self._apply(claim)
         return [claim.keys for claim in claims if claim.keys]
 
     def claim(self, plan: Plan, keys: Keys) -> ClaimResult:
         """Say that the events of a plan are about to be stored, and learn where it stands. Safe to repeat."""
         shared = keys.tobytes() if self._store.shared else b""
         self._write(plan.token, plan.stored_ms, len(keys) if shared else 0, shared)
-        news = self._read(
+        newer = self._read(
             sql.statement("ingest/claims_since"),
             owner=self._owner,
-            last=self._block,
-            since_ms=self._since_ms - _LOOK_BACK_MS,
+            last=self._newest_block,
+            since_ms=self._newest_claimed_ms - _CLOCK_JUMP_MS,
         )
-        for claim in news:
-            self._take(claim)
-            self._block, self._since_ms = claim.block, claim.claimed_ms
-            if claim.token and claim.owner != self._owner and not claim.token.startswith(_REFUSED):
-                self._untold.append(claim)
-        own = any(claim.owner == self._owner for claim in news)  # not so if the table was empty and numbers began anew
-        first = self._first(plan.token)
-        void = self._void(plan.stored_ms, first) or self._refused(plan.token, first)
-        rivals = [claim for claim in self._latest.values() if self._stands(claim, plan) and self._leads(claim, first)]
-        others, self._untold = self._untold, []
+        for claim in newer:
+            self._apply(claim)
+            self._newest_block, self._newest_claimed_ms = claim.block, claim.claimed_ms
+            if claim.token and claim.owner != self._owner and not claim.token.startswith(_REFUSED_PREFIX):
+                self._unreported.append(claim)
+        own = any(claim.owner == self._owner for claim in newer)  # not so if the table was empty and numbers began anew
+        first = self._first_block(plan.token)
+        void = self._is_void(plan.stored_ms, first) or self._is_refused(plan.token, first)
+        earlier = [
+            claim
+            for claim in self._latest_by_owner.values()
+            if self._competes(claim, plan) and self._came_before(claim, first)
+        ]
+        others, self._unreported = self._unreported, []
         return ClaimResult(
             void=void,
-            news=[claim.keys for claim in others],
-            rivals=rivals,
-            missed=not own or any(claim.forgotten for claim in others),
+            new_keys=[claim.keys for claim in others],
+            earlier=earlier,
+            incomplete=not own or any(claim.keys_expired for claim in others),
         )
 
-    def cover(self, plan: Plan) -> bool:
+    def covers(self, plan: Plan) -> bool:
         """Whether this process knows, or learns with its next claim, every event that the plan may have stored.
 
         It does not where no claim carries keys: the store is one process's alone, or the claim is some hours old.
         """
-        rows = self._store.rows(sql.statement("ingest/claims_of_plan"), token=plan.token, last=self._block)
+        rows = self._store.rows(sql.statement("ingest/claims_of_plan"), token=plan.token, last=self._newest_block)
         [(claims, newer_with_keys)] = rows
-        return bool(claims == 0 or plan.token in self._loaded or newer_with_keys > 0)
+        return bool(claims == 0 or plan.token in self._loaded_tokens or newer_with_keys > 0)
 
-    def settle(self, before_ms: int) -> None:
+    def set_barrier(self, before_ms: int) -> None:
         """Set a barrier: no batch stamped before `before_ms` is begun from now on."""
         self._write("", before_ms, 0, b"")
 
@@ -146,41 +150,45 @@ class BatchClaims:
         It is not if somebody has claimed it before: then it may be stored in part, and must be stored whole. Who claims
         it later finds the refusal, and does not store it.
         """
-        self._write(_REFUSED + plan.token, 0, 0, b"", f"{self.log} {_REFUSED.strip()}")
-        claimed, refused = self._first(plan.token), self._first(_REFUSED + plan.token)
+        self._write(_REFUSED_PREFIX + plan.token, 0, 0, b"", f"{self.log} {_REFUSED_PREFIX.strip()}")
+        claimed, refused = self._first_block(plan.token), self._first_block(_REFUSED_PREFIX + plan.token)
         return claimed == 0 or refused < claimed
 
-    def _take(self, claim: Claim) -> None:
-        if claim.token.startswith(_REFUSED):
-            self._refusals.setdefault(claim.token.removeprefix(_REFUSED), claim.block)
+    def _apply(self, claim: Claim) -> None:
+        if claim.token.startswith(_REFUSED_PREFIX):
+            self._refusals.setdefault(claim.token.removeprefix(_REFUSED_PREFIX), claim.block)
         elif not claim.token:
             self._barriers.append(claim)
             self.floor_ms = max(self.floor_ms, claim.stored_ms)
         elif claim.owner != self._owner:
             # A process has one batch under way: its older claims are stored. A batch taken over is its new owner's.
-            self._latest = {owner: other for owner, other in self._latest.items() if other.token != claim.token}
-            self._latest[claim.owner] = claim
+            self._latest_by_owner = {
+                owner: other for owner, other in self._latest_by_owner.items() if other.token != claim.token
+            }
+            self._latest_by_owner[claim.owner] = claim
 
-    def _leads(self, claim: Claim, first: int) -> bool:
+    def _came_before(self, claim: Claim, first: int) -> bool:
         """Whether another's batch was claimed before block `first`: it may have been claimed again since."""
-        return claim.block < first or self._first(claim.token) < first
+        return claim.block < first or self._first_block(claim.token) < first
 
-    def _stands(self, claim: Claim, plan: Plan) -> bool:
+    def _competes(self, claim: Claim, plan: Plan) -> bool:
         """Whether another's claim is of another batch, and one that will be stored."""
         if claim.token == plan.token:
             return False
-        if claim.token in self._refusals and self._refused(claim.token, self._first(claim.token)):
+        if claim.token in self._refusals and self._is_refused(claim.token, self._first_block(claim.token)):
             return False
-        return not self._void(claim.stored_ms, claim.block) or not self._void(claim.stored_ms, self._first(claim.token))
+        return not self._is_void(claim.stored_ms, claim.block) or not self._is_void(
+            claim.stored_ms, self._first_block(claim.token)
+        )
 
-    def _refused(self, token: str, block: int) -> bool:
+    def _is_refused(self, token: str, block: int) -> bool:
         """Whether a plan that was claimed in a block had been refused before."""
         return token in self._refusals and self._refusals[token] < block
 
-    def _void(self, stored_ms: int, block: int) -> bool:
+    def _is_void(self, stored_ms: int, block: int) -> bool:
         return any(barrier.block < block and stored_ms < barrier.stored_ms for barrier in self._barriers)
 
-    def _first(self, token: str) -> int:
+    def _first_block(self, token: str) -> int:
         return int(self._store.rows(sql.statement("ingest/first_claim"), token=token)[0][0])
 
     def _write(self, token: str, stored_ms: int, events: int, keys: bytes, owner: str = "") -> None:

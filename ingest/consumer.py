@@ -42,14 +42,18 @@ from ingest.claims import BatchClaims
 from ingest.dead_letters import DeadLetterRuns, DeadLetterSink
 from ingest.decoding import Batch, decode_records
 from ingest.duplicates import Duplicates, Voided
-from ingest.event_log import LATEST_STAMP_MS, EventLog, Plan, Record, Run, ranges_of
-from ingest.persistence import Persistence, Stopped, phase
+from ingest.event_log import LATEST_STAMP_MS, DeadLetterRun, EventLog, Plan, Record, ranges_of
+from ingest.persistence import Retrier, Stopped, phase
 
 logger = logging.getLogger(__name__)
-_IDLE_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it shall stop
-_SWITCH_SECONDS = 0.0005  # 0.005 by default: what the loop waits after each step in C, while the other thread reads
-_YOUNG_OBJECTS = 100_000  # 700 by default: looked through for garbage that often, though all of a batch is needed
-_AHEAD_MS = 3_600_000  # a plan stamped further ahead of our clock is looked for among the claims before it is run
+_READ_WAIT_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it shall stop
+_SWITCH_INTERVAL_SECONDS = (
+    0.0005  # 0.005 by default: what the loop waits after each step in C, while the other thread reads
+)
+_GC_THRESHOLD = 100_000  # 700 by default: looked through for garbage that often, though all of a batch is needed
+_SUSPECT_AHEAD_MS = (
+    3_600_000  # a plan stamped further ahead of our clock is looked for among the claims before it is run
+)
 
 
 class Consumer:
@@ -70,29 +74,29 @@ class Consumer:
         self._settings = settings
         self._stop = stop
         self._clock = clock
-        persistence = Persistence(stop)
-        self.pulse = persistence.pulse  # of every step that may fail because the log or the store does
-        self._persist = persistence.until_done
+        retrier = Retrier(stop)
+        self.pulse = retrier.pulse  # of every step that may fail because the log or the store does
+        self._retry_until_done = retrier.until_done
         self._span = TimeSpan.of(settings)
         window = timedelta(days=settings.duplicate_window_days)
         self._duplicates = Duplicates(store, self.claims, log.planned, window, clock)
-        self.writer = BlockWriter(log, store, self._duplicates, persistence, self._catch_up, dead_letter_sink)
-        self._runs = DeadLetterRuns(settings.max_dead_letter_run)
-        self._assignments = 0  # of the log, when it was read last
-        self._timestamps = TimestampReport()
+        self.writer = BlockWriter(log, store, self._duplicates, retrier, self._catch_up, dead_letter_sink)
+        self._dead_letter_runs = DeadLetterRuns(settings.max_dead_letter_run)
+        self._last_assignments = 0  # of the log, when it was read last
+        self._timestamp_report = TimestampReport()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
-        self._ahead: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
+        self._prefetched: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
         self._unacknowledged: Plan | None = None  # stored
-        self._running: list[str] = []  # tokens of the plans this process is executing
-        self._stored: dict[str, None] = {}  # tokens of the plans this process has stored, the oldest first
+        self._running_tokens: list[str] = []  # tokens of the plans this process is executing
+        self._stored_tokens: dict[str, None] = {}  # tokens of the plans this process has stored, the oldest first
 
     def start(self) -> None:
         """Fill the duplicate filter, then finish what a dead process planned. Raises: Stopped.
 
         Sets for the whole process how threads share the interpreter, and how often it looks for garbage.
         """
-        sys.setswitchinterval(_SWITCH_SECONDS)
-        gc.set_threshold(_YOUNG_OBJECTS, 20, 100)
+        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
+        gc.set_threshold(_GC_THRESHOLD, 20, 100)
         self._catch_up()
         self._finish_pending()
 
@@ -101,7 +105,7 @@ class Consumer:
 
         Any thread may call it. Raises: LogUnavailable.
         """
-        return [plan for plan in self._log.planned() if plan.token not in self._stored]
+        return [plan for plan in self._log.planned() if plan.token not in self._stored_tokens]
 
     def _catch_up(self) -> None:
         """Load the duplicate filter, and run every plan that may have stored events nobody can name.
@@ -109,33 +113,33 @@ class Consumer:
         A plan that is run again must keep what its first run kept. So no event may be judged while another plan may
         have stored that event and neither `event_keys` nor a claim shows it.
         """
-        keys = self._persist(self._duplicates.load)
+        keys = self._retry_until_done(self._duplicates.load)
         logger.info("duplicate_filter_loaded keys=%d", keys)
-        for plan in sorted(self._persist(self.unresolved), key=lambda plan: plan.stored_ms):
-            if plan.token not in self._running and not self._persist(partial(self.claims.cover, plan)):
-                self._run_again(plan)
-                if not self._store.shared and plan.token in self._stored:
+        for plan in sorted(self._retry_until_done(self.unresolved), key=lambda plan: plan.stored_ms):
+            if plan.token not in self._running_tokens and not self._retry_until_done(partial(self.claims.covers, plan)):
+                self._rerun(plan)
+                if not self._store.shared and plan.token in self._stored_tokens:
                     self._log.release(plan)
                 self._acknowledge()
 
-    def _run_again(self, plan: Plan) -> None:
+    def _rerun(self, plan: Plan) -> None:
         """Read a plan's records again and run it, after asking the log whether it is still to be run.
 
         A stamp that the clock does not explain is of a process whose clock is ahead, or of ours if it is behind; or the
         plan is forged. No clock decides: claimed plans are run, and the others are refused for everybody (R6c).
         """
         newest_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
-        if plan.stored_ms > newest_ms + _AHEAD_MS and self._persist(partial(self.claims.refuse, plan)):
+        if plan.stored_ms > newest_ms + _SUSPECT_AHEAD_MS and self._retry_until_done(partial(self.claims.refuse, plan)):
             stamp = Instant(plan.stored_ms * 1_000_000).text
             logger.error(
                 "plan_refused token=%s stamp=%s ranges=%s: nobody has begun it", plan.token, stamp, plan.ranges
             )
             metrics.PLANS_REFUSED.inc()
-            self._persist(lambda: self._log.discard(plan))
+            self._retry_until_done(lambda: self._log.discard(plan))
             return
         logger.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
-        records = self._persist(lambda: self._log.reread(plan))
-        self._run_plan(plan, self._decode(records, most_months=None, clock_ms=plan.stored_ms), seen_at=-math.inf)
+        records = self._retry_until_done(lambda: self._log.reread(plan))
+        self._run_plan(plan, self._decode(records, max_months=None, clock_ms=plan.stored_ms), last_confirmed=-math.inf)
 
     def run(self) -> None:
         """Start, then consume until `stop` is set. Raises: Fatal: going on would lose or double usage."""
@@ -143,7 +147,7 @@ class Consumer:
             self.start()
             while not self._stop.is_set():
                 began = time.monotonic()
-                if self.step() and not self._behind():
+                if self.step() and not self._has_more():
                     self._stop.wait(max(0, self._settings.interval_seconds - (time.monotonic() - began)))
             self._acknowledge()  # or the next process would run the last plan again
         except Stopped:
@@ -151,104 +155,104 @@ class Consumer:
         finally:
             self._reader.shutdown(cancel_futures=True)
 
-    def step(self, wait_seconds: float = _IDLE_SECONDS) -> bool:
+    def step(self, wait_seconds: float = _READ_WAIT_SECONDS) -> bool:
         """Store one batch, if the log has one, while the next one is read and decoded. Returns whether it had."""
         self._finish_pending()
-        batch = self._ahead.result() if self._ahead else self._fetch(wait_seconds)
-        self._ahead = None
+        batch = self._prefetched.result() if self._prefetched else self._fetch(wait_seconds)
+        self._prefetched = None
         if not batch.records:
             self._acknowledge()
             return False
         faults.passing("ingest.before-plan")
-        seen_at = time.monotonic()
+        last_confirmed = time.monotonic()
         with phase("plan"):
-            plan = self._persist(lambda: self._log.plan(ranges_of(batch.records), self._stamp()))
+            plan = self._retry_until_done(lambda: self._log.plan(ranges_of(batch.records), self._next_stamp_ms()))
         if plan is None:
             logger.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
-            self._runs.forget()
+            self._dead_letter_runs.reset()
             return True
-        batch = self._as_planned(batch, plan)
+        batch = self._decode_under_stamp(batch, plan)
         faults.passing("ingest.after-plan")
         self._unacknowledged = None  # the plan has acknowledged it
-        if self._behind():
-            self._ahead = self._reader.submit(self._fetch, 0)
-        self._run_plan(plan, batch, seen_at)
-        if self._ahead is None:
+        if self._has_more():
+            self._prefetched = self._reader.submit(self._fetch, 0)
+        self._run_plan(plan, batch, last_confirmed)
+        if self._prefetched is None:
             self._acknowledge()
         self._measure(batch)
         return True
 
     def _finish_pending(self) -> None:
         """Run the plans that came with partitions this process was given."""
-        for plan in self._persist(self._log.pending):
+        for plan in self._retry_until_done(self._log.pending):
             self._acknowledge()  # the batch before it: nothing else would, if no other came
-            if plan.token in self._stored:  # its partition went and came back before the plan was acknowledged
+            if plan.token in self._stored_tokens:  # its partition went and came back before the plan was acknowledged
                 self._unacknowledged = plan
             else:
-                self._run_again(plan)
+                self._rerun(plan)
             self._acknowledge()
 
-    def _run_plan(self, plan: Plan, batch: Batch, seen_at: float) -> None:
+    def _run_plan(self, plan: Plan, batch: Batch, last_confirmed: float) -> None:
         """Insert a planned batch; it is then to be acknowledged, or was given up and will be read again.
 
-        Args: seen_at: monotonic seconds at which the plan was known to be this process's to run.
+        Args: last_confirmed: monotonic seconds at which the plan was known to be this process's to run.
         """
-        self._running.append(plan.token)
+        self._running_tokens.append(plan.token)
         try:
-            self.writer.run(plan, batch, seen_at)
+            self.writer.run(plan, batch, last_confirmed)
         except (Voided, Superseded) as reason:
             logger.info("plan_discarded token=%s reason=%s", plan.token, type(reason).__name__.lower())
-            self._drop_ahead()
-            self._persist(lambda: self._log.discard(plan))
+            self._drop_prefetched()
+            self._retry_until_done(lambda: self._log.discard(plan))
         else:
             self._unacknowledged = plan
-            self._stored[plan.token] = None
-            if len(self._stored) > DEDUPLICATION_WINDOW:
-                del self._stored[next(iter(self._stored))]
+            self._stored_tokens[plan.token] = None
+            if len(self._stored_tokens) > DEDUPLICATION_WINDOW:
+                del self._stored_tokens[next(iter(self._stored_tokens))]
         finally:
-            self._running.pop()
+            self._running_tokens.pop()
 
-    def _drop_ahead(self) -> None:
+    def _drop_prefetched(self) -> None:
         """Forget the batch read ahead: the records before it are read again first."""
-        if self._ahead:
-            self._ahead.result()
-            self._ahead = None
-        self._runs.forget()
+        if self._prefetched:
+            self._prefetched.result()
+            self._prefetched = None
+        self._dead_letter_runs.reset()
 
     def _acknowledge(self) -> None:
         plan, self._unacknowledged = self._unacknowledged, None
         if plan:
             with phase("acknowledge"):
-                self._persist(lambda: self._log.acknowledge(plan))
+                self._retry_until_done(lambda: self._log.acknowledge(plan))
             faults.passing("ingest.after-acknowledge")
 
     def _fetch(self, wait_seconds: float) -> Batch:
         with phase("poll"):
-            records = self._persist(
+            records = self._retry_until_done(
                 lambda: self._log.read(self._settings.batch_rows, self._settings.batch_bytes, wait_seconds)
             )
         with phase("decode"):
-            return self._without_runs(records)
+            return self._decode_and_hold(records)
 
-    def _without_runs(self, records: Sequence[Record]) -> Batch:
+    def _decode_and_hold(self, records: Sequence[Record]) -> Batch:
         """Decode records that are to be planned, without those of a partition from the first of a long run of bad ones.
 
         Such a partition is held. A plan that is run again is decoded as it was planned, whatever the limit is now.
         """
-        if self._assignments != self._log.assignments:
-            self._assignments = self._log.assignments
-            self._runs.forget()
+        if self._last_assignments != self._log.assignments:
+            self._last_assignments = self._log.assignments
+            self._dead_letter_runs.reset()
         batch = self._decode(records, self._settings.batch_months)
-        while batch.letters or self._runs.counting:
-            run = self._runs.add(batch.outcomes())
+        while batch.letters or self._dead_letter_runs.is_counting:
+            run = self._dead_letter_runs.count(batch.outcomes())
             if run is None:
                 break
-            self._persist(partial(self._hold, run))
+            self._retry_until_done(partial(self._hold, run))
             records = [one for one in records if one.partition != run.partition or one.offset < run.offset]
             batch = self._decode(records, self._settings.batch_months)
         return batch
 
-    def _hold(self, run: Run) -> None:
+    def _hold(self, run: DeadLetterRun) -> None:
         self._log.hold(run)
         logger.error(
             "partition_held partition=%d first=%d records=%d reason=%s: nothing from offset %d on is stored. Mend what "
@@ -261,26 +265,26 @@ class Consumer:
             run.records,
         )
 
-    def _stamp(self) -> int:
+    def _next_stamp_ms(self) -> int:
         stamp_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
         if stamp_ms > LATEST_STAMP_MS:  # a plan with it would be taken for forged
             raise ConfigurationError("the clock of this machine, or of one that made a meter, is past 2099: set it")
         return stamp_ms
 
-    def _behind(self) -> bool:
+    def _has_more(self) -> bool:
         """Whether records wait behind the batch under way, so that the next plan will acknowledge it."""
         return self._log.waiting() > 0
 
-    def _decode(self, records: Sequence[Record], most_months: int | None, clock_ms: int | None = None) -> Batch:
+    def _decode(self, records: Sequence[Record], max_months: int | None, clock_ms: int | None = None) -> Batch:
         now_ms = milliseconds(self._clock()) if clock_ms is None else clock_ms
-        return decode_records(records, self._span, most_months, now_ms)
+        return decode_records(records, self._span, max_months, now_ms)
 
-    def _as_planned(self, batch: Batch, plan: Plan) -> Batch:
+    def _decode_under_stamp(self, batch: Batch, plan: Plan) -> Batch:
         """Decode a batch again under its plan's stamp if it depends on the clock: a rerun of the plan does the same."""
         if not batch.depends_on(plan.stored_ms):
             return batch
-        return decode_records(batch.claimed, self._span, None, plan.stored_ms)
+        return decode_records(batch.as_read, self._span, None, plan.stored_ms)
 
     def _measure(self, batch: Batch) -> None:
         metrics.DELAY.observe(max(0, milliseconds(self._clock()) - batch.records[0].arrived_ms) / 1000)
-        self._timestamps.add(batch.claimed, batch.records)
+        self._timestamp_report.add(batch.as_read, batch.records)

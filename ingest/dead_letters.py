@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from engine.store import sql
 from engine.store.clickhouse import Store
-from ingest.event_log import Headers, Record, Run
+from ingest.event_log import DeadLetterRun, Headers, Record
 
-_MILLISECOND = pa.timestamp("ms", "UTC")
+_TIMESTAMP = pa.timestamp("ms", "UTC")
 
 
 class DeadLetter(NamedTuple):
@@ -41,32 +41,32 @@ class DeadLetterRuns:
         self._runs: dict[int, tuple[int, int]] = {}  # by partition: the first offset and how many
 
     @property
-    def counting(self) -> bool:
+    def is_counting(self) -> bool:
         """Whether the last record of some partition was none."""
         return bool(self._runs)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin again: records are read again, or others have read some meanwhile."""
         self._runs.clear()
 
-    def add(self, outcomes: Iterable[tuple[int, DeadLetter | None]]) -> Run | None:
+    def count(self, outcomes: Iterable[tuple[int, DeadLetter | None]]) -> DeadLetterRun | None:
         """Count what became of records, in their order: the partition, and the dead letter, None for an event.
 
         Returns the first run that is too long; nothing is counted then.
         """
         runs = dict(self._runs)
-        here: dict[int, int] = {}  # where the runs begin among these records
+        first_here: dict[int, int] = {}  # where the runs begin among these records
         for partition, letter in outcomes:
             if letter is None:
                 runs.pop(partition, None)
-                here.pop(partition, None)
-            elif not letter.record.lost:  # what the log has lost is no fault of producers
+                first_here.pop(partition, None)
+            elif not letter.record.loss:  # what the log has lost is no fault of producers
                 offset = letter.record.offset
                 first, count = runs.get(partition, (offset, 0))
                 runs[partition] = first, count + 1
-                here.setdefault(partition, offset)
+                first_here.setdefault(partition, offset)
                 if count + 1 >= self._limit:
-                    return Run(partition, first, here[partition], count + 1, letter.reason)
+                    return DeadLetterRun(partition, first, first_here[partition], count + 1, letter.reason)
         self._runs = runs
         return None
 
@@ -76,8 +76,8 @@ def new_letters(store: Store, letters: Sequence[DeadLetter], stored_ms: int) -> 
     arrived = sorted({letter.record.arrived_ms for letter in letters})
     rows = store.rows(sql.statement("ingest/known_dead_letters"), arrived_ms=arrived)
     known = {(partition, offset, arrived_ms) for partition, offset, arrived_ms, kept_ms in rows if kept_ms != stored_ms}
-    undated = [letter.record for letter in letters if letter.record.arrived_ms == stored_ms]
-    known |= _kept_undated(store, undated, stored_ms)
+    without_timestamp = [letter.record for letter in letters if letter.record.arrived_ms == stored_ms]
+    known |= _stored_without_timestamp(store, without_timestamp, stored_ms)
     return [letter for letter in letters if _position(letter.record) not in known]
 
 
@@ -85,12 +85,15 @@ def _position(record: Record) -> tuple[int, int, int]:
     return record.partition, record.offset, record.arrived_ms
 
 
-def _kept_undated(store: Store, records: Sequence[Record], stored_ms: int) -> set[tuple[int, int, int]]:
+def _stored_without_timestamp(store: Store, records: Sequence[Record], stored_ms: int) -> set[tuple[int, int, int]]:
     """Return the positions of those records that another plan has kept, all of which arrived by our clock."""
     if not records:
         return set()
-    places = {"partitions": [record.partition for record in records], "offsets": [record.offset for record in records]}
-    rows = store.rows(sql.statement("ingest/known_undated_letters"), **places)
+    positions = {
+        "partitions": [record.partition for record in records],
+        "offsets": [record.offset for record in records],
+    }
+    rows = store.rows(sql.statement("ingest/known_undated_letters"), **positions)
     kept = {(partition, offset, b64decode(value)) for partition, offset, kept_ms, value in rows if kept_ms != stored_ms}
     return {_position(record) for record in records if (record.partition, record.offset, record.value or b"") in kept}
 
@@ -100,8 +103,8 @@ def dead_letter_block(letters: Sequence[DeadLetter], stored_ms: int) -> pa.Table
     records = [letter.record for letter in letters]
     return pa.table(
         {
-            "arrived_at": pa.array([record.arrived_ms for record in records], _MILLISECOND),
-            "stored_at": pa.array([stored_ms] * len(records), _MILLISECOND),
+            "arrived_at": pa.array([record.arrived_ms for record in records], _TIMESTAMP),
+            "stored_at": pa.array([stored_ms] * len(records), _TIMESTAMP),
             "log_partition": pa.array([record.partition for record in records], pa.int32()),
             "log_offset": pa.array([record.offset for record in records], pa.int64()),
             "reason": pa.array([letter.reason for letter in letters], pa.string()),

@@ -17,7 +17,7 @@ from engine.events.columns import decode_events
 from engine.events.event import EventBatch, Numbers
 from engine.events.kafka import structured
 from engine.instants import milliseconds, utc_now
-from ingest.arrivals import arrived
+from ingest.arrivals import with_credible_arrivals
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Record
 
@@ -32,7 +32,7 @@ class Batch:
     records: Sequence[Record]
     events: EventBatch
     letters: Sequence[DeadLetter]
-    claimed: Sequence[Record]
+    as_read: Sequence[Record]
 
     def outcomes(self) -> Iterator[tuple[int, DeadLetter | None]]:
         """Yield the partition of each record, in order, and its dead letter; None for an event."""
@@ -42,23 +42,23 @@ class Batch:
 
     def depends_on(self, clock_ms: int) -> bool:
         """Whether decoding at `clock_ms` may give other rows: some records have no credible arrival of their own."""
-        return self.records is not self.claimed or any(
-            record.arrived_ms > clock_ms + AHEAD_MS for record in self.claimed
+        return self.records is not self.as_read or any(
+            record.arrived_ms > clock_ms + AHEAD_MS for record in self.as_read
         )
 
 
 def decode_records(
     records: Sequence[Record],
     span: TimeSpan,
-    most_months: int | None,
+    max_months: int | None,
     clock_ms: int | None = None,
 ) -> Batch:
-    """Decode records, up to the first that would make the block span more than `most_months`; all of them if None.
+    """Decode records, up to the first that would make the block span more than `max_months`; all of them if None.
 
     Args: clock_ms: when records arrived whose timestamp cannot be true; None: now.
     """
-    claimed = records
-    records = arrived(claimed, milliseconds(utc_now()) if clock_ms is None else clock_ms)
+    as_read = records
+    records = with_credible_arrivals(as_read, milliseconds(utc_now()) if clock_ms is None else clock_ms)
     reasons: dict[int, str] = {}
     rows: list[int] = []
     values: list[bytes] = []
@@ -67,27 +67,27 @@ def decode_records(
             values.append(structured(record.value, record.headers))
             rows.append(row)
         except InvalidEvent as error:
-            reasons[row] = record.lost or str(error)
-    whole = [records[row] for row in rows] if reasons else records
+            reasons[row] = record.loss or str(error)
+    decodable = [records[row] for row in rows] if reasons else records
     decoded = decode_events(
         values,
-        [record.arrived_ms for record in whole],
-        [record.partition for record in whole],
-        [record.offset for record in whole],
+        [record.arrived_ms for record in decodable],
+        [record.partition for record in decodable],
+        [record.offset for record in decodable],
         span,
     )
     reasons |= {rows[place]: str(error) for place, error in decoded.refused}
-    count = _within_months(decoded.events.times_ms, most_months)
+    count = _count_within_months(decoded.events.times_ms, max_months)
     event_rows = np.array(rows, np.int64)[decoded.places]
     end = len(records) if count == len(event_rows) else int(event_rows[count])
     letters = [DeadLetter(records[row], reasons[row]) for row in sorted(reasons) if row < end]
-    if records is claimed:
+    if records is as_read:
         cut = records[:end]
         return Batch(cut, decoded.events.first(count), letters, cut)
-    return Batch(records[:end], decoded.events.first(count), letters, claimed[:end])
+    return Batch(records[:end], decoded.events.first(count), letters, as_read[:end])
 
 
-def _within_months(times_ms: Numbers, most: int | None) -> int:
+def _count_within_months(times_ms: Numbers, max_months: int | None) -> int:
     """Return how many events come before the first that lies in a calendar month (UTC) too many."""
     _, firsts = np.unique(times_ms.astype("M8[ms]").astype("M8[M]"), return_index=True)
-    return len(times_ms) if most is None or len(firsts) <= most else int(np.sort(firsts)[most])
+    return len(times_ms) if max_months is None or len(firsts) <= max_months else int(np.sort(firsts)[max_months])

@@ -25,7 +25,7 @@ from engine.store import sql
 from engine.store.clickhouse import Store
 
 MOST_COMPARED = 100
-_WAITED_MS = DAY_SECONDS * 1000
+_MAX_WAIT_MS = DAY_SECONDS * 1000
 _COMPARE_SECONDS = 1  # a look-up that takes longer is given up: an event without `time` is searched for in a whole day
 _COLUMNS = ("key", "type", "subject", "time_ms", "arrived_ms", "content")
 _Content: TypeAlias = tuple[bytes, str, str, int | None, bytes]  # key, type, subject, time, digest of all else
@@ -38,22 +38,22 @@ def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms:
     Args: kept: those of `events` that are none, and are stored. since_ms: events stored before are forgotten.
     """
     dropped = _sample(events, kept)
-    store = store.limited(_COMPARE_SECONDS)
+    store = store.with_timeout(_COMPARE_SECONDS)
     try:
         stored_ms = _stored_ms(store, dropped, since_ms)
-        alike = _alike(store, dropped, stored_ms)
+        same = _same_content(store, dropped, stored_ms)
     except (StoreError, Unavailable) as error:
         logger.warning("duplicates_not_compared count=%d error=%s", len(dropped), error)
         return dropped.first(0)
     keys = dropped.columns.column("key").to_pylist()
-    differ = [row for row, key in enumerate(keys) if key in stored_ms and not alike[row]]
+    differ = [row for row, key in enumerate(keys) if key in stored_ms and not same[row]]
     return dropped.at(np.array(differ, np.int64))
 
 
 def _sample(events: EventBatch, kept: EventBatch) -> EventBatch:
     """Return the events that were not kept, evenly spread ones if they are too many."""
-    places = {place[1:] for place in kept.places()}
-    rows = [row for row, place in enumerate(events.places()) if place[1:] not in places]
+    kept_positions = {position[1:] for position in kept.places()}
+    rows = [row for row, position in enumerate(events.places()) if position[1:] not in kept_positions]
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED)).astype(np.int64))
     return events.at(np.array(rows, np.int64)[chosen])
 
@@ -65,21 +65,21 @@ def _stored_ms(store: Store, events: EventBatch, since_ms: int) -> dict[bytes, i
     return dict(zip(table.column("key").to_pylist(), table.column("stored_ms").to_pylist(), strict=True))
 
 
-def _alike(store: Store, events: EventBatch, stored_ms: Mapping[bytes, int]) -> list[bool]:
+def _same_content(store: Store, events: EventBatch, stored_ms: Mapping[bytes, int]) -> list[bool]:
     """Return whether the stored event of each one's key has its content."""
     if not stored_ms:
         return [False] * len(events)
     columns = events.columns
     times, arrived = events.times_ms.tolist(), columns.column("arrived_at").cast(pa.int64()).to_pylist()
     keys, types, subjects = (columns.column(name).to_pylist() for name in ("key", "type", "subject"))
-    places = {"keys": [key.hex() for key in keys], "types": types, "subjects": subjects}
-    found = _contents(store.arrow(sql.statement("ingest/contents_at"), **places, times=times))
+    parameters = {"keys": [key.hex() for key in keys], "types": types, "subjects": subjects}
+    found = _contents(store.arrow(sql.statement("ingest/contents_at"), **parameters, times=times))
     if any(map(eq, times, arrived)):
-        span = {"from_ms": min(stored_ms.values()) - _WAITED_MS, "to_ms": max(stored_ms.values())}
-        found |= _contents(store.arrow(sql.statement("ingest/contents_between"), **places, **span))
+        span = {"from_ms": min(stored_ms.values()) - _MAX_WAIT_MS, "to_ms": max(stored_ms.values())}
+        found |= _contents(store.arrow(sql.statement("ingest/contents_between"), **parameters, **span))
     digests = map(_digest, columns.column("extensions").to_pylist(), columns.column("data").to_pylist())
     return [
-        bool(_readings(*content) & found)
+        bool(_possible_contents(*content) & found)
         for content in zip(keys, types, subjects, times, arrived, digests, strict=True)
     ]
 
@@ -89,11 +89,13 @@ def _contents(table: pa.Table) -> set[_Content]:
     return {
         content
         for key, type_, subject, *rest in rows
-        for content in _readings(key, _text(type_), _text(subject), *rest)
+        for content in _possible_contents(key, _as_text(type_), _as_text(subject), *rest)
     }
 
 
-def _readings(key: bytes, type_: str, subject: str, time_ms: int, arrived_ms: int, digest: bytes) -> set[_Content]:
+def _possible_contents(
+    key: bytes, type_: str, subject: str, time_ms: int, arrived_ms: int, digest: bytes
+) -> set[_Content]:
     """Return the content of an event, and that without its time if it came without."""
     contents: set[_Content] = {(key, type_, subject, time_ms, digest)}
     if time_ms == arrived_ms:
@@ -101,7 +103,7 @@ def _readings(key: bytes, type_: str, subject: str, time_ms: int, arrived_ms: in
     return contents
 
 
-def _text(value: str | bytes) -> str:
+def _as_text(value: str | bytes) -> str:
     """Return a text of an answer, which the two kinds of store give as text or as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 

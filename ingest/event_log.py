@@ -35,8 +35,8 @@ class Record(NamedTuple):
     arrived_ms: int
     value: bytes | None
     headers: Headers | None = None
-    lost: str = ""
-    before: int = 0
+    loss: str = ""
+    lost_before: int = 0
 
 
 class Range(NamedTuple):
@@ -64,7 +64,7 @@ class Plan:
         return hashlib.sha256(f"{self.stored_ms};{ranges}".encode()).hexdigest()[:32]
 
 
-class Run(NamedTuple):
+class DeadLetterRun(NamedTuple):
     """So many records of a partition in a row are no events that the partition is not read on from `offset`.
 
     `first`: the first offset of the run; what lies between the two was stored as dead letters. `reason`: of the last.
@@ -124,7 +124,7 @@ class EventLog(Protocol):
         """Give up a plan of which nothing will be inserted; its records are read again and planned anew."""
         ...
 
-    def holds(self, plan: Plan) -> bool:
+    def is_current(self, plan: Plan) -> bool:
         """Whether the plan is still to be inserted: False once another process has taken it over and finished it."""
         ...
 
@@ -140,7 +140,7 @@ class EventLog(Protocol):
         """Return every plan not acknowledged, whichever process is at it."""
         ...
 
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this process does what only one of those that share the log shall do."""
         ...
 
@@ -148,14 +148,14 @@ class EventLog(Protocol):
         """Return how many records are known to wait unplanned, without those of partitions that are held."""
         ...
 
-    def hold(self, run: Run) -> None:
+    def hold(self, run: DeadLetterRun) -> None:
         """Read nothing more of a partition from `run.offset` on, which is not planned; its position stays there.
 
         It is read again once a plan of the partition is discarded, or another member or a new process has it.
         """
         ...
 
-    def held(self) -> list[Run]:
+    def held(self) -> list[DeadLetterRun]:
         """Return why partitions of this process are held. Any thread may ask."""
         ...
 
@@ -173,6 +173,6 @@ def ranges_of(records: Sequence[Record]) -> tuple[Range, ...]:
     """Return the offset ranges that records cover, one a partition."""
     spans: dict[int, tuple[int, int]] = {}
     for record in records:
-        first, _ = spans.get(record.partition, (record.offset - record.before, 0))
+        first, _ = spans.get(record.partition, (record.offset - record.lost_before, 0))
         spans[record.partition] = (first, record.offset + 1)
     return tuple(Range(partition, *span) for partition, span in sorted(spans.items()))

@@ -19,19 +19,19 @@ class FillBarrier:
         self._unresolved = unresolved
         self._claims = claims
         self._barrier_ms = 0
-        self._awaited: dict[str, set[str]] = {}
+        self._awaited_tokens: dict[str, set[str]] = {}
 
-    def settled(self, before_ms: int) -> bool:
+    def all_stored_before(self, before_ms: int) -> bool:
         """Whether every batch stamped before `before_ms` is in the store, and none will be again."""
         if before_ms > self._barrier_ms:
-            self._claims.settle(before_ms)
+            self._claims.set_barrier(before_ms)
             self._barrier_ms = before_ms
         return all(plan.stored_ms >= before_ms for plan in self._unresolved())
 
-    def whole(self, rollup: str) -> bool:
+    def all_stored_whole(self, rollup: str) -> bool:
         """Whether every batch that was unresolved when this was asked first about a rollup has been stored since."""
         unresolved = {plan.token for plan in self._unresolved()}
-        awaited = self._awaited.pop(rollup, unresolved) & unresolved
+        awaited = self._awaited_tokens.pop(rollup, unresolved) & unresolved
         if awaited:
-            self._awaited[rollup] = awaited
+            self._awaited_tokens[rollup] = awaited
         return not awaited

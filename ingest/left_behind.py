@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 10
 
 
-def store_what_is_left(
+def store_leftover_events(
     path: Path, store: Store, settings: Settings, stop: threading.Event, dead_letter_sink: DeadLetterSink | None = None
 ) -> None:
     """Store every event that the SQLite log at `path` still holds; returns at once if there is no such file.
@@ -35,16 +35,16 @@ def store_what_is_left(
     """
     if not path.exists():
         return
-    with closing(SqliteLog(path, settings.log.max_bytes, StoredPositions(store))) as left:
-        compare_with_store(left, store)
-        if left.lag().records:
+    with closing(SqliteLog(path, settings.log.max_bytes, StoredPositions(store))) as leftover:
+        compare_with_store(leftover, store)
+        if leftover.lag().records:
             logger.warning(
-                "left_in_sqlite_log records=%d: they are stored before anything of Kafka", left.lag().records
+                "left_in_sqlite_log records=%d: they are stored before anything of Kafka", leftover.lag().records
             )
-            _drain(left, Consumer(left, store, settings.ingest, stop, dead_letter_sink=dead_letter_sink), stop)
+            _drain(leftover, Consumer(leftover, store, settings.ingest, stop, dead_letter_sink=dead_letter_sink), stop)
 
 
-def warn_of_what_is_left(path: Path) -> None:
+def warn_about_leftover_events(path: Path) -> None:
     """Say that the SQLite log at `path` holds events that nobody stores; it may belong to another store."""
     if not path.exists():
         return
@@ -62,19 +62,19 @@ def warn_of_what_is_left(path: Path) -> None:
         )
 
 
-def _drain(left: SqliteLog, consumer: Consumer, stop: threading.Event) -> None:
-    said_at = time.monotonic()
+def _drain(leftover: SqliteLog, consumer: Consumer, stop: threading.Event) -> None:
+    last_logged = time.monotonic()
     try:
         consumer.start()
-        while left.lag().records and not stop.is_set():
+        while leftover.lag().records and not stop.is_set():
             consumer.step(0)
-            for run in left.held():
+            for run in leftover.held():
                 raise TooManyDeadLetters(
-                    f"{run.records} records in a row of {left.name} are no events, the first at offset {run.first}: "
+                    f"{run.records} records in a row of {leftover.name} are no events, the first at offset {run.first}: "
                     f"{run.reason}; set ingest.max_dead_letter_run above {run.records} to keep them as dead letters"
                 )
-            if time.monotonic() - said_at > _PROGRESS_SECONDS:
-                said_at = time.monotonic()
-                logger.info("sqlite_log_drained_in_part records=%d", left.lag().records)
+            if time.monotonic() - last_logged > _PROGRESS_SECONDS:
+                last_logged = time.monotonic()
+                logger.info("sqlite_log_drained_in_part records=%d", leftover.lag().records)
     except Stopped:
         logger.info("consumer_stopped_while_retrying")

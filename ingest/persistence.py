@@ -19,14 +19,14 @@ from engine.health import Pulse
 
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
-_LONGEST_PAUSE_SECONDS = 5
+_MAX_PAUSE_SECONDS = 5
 
 
 class Stopped(Exception):
     """Raised out of a retry when the process is asked to stop; the batch stays planned."""
 
 
-class Persistence:
+class Retrier:
     """Runs steps until they succeed, or until `stop` is set. `pulse`: when one last succeeded."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -37,14 +37,14 @@ class Persistence:
         """Run `attempt` until it succeeds. Raises: Stopped: the process is to stop first."""
         retrying = Retrying(
             retry=retry_if_exception_type((Unavailable, StoreError)),
-            wait=wait_random_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS),
+            wait=wait_random_exponential(multiplier=0.1, max=_MAX_PAUSE_SECONDS),
             stop=stop_when_event_set(self._stop),
             sleep=sleep_using_event(self._stop),
             before_sleep=self._count_failure,
             retry_error_callback=_give_up,
         )
         result = retrying(attempt)
-        self.pulse.answered()
+        self.pulse.succeeded()
         return result
 
     def _count_failure(self, state: RetryCallState) -> None:

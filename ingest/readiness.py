@@ -36,7 +36,7 @@ from ingest.kafka.producer import KafkaProducer
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
 
-_REFRESHING = ("refresher", "revocations")  # what answers are given from is refreshed by these workers
+_REFRESH_WORKERS = ("refresher", "revocations")  # what answers are given from is refreshed by these workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,18 @@ class Parts:
     serves: bool  # it answers over HTTP
 
 
-def watched(parts: Parts) -> Health:
+def start_monitoring(parts: Parts) -> Health:
     """Return the health of a process whose workers run; starts what asks and watches besides."""
     limit = parts.settings.server.unready_seconds
     abilities = [Ability.EVENTS, Ability.QUERIES] if parts.serves else []
     health = Health([*abilities, *([Ability.INGEST] if parts.log else [])], limit)
-    _needs_store(health, parts, limit / PROBE_SHARE)
+    _add_store_check(health, parts, limit / PROBE_SHARE)
     if isinstance(parts.appender, KafkaProducer):
-        _needs_brokers(health, parts, parts.appender, limit / PROBE_SHARE)
-    _needs_steps(health, parts)
+        _add_broker_checks(health, parts, parts.appender, limit / PROBE_SHARE)
+    _add_step_checks(health, parts)
     threads = [parts.appender.thread]
     if isinstance(parts.log, KafkaLog):
-        _needs_group(health, parts.log)
+        _add_group_check(health, parts.log)
         threads.append(parts.log.thread)
     if parts.log:
         _measure_log(health, parts.log)
@@ -73,7 +73,7 @@ def watched(parts: Parts) -> Health:
     return health
 
 
-def _needs_store(health: Health, parts: Parts, probe_seconds: float) -> None:
+def _add_store_check(health: Health, parts: Parts, probe_seconds: float) -> None:
     pulse = parts.store.pulse
 
     def probe() -> None:
@@ -81,12 +81,12 @@ def _needs_store(health: Health, parts: Parts, probe_seconds: float) -> None:
             parts.store.ping()
 
     parts.workers.repeat("store-probe", probe, probe_seconds)
-    look = health.silent(lambda: pulse.silent_seconds, lambda: "the store does not answer")
-    health.needs("store", (Ability.QUERIES, Ability.INGEST), look)
+    check = health.silent(lambda: pulse.silent_seconds, lambda: "the store does not answer")
+    health.needs("store", (Ability.QUERIES, Ability.INGEST), check)
     metrics.DEPENDENCY_SILENT.labels("store").set_function(lambda: pulse.silent_seconds)
 
 
-def _needs_brokers(health: Health, parts: Parts, producer: KafkaProducer, probe_seconds: float) -> None:
+def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, probe_seconds: float) -> None:
     answer_seconds = 2 * probe_seconds  # half of what makes the process unready
     probe = BrokerProbe(parts.settings.kafka, parts.serves, parts.log is not None, answer_seconds)
     log = parts.log
@@ -98,7 +98,7 @@ def _needs_brokers(health: Health, parts: Parts, producer: KafkaProducer, probe_
 
     parts.workers.repeat("brokers-probe", ask, probe_seconds)
 
-    def silent() -> float:
+    def producer_silent_seconds() -> float:
         return min(probe.pulse.silent_seconds, producer.appends.silent_seconds)
 
     def refused(ability: Ability) -> Trouble | None:
@@ -117,17 +117,17 @@ def _needs_brokers(health: Health, parts: Parts, producer: KafkaProducer, probe_
     )
     if isinstance(log, KafkaLog):
 
-        def unheard() -> float:
+        def consumer_silent_seconds() -> float:
             return max(log.silent_seconds, probe.pulse.silent_seconds)
 
-        health.needs("kafka-consumer", (Ability.INGEST,), health.silent(unheard, lambda: probe.words))
-        metrics.DEPENDENCY_SILENT.labels("kafka-consumer").set_function(unheard)
+        health.needs("kafka-consumer", (Ability.INGEST,), health.silent(consumer_silent_seconds, lambda: probe.words))
+        metrics.DEPENDENCY_SILENT.labels("kafka-consumer").set_function(consumer_silent_seconds)
     if parts.serves:
-        health.needs("kafka-producer", (Ability.EVENTS,), health.silent(silent, lambda: probe.words))
-        metrics.DEPENDENCY_SILENT.labels("kafka-producer").set_function(silent)
+        health.needs("kafka-producer", (Ability.EVENTS,), health.silent(producer_silent_seconds, lambda: probe.words))
+        metrics.DEPENDENCY_SILENT.labels("kafka-producer").set_function(producer_silent_seconds)
 
 
-def _needs_group(health: Health, log: KafkaLog) -> None:
+def _add_group_check(health: Health, log: KafkaLog) -> None:
     def refused() -> Trouble | None:
         return Trouble(as_words([f"READ on group {log.group}"]), log.outside_seconds) if log.refused else None
 
@@ -135,13 +135,13 @@ def _needs_group(health: Health, log: KafkaLog) -> None:
     metrics.PARTITIONS.set_function(log.partitions)
 
 
-def _needs_steps(health: Health, parts: Parts) -> None:
+def _add_step_checks(health: Health, parts: Parts) -> None:
     appends = health.failing(parts.appender.appends, "every append to the event log fails", fades=True)
     health.needs("event-log", (Ability.EVENTS,), appends)
     if parts.consumer:
         storing = health.failing(parts.consumer.pulse, "a step of ingest fails each time it is tried")
         health.needs("storing", (Ability.INGEST,), storing)
-    for name in _REFRESHING:
+    for name in _REFRESH_WORKERS:
         if name in parts.workers.pulses:
             failing = health.failing(parts.workers.pulses[name], "it fails each time")
             health.needs(name, (Ability.QUERIES,), failing)

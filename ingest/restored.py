@@ -29,7 +29,7 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
     for plan in log.pending():
         if plan.ranges[0].end <= known:
             log.acknowledge(plan)  # it is stored, perhaps so long ago that tables have forgotten its token
-    noted = log.noted
+    noted = log.noted_position
     if noted is None:
         return  # an earlier release, or a new log: nothing was noted in either
     if known < noted:
@@ -48,7 +48,7 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
             f"offset {known} was reached, but the event log ends at {log.next_position}: it is an older copy than the "
             "store; what was accepted after the copy and not stored yet is missing",
         )
-        log.go_on_from(known)
+        log.continue_from(known)
 
 
 def _report(log: SqliteLog, what: str) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from engine.errors import LogFull, LogUnavailable, MeterportError
 from engine.health import Pulse
 from engine.store import sql
-from ingest.event_log import Lag, Plan, Range, Record, Run
+from ingest.event_log import DeadLetterRun, Lag, Plan, Range, Record
 from ingest.sqlite_writer import SqliteWriter
 from ingest.stored_positions import StoredPositions
 
@@ -39,28 +39,30 @@ class SqliteLog:
 
     def __init__(self, path: Path, max_bytes: int, positions: StoredPositions | None = None) -> None:
         self._positions = positions
-        self._stored_to: int | None = None  # by this process
-        self._noted_at = 0.0  # monotonic seconds
+        self._stored_position: int | None = None  # by this process
+        self._last_noted = 0.0  # monotonic seconds
         self._path = path
         self._max_bytes = max_bytes
-        self._reading = self._connect()
-        self._reading.executescript(sql.statement("log/schema"))
-        self._reading.execute(
+        self._read_connection = self._connect()
+        self._read_connection.executescript(sql.statement("log/schema"))
+        self._read_connection.execute(
             "INSERT OR IGNORE INTO identity VALUES (0, ?)", (1 + secrets.randbelow(_LARGEST_PARTITION),)
         )
-        self.partition = int(self._reading.execute("SELECT partition FROM identity").fetchone()[0])
+        self.partition = int(self._read_connection.execute("SELECT partition FROM identity").fetchone()[0])
         self.appends = Pulse()
         self._state = threading.Condition()
-        self._records, self._bytes = self._reading.execute(sql.statement("log/size")).fetchone()
-        planned = self._reading.execute("SELECT max(last) FROM plans").fetchone()[0]
+        self._records, self._bytes = self._read_connection.execute(sql.statement("log/size")).fetchone()
+        planned = self._read_connection.execute("SELECT max(last) FROM plans").fetchone()[0]
         self._position = int(planned or 0)  # the last position planned
-        self._newest = int(self._reading.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0])
+        self._newest = int(
+            self._read_connection.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0]
+        )
         self._planned: Plan | None = next(iter(self._read_plans()), None)
-        self._left = self._planned  # by the process before
-        self._run: Run | None = None
-        self._before_run = 0  # the last position that is read while there is a run
+        self._inherited = self._planned  # by the process before
+        self._run: DeadLetterRun | None = None
+        self._last_before_run = 0  # the last position that is read while there is a run
         self.assignments = 0
-        self._writer = SqliteWriter(self._connect, self._committed)
+        self._writer = SqliteWriter(self._connect, self._on_commit)
         self.thread = self._writer.thread
 
     @property
@@ -81,16 +83,16 @@ class SqliteLog:
             self._bytes += size
         rows = [(arrived_ms, value) for value in values]
         done = self._writer.submit(lambda db: self._insert(db, rows))
-        done.add_done_callback(lambda future: self._appended(future, len(values), size))
+        done.add_done_callback(lambda future: self._on_appended(future, len(values), size))
         return done
 
     def _insert(self, db: sqlite3.Connection, rows: list[tuple[int, bytes]]) -> None:
         db.executemany("INSERT INTO records (arrived_ms, value) VALUES (?, ?)", rows)
 
-    def _appended(self, future: "Future[None]", records: int, size: int) -> None:
+    def _on_appended(self, future: "Future[None]", records: int, size: int) -> None:
         error = future.exception()
         if error is None:
-            self.appends.answered()
+            self.appends.succeeded()
         else:
             self.appends.failed(str(error))
             with self._state:
@@ -103,11 +105,11 @@ class SqliteLog:
         """See `EventLog.read`."""
         with self._state:
             self._state.wait_for(lambda: self._waiting() > 0, timeout_seconds)
-            newest = self._readable()
+            newest = self._last_readable()
         records: list[Record] = []
         size = 0
         with self._errors():
-            for row in self._reading.execute(sql.statement("log/read"), (self._position, max_records)):
+            for row in self._read_connection.execute(sql.statement("log/read"), (self._position, max_records)):
                 size += len(row[2])
                 if row[0] > newest or (records and size > max_bytes):
                     break
@@ -118,12 +120,12 @@ class SqliteLog:
         """See `EventLog.reread`."""
         ((_, start, end),) = plan.ranges
         with self._errors():
-            rows = self._reading.execute(sql.statement("log/read"), (start - 1, end - start)).fetchall()
+            rows = self._read_connection.execute(sql.statement("log/read"), (start - 1, end - start)).fetchall()
         return [Record(self.partition, *row) for row in rows if row[0] < end]
 
     def pending(self) -> list[Plan]:
         """See `EventLog.pending`."""
-        return [self._left] if self._left else []
+        return [self._inherited] if self._inherited else []
 
     def planned(self) -> list[Plan]:
         """See `EventLog.planned`."""
@@ -149,14 +151,14 @@ class SqliteLog:
             db.execute("INSERT INTO plans VALUES (?, ?, ?)", (start, end - 1, plan.stored_ms))
 
         try:
-            freed = self._size_of(previous)
+            freed = self._size_to_end_of(previous)
             self._writer.submit(write).result()
         except LogUnavailable:
             with self._state:
                 self._planned = previous
             raise
         with self._state:
-            self._forget(freed)
+            self._subtract(freed)
             self._position = end - 1
         return plan
 
@@ -168,11 +170,11 @@ class SqliteLog:
             db.execute("DELETE FROM plans")
 
         self._note(plan.ranges[0].end)
-        freed = self._size_of(plan)
+        freed = self._size_to_end_of(plan)
         self._writer.submit(write).result()
         with self._state:
-            self._forget(freed)
-            self._planned = self._left = None
+            self._subtract(freed)
+            self._planned = self._inherited = None
 
     def release(self, plan: Plan) -> None:
         """See `EventLog.release`: the file belongs to this process alone, so the plan is pending here as well."""
@@ -181,15 +183,15 @@ class SqliteLog:
         """See `EventLog.discard`."""
         self._writer.submit(lambda db: db.execute("DELETE FROM plans")).result()
         with self._state:
-            self._planned = self._left = self._run = None
+            self._planned = self._inherited = self._run = None
             self._position = plan.ranges[0].start - 1
 
-    def holds(self, plan: Plan) -> bool:  # noqa: ARG002 - the file is this process's alone
-        """See `EventLog.holds`."""
+    def is_current(self, plan: Plan) -> bool:  # noqa: ARG002 - the file is this process's alone
+        """See `EventLog.is_current`."""
         return True
 
-    def leads(self) -> bool:
-        """See `EventLog.leads`."""
+    def is_leader(self) -> bool:
+        """See `EventLog.is_leader`."""
         return True
 
     def waiting(self) -> int:
@@ -203,22 +205,22 @@ class SqliteLog:
             return self._waiting() > 0 or self._planned is not None
 
     def _waiting(self) -> int:
-        return max(0, self._readable() - self._position)
+        return max(0, self._last_readable() - self._position)
 
-    def _readable(self) -> int:
-        return self._before_run if self._run else self._newest
+    def _last_readable(self) -> int:
+        return self._last_before_run if self._run else self._newest
 
-    def hold(self, run: Run) -> None:
+    def hold(self, run: DeadLetterRun) -> None:
         """See `EventLog.hold`."""
         with self._errors():
-            before = self._reading.execute(
+            before = self._read_connection.execute(
                 "SELECT coalesce(max(position), 0) FROM records WHERE position < ?", (run.offset,)
             )
             last = int(before.fetchone()[0])
         with self._state:
-            self._run, self._before_run = run, last
+            self._run, self._last_before_run = run, last
 
-    def held(self) -> list[Run]:
+    def held(self) -> list[DeadLetterRun]:
         """See `EventLog.held`."""
         with self._state:
             return [self._run] if self._run else []
@@ -231,17 +233,17 @@ class SqliteLog:
     # what the store knows
 
     @property
-    def noted(self) -> int | None:
+    def noted_position(self) -> int | None:
         """The position up to which the store has noted this log; None if it never has."""
-        row = self._reading.execute("SELECT position FROM noted").fetchone()
+        row = self._read_connection.execute("SELECT position FROM noted").fetchone()
         return int(row[0]) if row else None
 
     @property
     def next_position(self) -> int:
         """The position that the next record gets."""
-        return int(self._reading.execute(sql.statement("log/next_position")).fetchone()[0])
+        return int(self._read_connection.execute(sql.statement("log/next_position")).fetchone()[0])
 
-    def go_on_from(self, position: int) -> None:
+    def continue_from(self, position: int) -> None:
         """Give records positions from here on: the store has others at those before."""
 
         def write(db: sqlite3.Connection) -> None:
@@ -250,44 +252,44 @@ class SqliteLog:
 
         self._writer.submit(write).result()
 
-    def _note(self, position: int, at_once: bool = False) -> None:
+    def _note(self, position: int, immediately: bool = False) -> None:
         """Let the store, and then the file, note that all before a position is stored."""
-        self._stored_to = position
-        if self._positions is None or not (at_once or time.monotonic() - self._noted_at >= _NOTE_SECONDS):
+        self._stored_position = position
+        if self._positions is None or not (immediately or time.monotonic() - self._last_noted >= _NOTE_SECONDS):
             return
         self._positions.note(self.name, "", {self.partition: position})
         self._writer.submit(lambda db: db.execute("INSERT OR REPLACE INTO noted VALUES (0, ?)", (position,))).result()
-        self._noted_at = time.monotonic()
+        self._last_noted = time.monotonic()
 
     def close(self) -> None:
         """Let the store note where it is, commit what was queued, then close the file."""
-        if self._stored_to is not None:
+        if self._stored_position is not None:
             try:
-                self._note(self._stored_to, at_once=True)
+                self._note(self._stored_position, immediately=True)
             except MeterportError as error:
                 logger.warning("position_not_noted error=%s", error)
         self._writer.close()
-        self._reading.close()
+        self._read_connection.close()
 
     def _delete(self, db: sqlite3.Connection, plan: Plan) -> None:
         db.execute("DELETE FROM records WHERE position < ?", (plan.ranges[0].end,))
 
-    def _size_of(self, plan: Plan | None) -> Lag:
+    def _size_to_end_of(self, plan: Plan | None) -> Lag:
         if plan is None:
             return Lag(0, 0)
         with self._errors():
-            row = self._reading.execute(sql.statement("log/size_before"), (plan.ranges[0].end,)).fetchone()
+            row = self._read_connection.execute(sql.statement("log/size_before"), (plan.ranges[0].end,)).fetchone()
         return Lag(*row)
 
-    def _forget(self, freed: Lag) -> None:
+    def _subtract(self, freed: Lag) -> None:
         self._records -= freed.records
         self._bytes -= freed.bytes
 
     def _read_plans(self) -> list[Plan]:
-        rows = self._reading.execute("SELECT first, last, stored_ms FROM plans").fetchall()
+        rows = self._read_connection.execute("SELECT first, last, stored_ms FROM plans").fetchall()
         return [Plan((Range(self.partition, first, last + 1),), stored_ms) for first, last, stored_ms in rows]
 
-    def _committed(self, db: sqlite3.Connection) -> None:
+    def _on_commit(self, db: sqlite3.Connection) -> None:
         newest = db.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0]
         with self._state:
             self._newest = max(self._newest, newest)

@@ -21,11 +21,11 @@ class SqliteWriter:
     """A thread with a connection of its own, and the queue of what it is to write. Thread-safe."""
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], committed: Callable[[sqlite3.Connection], None]
+        self, connect: Callable[[], sqlite3.Connection], on_commit: Callable[[sqlite3.Connection], None]
     ) -> None:
-        """Args: committed: called after each commit, before those who wrote are answered."""
+        """Args: on_commit: called after each commit, before those who wrote are answered."""
         self._connect = connect
-        self._committed = committed
+        self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._write_forever, name="log-writer", daemon=True)
         self.thread.start()
@@ -44,10 +44,10 @@ class SqliteWriter:
     def _write_forever(self) -> None:
         with contextlib.closing(self._connect()) as db:
             while True:
-                group, ending = self._take_all()
+                group, closing = self._take_all()
                 if group:
                     self._commit(db, group)
-                if ending:
+                if closing:
                     return
 
     def _take_all(self) -> tuple[list[_Write], bool]:
@@ -69,7 +69,7 @@ class SqliteWriter:
             faults.passing("log.before-commit")
             db.execute("COMMIT")
             faults.passing("log.after-commit")
-            self._committed(db)  # first: whoever is answered that records are durable finds them in the log
+            self._on_commit(db)  # first: whoever is answered that records are durable finds them in the log
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")

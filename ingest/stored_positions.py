@@ -17,11 +17,11 @@ from engine.ids import new_ulid
 from engine.store import sql
 from engine.store.clickhouse import Store
 
-_TOPIC = -1  # the partition whose row says that the topic is known
+_TOPIC_ROW = -1  # the partition whose row says that the topic is known
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownTopic:
     """What a store knows of a topic. `positions`: by partition; what comes before is stored.
 
     `unknown`: nothing of this topic, nor of one of its name. `legacy`: an earlier release has filled the store, so that
@@ -39,21 +39,21 @@ class StoredPositions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def known(self, topic: str, topic_id: str = "") -> Known:
+    def known(self, topic: str, topic_id: str = "") -> KnownTopic:
         """Return what is known of a topic. Args: topic_id: "" if the brokers do not tell it: any of its name."""
         rows = self._store.rows(sql.statement("ingest/positions"), topic=topic)
         positions: dict[int, int] = {}
         for id_, partition, position in rows:
-            if partition != _TOPIC and (not id_ or not topic_id or id_ == topic_id):
+            if partition != _TOPIC_ROW and (not id_ or not topic_id or id_ == topic_id):
                 positions[partition] = max(position, positions.get(partition, 0))
         legacy = not rows and bool(
             self._store.rows(sql.statement("ingest/filled_before_positions"), prefix=f"{topic}/")[0][0]
         )
-        return Known(positions, unknown=not rows, legacy=legacy)
+        return KnownTopic(positions, unknown=not rows, legacy=legacy)
 
     def note(self, topic: str, topic_id: str, positions: Mapping[int, int]) -> None:
         """Note that everything before these positions is stored. Safe to repeat."""
-        rows = dict(positions) or {_TOPIC: 0}
+        rows = dict(positions) or {_TOPIC_ROW: 0}
         table = {
             "topic": pa.array([topic] * len(rows), pa.string()),
             "topic_id": pa.array([topic_id] * len(rows), pa.string()),

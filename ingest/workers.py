@@ -25,7 +25,7 @@ class Workers:
     def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
         self.stop = threading.Event()
         self.failure: BaseException | None = None
-        self.failed = ""  # the name of the thread that failed first
+        self.failed_thread = ""  # the name of the thread that failed first
         self.pulses: dict[str, Pulse] = {}  # of work that is repeated
         self._on_failure = on_failure
         self._threads: list[threading.Thread] = []
@@ -36,7 +36,7 @@ class Workers:
         thread = threading.Thread(target=self._guarded, args=(name, loop), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
-        _measure(thread)
+        _measure_thread(thread)
 
     def repeat(self, name: str, work: Callable[[], object], seconds: float) -> None:
         """Call `work` every `seconds`. An error that is not fatal is logged and the work tried again."""
@@ -53,7 +53,7 @@ class Workers:
                     pulse.failed(error.code)
                     logger.warning("worker_failed name=%s error=%s", name, error)
                 else:
-                    pulse.answered()
+                    pulse.succeeded()
 
         self.run(name, loop)
 
@@ -61,7 +61,7 @@ class Workers:
         """Fail when one of these threads ends before `stop` is set: nobody else would notice."""
         self._watched += threads
         for thread in self._watched:
-            _measure(thread)
+            _measure_thread(thread)
         self.run("watcher", self._watch)
 
     def _watch(self) -> None:
@@ -87,11 +87,11 @@ class Workers:
 
     def _fail(self, name: str, error: Exception) -> None:
         logger.critical("worker_died name=%s error=%s", name, error, exc_info=not isinstance(error, Fatal))
-        self.failed = self.failed or name
+        self.failed_thread = self.failed_thread or name
         self.failure = self.failure or error
         self.stop.set()
         self._on_failure()
 
 
-def _measure(thread: threading.Thread) -> None:
+def _measure_thread(thread: threading.Thread) -> None:
     metrics.THREAD_ALIVE.labels(thread.name).set_function(thread.is_alive)

@@ -24,7 +24,7 @@ from engine.meters.definition import MeterDefinition, configured_definitions
 from engine.meters.fill import Filler
 from engine.meters.registry import MeterRegistry
 from engine.store.data_directory import DirectoryLock
-from engine.store.memory import fitting_batches
+from engine.store.memory import fit_batches
 from engine.store.migrations import migrate
 from engine.store.opening import open_store
 from engine.subjects import Subjects
@@ -36,8 +36,8 @@ from ingest.event_log import EventLog
 from ingest.fill_barrier import FillBarrier
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.left_behind import store_what_is_left, warn_of_what_is_left
-from ingest.readiness import Parts, watched
+from ingest.left_behind import store_leftover_events, warn_about_leftover_events
+from ingest.readiness import Parts, start_monitoring
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions
@@ -66,7 +66,7 @@ class Process:
             logger.info("migration_completed name=%s", name)
         self.store.check_tables()
         self.registry = MeterRegistry(self.store)
-        self.tokens = PortalTokens(self.store.apart(), load_token_keys(settings), settings.portal)
+        self.tokens = PortalTokens(self.store.with_own_connection(), load_token_keys(settings), settings.portal)
         self.subjects = Subjects(self.store)
         self.workers = Workers(on_failure=self._failed)
         self.stopping = False
@@ -110,33 +110,33 @@ class Process:
         self._create_configured_meters()
         self.registry.refresh()
         if self.log and self.settings.kafka.brokers:
-            self._store_what_is_left()
+            self._store_leftover_events()
         if self.log and not self.workers.stop.is_set():
             self._start_ingest(self.log)
         self.workers.repeat("refresher", self.registry.refresh, 1.0)
         self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
         parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.log, self._consumer)
-        self._health = watched(Parts(*parts, serves=self._serves))
+        self._health = start_monitoring(Parts(*parts, serves=self._serves))
         metrics.READY.set_function(lambda: 0 if self.readiness().away else 1)
 
-    def _store_what_is_left(self) -> None:
+    def _store_leftover_events(self) -> None:
         """Take up what the data directory's own log holds of the time before Kafka."""
         if self._lock:
             sink = self._dead_letter_sink
-            store_what_is_left(self._sqlite_path, self.store, self.settings, self.workers.stop, sink)
+            store_leftover_events(self._sqlite_path, self.store, self.settings, self.workers.stop, sink)
         else:  # nothing says that the directory belongs to this store
-            warn_of_what_is_left(self._sqlite_path)
+            warn_about_leftover_events(self._sqlite_path)
 
     def _start_ingest(self, log: EventLog) -> None:
         if isinstance(log, SqliteLog):
             compare_with_store(log, self.store)
         self._consumer = consumer = Consumer(
-            log, self.store, fitting_batches(self.settings), self.workers.stop, dead_letter_sink=self._dead_letter_sink
+            log, self.store, fit_batches(self.settings), self.workers.stop, dead_letter_sink=self._dead_letter_sink
         )
         filler = Filler(self.store, self.registry, FillBarrier(consumer.unresolved, consumer.claims))
 
         def fill() -> None:
-            while log.leads() and not self.workers.stop.is_set() and filler.step():
+            while log.is_leader() and not self.workers.stop.is_set() and filler.step():
                 pass
 
         self.workers.run("consumer", consumer.run)
@@ -173,7 +173,7 @@ class Process:
         if failure:
             # The words of others may name hosts and statements: they are in the log.
             words = str(failure) if isinstance(failure, Fatal) else type(failure).__name__
-            return health.ended(f"thread {self.workers.failed}", words)
+            return health.ended(f"thread {self.workers.failed_thread}", words)
         if self.stopping or self.workers.stop.is_set():
             return health.ended("process", "stopping")
         return health.readiness()

@@ -7,7 +7,7 @@ The log (ingest/kafka/log.py) changes it while it reads, plans and acknowledges,
 import time
 from dataclasses import dataclass, field
 
-from ingest.event_log import Plan, Run
+from ingest.event_log import DeadLetterRun, Plan
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class AssignedPartition:
     end: int = -1
     asked: int = -1
     astray: bool = False
-    run: Run | None = None
+    run: DeadLetterRun | None = None
     heard_at: float = field(default_factory=time.monotonic)
 
     @property

@@ -33,7 +33,7 @@ class RecordBuffer:
         """Return where what is held of each partition begins."""
         firsts: dict[int, int] = {}
         for record in self._records:
-            firsts.setdefault(record.partition, record.offset - record.before)
+            firsts.setdefault(record.partition, record.offset - record.lost_before)
         return firsts
 
     def counts(self) -> Counter[int]:

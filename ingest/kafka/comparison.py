@@ -17,7 +17,7 @@ from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
 from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.places import Gap, Places, gap_between
-from ingest.stored_positions import Known, StoredPositions
+from ingest.stored_positions import KnownTopic, StoredPositions
 
 logger = logging.getLogger(__name__)
 
@@ -60,13 +60,13 @@ class Comparison:
                 self._compare_partition(number, committed, known)
         self.uncompared = {}
 
-    def _known(self) -> Known | None:
+    def _known(self) -> KnownTopic | None:
         """Return what the store knows of the topic; None if this log is not told of a store."""
         if not self._places:
             return None
         return self._places.known(self._member.topic_id(), self._committed_offsets)
 
-    def _compare_partition(self, number: int, committed: int, known: Known) -> None:
+    def _compare_partition(self, number: int, committed: int, known: KnownTopic) -> None:
         position = known.positions.get(number)
         if committed < 0 and position is None:
             return

@@ -24,7 +24,7 @@ from engine import metrics
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFailed, LogUnavailable
 from engine.instants import Clock, utc_now
-from ingest.event_log import Lag, Plan, Range, Record, Run
+from ingest.event_log import DeadLetterRun, Lag, Plan, Range, Record
 from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
 from ingest.kafka.client import as_ours, as_record, is_refused_by_group, is_unsupported
@@ -274,7 +274,7 @@ class KafkaLog:
         for number in numbers:
             self._shares[number].acknowledged, self._shares[number].plan = self._shares[number].planned, None
 
-    def hold(self, run: Run) -> None:
+    def hold(self, run: DeadLetterRun) -> None:
         """See `EventLog.hold`."""
         with self._member.using("holding a partition"):
             share = self._shares.get(run.partition)
@@ -284,7 +284,7 @@ class KafkaLog:
             share.run, share.seen, share.end = run, run.offset, -1
             self._member.hold(run.partition)
 
-    def held(self) -> list[Run]:
+    def held(self) -> list[DeadLetterRun]:
         """See `EventLog.held`."""
         return [share.run for share in list(self._shares.values()) if share.run]
 
@@ -309,8 +309,8 @@ class KafkaLog:
         share = self._shares.get(number)
         return share is not None and share.plan == plan
 
-    def holds(self, plan: Plan) -> bool:
-        """See `EventLog.holds`."""
+    def is_current(self, plan: Plan) -> bool:
+        """See `EventLog.is_current`."""
         with self._member.using("asking for a plan"):
             commits = self._member.committed(range_.partition for range_ in plan.ranges)
         return any(commit.plan == plan for commit in commits.values())
@@ -335,8 +335,8 @@ class KafkaLog:
 
     # how far it is
 
-    def leads(self) -> bool:
-        """See `EventLog.leads`: the owner of the first partition does."""
+    def is_leader(self) -> bool:
+        """See `EventLog.is_leader`: the owner of the first partition does."""
         return 0 in self._shares
 
     def waiting(self) -> int:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ingest.event_log import Range
-from ingest.stored_positions import Known, StoredPositions
+from ingest.stored_positions import KnownTopic, StoredPositions
 
 
 class Gap(NamedTuple):
@@ -50,7 +50,7 @@ class Places:
         """Note positions for the topic that was made anew under its name."""
         self._topic_id = topic_id
 
-    def known(self, topic_id: str, committed: Callable[[], Mapping[int, int]]) -> Known:
+    def known(self, topic_id: str, committed: Callable[[], Mapping[int, int]]) -> KnownTopic:
         """Return what the store knows, after noting the topic there if it is new.
 
         Args: committed: the committed offsets of all partitions of the topic.
@@ -60,7 +60,7 @@ class Places:
         if known.legacy or (known.unknown and self.trusting):
             # All partitions at once: one that is assigned later would seem to have a gap.
             self._positions.note(self._topic, topic_id, committed())
-            return Known(self._positions.known(self._topic, topic_id).positions, unknown=False, legacy=False)
+            return KnownTopic(self._positions.known(self._topic, topic_id).positions, unknown=False, legacy=False)
         if known.unknown:
             self._positions.note(self._topic, topic_id, {})  # so that a store without positions is never taken for new
         return known

@@ -66,14 +66,14 @@ class BrokerProbe:
             topic = listed.topics.get(self._topic)
             self._is_there = topic is not None and topic.error is None
             self._last_error = ""
-            self.pulse.answered()
+            self.pulse.succeeded()
             partitions = topic.partitions.values() if topic and self._is_there else ()
             self.leaderless = tuple(sorted(partition.id for partition in partitions if partition.leader < 0))
             if not self.leaderless:
-                self._led.answered()
+                self._led.succeeded()
             self.missing = tuple(self._missing())
         if not self.missing:
-            self._allowed.answered()
+            self._allowed.succeeded()
         for missed in self.missing:
             metrics.KAFKA_REFUSALS.labels(missed.right).inc()
 

@@ -65,7 +65,7 @@ class _Batch:
                 self._appends.failed(str(self._error))
             self.done.set_exception(self._error)
         else:
-            self._appends.answered()
+            self._appends.succeeded()
             self.done.set_result(None)
 
 

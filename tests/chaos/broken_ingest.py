@@ -56,11 +56,11 @@ def without_duplicates() -> None:
 def without_unresolved() -> None:
     from ingest.claims import BatchClaims  # noqa: PLC0415
 
-    BatchClaims.cover = lambda *_: True  # type: ignore[method-assign]
+    BatchClaims.covers = lambda *_: True  # type: ignore[method-assign]
 
 
 def without_claims() -> None:
-    _change_standing(rivals=[])
+    _change_standing(earlier=[])
 
 
 def _change_standing(**changes: object) -> None:

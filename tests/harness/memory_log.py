@@ -7,7 +7,7 @@ it. A test decides which partitions a process has; the plans follow the same rul
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ingest.event_log import Lag, Plan, Range, Record, Run
+from ingest.event_log import DeadLetterRun, Lag, Plan, Range, Record
 
 
 @dataclass
@@ -41,7 +41,7 @@ class MemoryLog:
         self._places: dict[int, int] = {}
         self._inherited: dict[int, Plan] = {}
         self._released: list[Plan] = []
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[int, DeadLetterRun] = {}
         self.assignments = 0
         self.give(*partitions)
 
@@ -117,8 +117,8 @@ class MemoryLog:
                 self._runs.pop(partition, None)
                 self._places[partition] = start
 
-    def holds(self, plan: Plan) -> bool:
-        """See `EventLog.holds`."""
+    def is_current(self, plan: Plan) -> bool:
+        """See `EventLog.is_current`."""
         return plan in self._topic.plans.values()
 
     def pending(self) -> list[Plan]:
@@ -133,19 +133,19 @@ class MemoryLog:
         """See `EventLog.planned`."""
         return list({plan.token: plan for plan in self._topic.plans.values()}.values())
 
-    def leads(self) -> bool:
-        """See `EventLog.leads`."""
+    def is_leader(self) -> bool:
+        """See `EventLog.is_leader`."""
         return 0 in self._places
 
     def waiting(self) -> int:
         """See `EventLog.waiting`."""
         return sum(self._end_of(number) - place for number, place in self._places.items())
 
-    def hold(self, run: Run) -> None:
+    def hold(self, run: DeadLetterRun) -> None:
         """See `EventLog.hold`."""
         self._runs[run.partition] = run
 
-    def held(self) -> list[Run]:
+    def held(self) -> list[DeadLetterRun]:
         """See `EventLog.held`."""
         return list(self._runs.values())
 

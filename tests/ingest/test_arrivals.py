@@ -17,7 +17,7 @@ from engine.events.cloudevents import TimeSpan
 from engine.instants import Instant, milliseconds, utc_now
 from engine.log_position import LogPosition
 from engine.store.clickhouse import Store
-from ingest.arrivals import TimestampReport, arrived
+from ingest.arrivals import TimestampReport, with_credible_arrivals
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.decoding import decode_records
@@ -134,7 +134,7 @@ def test_a_plan_run_again_by_another_process_stores_the_same_rows(
     stamp = milliseconds(utc_now()) + 5
     plan = first.plan(ranges_of(batch.records), stamp)
     assert plan is not None
-    dying.writer.store(plan, dying._as_planned(batch, plan))
+    dying.writer.store(plan, dying._decode_under_stamp(batch, plan))
     rows = stored(store), letters(store)
     first.close()
 
@@ -198,8 +198,8 @@ def test_only_what_cannot_be_true_is_replaced(claimed_ms: int) -> None:
     now = 1_767_225_600_000
     true = [Record(0, at, claim, b"") for at, claim in enumerate([EARLIEST_MS, now, now + AHEAD_MS])]
 
-    assert arrived(true, now) is true
-    assert arrived([*true, Record(0, 3, claimed_ms, b"")], now) == [*true, Record(0, 3, now, b"")]
+    assert with_credible_arrivals(true, now) is true
+    assert with_credible_arrivals([*true, Record(0, 3, claimed_ms, b"")], now) == [*true, Record(0, 3, now, b"")]
 
 
 def test_the_delay_is_not_measured_from_a_timestamp_that_cannot_be_true(
@@ -222,8 +222,8 @@ def test_ignored_timestamps_are_counted_and_logged_once_a_minute(caplog: pytest.
     with caplog.at_level(logging.WARNING):
         for moment in (0.0, 1.0, 59.0, 61.0):
             clock[0] = moment
-            report.add(claimed, arrived(claimed, now))
-        report.add(claimed[7:], arrived(claimed[7:], now))
+            report.add(claimed, with_credible_arrivals(claimed, now))
+        report.add(claimed[7:], with_credible_arrivals(claimed[7:], now))
 
     said = [record.getMessage().partition(":")[0] for record in caplog.records]
     assert said == [

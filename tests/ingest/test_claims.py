@@ -63,8 +63,8 @@ def test_each_event_is_stored_once_by_whoever_claimed_it_first(store: Store) -> 
 @pytest.mark.parametrize(
     ("guard", "without"),
     [
-        ("_leads", lambda *_: False),
-        ("_void", lambda *_: False),
+        ("_came_before", lambda *_: False),
+        ("_is_void", lambda *_: False),
     ],
     ids=["order", "barriers"],
 )
@@ -145,9 +145,9 @@ def machine(store: Store) -> type[RuleBasedStateMachine]:
                 process.insert(batch.plan, batch.kept)
 
         @rule(number=st.integers(0, PROCESSES - 1))
-        def settle(self, number: int) -> None:
+        def set_barrier(self, number: int) -> None:
             before_ms = next(_clock)
-            self.processes[number].claims.settle(before_ms)
+            self.processes[number].claims.set_barrier(before_ms)
             if all(plan.stored_ms >= before_ms for plan in self.history.planned):
                 self.history.settled[before_ms] = self.stored_before(before_ms)
 

@@ -18,7 +18,7 @@ from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import GRAINS, create_rollup
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.store.deduplication_logs import mend_deduplication_logs
+from engine.store.deduplication_logs import repair_deduplication_logs
 from ingest.consumer import Consumer
 from ingest.dead_letters import dead_letter_block
 from ingest.event_log import Plan, Range
@@ -289,7 +289,7 @@ def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_t
         cut_off = "1" if name == "beside" else "1\tall_4"
         (table / "deduplication_logs" / "deduplication_log_1.txt").write_text(lines + cut_off)
 
-    mended = mend_deduplication_logs(store)
+    mended = repair_deduplication_logs(store)
 
     logs = {path.parents[1].name: path.read_text() for path in store.glob("store/*/*/deduplication_logs/*.txt")}
     assert [line.split("\t")[1] for line in logs["lost"].splitlines()] == ["202601_1_1_0", "202602_2_2_0"]
@@ -344,7 +344,7 @@ def test_errors_of_the_engine_carry_its_code(store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         store.rows(f"SELECT 1 FROM {sql.identifier('nowhere')}")
 
-    assert caught.value.engine_code == 60
+    assert caught.value.clickhouse_code == 60
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:

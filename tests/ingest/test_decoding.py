@@ -101,7 +101,7 @@ def test_so_many_bad_records_in_a_row_are_a_run(row: str, too_many: bool, at_onc
     runs = DeadLetterRuns(3)
     records = _records(row)
 
-    found = [runs.add(decoded(batch).outcomes()) for batch in ([records] if at_once else [[one] for one in records])]
+    found = [runs.count(decoded(batch).outcomes()) for batch in ([records] if at_once else [[one] for one in records])]
 
     assert (found[-1] is not None) is too_many
     assert not any(found[:-1])
@@ -117,9 +117,9 @@ def _records(row: str, partition: int = 5) -> list[Record]:
 def test_a_run_names_its_first_record_and_where_it_begins_in_the_batch() -> None:
     """N21: it named the last."""
     runs = DeadLetterRuns(4)
-    assert runs.add(decoded(_records("exx")).outcomes()) is None
+    assert runs.count(decoded(_records("exx")).outcomes()) is None
 
-    run = runs.add(decoded([one._replace(offset=one.offset + 3) for one in _records("xxx")]).outcomes())
+    run = runs.count(decoded([one._replace(offset=one.offset + 3) for one in _records("xxx")]).outcomes())
 
     assert run is not None
     assert (run.partition, run.first, run.offset, run.records) == (5, 1, 3, 4)
@@ -130,8 +130,8 @@ def test_runs_are_counted_for_each_partition() -> None:
     """N21: bad records of several partitions were one run."""
     runs = DeadLetterRuns(3)
 
-    assert runs.add(decoded([*_records("xx", 0), *_records("xx", 1)]).outcomes()) is None
-    assert runs.add(decoded([*_records("e", 0), *_records("x", 1)]).outcomes()) is not None
+    assert runs.count(decoded([*_records("xx", 0), *_records("xx", 1)]).outcomes()) is None
+    assert runs.count(decoded([*_records("e", 0), *_records("x", 1)]).outcomes()) is not None
 
 
 def test_records_behind_the_cut_are_not_counted_yet() -> None:
@@ -144,4 +144,4 @@ def test_records_behind_the_cut_are_not_counted_yet() -> None:
     batch = decoded(records, months=1)
 
     assert offsets(batch) == ([0], [])
-    assert DeadLetterRuns(3).add(batch.outcomes()) is None
+    assert DeadLetterRuns(3).count(batch.outcomes()) is None

@@ -44,7 +44,7 @@ def test_what_others_claimed_is_told_though_the_look_fails_after_it_was_read(
     one, other = processes
     assert one.store(one.plan(), "a") == ["a"]
     plan = other.plan()
-    monkeypatch.setattr(BatchClaims, "_first", unavailable)
+    monkeypatch.setattr(BatchClaims, "_first_block", unavailable)
     with pytest.raises(StoreUnavailable):
         other.drop(plan, "a")
     monkeypatch.undo()
@@ -55,7 +55,7 @@ def test_what_others_claimed_is_told_though_the_look_fails_after_it_was_read(
 def test_what_others_claimed_is_told_though_the_plan_is_void(processes: tuple[Process, Process]) -> None:
     one, other = processes
     assert one.store(one.plan(), "a") == ["a"]
-    one.claims.settle(NOW + 1)
+    one.claims.set_barrier(NOW + 1)
     with pytest.raises(Voided):
         other.drop(other.plan(), "a")
 
@@ -117,7 +117,7 @@ def test_a_barrier_is_not_forgotten_when_claims_cannot_be_loaded(
     processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = processes
-    one.claims.settle(NOW + 1)
+    one.claims.set_barrier(NOW + 1)
     plan = other.plan()
     monkeypatch.setattr(BatchClaims, "_read", unavailable)
     with contextlib.suppress(StoreUnavailable):

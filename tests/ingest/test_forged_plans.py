@@ -145,8 +145,8 @@ def planned_but_not_claimed(store: Store, topic: MemoryTopic, hours: float) -> C
     def go_on() -> None:
         ahead.log.take(0)
         records = ahead.log.reread(plan)
-        batch = ahead.consumer._decode(records, most_months=None, clock_ms=plan.stored_ms)
-        ahead.consumer._run_plan(plan, batch, seen_at=float("inf"))
+        batch = ahead.consumer._decode(records, max_months=None, clock_ms=plan.stored_ms)
+        ahead.consumer._run_plan(plan, batch, last_confirmed=float("inf"))
 
     return go_on
 
@@ -220,7 +220,7 @@ def test_events_of_a_refused_plan_are_not_kept_from_others(store: Store, topic: 
     assert counts(store, "events") == [1]
 
 
-@pytest.mark.parametrize("guard", ["refuse", "_refused"])
+@pytest.mark.parametrize("guard", ["refuse", "_is_refused"])
 def test_without_the_order_of_refusals_events_are_doubled(
     store: Store, topic: MemoryTopic, monkeypatch: pytest.MonkeyPatch, guard: str
 ) -> None:
@@ -232,7 +232,7 @@ def test_without_the_order_of_refusals_events_are_doubled(
         with killed_in_an_insert(store, "event_keys_view"):
             ahead.drain()
         monkeypatch.setattr(BatchClaims, guard, lambda *_: True)
-        monkeypatch.setattr(BatchClaims, "cover", lambda *_: True)
+        monkeypatch.setattr(BatchClaims, "covers", lambda *_: True)
         Process(store, topic, 0).start().drain()
     else:
         go_on = planned_but_not_claimed(store, topic, 2)

@@ -533,8 +533,8 @@ def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> No
     )  # one row group of 100 MB
     reading = (
         "import sys; from pathlib import Path; import pyarrow as pa\n"
-        "from ingest.importer.files import EventFile; from ingest.importer.columns import Mapping\n"
-        "file = EventFile(Path(sys.argv[1]), None, Mapping(type='t', subject='column:who', time='column:ts'))\n"
+        "from ingest.importer.files import EventFile; from ingest.importer.columns import ColumnMapping\n"
+        "file = EventFile(Path(sys.argv[1]), None, ColumnMapping(type='t', subject='column:who', time='column:ts'))\n"
         "print(sum(1 for _ in file.read()), pa.default_memory_pool().max_memory())\n"
     )
 

@@ -64,10 +64,10 @@ def test_what_was_deleted_behind_a_commit_is_told(
     lost, *others = read(open_log(), 6)
 
     assert (lost.partition, lost.offset, lost.value) == (0, 4, None)
-    assert lost.lost == "offsets 2 to 4 were deleted from the topic before they were read"
+    assert lost.loss == "offsets 2 to 4 were deleted from the topic before they were read"
     assert _offsets(others) == [5, 6, 7, 8, 9]
     assert _gaps() == gaps_before + 1
-    assert (f"log_gap topic={topic.name} partition=0: {lost.lost}", logging.ERROR) in [
+    assert (f"log_gap topic={topic.name} partition=0: {lost.loss}", logging.ERROR) in [
         (record.getMessage(), record.levelno) for record in caplog.records
     ]
 
@@ -86,7 +86,7 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
     assert plan == Plan((Range(0, 2, 10),), 5000)
     [again] = log.reread(plan)  # as whoever takes the plan over tells it
     assert (again.partition, again.offset, again.value) == (0, 2, None)
-    assert again.lost == "offsets 2 to 9 were deleted from the topic while a plan held them"
+    assert again.loss == "offsets 2 to 9 were deleted from the topic while a plan held them"
     log.acknowledge(plan)
     assert log.read(10, 1000, 0.5) == []
     assert lag(log) == 0
@@ -109,8 +109,8 @@ def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
     records = read(log, 8)
 
     assert _offsets(records) == [0, 1, 5, 6, 7, 8, 9, 0]
-    assert records[2].lost == "offsets 2 to 5 were deleted from the topic before they were read"
-    assert [record.lost for record in records].count("") == 7
+    assert records[2].loss == "offsets 2 to 5 were deleted from the topic before they were read"
+    assert [record.loss for record in records].count("") == 7
     assert _gaps() == gaps_before + 1
     assert log.plan(ranges_of(records), 5000) is not None
 
@@ -137,7 +137,7 @@ def test_what_is_deleted_under_a_plan_is_told_and_the_rest_is_read(open_log: Ope
         Record(2, 2, 1, b"2"),
     ]
     behind = read(log, 4 + 1 + 5 + 7)
-    assert [(record.partition, record.offset) for record in behind if record.lost] == [(1, 4)]
+    assert [(record.partition, record.offset) for record in behind if record.loss] == [(1, 4)]
     assert _offsets(behind) == [6, 7, 8, 9, 4, 5, 6, 7, 8, 9, 3, 4, 5, 6, 7, 8, 9]
 
 
@@ -150,7 +150,7 @@ def test_a_plan_of_which_everything_was_deleted_can_be_finished(open_log: OpenLo
     shared_out(log)
 
     [lost] = log.reread(plan)
-    assert lost.lost == "offsets 2 to 9 were deleted from the topic while a plan held them"
+    assert lost.loss == "offsets 2 to 9 were deleted from the topic while a plan held them"
     log.acknowledge(plan)
     assert log.pending() == log.planned() == []
 

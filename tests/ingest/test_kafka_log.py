@@ -49,7 +49,7 @@ def test_only_the_owner_of_the_first_partition_leads(open_log: OpenLog) -> None:
 
     shares = shared_out(one, other)
 
-    assert [one.leads(), other.leads()] == [0 in share for share in shares]
+    assert [one.is_leader(), other.is_leader()] == [0 in share for share in shares]
 
 
 def test_each_new_owner_of_partitions_that_part_ways_finds_the_plan_and_reads_all_of_it(
@@ -67,7 +67,7 @@ def test_each_new_owner_of_partitions_that_part_ways_finds_the_plan_and_reads_al
     assert [taker.pending() for taker in takers] == [[plan], [plan]]
     for log in (giver, *takers):
         assert log.reread(plan) == log.reread(plan) == records
-        assert log.holds(plan)
+        assert log.is_current(plan)
         assert log.planned() == [plan]
     assert topic.committed() == dict.fromkeys(range(3), (0, "v1;5000;0:0+2,1:0+2,2:0+2"))
 
@@ -88,12 +88,12 @@ def test_an_acknowledgement_moves_the_partitions_of_its_process_alone(open_log: 
     giver.acknowledge(plan)
     giver.acknowledge(plan)
     assert topic.committed() == {given: stored, kept: stored, given_too: planned}
-    assert other.holds(plan)
+    assert other.is_current(plan)
     assert one.planned() == [plan]
 
     other.acknowledge(plan)
     assert topic.committed() == dict.fromkeys(range(3), stored)
-    assert not giver.holds(plan)
+    assert not giver.is_current(plan)
     assert [log.planned() for log in (giver, one, other)] == [[], [], []]
     assert [lag(log) for log in (giver, one, other)] == [0, 0, 0]
 

@@ -25,7 +25,7 @@ from engine.store.clickhouse import Store
 from ingest.event_log import ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.readiness import Parts, watched
+from ingest.readiness import Parts, start_monitoring
 from ingest.workers import Workers
 from tests.harness.broker import Broker, create_topic
 from tests.harness.services import had
@@ -158,7 +158,7 @@ def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(t
         _fail_for_good(log._member._consumer, 82)
 
         wait_for(workers.stop.is_set)
-    assert (workers.failed, type(workers.failure)) == ("kafka-keeper", LogFailed)
+    assert (workers.failed_thread, type(workers.failure)) == ("kafka-keeper", LogFailed)
     workers.join(10)
 
 
@@ -174,7 +174,7 @@ def _health(
         closing(KafkaLog(own.kafka, look_seconds=0.5)) as log,
     ):
         parts = Parts(own, store, MeterRegistry(store), workers, producer, log, None, serves=True)
-        yield watched(parts), log
+        yield start_monitoring(parts), log
         workers.join(10)
 
 

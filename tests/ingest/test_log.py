@@ -81,7 +81,7 @@ def test_reads_what_was_appended_in_order(place: Place) -> None:
     assert values(records) == [b"a", b"", b"c"]
     assert [record.arrived_ms for record in records] == [1000, 1000, 2000]
     assert [record.offset - records[0].offset for record in records] == [0, 1, 2]
-    assert {(record.partition, record.lost) for record in records} == {(records[0].partition, "")}
+    assert {(record.partition, record.loss) for record in records} == {(records[0].partition, "")}
 
 
 def test_an_empty_log_is_waited_for(place: Place) -> None:
@@ -131,7 +131,7 @@ def test_a_planned_batch_outlives_the_process_and_is_read_again_exactly(place: P
     assert plan.stored_ms == 5000
     assert following.reread(plan) == following.reread(plan) == records[:2]
     assert values(read(following, 1)) == [b"c"]
-    assert following.holds(plan)
+    assert following.is_current(plan)
 
 
 def test_reading_goes_on_behind_a_plan(place: Place) -> None:
@@ -240,7 +240,7 @@ def test_a_plan_of_this_process_is_planned_but_not_pending(place: Place) -> None
     plan = _planned(log, 1)
 
     assert (log.planned(), log.pending()) == ([plan], [])
-    assert log.holds(plan)
+    assert log.is_current(plan)
     assert place.open().pending() == [plan]
 
 
@@ -248,7 +248,7 @@ def test_the_one_process_of_a_log_leads(place: Place) -> None:
     log = place.open()
     log.pending()
 
-    wait_for(log.leads)
+    wait_for(log.is_leader)
 
 
 def test_ranges_cover_the_records_of_each_partition(place: Place) -> None:
@@ -325,7 +325,7 @@ def test_a_plan_that_failed_before_it_was_written_takes_nothing_with_it(
         raise LogUnavailable("disk I/O error")
 
     with monkeypatch.context() as patched, pytest.raises(LogUnavailable):
-        patched.setattr(log, "_size_of", unreadable)
+        patched.setattr(log, "_size_to_end_of", unreadable)
         log.plan((Range(log.partition, 2, 4),), 6000)
     plan = log.plan((Range(log.partition, 2, 4),), 6001)
 

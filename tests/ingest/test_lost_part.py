@@ -19,19 +19,21 @@ _STEP = """
 import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from engine import store as stores
+from engine.store import opening as stores
 from engine.instants import milliseconds, utc_now
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import event_block
-from engine.meters.meter import Meter, MeterState, parse_definition
+from engine.meters.definition import parse_definition
+from engine.meters.meter import Meter, MeterState
 from engine.store.migrations import migrate
 from engine.meters.rollups import GRAINS, create_rollup
-from engine.config.settings import IngestSettings, load_settings
+from engine.config.loading import load_settings
+from engine.config.settings import IngestSettings
 from tests.harness.translation import cloudevent
-from tests import oracle
+from tests.harness import oracle
 
 if "unmended" in sys.argv:
-    stores.mend_deduplication_logs = lambda path: []
+    stores.repair_deduplication_logs = lambda path: []
 settings = load_settings(overrides={"data_dir": Path(sys.argv[1])})
 store = stores.open_store(settings)
 store.command("SYSTEM STOP MERGES")  # a part is one block

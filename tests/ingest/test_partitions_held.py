@@ -135,7 +135,7 @@ def test_a_plan_with_bad_records_is_run_again_whatever_the_limit_is_now(store: S
     topic.append(0, *[BAD] * 6, _event(1), arrived_ms=milliseconds(utc_now()))
     first = _consumer(MemoryLog(topic, [0]), store, limit=100)
     batch = first._fetch(0)
-    plan = first._log.plan((_range(batch),), first._stamp())
+    plan = first._log.plan((_range(batch),), first._next_stamp_ms())
     assert plan is not None
 
     log = MemoryLog(topic, [0])
@@ -188,13 +188,13 @@ def test_a_partition_that_is_held_while_the_plan_before_it_is_discarded_is_read_
     topic.append(0, _event(1), *[BAD] * 6, arrived_ms=milliseconds(utc_now()))
     log = MemoryLog(topic, [0])
     consumer = _consumer(log, store)
-    plan = log.plan((_range(consumer._fetch(0)),), consumer._stamp())
+    plan = log.plan((_range(consumer._fetch(0)),), consumer._next_stamp_ms())
     assert plan is not None
     assert [run.offset for run in log.held()] == [1]
 
     log.discard(plan)
     assert log.held() == []
-    consumer._drop_ahead()
+    consumer._drop_prefetched()
     _drain(consumer)
 
     assert (_counts(store), [run[:3] for run in log.held()]) == ((1, 0), [(0, 1, 1)])

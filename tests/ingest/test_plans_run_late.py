@@ -133,7 +133,7 @@ def test_a_plan_that_is_void_is_not_released_as_stored(store: Store, topic: Memo
 
     def plan_before_a_barrier(ranges: tuple[Range, ...], stored_ms: int) -> Plan | None:
         made = plan(ranges, stored_ms)
-        dead.consumer.claims.settle(stored_ms + 1)
+        dead.consumer.claims.set_barrier(stored_ms + 1)
         return made
 
     def end(_: Plan) -> None:

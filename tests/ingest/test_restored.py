@@ -148,7 +148,7 @@ def test_a_log_without_notes_of_an_earlier_release_is_no_gap(directory: Path, st
         consumer = Consumer(log, store, IngestSettings(), threading.Event())
         consumer.start()
         consumer.step(0)
-        assert log.noted is None
+        assert log.noted_position is None
 
     _run(directory, store, 1)
 
@@ -186,7 +186,7 @@ def test_what_a_process_that_died_has_left_is_no_gap(
                 assert log.plan(ranges_of(log.read(10, 1000, 0)), milliseconds(utc_now())) is not None
             elif died == "after it":
                 consumer.step(0)
-            log._stored_to = None  # a process that is killed notes nothing at its end
+            log._stored_position = None  # a process that is killed notes nothing at its end
 
         _run(directory, store, 7)
 

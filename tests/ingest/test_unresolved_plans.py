@@ -239,8 +239,8 @@ if LONG:
     @pytest.mark.parametrize(
         ("guard", "alone", "without"),
         [
-            ((BatchClaims, "cover"), True, lambda *_: True),
-            ((BatchClaims, "cover"), False, lambda *_: True),
+            ((BatchClaims, "covers"), True, lambda *_: True),
+            ((BatchClaims, "covers"), False, lambda *_: True),
             ((FillBarrier, "whole"), False, lambda *_: True),
         ],
         ids=["unresolved plans first, one process", "unresolved plans first, several", "whole batches before ready"],

@@ -43,7 +43,7 @@ def test_a_thread_that_ends_by_itself_ends_the_process_and_is_named(
 
     wait_for(workers.stop.is_set)
 
-    assert workers.failed == name
+    assert workers.failed_thread == name
     assert workers.failure is not None
     assert f"worker_died name={name}" in caplog.text
     wait_for(lambda: REGISTRY.get_sample_value("meterport_thread_alive", {"thread": name}) == 0)
