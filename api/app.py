@@ -1,8 +1,9 @@
-"""The HTTP application as a value: the table of routes, who guards each, and the layers around them.
+"""The HTTP application: the table of routes, the guard of each route, and the middleware around them.
 
-    request ─▶ PortalCors ─▶ Telemetry ─▶ OneHost ─▶ problems ─▶ route ─▶ guard ─▶ handler ─▶ engine, in a thread
+    request ─▶ PortalCors ─▶ Telemetry ─▶ HostCheck ─▶ problems ─▶ route ─▶ guard ─▶ handler ─▶ engine, in a thread
 
-Owns: which path leads where. Every route is in one of three groups: open, managed (API key), portal (portal token).
+Owns: which handler answers which path. Every route belongs to one of three groups: open (no guard), managed (guarded
+by the API key) or portal (guarded by a portal token).
 Source: docs/contract.md.
 """
 
@@ -16,7 +17,7 @@ from starlette.routing import Route
 from api.dependencies import Dependencies, share_store
 from api.http import auth
 from api.http.cors import PortalCors
-from api.http.hosts import OneHost
+from api.http.hosts import HostCheck
 from api.http.limits import RequestLimit
 from api.http.problems import HANDLERS
 from api.http.routing import resource
@@ -39,25 +40,27 @@ __all__ = ["create_app", "create_telemetry_app"]
 
 PORTAL_METERS = "/api/v1/portal/meters"
 PORTAL_SUBJECT = "/api/v1/portal/subject"
-WRONG_KEY_ADDRESSES = 10_000  # that are kept, some 2 MB
+MAX_WRONG_KEY_ADDRESSES = 10_000  # Addresses that used a wrong key and are remembered: about 2 MB.
 
 
 def create_app(dependencies: Dependencies) -> Starlette:
-    """Return the application of the main port; what it asks of the store may take so long and no longer."""
-    dependencies = replace(dependencies, store=dependencies.store.limited(dependencies.settings.query.timeout_seconds))
+    """Return the application of the main port; each of its queries is limited to `query.timeout_seconds`."""
+    dependencies = replace(
+        dependencies, store=dependencies.store.with_timeout(dependencies.settings.query.timeout_seconds)
+    )
     origins = dependencies.settings.server.cors_origins
     cors = [Middleware(PortalCors, prefix=prefix, origins=origins) for prefix in (PORTAL_METERS, PORTAL_SUBJECT)]
     return _application(dependencies, [*_open(dependencies), *_managed(dependencies), *_portal(dependencies)], cors)
 
 
 def create_telemetry_app(dependencies: Dependencies) -> Starlette:
-    """Return the application of the telemetry port: no key is asked for."""
+    """Return the application of the telemetry port, which needs no API key."""
     metrics = resource("/metrics", GET=auth.unguarded(dependencies, operations.get_metrics))
     return _application(dependencies, [*_probes(dependencies), metrics], [])
 
 
 def _application(dependencies: Dependencies, routes: list[Route], outer: list[Middleware]) -> Starlette:
-    layers = [*outer, Middleware(Telemetry), Middleware(OneHost)]
+    layers = [*outer, Middleware(Telemetry), Middleware(HostCheck)]
     app = Starlette(routes=routes, middleware=layers, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
     share_store(app, dependencies.settings)
@@ -85,7 +88,7 @@ def _open(dependencies: Dependencies) -> list[Route]:
 
 def _managed(dependencies: Dependencies) -> list[Route]:
     per_minute = dependencies.settings.server.wrong_keys_per_minute
-    wrong_keys = RequestLimit(per_minute, WRONG_KEY_ADDRESSES, "too many requests with a wrong key")
+    wrong_keys = RequestLimit(per_minute, MAX_WRONG_KEY_ADDRESSES, "too many requests with a wrong key")
     managed = partial(auth.managed, dependencies, wrong_keys)
     meter = "/api/v1/meters/{meter}"
     return [
@@ -105,7 +108,7 @@ def _managed(dependencies: Dependencies) -> list[Route]:
         resource(f"{meter}/subjects", GET=managed(group_values.list_subjects)),
         resource(f"{meter}/group-by/{{key}}/values", GET=managed(group_values.list_group_values)),
         resource("/api/v1/subjects", GET=managed(subjects.list_subjects), POST=managed(subjects.upsert_subjects)),
-        # A subject's key may hold slashes.
+        # A subject's key may contain slashes.
         resource(
             "/api/v1/subjects/{subject:path}",
             GET=managed(subjects.get_subject),

@@ -1,8 +1,8 @@
-"""What the API is given to work with, and how it works with it without holding up the event loop.
+"""The objects that the routes work with, and how routes call them without blocking the event loop.
 
-Owns: `Dependencies`, the engine as the routes see it, and `in_thread`, through which every blocking engine call goes
-when its turn has come (api/shares.py).
-The threads are two fewer than the store has handles, so that ingest and the fill always find one.
+Owns: `Dependencies`, which holds these objects, and `in_thread`, which runs a blocking call in a thread when it gets
+its turn (api/shares.py). Every blocking call of a route goes through it.
+Limits: there are two threads fewer than the store has handles, so that ingest and the fill always find a free handle.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Everything the routes call. `readiness`: what the process cannot do now."""
+    """Everything that the routes call. `readiness` returns what the process can and cannot do now."""
 
     settings: Settings
     store: Store
@@ -42,22 +42,23 @@ class Dependencies:
 
 
 def share_store(app: Starlette, settings: Settings) -> None:
-    """Keep in an application's state who works with the store, and in how many threads."""
-    places = max(1, settings.store.handles - HANDLES_FOR_INGEST)
-    app.state.threads = anyio.CapacityLimiter(places)
-    app.state.shares = Shares(places, settings.query.waiting, settings.query.timeout_seconds)
+    """Set the number of threads that use the store, and how requests share them, in an application's state."""
+    slots = max(1, settings.store.handles - HANDLES_FOR_INGEST)
+    app.state.threads = anyio.CapacityLimiter(slots)
+    app.state.shares = Shares(slots, settings.query.waiting, settings.query.timeout_seconds)
 
 
 async def in_thread(request: Request, call: Callable[[], T]) -> T:
-    """Run a blocking engine call in a thread, when its turn has come.
+    """Run a blocking call in a thread as soon as the request gets its turn; return the result of the call.
 
-    Raises: Busy, TooManyRequests: so much waits that it cannot wait too. ClientDisconnect: nobody waits for it.
+    Raises: Busy, TooManyRequests: too many requests wait already, or this one waited too long. ClientDisconnect: the
+        client disconnected while its request waited.
     """
 
-    async def gone() -> None:
+    async def client_gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
     state = request.app.state
-    async with state.shares.turn(getattr(request.state, "holder", MANAGEMENT), gone):
+    async with state.shares.turn(getattr(request.state, "holder", MANAGEMENT), client_gone):
         return await anyio.to_thread.run_sync(call, limiter=state.threads)

@@ -1,1 +1,1 @@
-"""What every route shares: authentication, parameters, bodies, problems and answers."""
+"""The parts that all routes share: authentication, parameters, bodies, problems and responses."""

@@ -1,10 +1,10 @@
-"""Who may call: the API key on management routes, portal tokens on portal routes, never one for the other.
+"""Authentication: management routes take the API key, portal routes take portal tokens, and never the other way round.
 
-Owns: the reading of `Authorization`, the comparison of keys, and the guards every route is put behind. A guard judges
-before the route looks at any parameter. Nothing here is ever logged.
-Whoever tries wrong keys is answered 429 after some of them, by address: a flood of them costs little, and shows. The
-right key is taken all the same, for behind a proxy everybody has one address.
-Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20.
+Owns: the parsing of `Authorization`, the comparison of keys, and the guards of the routes. A guard decides before the
+route reads any parameter. Nothing here is ever logged.
+Limits: an address that keeps sending wrong keys is answered 429 after a number of them, so that a flood of wrong keys
+costs little and is visible. The right key is accepted even then, because behind a proxy all clients have one address.
+Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20 (portal queries).
 """
 
 import hashlib
@@ -25,7 +25,8 @@ from api.shares import portal_holder
 from engine.errors import Unauthorized
 from engine.tokens.portal_tokens import TokenClaims
 
-# RFC 9110: the scheme in any case (11.1), one space or more behind it (11.4), spaces and tabs around the whole (5.5).
+# RFC 9110: the scheme is case-insensitive (11.1) and followed by one or more spaces (11.4); spaces and tabs around the
+# whole value are ignored (5.5).
 _CREDENTIALS = re.compile(r"[ \t]*bearer +([^ \t]+)[ \t]*\Z", re.IGNORECASE | re.ASCII)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -34,7 +35,7 @@ PortalHandler = Callable[[Dependencies, Request, TokenClaims], Awaitable[Respons
 
 
 def unguarded(dependencies: Dependencies, handler: Handler) -> Endpoint:
-    """Return an endpoint anyone may call."""
+    """Return an endpoint that needs no credential."""
 
     async def endpoint(request: Request) -> Response:
         return await handler(dependencies, request)
@@ -43,9 +44,9 @@ def unguarded(dependencies: Dependencies, handler: Handler) -> Endpoint:
 
 
 def managed(dependencies: Dependencies, wrong_keys: RequestLimit, handler: Handler) -> Endpoint:
-    """Return an endpoint that takes the API key; without a key configured it is open to the machine it runs on.
+    """Return an endpoint that needs the API key. If no key is configured, it answers only requests of its own machine.
 
-    Args: wrong_keys: how many requests with a wrong key, or none, an address may make.
+    Args: wrong_keys: the limit on requests of one address that have a wrong key or no key.
     """
 
     async def endpoint(request: Request) -> Response:
@@ -64,7 +65,10 @@ def managed(dependencies: Dependencies, wrong_keys: RequestLimit, handler: Handl
 
 
 def portal(dependencies: Dependencies, limit: RequestLimit, handler: PortalHandler) -> Endpoint:
-    """Return an endpoint that takes a portal token, as often as it may, and of its path only a meter it allows."""
+    """Return an endpoint that needs a portal token. The token must allow the meter that the path names.
+
+    Args: limit: the limit on requests of one token.
+    """
 
     async def endpoint(request: Request) -> Response:
         claims = dependencies.tokens.verify(bearer(request))
@@ -79,13 +83,16 @@ def portal(dependencies: Dependencies, limit: RequestLimit, handler: PortalHandl
 
 
 def check_key(request: Request, digest: bytes) -> None:
-    """Check the API key in constant time. Raises: Unauthorized."""
+    """Compare the request's key with the API key in constant time. Raises: Unauthorized.
+
+    Args: digest: SHA-256 of the API key.
+    """
     if not hmac.compare_digest(hashlib.sha256(bearer(request).encode()).digest(), digest):
         raise Unauthorized("invalid api key")
 
 
 def client_address(request: Request) -> str:
-    """Return who asks: an address, of IPv6 the network of which one host has all addresses."""
+    """Return the client's IPv4 address, or its IPv6 /64 network, because one host can use all addresses of that."""
     host = request.client.host if request.client else ""
     if ":" not in host:
         return host

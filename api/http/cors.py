@@ -1,9 +1,9 @@
-"""CORS for the portal's meters, and for nothing else: browsers call these with a portal token.
+"""CORS for the portal routes that browsers call with a portal token, and for no other route.
 
-Owns: which paths are open to pages, and what differs from starlette's middleware. A page of an origin that is not
-allowed gets the same answers without the headers. Whatever request headers a page asks for are allowed: tracing adds
-some of its own to each request, and there is nothing to protect. Credentials (cookies) are never allowed: a portal
-token travels in Authorization.
+Owns: the paths that pages of other origins may call, and the differences from starlette's middleware. A page of an
+origin that is not allowed gets the same answers without the CORS headers. A page may send any request header: tracing
+libraries add headers to each request, and there is nothing to protect. Credentials (cookies) are never allowed: a
+portal token is sent in Authorization.
 Source: docs/contract.md D.23 and "Portal"; the Fetch standard, "CORS protocol".
 """
 
@@ -16,16 +16,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _METHODS = ("GET", "POST", "OPTIONS")
-_REQUEST_HEADERS = ("Authorization", "If-None-Match", "Origin")  # besides those any page may send
-_EXPOSED = ("ETag", "Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Meterport-Grains", "Date", "Link")
-_MAX_AGE = 3600  # seconds a browser may keep a preflight answer
+_REQUEST_HEADERS = ("Authorization", "If-None-Match", "Origin")  # in addition to those the Fetch standard always allows
+_EXPOSED_HEADERS = (
+    "ETag",
+    "Content-Disposition",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Meterport-Grains",
+    "Date",
+    "Link",
+)
+_MAX_AGE_SECONDS = 3600  # how long a browser may cache the answer to a preflight
 _NAMES = re.compile(r"[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*", re.ASCII)
-_MOST_CHARACTERS = 4096
-_ORIGIN = "Access-Control-Allow-Origin"
+_MAX_REQUESTED_CHARACTERS = 4096
+_ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 
 
 class PortalCors(CORSMiddleware):
-    """ASGI middleware around everything; acts on `prefix` and below. `origins`: `*` is any."""
+    """ASGI middleware that adds CORS to `prefix` and the paths below it. `*` in `origins` allows every origin."""
 
     def __init__(self, app: ASGIApp, prefix: str, origins: Sequence[str]) -> None:
         super().__init__(
@@ -33,8 +41,8 @@ class PortalCors(CORSMiddleware):
             allow_origins=origins,
             allow_methods=_METHODS,
             allow_headers=_REQUEST_HEADERS,
-            expose_headers=_EXPOSED,
-            max_age=_MAX_AGE,
+            expose_headers=_EXPOSED_HEADERS,
+            max_age=_MAX_AGE_SECONDS,
         )
         self._prefix = prefix
 
@@ -46,18 +54,18 @@ class PortalCors(CORSMiddleware):
         return path == self._prefix or path.startswith(f"{self._prefix}/")
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer a preflight: 200 always, for it is the browser that judges."""
+        """Answer a preflight request, always with status 200: the browser decides by the headers."""
         origin = request_headers["origin"]
         if not self.is_allowed_origin(origin):
             return Response(headers={"Vary": self.preflight_headers["Vary"]})
-        asked = request_headers.get("access-control-request-headers", "")
+        requested = request_headers.get("access-control-request-headers", "")
         names = {}
-        if len(asked) <= _MOST_CHARACTERS and _NAMES.fullmatch(asked):
-            names["Access-Control-Allow-Headers"] = asked
+        if len(requested) <= _MAX_REQUESTED_CHARACTERS and _NAMES.fullmatch(requested):
+            names["Access-Control-Allow-Headers"] = requested
         return Response(headers={**self.preflight_headers, **self._origin(origin), **names})
 
     async def send(self, message: Message, send: Send, request_headers: Headers) -> None:
-        """Send a message of an answer, the first one with the headers for pages."""
+        """Send one ASGI message of a response; add the CORS headers to the first one."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             if not self.allow_all_origins:
@@ -68,4 +76,4 @@ class PortalCors(CORSMiddleware):
         await send(message)
 
     def _origin(self, origin: str) -> dict[str, str]:
-        return {_ORIGIN: "*" if self.allow_all_origins else origin}
+        return {_ALLOW_ORIGIN: "*" if self.allow_all_origins else origin}

@@ -1,9 +1,9 @@
-"""How often one may ask: a bucket that holds a minute's requests and refills as the minute goes by.
+"""Rate limits: each holder has a bucket with one minute's worth of requests, which refills evenly over a minute.
 
-Owns: the buckets, one a holder, in this process alone: a token id, or the address that wrong keys come from. A full
-bucket is not kept: it is what a holder nobody knows has. So memory holds the holders of the last minute, and of these
-the latest MOST only.
-Source: docs/contract.md "Requests"; the generic cell rate algorithm, which needs one number a bucket.
+Owns: the buckets, one per holder, of this process only. A holder is a token id, or an address that sends wrong keys.
+Limits: a full bucket is not kept, because an unknown holder has a full bucket anyway. So memory holds only the holders
+of the last minute, and at most the MAX_BUCKETS latest of them.
+Source: docs/contract.md "Requests"; the generic cell rate algorithm, which needs one number per bucket.
 """
 
 import math
@@ -11,42 +11,46 @@ from collections import OrderedDict
 
 from engine.errors import TooManyRequests
 
-MOST = 100_000  # buckets, some 20 MB; the one asked of longest ago goes first
+MAX_BUCKETS = 100_000  # About 20 MB; the least recently used bucket is dropped first.
 _MINUTE = 60.0
 
 
 class RequestLimit:
-    """A limit on requests. Not thread-safe: asked on the event loop.
+    """A limit on requests per holder. Not thread-safe: used on the event loop only.
 
-    Args: per_minute: None is no limit. refusal: what is said of a request too many.
+    Args: per_minute: the limit; None means no limit. max_buckets: how many holders are remembered. refusal: the error
+        message for a request over the limit.
     """
 
     def __init__(
-        self, per_minute: int | None, most: int = MOST, refusal: str = "the token made too many requests"
+        self, per_minute: int | None, max_buckets: int = MAX_BUCKETS, refusal: str = "the token made too many requests"
     ) -> None:
         self._refusal = refusal
         self._interval = _MINUTE / per_minute if per_minute else 0.0
-        self._most = most
-        self._full_at: OrderedDict[str, float] = OrderedDict()  # when a bucket will be full again, by the latest asked
+        self._max_buckets = max_buckets
+        # When each bucket is full again; the most recently used bucket is last.
+        self._full_times: OrderedDict[str, float] = OrderedDict()
 
     def take(self, holder: str, now: float) -> None:
-        """Take one request of a holder. Args: now: seconds of a clock that never goes back.
+        """Count one request of a holder. Args: now: seconds of a monotonic clock.
 
-        Raises: TooManyRequests: names the seconds to wait.
+        Raises: TooManyRequests: the limit is reached; it holds the seconds to wait.
         """
         if not self._interval:
             return
-        full_at = max(self._full_at.pop(holder, now), now) + self._interval
-        over = full_at - now - _MINUTE
-        if over > _MINUTE * 1e-9:  # more than rounding
-            self._keep(holder, full_at - self._interval, now)
+        full_time = max(self._full_times.pop(holder, now), now) + self._interval
+        over = full_time - now - _MINUTE
+        if over > _MINUTE * 1e-9:  # more than a rounding error
+            self._keep(holder, full_time - self._interval, now)
             raise TooManyRequests(self._refusal, math.ceil(over))
-        self._keep(holder, full_at, now)
+        self._keep(holder, full_time, now)
 
     def __len__(self) -> int:
-        return len(self._full_at)
+        return len(self._full_times)
 
-    def _keep(self, holder: str, full_at: float, now: float) -> None:
-        self._full_at[holder] = full_at
-        while self._full_at and (len(self._full_at) > self._most or next(iter(self._full_at.values())) <= now):
-            self._full_at.popitem(last=False)
+    def _keep(self, holder: str, full_time: float, now: float) -> None:
+        self._full_times[holder] = full_time
+        while self._full_times and (
+            len(self._full_times) > self._max_buckets or next(iter(self._full_times.values())) <= now
+        ):
+            self._full_times.popitem(last=False)

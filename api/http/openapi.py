@@ -1,7 +1,7 @@
-"""The OpenAPI document of the API: served as JSON, and asked which query parameters a route knows.
+"""The OpenAPI document of the API: it is served as JSON, and it defines which query parameters a route knows.
 
-Owns: the reading of api/openapi.yaml, once a process. What a route takes stands there and nowhere else, so document
-and routes cannot drift apart; tests/api/test_openapi.py holds paths, methods and guards against each other.
+Owns: the reading of api/openapi.yaml, once per process. The query parameters of a route are listed only there, so the
+document and the routes cannot differ; tests/api/test_openapi.py compares their paths, methods and guards.
 Source: docs/contract.md D.15.
 """
 
@@ -14,8 +14,8 @@ import orjson
 import yaml
 
 
-class Known(NamedTuple):
-    """The query parameters of a route by how they are given: once, repeated, or as name[key]=value."""
+class KnownParameters(NamedTuple):
+    """The query parameters of a route by the way they are given: once, repeated, or as name[key]=value."""
 
     scalars: frozenset[str]
     lists: frozenset[str]
@@ -24,10 +24,10 @@ class Known(NamedTuple):
 
 @functools.cache
 def document() -> dict[str, Any]:
-    """Return the document."""
+    """Return the document, parsed."""
     text = resources.files("api").joinpath("openapi.yaml").read_text(encoding="utf-8")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # 60 ms; without libyaml ten times that
-    return dict(yaml.load(text, loader))  # noqa: S506 - either loader is a safe one
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # It takes 60 ms, and ten times as long without libyaml.
+    return dict(yaml.load(text, loader))  # noqa: S506 - both loaders are safe
 
 
 @functools.cache
@@ -37,8 +37,8 @@ def document_json() -> bytes:
 
 
 @functools.cache
-def known_parameters(template: str, method: str) -> Known:
-    """Return the query parameters of a route. Raises: KeyError: it is not in the document."""
+def known_parameters(template: str, method: str) -> KnownParameters:
+    """Return the query parameters of a route. Raises: KeyError: the route is not in the document."""
     operation = document()["paths"][documented_path(template)][method.lower()]
     by_kind: dict[str, set[str]] = {"scalar": set(), "array": set(), "object": set()}
     for given in operation.get("parameters", []):
@@ -46,16 +46,16 @@ def known_parameters(template: str, method: str) -> Known:
         if parameter["in"] == "query":
             kind = _resolved(parameter.get("schema", {})).get("type")
             by_kind[kind if kind in by_kind else "scalar"].add(parameter["name"])
-    return Known(*(frozenset(names) for names in by_kind.values()))
+    return KnownParameters(*(frozenset(names) for names in by_kind.values()))
 
 
 def documented_path(template: str) -> str:
-    """Return a route's path without the kinds of its parameters: {subject:path} is {subject} in the document."""
+    """Return a route's path without parameter types: `{subject:path}` is `{subject}` in the document."""
     return re.sub(r":\w+}", "}", template)
 
 
 def _resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a node, or the component it refers to."""
+    """Return a node of the document, or the component that its `$ref` names."""
     if "$ref" not in node:
         return node
     found: Any = document()

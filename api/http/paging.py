@@ -1,4 +1,4 @@
-"""Pages of listings that are plain arrays: where the next one begins is told in a header.
+"""Pages of listings that are plain arrays: a `Link` header names the next page.
 
 Source: docs/contract.md D.22; RFC 8288 (Link).
 """
@@ -8,17 +8,17 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from api.http.problems import without_tokens
+from api.http.problems import redact_tokens
 from engine.log_position import LogPosition
 
 
 def next_page(request: Request, end: LogPosition, limit: int) -> dict[str, str]:
-    """Return the header that names the page behind a full one. Args: end: where the full one ends."""
+    """Return the header that names the page after a full one. Args: end: the position of the last item of the page."""
     return link_to_next(request, {"limit": str(limit), "before": end.cursor})
 
 
 def link_to_next(request: Request, changes: Mapping[str, str]) -> dict[str, str]:
-    """Return the header that names the next page: what was asked, but for what is asked in another way."""
+    """Return the header that names the next page: the same request, with the parameters in `changes` replaced."""
     given = request.query_params.multi_items()
-    kept = [(name, without_tokens(text)) for name, text in given if name not in changes]
+    kept = [(name, redact_tokens(text)) for name, text in given if name not in changes]
     return {"Link": f'<{request.url.path}?{urlencode([*kept, *changes.items()])}>; rel="next"'}

@@ -1,7 +1,8 @@
-"""Path and query parameters: read by the names a route knows, or refused by name.
+"""Path and query parameters: they are parsed by the names that a route knows.
 
-Owns: repetition as lists, `name[key]=value` as maps, timestamps, enums, numbers, and the guard against parameters
-that were meant but would be missed: wrong case, a scalar where a map is meant, a value given twice.
+Owns: repeated parameters as lists, `name[key]=value` as maps, timestamps, enums and numbers. Parameters that would
+otherwise be ignored by mistake are refused by name: a name in the wrong case, a scalar instead of a map, a value given
+twice.
 Source: docs/contract.md D.8 and "Common HTTP rules".
 """
 
@@ -14,7 +15,7 @@ import orjson
 from starlette.requests import Request
 
 from api.http.openapi import known_parameters
-from api.http.problems import InvalidParameter, cut
+from api.http.problems import InvalidParameter, truncate
 from engine.events.repeated_members import doubled_anywhere
 from engine.filters import asked_text
 from engine.instants import Instant, parse_instant
@@ -28,9 +29,9 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Parameters:
-    """The query string of a request. The names its route knows are those of api/openapi.yaml; others are `ignored`.
+    """The query string of a request. A route knows the names in api/openapi.yaml; all other names are in `ignored`.
 
-    Raises: InvalidParameter: a known name in another case, in another shape, or twice.
+    Raises: InvalidParameter: a known name is in another case or in another form, or it is given twice.
     """
 
     def __init__(self, request: Request) -> None:
@@ -69,21 +70,21 @@ class Parameters:
         return self._scalars.get(name)
 
     def text(self, name: str, most: int | None = None) -> str | None:
-        """Return a scalar; with `most`, of 1 to so many characters."""
+        """Return a scalar; if `most` is given, it must have 1 to `most` characters."""
         value = self._scalar(name)
         if value is not None and most is not None and not 1 <= len(value) <= most:
-            raise _refused(name, f"length must be 1 to {most}")
-        return None if value is None else _asked(name, value)
+            raise _invalid_in_query(name, f"length must be 1 to {most}")
+        return None if value is None else _checked_operand(name, value)
 
     def list(self, name: str) -> list[str]:
-        """Return every value of a repeated parameter."""
+        """Return all values of a repeated parameter."""
         assert name in self._known.lists, f"api/openapi.yaml lacks {name}"  # noqa: S101
-        return [_asked(name, value) for value in self._lists.get(name, [])]
+        return [_checked_operand(name, value) for value in self._lists.get(name, [])]
 
     def map(self, name: str) -> dict[str, str]:
         """Return the keys and values of `name[key]=value`."""
         assert name in self._known.maps, f"api/openapi.yaml lacks {name}"  # noqa: S101
-        return {key: _asked(name, value) for key, value in self._maps.get(name, {}).items()}
+        return {key: _checked_operand(name, value) for key, value in self._maps.get(name, {}).items()}
 
     def instant(self, name: str) -> Instant | None:
         """Return a timestamp."""
@@ -94,7 +95,7 @@ class Parameters:
             raise InvalidParameter(f"invalid param format from: {name}: {error}") from None
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """Return an object written as JSON."""
+        """Return a parameter whose value is a JSON object."""
         value = self._scalar(name)
         try:
             parsed = None if value is None else orjson.loads(value)
@@ -103,7 +104,7 @@ class Parameters:
         if value is not None and not isinstance(parsed, dict):
             raise InvalidParameter(f"invalid param format from: {name}: not a JSON object")
         if value is not None:
-            refuse_doubled(f"invalid param format from: {name}", value.encode(), parsed)
+            refuse_duplicate_members(f"invalid param format from: {name}", value.encode(), parsed)
         return parsed
 
     @overload
@@ -113,18 +114,18 @@ class Parameters:
     def integer(self, name: str, default: None, least: int, most: int) -> int | None: ...
 
     def integer(self, name: str, default: int | None, least: int, most: int) -> int | None:
-        """Return a whole number within bounds."""
+        """Return an integer from `least` to `most`, both included."""
         value = self._scalar(name)
         if value is None:
             return default
         if not _INTEGER.match(value):
             raise InvalidParameter(f"invalid param format from: {name}: not a whole number")
         if not least <= int(value) <= most:
-            raise _refused(name, f"number must be {least} to {most}")
+            raise _invalid_in_query(name, f"number must be {least} to {most}")
         return int(value)
 
     def flag(self, name: str) -> bool:
-        """Return true or false; absent is false."""
+        """Return a boolean; False if the parameter is absent."""
         value = self._scalar(name)
         if value is None:
             return False
@@ -139,12 +140,12 @@ class Parameters:
 
 
 def choice(name: str, value: str, choices: type[E]) -> E:
-    """Return the member of an enum a parameter names. Raises: InvalidParameter."""
+    """Return the member of an enum that a parameter names. Raises: InvalidParameter."""
     try:
         return choices(value)
     except ValueError:
         allowed = ",".join(f'"{member.value}"' for member in choices)
-        raise _refused(name, f"value is not one of the allowed values [{allowed}]") from None
+        raise _invalid_in_query(name, f"value is not one of the allowed values [{allowed}]") from None
 
 
 def slug(request: Request) -> str:
@@ -163,19 +164,22 @@ def slug_or_id(request: Request) -> str:
     return value
 
 
-def refuse_other_case(names: Iterator[str], known: Collection[str]) -> None:
-    """Refuse members of a body that equal a known one but for case. Raises: InvalidParameter."""
+def refuse_misspelt_case(names: Iterator[str], known: Collection[str]) -> None:
+    """Refuse members of a body that differ from a known member only by case. Raises: InvalidParameter."""
     folded = {name.lower(): name for name in known}
     for name in names:
         if name not in known and name.lower() in folded:
             raise InvalidParameter(f'invalid request body: "{name}" is unknown, did you mean "{folded[name.lower()]}"?')
 
 
-def refuse_doubled(where: str, text: bytes, parsed: Any) -> None:
-    """Refuse JSON in which an object has a member twice: one of the two would be lost. Raises: InvalidParameter."""
-    doubled = doubled_anywhere(text, parsed)
-    if doubled is not None:
-        raise InvalidParameter(f'{where}: member "{cut(doubled)}" is there twice')
+def refuse_duplicate_members(where: str, text: bytes, parsed: Any) -> None:
+    """Refuse JSON in which an object has a member twice, as one of the two would be lost. Raises: InvalidParameter.
+
+    Args: where: the beginning of the error message. text: the JSON. parsed: the same JSON, parsed.
+    """
+    duplicate = doubled_anywhere(text, parsed)
+    if duplicate is not None:
+        raise InvalidParameter(f'{where}: member "{truncate(duplicate)}" is there twice')
 
 
 def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:
@@ -184,12 +188,12 @@ def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:
     values[name] = value
 
 
-def _asked(name: str, value: str) -> str:
+def _checked_operand(name: str, value: str) -> str:
     try:
         return asked_text(value)
     except ValueError as error:
-        raise _refused(name, str(error)) from None
+        raise _invalid_in_query(name, str(error)) from None
 
 
-def _refused(name: str, reason: str) -> InvalidParameter:
+def _invalid_in_query(name: str, reason: str) -> InvalidParameter:
     return InvalidParameter(f'parameter "{name}" in query has an error: {reason}')

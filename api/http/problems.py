@@ -1,7 +1,7 @@
-"""Errors as RFC 9457 problems: the one table from error class to HTTP status.
+"""Errors as RFC 9457 problems: the only table that maps error classes to HTTP statuses.
 
-Owns: status codes, the texts put before an error's own, the problem body and its exact media type.
-A 500 says nothing but its request id; what happened is in the log under that id.
+Owns: status codes, the prefixes of error messages, the problem body and its exact media type.
+A 500 answer contains only its request id; the logger writes what happened with the same id.
 Source: docs/contract.md "Common HTTP rules" and D.20.
 """
 
@@ -21,49 +21,49 @@ from engine import errors
 from engine.tokens.portal_tokens import PREFIX
 
 logger = logging.getLogger(__name__)
-NOT_STORED = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
 RETRY_SECONDS = 1
 ACCEPTED_ENCODINGS = "gzip, zstd"  # of request bodies
-DETAIL_CHARACTERS = 8192  # of a problem at most: what was sent is not sent back, however long it was
+DETAIL_CHARACTERS = 8192  # The maximum of `detail`: it may quote what was sent, which can be of any length.
 _QUOTED_CHARACTERS = 256
 _TOKEN = re.compile(rf"{PREFIX}[\w.-]+", re.ASCII)
 
 
 class InvalidParameter(errors.InvalidRequest):
-    """A parameter, header or body the API itself refuses: its text names it and goes out as it is."""
+    """A parameter, header or body that the API itself refuses. The message names it and is sent without a prefix."""
 
 
 class InvalidEvents(errors.InvalidEvent):
-    """Events of a request that cannot be metered; `faults` are the members of `extensions` that say which and why."""
+    """Events of a request that cannot be metered. `extensions`: the members that say which events, and why."""
 
-    def __init__(self, message: str, faults: Mapping[str, object]) -> None:
+    def __init__(self, message: str, extensions: Mapping[str, object]) -> None:
         super().__init__(message)
-        self.faults = faults
+        self.extensions = extensions
 
 
-class _Answer(NamedTuple):
-    """`prefix` None: no detail, and the error is logged."""
+class _StatusAndPrefix(NamedTuple):
+    """How an error class is answered. `prefix` None: the error is logged, and its own message is not sent."""
 
     status: int
     prefix: str | None
 
 
-_ANSWERS: Mapping[type[errors.MeterportError], _Answer] = {
-    InvalidParameter: _Answer(400, ""),
-    errors.InvalidRequest: _Answer(400, "validation error: "),
-    errors.InvalidMeter: _Answer(400, "validation error: "),
-    errors.InvalidEvent: _Answer(400, "invalid event: "),
-    errors.Unauthorized: _Answer(401, ""),
-    errors.Forbidden: _Answer(403, ""),
-    errors.NotFound: _Answer(404, "not found error: "),
-    errors.Conflict: _Answer(409, "conflict error: "),
-    errors.TooManyRows: _Answer(400, ""),
-    errors.TooLarge: _Answer(413, ""),
-    errors.UnsupportedEncoding: _Answer(415, ""),
-    errors.TooManyRequests: _Answer(429, ""),
-    errors.StoreUnavailable: _Answer(503, None),  # the driver's words name hosts and statements
-    errors.Unavailable: _Answer(503, ""),  # a query that was ended too: asked at a quieter hour it may be answered
-    errors.MeterportError: _Answer(500, None),
+_STATUS_BY_ERROR: Mapping[type[errors.MeterportError], _StatusAndPrefix] = {
+    InvalidParameter: _StatusAndPrefix(400, ""),
+    errors.InvalidRequest: _StatusAndPrefix(400, "validation error: "),
+    errors.InvalidMeter: _StatusAndPrefix(400, "validation error: "),
+    errors.InvalidEvent: _StatusAndPrefix(400, "invalid event: "),
+    errors.Unauthorized: _StatusAndPrefix(401, ""),
+    errors.Forbidden: _StatusAndPrefix(403, ""),
+    errors.NotFound: _StatusAndPrefix(404, "not found error: "),
+    errors.Conflict: _StatusAndPrefix(409, "conflict error: "),
+    errors.TooManyRows: _StatusAndPrefix(400, ""),
+    errors.TooLarge: _StatusAndPrefix(413, ""),
+    errors.UnsupportedEncoding: _StatusAndPrefix(415, ""),
+    errors.TooManyRequests: _StatusAndPrefix(429, ""),
+    errors.StoreUnavailable: _StatusAndPrefix(503, None),  # The message is the driver's and names hosts and statements.
+    errors.Unavailable: _StatusAndPrefix(503, ""),  # Also a query that was ended: it may succeed at a quieter time.
+    errors.MeterportError: _StatusAndPrefix(500, None),
 }
 
 
@@ -75,52 +75,52 @@ def problem(
     extensions: Mapping[str, object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return a problem response for a request. Its member `message` is for clients that do not know `detail`.
+    """Return a problem response to a request. Its member `message` is for clients that do not know `detail`.
 
-    No cache keeps it: a 404 may be kept otherwise (RFC 9111, 4.2.2).
+    Caches must not store it: without `no-store` they could store a 404 (RFC 9111, 4.2.2).
     """
     body: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
-        body["detail"] = cut(detail, DETAIL_CHARACTERS).encode("utf-8", "replace").decode()
+        body["detail"] = truncate(detail, DETAIL_CHARACTERS).encode("utf-8", "replace").decode()
     body |= {"instance": f"urn:request:{request_id(scope)}", "code": code}
     if detail:
         body["message"] = body["detail"]
     if extensions:
         body["extensions"] = extensions
-    text = without_tokens(orjson.dumps(body).decode())
-    return Response(text, status, {**(headers or {}), **NOT_STORED}, media_type="application/problem+json")
+    text = redact_tokens(orjson.dumps(body).decode())
+    return Response(text, status, {**(headers or {}), **NO_STORE}, media_type="application/problem+json")
 
 
-def cut(text: str, characters: int = _QUOTED_CHARACTERS) -> str:
-    """Return as much of what a client sent as is sent back to it."""
+def truncate(text: str, characters: int = _QUOTED_CHARACTERS) -> str:
+    """Return the beginning of a text that a client sent, as it is quoted in an answer; "…" marks the cut."""
     return text if len(text) <= characters else f"{text[:characters]}…"
 
 
-def without_tokens(text: str) -> str:
-    """Return what is to be answered without the tokens that were sent in a wrong place: they are never sent back."""
+def redact_tokens(text: str) -> str:
+    """Return a text with portal tokens replaced: a token that a client sent in a wrong place is never sent back."""
     return _TOKEN.sub(PREFIX + "…", text)
 
 
 def internal_error(scope: Scope) -> Response:
-    """Return the answer to a request that met a defect; the caller logs it."""
+    """Return the answer to a request that failed because of a defect; the caller logs the defect."""
     return problem(scope, 500, "internal-error")
 
 
 def request_id(scope: Scope) -> str:
-    """Return the id given to the request when it came in."""
+    """Return the id that the request got when it arrived."""
     return str(scope["state"]["request_id"])
 
 
 async def from_meterport_error(request: Request, error: Exception) -> Response:
-    """Answer an error of the tree in engine/errors.py."""
+    """Return the response to an error of the tree in engine/errors.py."""
     assert isinstance(error, errors.MeterportError)  # noqa: S101 - registered for this class
-    status, prefix = next(_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    status, prefix = next(_STATUS_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _STATUS_BY_ERROR)
     if prefix is None:
         logger.error("request_failed request_id=%s code=%s", request_id(request.scope), error.code, exc_info=error)
     if status == 500:
         return internal_error(request.scope)
     detail = "the store cannot be reached, try again" if prefix is None else f"{prefix}{error}"
-    extensions = error.faults if isinstance(error, InvalidEvents) else None
+    extensions = error.extensions if isinstance(error, InvalidEvents) else None
     return problem(request.scope, status, error.code, detail, extensions, _headers(status, error))
 
 
@@ -141,7 +141,7 @@ def _headers(status: int, error: errors.MeterportError) -> dict[str, str]:
 
 
 async def from_http_exception(request: Request, error: Exception) -> Response:
-    """Answer what no route answers: 404 and 405, without detail."""
+    """Return the response to a request that no route handles: 404 or 405, without detail."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     return problem(request.scope, error.status_code, code, headers=error.headers)

@@ -1,4 +1,4 @@
-"""One resource, one route: a path with an endpoint for each method, so that 405 can name all it allows."""
+"""One route per resource: a path with an endpoint for each method, so that a 405 can name all allowed methods."""
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -8,7 +8,7 @@ from api.http.auth import Endpoint
 
 
 class Resource:
-    """The endpoints of one path by method. `template` names it in metrics."""
+    """The endpoints of one path, by method. `template` is the name of the path in metrics."""
 
     def __init__(self, template: str, endpoints: dict[str, Endpoint]) -> None:
         self.template = template
@@ -22,5 +22,5 @@ class Resource:
 
 
 def resource(path: str, **endpoints: Endpoint) -> Route:
-    """Return the route of a resource: `resource("/version", GET=…)`."""
+    """Return the route of a resource, as in `resource("/version", GET=…)`."""
     return Route(path, Resource(path, endpoints), methods=sorted(endpoints))

@@ -1,7 +1,8 @@
-"""The outermost layer of every request: its id, its metrics, and the answer to a defect.
+"""Middleware around every request: the request id, the request metrics, and the answer to a defect.
 
-Owns: the request id that problems and the log share, the counting by route template, `X-Content-Type-Options`, and
-the 500 of last resort. It sits inside CORS, so that a browser can read even that.
+Owns: the request id, which is in problems and in log lines, the metrics by route template, the header
+`X-Content-Type-Options`, and the 500 answer to an unexpected exception. It runs inside the CORS middleware, so that a
+page can read even a 500.
 """
 
 import logging
@@ -18,11 +19,11 @@ from engine.metrics import REQUEST_SECONDS, REQUESTS
 
 logger = logging.getLogger(__name__)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_GONE = 408  # what a request whose client went away is counted as
+_DISCONNECTED_STATUS = 408  # the status in metrics of a request whose client disconnected
 
 
 class Telemetry:
-    """ASGI middleware."""
+    """ASGI middleware; see the module."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,33 +33,33 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})["request_id"] = new_ulid()
-        started, status = time.perf_counter(), _GONE
-        answering = False
+        started, status = time.perf_counter(), _DISCONNECTED_STATUS
+        response_started = False
 
-        async def framed(message: Message) -> None:
-            nonlocal status, answering
+        async def send_observed(message: Message) -> None:
+            nonlocal status, response_started
             if message["type"] == "http.response.start":
-                status, answering = message["status"], True
+                status, response_started = message["status"], True
                 MutableHeaders(scope=message)["X-Content-Type-Options"] = "nosniff"
             await send(message)
 
         try:
-            await self._app(scope, receive, framed)
+            await self._app(scope, receive, send_observed)
         except ClientDisconnect:
             logger.debug("client_disconnected request_id=%s", request_id(scope))
         except Exception:
-            if answering:
+            if response_started:
                 raise
-            logger.exception("request_failed request_id=%s method=%s route=%s", request_id(scope), *_names(scope))
-            await internal_error(scope)(scope, receive, framed)
+            logger.exception("request_failed request_id=%s method=%s route=%s", request_id(scope), *_labels(scope))
+            await internal_error(scope)(scope, receive, send_observed)
         finally:
-            method, route = _names(scope)
+            method, route = _labels(scope)
             REQUESTS.labels(method, route, str(status)).inc()
             REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
 
 
-def _names(scope: Scope) -> tuple[str, str]:
-    """Return method and route template, neither of which a client can multiply."""
+def _labels(scope: Scope) -> tuple[str, str]:
+    """Return the method and the route template as metric labels: their number is bounded, whatever clients send."""
     endpoint = scope.get("endpoint")
     method = scope["method"] if scope["method"] in _METHODS else "other"
     return method, endpoint.template if isinstance(endpoint, Resource) else "unmatched"

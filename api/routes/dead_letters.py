@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dependencies import Dependencies, in_thread
-from api.http.bodies import Moment, read_model
+from api.http.bodies import JsonInstant, read_model
 from api.http.paging import next_page
 from api.http.parameters import Parameters
-from api.http.problems import InvalidParameter, without_tokens
+from api.http.problems import InvalidParameter, redact_tokens
 from api.http.responses import json_response
 from engine.dead_letters import listing, replay
 from engine.dead_letters.listing import DeadLetterFilter
@@ -83,7 +83,7 @@ class Place(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    arrived_at: Moment = Field(alias="arrivedAt")
+    arrived_at: JsonInstant = Field(alias="arrivedAt")
     partition: _Partition
     offset: _Offset
 
@@ -99,8 +99,8 @@ class ReplayBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     positions: list[Place] | None = Field(default=None, min_length=1, max_length=1000)
-    from_: Moment | None = Field(default=None, alias="from")
-    to: Moment | None = None
+    from_: JsonInstant | None = Field(default=None, alias="from")
+    to: JsonInstant | None = None
     partition: _Partition | None = None
     offset: _Offset | None = None
     reason: Annotated[str, AfterValidator(asked_text)] | None = Field(default=None, min_length=1)
@@ -221,5 +221,5 @@ def _problem(problem: Problem) -> dict[str, object]:
         "arrivedAt": Instant(problem.position.at_ms * 1_000_000).text,
         "partition": problem.position.partition,
         "offset": problem.position.offset,
-        "reason": without_tokens(problem.reason.encode("utf-8", "replace").decode()),
+        "reason": redact_tokens(problem.reason.encode("utf-8", "replace").decode()),
     }

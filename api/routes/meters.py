@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from api.dependencies import Dependencies, in_thread
 from api.http.bodies import read_object
-from api.http.parameters import Parameters, refuse_other_case, slug_or_id
+from api.http.parameters import Parameters, refuse_misspelt_case, slug_or_id
 from api.http.responses import json_response, no_content, timestamp, without_none
 from engine.errors import InvalidRequest
 from engine.meters.definition import MeterDefinition, check_event_type, parse_definition
@@ -73,7 +73,7 @@ def meter_json(meter: Meter) -> dict[str, object]:
 async def create_meter(dependencies: Dependencies, request: Request) -> Response:
     """Create a meter: 201."""
     body = await read_object(request, dependencies.settings.server.body_limit_bytes)
-    refuse_other_case(iter(body), MeterDefinition.model_fields)
+    refuse_misspelt_case(iter(body), MeterDefinition.model_fields)
     definition = parse_definition(body)
     check_event_type(definition.eventType, dependencies.settings.reserved_event_types)
     meter = await in_thread(request, lambda: dependencies.registry.create(definition))
@@ -101,7 +101,7 @@ async def update_meter(dependencies: Dependencies, request: Request) -> Response
     """Change a meter's name, description, group-by and metadata; another group-by fills a new rollup."""
     wanted = slug_or_id(request)
     body = await read_object(request, dependencies.settings.server.body_limit_bytes)
-    refuse_other_case(iter(body), MeterDefinition.model_fields)
+    refuse_misspelt_case(iter(body), MeterDefinition.model_fields)
 
     def update() -> Meter:
         return dependencies.registry.update(wanted, lambda current: _changed(current, body))

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dependencies import Dependencies, in_thread
-from api.http.bodies import Moment, read_model
+from api.http.bodies import JsonInstant, read_model
 from api.http.responses import json_response
 from engine.events.outcome import EventName, Outcome
 from engine.events.outcomes import event_outcomes, newest_stamp
@@ -37,7 +37,7 @@ class OutcomesBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     events: list[NamedEvent] = Field(max_length=MOST_EVENTS)
-    explain_after: Moment | None = Field(default=None, alias="explainAfter")
+    explain_after: JsonInstant | None = Field(default=None, alias="explainAfter")
 
 
 async def list_outcomes(dependencies: Dependencies, request: Request) -> Response:

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dependencies import Dependencies, in_thread
-from api.http.bodies import Moment, instant, read_model
+from api.http.bodies import JsonInstant, parse_member_instant, read_model
 from api.http.parameters import Parameters
-from api.http.problems import NOT_STORED, InvalidParameter
+from api.http.problems import NO_STORE, InvalidParameter
 from api.http.responses import json_response, no_content, timestamp, without_none
 from api.routes.meters import meter_json
 from api.routes.usage import meter_of_slug
@@ -31,11 +31,11 @@ from engine.tokens.portal_tokens import TokenClaims, TokenRecord
 from engine.tokens.requests import check_invalidation, check_subject
 
 
-def _moment(value: object) -> datetime:
-    return instant(value).datetime
+def _to_datetime(value: object) -> datetime:
+    return parse_member_instant(value).datetime
 
 
-_Moment = Annotated[InstanceOf[datetime], BeforeValidator(_moment)]
+_JsonDatetime = Annotated[InstanceOf[datetime], BeforeValidator(_to_datetime)]
 
 
 _Text = Annotated[str, AfterValidator(asked_text)]
@@ -49,7 +49,7 @@ class TokenBody(BaseModel):
     subject: str
     allowed_meter_slugs: list[str] | None = Field(default=None, alias="allowedMeterSlugs")
     allowed_meters: list[str] | None = Field(default=None, alias="allowedMeters")
-    expires_at: _Moment | None = Field(default=None, alias="expiresAt")
+    expires_at: _JsonDatetime | None = Field(default=None, alias="expiresAt")
     # Members of an answer that clients send back: taken, not used.
     id: Any = None
     token: Any = None
@@ -64,7 +64,7 @@ class InvalidateBody(BaseModel):
 
     id: _Text | None = None
     subject: _Text | None = None
-    issued_before: Moment | None = Field(default=None, alias="issuedBefore")
+    issued_before: JsonInstant | None = Field(default=None, alias="issuedBefore")
 
 
 async def create_token(dependencies: Dependencies, request: Request) -> Response:
@@ -73,7 +73,7 @@ async def create_token(dependencies: Dependencies, request: Request) -> Response
     check_subject(body.subject)
     slugs = _allowed(dependencies, body)
     record, token = await in_thread(request, lambda: dependencies.tokens.create(body.subject, slugs, body.expires_at))
-    return json_response({**_token_json(dependencies, record), "token": token}, headers=NOT_STORED)
+    return json_response({**_token_json(dependencies, record), "token": token}, headers=NO_STORE)
 
 
 def _allowed(dependencies: Dependencies, body: TokenBody) -> list[str] | None:
@@ -98,7 +98,7 @@ async def list_tokens(dependencies: Dependencies, request: Request) -> Response:
     query = Parameters(request)
     limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
     records = await in_thread(request, lambda: dependencies.tokens.list(subject, limit))
-    return json_response([_token_json(dependencies, record) for record in records], headers=NOT_STORED)
+    return json_response([_token_json(dependencies, record) for record in records], headers=NO_STORE)
 
 
 async def invalidate_tokens(dependencies: Dependencies, request: Request) -> Response:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dependencies import Dependencies, in_thread
-from api.http.bodies import Moment, read_model
+from api.http.bodies import JsonInstant, read_model
 from api.http.parameters import Parameters, slug, slug_or_id
 from api.http.problems import InvalidParameter
 from engine.errors import InvalidRequest, NotFound, StoreError
@@ -46,8 +46,8 @@ class QueryBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    from_: Moment | None = Field(default=None, alias="from")
-    to: Moment | None = None
+    from_: JsonInstant | None = Field(default=None, alias="from")
+    to: JsonInstant | None = None
     window_size: WindowSize | None = Field(default=None, alias="windowSize")
     zone: str | None = Field(default=None, alias="windowTimeZone")
     subjects: _Texts | None = Field(default=None, alias="subject")
@@ -124,7 +124,7 @@ def with_fresh_meter(dependencies: Dependencies, find: Callable[[], Meter], ask:
     try:
         return ask(find())
     except StoreError as error:
-        if error.engine_code != UNKNOWN_TABLE:
+        if error.clickhouse_code != UNKNOWN_TABLE:
             raise
     dependencies.registry.refresh()
     return ask(find())

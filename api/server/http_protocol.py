@@ -14,7 +14,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
-from api.http.hosts import note_target
+from api.http.hosts import record_target_host
 from api.server import refusals
 from api.server.refusals import Refusal
 from api.server.staged_protocol import DRAINING, REFUSED, HttpConfig, StagedProtocol
@@ -135,7 +135,7 @@ class BoundedProtocol(StagedProtocol):
             return  # it comes once more, without that wish
         if len(self.pipeline) >= MOST_PIPELINED:
             self._stop(refusals.TOO_MANY_PIPELINED)
-        note_target(self.scope["state"], self.url)
+        record_target_host(self.scope["state"], self.url)
         super().on_headers_complete()
         self.cycle.transport = self.answers
         self.in_head = self.begun = False

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-from api.app import WRONG_KEY_ADDRESSES, create_app
+from api.app import MAX_WRONG_KEY_ADDRESSES, create_app
 from api.dependencies import Dependencies
 from api.http.auth import client_address
 from api.http.limits import RequestLimit
@@ -193,12 +193,12 @@ def test_wrong_keys_are_counted_by_address(client: tuple[str, int] | None, count
 
 def test_the_addresses_that_are_counted_are_bounded() -> None:
     """Case S12."""
-    limit = RequestLimit(1, most=WRONG_KEY_ADDRESSES)
+    limit = RequestLimit(1, max_buckets=MAX_WRONG_KEY_ADDRESSES)
 
-    for number in range(WRONG_KEY_ADDRESSES + 100):
+    for number in range(MAX_WRONG_KEY_ADDRESSES + 100):
         limit.take(str(number), 0.0)
 
-    assert len(limit) == WRONG_KEY_ADDRESSES
+    assert len(limit) == MAX_WRONG_KEY_ADDRESSES
 
 
 @pytest.mark.parametrize("space", [b"\xa0", b"\x85", b"\x1c", b"\x1f", b"\x0b", b"\x0c"], ids=repr)

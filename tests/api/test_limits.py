@@ -57,7 +57,7 @@ def test_no_limit_keeps_nothing() -> None:
 
 def test_what_is_kept_is_bounded() -> None:
     """Full buckets are forgotten; of the others the one asked of longest ago goes."""
-    limit = RequestLimit(6, most=100)
+    limit = RequestLimit(6, max_buckets=100)
     for number in range(1000):
         limit.take(str(number), 1000 + number / 1000)
         assert len(limit) <= 100

@@ -134,7 +134,7 @@ def test_no_more_wait_than_may() -> None:
 
         refused, busy = stage.error(f"{A} 6"), stage.error(f"{MANAGEMENT} 6")
         assert isinstance(refused, TooManyRequests)
-        assert "which is the limit 3 (query.waiting)" in str(refused)
+        assert "the limit is 3 (query.waiting)" in str(refused)
         assert isinstance(busy, Busy)
 
     staged(scene)
