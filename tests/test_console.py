@@ -547,7 +547,7 @@ GOOD = "  - {slug: good, eventType: call, aggregation: COUNT}\n"
         ("{slug: m, eventType: call, aggregation: TOTAL}", ".aggregation: Input should be 'SUM', "),
         ("{slug: m, eventType: call, aggregation: SUM}", ": invalid meter aggregation: meter value property is req"),
         ("{slug: m, eventType: call, aggregation: SUM, valueProperty: $..a}", ": invalid JSONPath: $..a"),
-        ("{slug: good, eventType: call, aggregation: COUNT}", ".slug: good stands there twice"),
+        ("{slug: good, eventType: call, aggregation: COUNT}", ".slug: duplicate slug good"),
     ],
     ids=["reserved", "case", "misspelt", "missing", "enum", "rule", "path", "twice"],
 )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from engine.instants import BEGINNING, parse_instant
 from engine.meters.aggregations import Aggregation
-from engine.meters.jsonpath import read_at
+from engine.meters.jsonpath import json_expression
 from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
@@ -99,7 +99,7 @@ def _statement(meters: Sequence[Meter]) -> str:
     for at, meter in enumerate(meters):
         text, kinds = f"text_{at}", f"kinds_{at}"
         number = sql.statement("usage/number", text=text)
-        value, matches = read_at(_path(meter)), read_at(_path(meter), "JSON_QUERY")
+        value, matches = json_expression(_path(meter)), json_expression(_path(meter), "JSON_QUERY")
         found.append(sql.statement("events/found", value=value, matches=matches, text=text, kinds=kinds))
         verdicts.append(sql.statement("events/verdict", number=number, text=text, kinds=kinds))
         verdicts.append(f"toValidUTF8(substringUTF8({text}, 1, {_SHOWN + 1}))")

@@ -1,1 +1,1 @@
-"""Meters: their definitions, the tables and views behind each, and the life of a meter."""
+"""Meters: how one is defined, which tables and views belong to it, and which states it goes through."""

@@ -1,6 +1,6 @@
-"""What each aggregation keeps in a row of a rollup, and how rows are merged into an answer.
+"""The aggregations: which columns each one keeps in a rollup, and how rows are merged into an answer.
 
-Source: docs/contract.md, "Meters"; docs/design.md R12.
+Source: docs/contract.md, "Meters"; docs/design.md R12 (tables of a meter).
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ class Aggregation(StrEnum):
 class Column:
     """One column of a rollup.
 
-    `from_events` builds it from extracted events (`value` is the number, `text` the text at the value property),
-    `from_rollup` from rows of the same column in a finer grain.
+    `from_events` is the SQL expression that computes the column from extracted events. In it, `value` is the number and
+    `text` is the text at the value property. `from_rollup` computes it from the same column of a finer grain.
     """
 
     name: str
@@ -36,9 +36,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class AggregationSpec:
-    """What an aggregation keeps per rollup row, and how rows are merged into an answer.
+    """The columns that an aggregation keeps in a rollup row, and how rows are merged into an answer.
 
-    `present` is the condition under which a window has a value at all; None: always.
+    `value` is the SQL expression that merges rows. `present` is the condition under which a window has a value; None
+    means that it always has one.
     """
 
     columns: tuple[Column, ...]
@@ -60,7 +61,7 @@ _TOTALS = (
 )
 
 
-def _extreme(function: str) -> AggregationSpec:
+def _extreme_spec(function: str) -> AggregationSpec:
     kind = f"SimpleAggregateFunction({function}, Nullable({_NUMBER}))"
     column = Column("extreme", kind, f"{function}(value)", f"{function}(finer.extreme)")
     return AggregationSpec((column,), f"{function}(extreme)", "isNotNull(usage)")
@@ -76,8 +77,8 @@ AGGREGATIONS: Mapping[Aggregation, AggregationSpec] = {
         "if(sum(valued) > 0, divideDecimal(sum(total), toDecimal256(greatest(sum(valued), 1), 0), 19), NULL)",
         "sum(valued) > 0",
     ),
-    Aggregation.MIN: _extreme("min"),
-    Aggregation.MAX: _extreme("max"),
+    Aggregation.MIN: _extreme_spec("min"),
+    Aggregation.MAX: _extreme_spec("max"),
     Aggregation.UNIQUE_COUNT: AggregationSpec(
         (
             Column(

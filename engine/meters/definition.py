@@ -1,6 +1,6 @@
-"""What a user writes as a meter, and the rules that it must keep.
+"""The definition of a meter as a user writes it, and the rules that a definition must follow.
 
-Owns: `MeterDefinition`, and the words that say what is wrong with one, from the API or from the settings.
+Owns: `MeterDefinition`, and the error messages for an invalid one, whether it comes from the API or from the settings.
 Source: docs/contract.md, "Meters".
 """
 
@@ -29,7 +29,7 @@ from engine.texts import printable
 SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
 
 
-_KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
+_GROUP_BY_KEY = re.compile(r"[a-zA-Z_][0-9a-zA-Z_]*\Z")
 
 
 RESERVED_KEYS = frozenset({"subject", "customer_id"})
@@ -38,11 +38,15 @@ RESERVED_KEYS = frozenset({"subject", "customer_id"})
 MAX_GROUP_BY = 30
 
 
-PATH_CHARACTERS = 1024  # the paths of a meter, or of many of one event type, fit into one statement
+# With this limit, the paths of a meter, and those of many meters of one event type, fit into one SQL statement.
+MAX_PATH_CHARACTERS = 1024
 
 
-def _instant(value: object) -> object:
-    """Refuse what pydantic would take for a timestamp and is none: numbers, dates, times without an offset."""
+def _check_form(value: object) -> object:
+    """Refuse values that pydantic would accept although they are not RFC 3339 timestamps with an offset.
+
+    These are numbers, dates, and times without an offset. Raises: ValueError.
+    """
     if isinstance(value, str):
         parse_instant(value)
     elif value is not None and not isinstance(value, datetime):
@@ -50,20 +54,21 @@ def _instant(value: object) -> object:
     return value
 
 
-def _aware(at: datetime | None) -> datetime | None:
-    if at is None:
+def _check_utc(instant: datetime | None) -> datetime | None:
+    """Return the instant. Raises: ValueError: it has no offset, or is outside of the years 0001 to 9999 in UTC."""
+    if instant is None:
         return None
-    if at.tzinfo is None:
+    if instant.tzinfo is None:
         raise ValueError("must carry a time zone offset")
     try:
-        at.astimezone(UTC)  # 0001-01-01T00:00:00+01:00 has no year in UTC
+        instant.astimezone(UTC)  # 0001-01-01T00:00:00+01:00 has no year in UTC
     except OverflowError:
         raise ValueError("must be within the years 0001 to 9999 in UTC") from None
-    return at
+    return instant
 
 
 class MeterDefinition(BaseModel):
-    """A meter as a user writes it, in YAML or JSON. Field names are the API's."""
+    """A meter as a user writes it, in YAML or JSON. The fields have the names that the API uses."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -72,26 +77,31 @@ class MeterDefinition(BaseModel):
     description: str | None = Field(default=None, max_length=1024)
     aggregation: Aggregation
     eventType: str = Field(min_length=1, max_length=2048)  # noqa: N815
-    eventFrom: Annotated[datetime | None, BeforeValidator(_instant), AfterValidator(_aware)] = None  # noqa: N815
+    eventFrom: Annotated[datetime | None, BeforeValidator(_check_form), AfterValidator(_check_utc)] = None  # noqa: N815
     valueProperty: str | None = None  # noqa: N815
     groupBy: dict[str, str] = Field(default_factory=dict)  # noqa: N815
     metadata: dict[str, str] | None = None
 
     @field_validator("slug")
     @classmethod
-    def _slug(cls, slug: str) -> str:
+    def _check_slug(cls, slug: str) -> str:
         if not SLUG.match(slug):
             raise ValueError("slug must be lower-case letters and digits, joined by single underscores")
         return slug
 
     @field_validator("groupBy", mode="before")
     @classmethod
-    def _no_group_by(cls, group_by: Any) -> Any:
+    def _none_as_empty(cls, group_by: Any) -> Any:
         return {} if group_by is None else group_by
 
     @model_validator(mode="after")
-    def _rules(self) -> "MeterDefinition":
-        problems = [*self._text_problems(), *self._value_problems(), *self._group_by_problems(), *self._long_paths()]
+    def _check_rules(self) -> "MeterDefinition":
+        problems = [
+            *self._text_problems(),
+            *self._value_problems(),
+            *self._group_by_problems(),
+            *self._path_problems(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         if not self.name:
@@ -120,7 +130,7 @@ class MeterDefinition(BaseModel):
                 return [f"{prefix} value must start with $ for key {key}"]
             if not key:
                 return [f"{prefix} key cannot be empty"]
-            if not _KEY.match(key):
+            if not _GROUP_BY_KEY.match(key):
                 return [f"{prefix} key {key} is invalid, only alphanumeric and underscore characters are allowed"]
             if key in RESERVED_KEYS:
                 return [f"{prefix} key {key} is reserved"]
@@ -128,13 +138,13 @@ class MeterDefinition(BaseModel):
                 return [f"{prefix} value {key} cannot be the same as value property"]
         return []
 
-    def _long_paths(self) -> list[str]:
-        given = {
+    def _path_problems(self) -> list[str]:
+        paths_by_name = {
             "valueProperty": self.valueProperty or "",
             **{f"groupBy.{k}": path for k, path in self.groupBy.items()},
         }
-        long = [name for name, path in given.items() if len(path) > PATH_CHARACTERS]
-        return [f"{name}: is longer than {PATH_CHARACTERS} characters" for name in long]
+        too_long = [name for name, path in paths_by_name.items() if len(path) > MAX_PATH_CHARACTERS]
+        return [f"{name}: is longer than {MAX_PATH_CHARACTERS} characters" for name in too_long]
 
     @property
     def paths(self) -> list[str]:
@@ -143,14 +153,14 @@ class MeterDefinition(BaseModel):
 
     @property
     def counted(self) -> tuple[object, ...]:
-        """The part of the definition that decides what is counted; the rest is display."""
+        """The part of the definition that decides what is counted; the other fields are only displayed."""
         return (self.slug, self.aggregation, self.eventType, self.eventFrom, self.valueProperty, self.groupBy)
 
 
 def parse_definition(body: object) -> MeterDefinition:
-    """Return the definition a JSON or YAML body holds.
+    """Return the definition that a parsed JSON or YAML body contains.
 
-    Raises: InvalidMeter: every rule it breaks, one a line.
+    Raises: InvalidMeter: the body breaks a rule; the message names every broken rule, one on each line.
     """
     try:
         definition = MeterDefinition.model_validate(body)
@@ -171,34 +181,39 @@ def parse_definition(body: object) -> MeterDefinition:
 
 
 def configured_definitions(bodies: Sequence[Mapping[str, Any]], reserved: Sequence[str]) -> list[MeterDefinition]:
-    """Return the definitions of a settings file, held to the rules of the API's, and to no unknown members.
+    """Return the meter definitions of a settings file.
 
-    Raises: ConfigurationError: `meters[0].eventType: …`, the first fault there is.
+    They follow the same rules as definitions sent to the API; in addition, unknown members are refused.
+    Args: reserved: regular expressions that no event type may match.
+    Raises: ConfigurationError: the first problem found, such as `meters[0].eventType: …`.
     """
     definitions: list[MeterDefinition] = []
-    for at, body in enumerate(bodies):
+    for index, body in enumerate(bodies):
         for name in body:
             if name not in MeterDefinition.model_fields:
-                raise ConfigurationError(f"meters[{at}].{name}: no such member of a meter")
+                raise ConfigurationError(f"meters[{index}].{name}: no such member of a meter")
         try:
             definition = parse_definition(body)
             check_event_type(definition.eventType, reserved)
         except InvalidMeter as error:
-            raise ConfigurationError(f"meters[{at}]{_named(str(error).splitlines()[0])}") from None
+            raise ConfigurationError(f"meters[{index}]{_location_suffix(str(error).splitlines()[0])}") from None
         if any(definition.slug == other.slug for other in definitions):
-            raise ConfigurationError(f"meters[{at}].slug: {definition.slug} stands there twice")
+            raise ConfigurationError(f"meters[{index}].slug: duplicate slug {definition.slug}")
         definitions.append(definition)
     return definitions
 
 
-def _named(line: str) -> str:
-    """Return a problem behind the member it is about, if it is about one."""
+def _location_suffix(line: str) -> str:
+    """Return a problem as the text that follows `meters[0]`: `.member: …`, or `: …` if it is about no member."""
     line = line.replace("invalid event type: ", "eventType: ", 1)
     return f".{line}" if re.split(r"[.:]", line)[0] in MeterDefinition.model_fields else f": {line}"
 
 
 def check_event_type(event_type: str, reserved: Sequence[str]) -> None:
-    """Refuse an event type that one of some regular expressions is found in. Raises: InvalidMeter."""
+    """Check that an event type matches none of the reserved patterns.
+
+    Args: reserved: regular expressions, searched for anywhere in the event type. Raises: InvalidMeter: one was found.
+    """
     for pattern in reserved:
         if re.search(pattern, event_type):
             raise InvalidMeter(f"invalid event type: event type '{event_type}' matched reserved pattern '{pattern}'")

@@ -1,11 +1,12 @@
-"""Puts events stored before a meter's views existed into its rollup, while ingest goes on.
+"""Writes the events that were stored before a meter's views existed into its rollup, while ingest continues.
 
-Owns: the steps from SETTLING to READY. The views take events stamped `visible_from` or later; the fill takes those
-stamped earlier, once no batch stamped earlier can reach the store any more (`settled`, whatever clocks say). From
-then on they are a fixed set, so the fill goes through it in pieces of event time that come out the same on every
-attempt: each is one block under its own token, and how far it came is in the registry. A piece that a crash cut
-short is completed.
-Source: docs/design.md R16.
+Owns: the steps from SETTLING to READY. The views take events whose stamp (`stored_at`) is `visible_from` or later. The
+fill takes the events with an earlier stamp. It starts when no batch with an earlier stamp can reach the store any more
+(`Barriers.all_stored_before`; this does not depend on clocks). From then on the set of these events is fixed. The fill
+writes it in segments of event time, and every attempt computes the same segments. Each segment is one block with its
+own token, and the registry records how far the fill has come. If a crash interrupts a segment, the next attempt
+completes it.
+Source: docs/design.md R16 (a meter counts the events before it), R16a (barrier), R16b (no answer shrinks).
 """
 
 import logging
@@ -22,26 +23,30 @@ from engine.store import sql
 from engine.store.clickhouse import Store
 
 logger = logging.getLogger(__name__)
-PIECE_EVENTS = 500_000
+SEGMENT_EVENTS = 500_000
 _HOUR = timedelta(hours=1)
 
 
 class Barriers(Protocol):
-    """What a fill waits for."""
+    """The conditions that a fill waits for."""
 
-    def settled(self, before_ms: int) -> bool:
-        """Whether every batch stamped before that instant is in the store, and none will be again."""
+    def all_stored_before(self, before_ms: int) -> bool:
+        """Return whether every batch stamped before `before_ms` is stored, and no further one can be stored.
+
+        Args: before_ms: Unix milliseconds.
+        """
         ...
 
-    def whole(self, rollup: str) -> bool:
-        """Whether every batch that was unresolved when this was asked first about a rollup has been stored since."""
+    def all_stored_whole(self, rollup: str) -> bool:
+        """Return whether all batches that were unresolved at the first call for this rollup are stored by now."""
         ...
 
 
 class Filler:
-    """Fills the rollups of a registry. One process a store runs it.
+    """Fills the rollups of a registry. Only one process of a store runs it.
 
-    `barriers`: what to wait for (ingest/fill_barrier.py).
+    Args: barriers: the conditions to wait for (ingest/fill_barrier.py). segment_events: about how many events a
+        segment has.
     """
 
     def __init__(
@@ -50,51 +55,54 @@ class Filler:
         registry: MeterRegistry,
         barriers: Barriers,
         clock: Clock = utc_now,
-        piece_events: int = PIECE_EVENTS,
+        segment_events: int = SEGMENT_EVENTS,
     ) -> None:
         self._store = store
         self._registry = registry
         self._barriers = barriers
         self._clock = clock
-        self._piece_events = piece_events
+        self._segment_events = segment_events
 
     def step(self) -> bool:
-        """Take every meter that can be filled one piece further. Returns whether any was.
+        """Advance every meter that can be filled by one step. Return whether any meter was advanced.
 
-        Raises: StoreError: one of them failed; the others were taken further all the same.
+        Raises: StoreError: a meter failed. The other meters were advanced nevertheless.
         """
         self._registry.resume_creation()
-        steps = {MeterState.SETTLING: self._settle, MeterState.FILLING: self._fill}
-        further, failed = False, None
+        steps = {MeterState.SETTLING: self._await_barrier, MeterState.FILLING: self._fill}
+        progressed, first_error = False, None
         for meter in self._registry.all():
             if meter.state in steps:
                 try:
-                    further |= steps[meter.state](meter)
+                    progressed |= steps[meter.state](meter)
                 except StoreError as error:
-                    failed = failed or error
-        if failed:
-            raise failed
-        return further
+                    first_error = first_error or error
+        if first_error:
+            raise first_error
+        return progressed
 
-    def _settle(self, meter: Meter) -> bool:
-        if self._clock() < meter.visible_from or not self._barriers.settled(milliseconds(meter.visible_from)):
+    def _await_barrier(self, meter: Meter) -> bool:
+        if self._clock() < meter.visible_from or not self._barriers.all_stored_before(milliseconds(meter.visible_from)):
             return False
         self._registry.advance(meter, MeterState.FILLING, meter.filled_to)
         return True
 
     def _fill(self, meter: Meter) -> bool:
-        end = self._next_end(meter)
+        end = self._next_segment_end(meter)
         if end is None:
-            if not self._barriers.whole(meter.rollup):  # `events` may show half of a batch that the rollup lacks
+            if not self._barriers.all_stored_whole(meter.rollup):
+                # `events` may contain a part of a batch that the rollup does not contain yet.
                 return False
             faults.passing("fill.before-ready")
             if self._registry.advance(meter, MeterState.READY, meter.filled_to):
                 logger.info("meter_ready slug=%s rollup=%s", meter.slug, meter.rollup)
             return True
         faults.passing("fill.before-piece")
-        if not self._registry.stands(meter):  # this process was paused, others went on: the token may be forgotten
+        if not self._registry.is_current(meter):
+            # This process was paused and another one continued the fill. The store may have forgotten the token of
+            # this segment, so that a second insert would double it.
             return False
-        self._store.command(self._piece(meter, meter.filled_to, end))
+        self._store.command(self._fill_statement(meter, meter.filled_to, end))
         faults.passing("fill.after-piece")
         self._registry.advance(meter, MeterState.FILLING, end)
         logger.info(
@@ -102,19 +110,23 @@ class Filler:
         )
         return True
 
-    def _next_end(self, meter: Meter) -> datetime | None:
-        """Return the end of the next piece: whole hours with about `piece_events` events; None: nothing is left."""
+    def _next_segment_end(self, meter: Meter) -> datetime | None:
+        """Return the end of the next segment, which is whole hours with about `segment_events` events.
+
+        None means that no event is left.
+        """
         rows = self._store.rows(
             sql.statement("meters/next_piece"),
             event_type=meter.definition.eventType,
             visible_from_ms=milliseconds(meter.visible_from),
             filled_to_ms=milliseconds(meter.filled_to),
-            events=self._piece_events,
+            events=self._segment_events,
         )
         hour: datetime | None = rows[0][0]
         return None if hour is None else hour.replace(tzinfo=UTC) + _HOUR
 
-    def _piece(self, meter: Meter, start: datetime, end: datetime) -> str:
+    def _fill_statement(self, meter: Meter, start: datetime, end: datetime) -> str:
+        """Return the INSERT that fills the segment [start, end) of event time."""
         stored = sql.statement(
             "meters/stored_before",
             visible_from_ms=str(milliseconds(meter.visible_from)),

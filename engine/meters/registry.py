@@ -1,12 +1,12 @@
-"""Which meters there are: the registry table, an in-memory picture of it, and the life of a meter.
+"""The registry of meters: its table, a snapshot of it in memory, and the states of a meter.
 
-    create ─▶ CREATING ─(tables and views)─▶ SETTLING ─▶ FILLING ─▶ READY   (the last two steps: engine/meters/fill.py)
-    change of group-by: a new rollup from CREATING on; delete: DELETED, then the tables go.
+    create ─▶ CREATING ─(tables and views)─▶ SETTLING ─▶ FILLING ─▶ READY   (after SETTLING: engine/meters/fill.py)
+    change of what is counted: a new rollup, from CREATING on; delete: DELETED, then the tables are dropped.
 
-A meter answers completely in each of these states: until READY from the events themselves. A process that dies in
-CREATING leaves tables nobody reads; `resume_creation` makes them anew under a later `visible_from`.
-Thread-safe. Several processes may share one store: each refreshes its picture once a second.
-Source: docs/design.md R12, R12a, R16.
+A meter gives complete answers in all of these states; until READY they are computed from the raw events. A process that
+dies in CREATING leaves tables that nobody reads. `resume_creation` then creates others, with a later `visible_from`.
+Thread-safe. Several processes may share one store; each of them refreshes its snapshot once a second.
+Source: docs/design.md R12 (tables of a meter), R12a (one meter of a slug), R16 (a meter counts the events before it).
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUna
 from engine.ids import new_ulid
 from engine.instants import EPOCH, Clock, utc_now
 from engine.meters.definition import MeterDefinition
-from engine.meters.jsonpath import check_indexes, with_quotes
+from engine.meters.jsonpath import check_indexes, quote_names
 from engine.meters.meter import Meter, MeterState, rollup_name
 from engine.meters.rollups import create_rollup, drop_rollup
 from engine.store import sql
@@ -35,12 +35,13 @@ _COLUMNS = (
     "id", "version", "slug", "state", "definition", "rollup", "visible_from", "filled_to",
     "created_at", "updated_at", "deleted_at",
 )  # fmt: skip
-LEAD = timedelta(seconds=2)  # from the decision to create to the first event the views take
-_ASKED = 2  # the weight of what a user asked for: a step of a meter's life taken meanwhile does not undo it
-LEAD_MARGIN = timedelta(milliseconds=500)  # the views must stand this long before that
-_REGISTRATIONS = 3
-_REGISTRATION_SECONDS = 0.2  # in which a row whose token stands is seen
-GRACE = timedelta(seconds=1)  # a creation not finished by then was given up by a process that died
+LEAD = timedelta(seconds=2)  # the time from the decision to create a meter to its `visible_from`
+_USER_STEP = 2  # user changes raise the version by 2, so that they win over a concurrent change of state
+LEAD_MARGIN = timedelta(milliseconds=500)  # the views must exist this long before `visible_from`
+_REGISTRATION_ATTEMPTS = 3
+_REGISTRATION_WAIT_SECONDS = 0.2  # within this time a row becomes visible whose token the store has
+# A meter that is still in CREATING this long after its `visible_from` was left by a process that died.
+CREATION_GRACE = timedelta(seconds=1)
 
 
 class MeterRegistry:
@@ -50,28 +51,28 @@ class MeterRegistry:
         self._store = store
         self._clock = clock
         self._lead = lead
-        self._writing = threading.RLock()
-        self._picturing = threading.Lock()
+        self._write_lock = threading.RLock()
+        self._cache_lock = threading.Lock()
         self._meters: dict[str, Meter] = {}
         self.refresh()
 
     def refresh(self) -> None:
-        """Take a new picture of the registry table."""
-        with self._picturing:  # or a picture taken earlier would replace a later one
+        """Reload the snapshot from the registry table."""
+        with self._cache_lock:  # without it, an earlier snapshot could replace a later one
             rows = self._store.rows(sql.statement("meters/list"))
-            self._meters = {row[0]: _meter(row) for row in rows}
+            self._meters = {row[0]: _from_row(row) for row in rows}
 
     def all(self, include_deleted: bool = False) -> list[Meter]:
-        """Return the meters, oldest first."""
+        """Return the meters in the order of their creation, without deleted ones unless `include_deleted` is set."""
         meters = sorted(self._meters.values(), key=lambda meter: (meter.created_at, meter.id))
         return [meter for meter in meters if include_deleted or meter.state is not MeterState.DELETED]
 
     def of_type(self, event_type: str) -> list[Meter]:
-        """Return the live meters that count events of a type."""
+        """Return the meters, without deleted ones, that count events of a type."""
         return [meter for meter in self.all() if meter.definition.eventType == event_type]
 
     def find(self, slug_or_id: str) -> Meter:
-        """Return the live meter of a slug, or any meter of an id. Raises: NotFound."""
+        """Return the meter with a slug, or else the meter with an id, which may be deleted. Raises: NotFound."""
         for meter in self.all():
             if meter.slug == slug_or_id:
                 return meter
@@ -80,19 +81,23 @@ class MeterRegistry:
             raise NotFound(f"meter not found: {slug_or_id}")
         return meter_of_id
 
-    def _only(self, slug_or_id: str) -> Meter:
-        """Return the meter that is to be changed. Raises: NotFound. Conflict: a slug is also the id of another."""
+    def _find_unambiguous(self, slug_or_id: str) -> Meter:
+        """Return the meter that `slug_or_id` names, for a change of it.
+
+        Raises: NotFound; Conflict: the text is the slug of one meter and the id of another one.
+        """
         meter = self.find(slug_or_id)
         if meter.slug == slug_or_id and self._meters.get(slug_or_id.upper(), meter) is not meter:
             raise Conflict(f"{slug_or_id} is the slug of one meter and the id of another; write the id in capitals")
         return meter
 
     def create(self, definition: MeterDefinition) -> Meter:
-        """Create a meter; events stored before it are counted too.
+        """Create a meter. Events that were stored before it are counted too.
 
-        Raises: InvalidMeter: a JSONPath ClickHouse does not take; Conflict: the slug is in use, or is taken meanwhile.
+        Raises: InvalidMeter: ClickHouse does not accept a JSONPath; Conflict: the slug is in use, or another process
+            registered it at the same time.
         """
-        with self._writing:
+        with self._write_lock:
             self.check_paths(definition)
             self.refresh()
             self._check_slug(definition.slug)
@@ -118,24 +123,27 @@ class MeterRegistry:
             raise Conflict("meter with the same slug already exists")
 
     def _register(self, meter: Meter) -> None:
-        """Write the first row of a meter. Of processes that do so at once for one slug the store takes one's.
+        """Write the first row of a meter. If several processes register a slug at once, exactly one succeeds.
 
-        Raises: Conflict: another's.
+        Raises: Conflict: another process succeeded; StoreUnavailable: the store kept no row of the slug.
         """
-        tries = Counter[int]()
-        for _ in range(_REGISTRATIONS):
+        attempts = Counter[int]()
+        for _ in range(_REGISTRATION_ATTEMPTS):
             earlier = sum(other.slug == meter.slug for other in self._meters.values())
-            self._store.insert_rows("meters", _COLUMNS, [_row(meter)], f"meter {meter.slug} {earlier} {tries[earlier]}")
-            tries[earlier] += 1
+            self._store.insert_rows(
+                "meters", _COLUMNS, [_to_row(meter)], f"meter {meter.slug} {earlier} {attempts[earlier]}"
+            )
+            attempts[earlier] += 1
             if self._is_registered(meter):
                 return
-            time.sleep(_REGISTRATION_SECONDS)  # the other's row is about to be seen, or was lost when its store died
+            # The row of another process will become visible soon, or it was lost when its store died.
+            time.sleep(_REGISTRATION_WAIT_SECONDS)
             if self._is_registered(meter):
                 return
-        raise StoreUnavailable("the store neither took the meter nor has another of its slug")
+        raise StoreUnavailable("the store kept neither this meter nor another one with the same slug")
 
     def _is_registered(self, meter: Meter) -> bool:
-        """Return whether a meter is in the store. Raises: Conflict: another of its slug is."""
+        """Return whether a meter is in the store. Raises: Conflict: another one with its slug is."""
         self.refresh()
         if meter.id in self._meters:
             return True
@@ -143,50 +151,55 @@ class MeterRegistry:
         return False
 
     def update(self, slug_or_id: str, change: Callable[[MeterDefinition], MeterDefinition]) -> Meter:
-        """Replace a live meter's definition; another group-by gets a new rollup, filled from the events.
+        """Replace a meter's definition. If what it counts changes, a new rollup is filled from the events.
 
-        Args: change: is given the definition there is by now, not one an earlier picture had.
-        Raises: NotFound, InvalidMeter; what `change` raises.
+        Args: change: gets the current definition, not one from an earlier snapshot, and returns the new one.
+        Raises: NotFound; Conflict: `slug_or_id` is ambiguous; InvalidMeter; the errors that `change` raises.
         """
-        with self._writing:
+        with self._write_lock:
             self.refresh()
-            meter = self._only(slug_or_id)
+            meter = self._find_unambiguous(slug_or_id)
             if meter.state is MeterState.DELETED:
                 raise NotFound(f"meter not found: {slug_or_id}")
             definition = change(meter.definition)
             self.check_paths(definition)
             now = self._clock()
             if definition.counted == meter.definition.counted:
-                return self._write(dataclasses.replace(meter, definition=definition, updated_at=now), _ASKED)
-            return self._rebuild(dataclasses.replace(meter, definition=definition, updated_at=now), self._lead, _ASKED)
+                return self._write(dataclasses.replace(meter, definition=definition, updated_at=now), _USER_STEP)
+            return self._rebuild(
+                dataclasses.replace(meter, definition=definition, updated_at=now), self._lead, _USER_STEP
+            )
 
     def delete(self, slug_or_id: str) -> None:
-        """Delete a meter and its rollup; its events stay. Deleting by id again does nothing. Raises: NotFound."""
-        with self._writing:
+        """Delete a meter and its rollup; its events stay. To delete it by id once more does nothing.
+
+        Raises: NotFound; Conflict: `slug_or_id` is ambiguous.
+        """
+        with self._write_lock:
             self.refresh()
-            meter = self._only(slug_or_id)
+            meter = self._find_unambiguous(slug_or_id)
             if meter.state is MeterState.DELETED:
                 return
             now = self._clock()
-            gone = dataclasses.replace(meter, state=MeterState.DELETED, updated_at=now, deleted_at=now)
-            self._write(gone, _ASKED)
+            deleted = dataclasses.replace(meter, state=MeterState.DELETED, updated_at=now, deleted_at=now)
+            self._write(deleted, _USER_STEP)
             faults.passing("meter.after-delete")
             drop_rollup(self._store, meter.rollup)
 
     def resume_creation(self) -> None:
-        """Create anew what a process that died left half created."""
+        """Create again the meters whose creation was interrupted because a process died."""
         for meter in self.all():
-            if meter.state is MeterState.CREATING and self._clock() > meter.visible_from + GRACE:
-                with self._writing:
+            if meter.state is MeterState.CREATING and self._clock() > meter.visible_from + CREATION_GRACE:
+                with self._write_lock:
                     self.refresh()
                     if self._meters.get(meter.id) == meter:
                         logger.info("meter_creation_resumed slug=%s", meter.slug)
                         self._rebuild(meter, self._lead)
 
     def drop_orphans(self) -> None:
-        """Drop rollups no meter answers from: left by a process that died. Run it at start."""
-        with self._writing:
-            # Tables first, registry second: a meter is registered before its tables are made.
+        """Drop the rollups that belong to no meter: a process that died left them. Run it at the start."""
+        with self._write_lock:
+            # The tables are listed before the registry is read, because a meter is registered before its tables exist.
             names = [name for (name,) in self._store.rows(sql.statement("meters/rollups"))]
             self.refresh()
             live = {meter.rollup for meter in self.all()}
@@ -195,23 +208,28 @@ class MeterRegistry:
                     logger.info("orphan_rollup_dropped rollup=%s", name)
                     drop_rollup(self._store, name)
 
-    def stands(self, meter: Meter) -> bool:
-        """Return whether a meter is still as it was, in the store."""
+    def is_current(self, meter: Meter) -> bool:
+        """Return whether the stored meter still equals this one."""
         self.refresh()
         return self._meters.get(meter.id) == meter
 
     def advance(self, meter: Meter, state: MeterState, filled_to: datetime) -> Meter | None:
-        """Record how far a rollup is filled; None if the meter was changed or deleted meanwhile."""
-        with self._writing:
+        """Record how far a rollup is filled, and return the new version of the meter.
+
+        None means that nothing was recorded: the meter got another rollup or was deleted in the meantime, or another
+        process has filled it further.
+        """
+        with self._write_lock:
             self.refresh()
             current = self._meters.get(meter.id)
             if current is None or current.rollup != meter.rollup or current.state is MeterState.DELETED:
                 return None
             if current.state is MeterState.READY or current.filled_to > filled_to:
-                return None  # another process was quicker
+                return None  # another process was faster
             return self._write(dataclasses.replace(current, state=state, filled_to=filled_to))
 
-    def _rebuild(self, meter: Meter, lead: timedelta, weight: int = 1) -> Meter:
+    def _rebuild(self, meter: Meter, lead: timedelta, version_step: int = 1) -> Meter:
+        """Give a meter a new rollup, build it, and drop the old one. Return the meter as it is then."""
         old = meter.rollup
         visible_from = self._next_visible_from(lead)
         renewed = self._write(
@@ -222,7 +240,7 @@ class MeterRegistry:
                 visible_from=visible_from,
                 filled_to=EPOCH,
             ),
-            weight,
+            version_step,
         )
         faults.passing("meter.after-registered")
         built = self._build(renewed, lead)
@@ -231,18 +249,22 @@ class MeterRegistry:
         return built
 
     def _build(self, meter: Meter, lead: timedelta) -> Meter:
-        """Make the tables and views of a meter in CREATING; returns what it is by then, maybe by another process."""
+        """Create the tables and views of a meter in CREATING.
+
+        Return the meter as it is then; another process may have changed it.
+        """
         create_rollup(self._store, meter)
         faults.passing("meter.after-views")
         self.refresh()
         current = self._meters[meter.id]
         if current.rollup != meter.rollup or current.state is MeterState.DELETED:
-            drop_rollup(self._store, meter.rollup)  # meanwhile it was deleted, or is made anew elsewhere
+            # In the meantime the meter was deleted, or another process is building another rollup of it.
+            drop_rollup(self._store, meter.rollup)
             return current
         meter = current
         if max(self._clock(), self._newest_stamp()) > meter.visible_from - LEAD_MARGIN:
-            # The views may have missed an event they should take: their tables are too late, make others.
-            # Twice the lead, or a store that takes longer than it to make tables would never be done.
+            # The views exist too late: they may have missed an event that they should have taken. Build others.
+            # The lead is doubled, because a store that needs longer than the lead to create tables would never finish.
             return self._rebuild(meter, 2 * lead)
         return self._write(dataclasses.replace(meter, state=MeterState.SETTLING))
 
@@ -250,29 +272,35 @@ class MeterRegistry:
         return max(self._clock(), self._newest_stamp()) + lead
 
     def _newest_stamp(self) -> datetime:
-        """Return the latest stamp in the store: the clock, unless that was set back."""
-        return _aware(self._store.rows(sql.statement("meters/newest_stamp"))[0][0])
+        """Return the latest `stored_at` of events and claims in the store, or the epoch if there is none.
 
-    def _write(self, meter: Meter, weight: int = 1) -> Meter:
-        """Write the next version. `weight`: of two processes that write at the same moment the greater one wins."""
-        with self._picturing:
+        It is ahead of the clock if the clock was set back.
+        """
+        return _in_utc(self._store.rows(sql.statement("meters/newest_stamp"))[0][0])
+
+    def _write(self, meter: Meter, version_step: int = 1) -> Meter:
+        """Write the next version of a meter and return it.
+
+        Args: version_step: by how much the version rises. If two processes write at once, the higher version wins.
+        """
+        with self._cache_lock:
             current = self._meters.get(meter.id)
-            written = dataclasses.replace(meter, version=(current.version if current else 0) + weight)
-            self._store.insert_rows("meters", _COLUMNS, [_row(written)])
+            written = dataclasses.replace(meter, version=(current.version if current else 0) + version_step)
+            self._store.insert_rows("meters", _COLUMNS, [_to_row(written)])
             self._meters = {**self._meters, written.id: written}
             return written
 
     def check_paths(self, definition: MeterDefinition) -> None:
-        """Refuse a JSONPath ClickHouse does not take, or could not read in time. Raises: InvalidMeter."""
+        """Check that ClickHouse accepts each JSONPath and can read it in bounded time. Raises: InvalidMeter."""
         for path in definition.paths:
-            if not self._takes(path):
-                quoted = with_quotes(path)
-                proposal = f"; write {quoted}" if quoted and self._takes(quoted) else ""
+            if not self._accepts_path(path):
+                quoted = quote_names(path)
+                proposal = f"; write {quoted}" if quoted and self._accepts_path(quoted) else ""
                 raise InvalidMeter(f"invalid JSONPath: {path}{proposal}")
             check_indexes(path)
 
-    def _takes(self, path: str) -> bool:
-        """Return whether ClickHouse takes a JSONPath."""
+    def _accepts_path(self, path: str) -> bool:
+        """Return whether ClickHouse accepts a JSONPath."""
         try:
             self._store.rows("SELECT JSON_VALUE('{}', {path:String})", path=path)
         except StoreError:
@@ -280,7 +308,7 @@ class MeterRegistry:
         return True
 
 
-def _row(meter: Meter) -> list[object]:
+def _to_row(meter: Meter) -> list[object]:
     return [
         meter.id,
         meter.version,
@@ -296,7 +324,7 @@ def _row(meter: Meter) -> list[object]:
     ]
 
 
-def _meter(row: tuple[object, ...]) -> Meter:
+def _from_row(row: tuple[object, ...]) -> Meter:
     values = dict(zip(_COLUMNS, row, strict=True))
     return Meter(
         id=str(values["id"]),
@@ -304,14 +332,14 @@ def _meter(row: tuple[object, ...]) -> Meter:
         definition=MeterDefinition.model_validate_json(str(values["definition"])),
         state=MeterState(str(values["state"])),
         rollup=str(values["rollup"]),
-        visible_from=_aware(values["visible_from"]),
-        filled_to=_aware(values["filled_to"]),
-        created_at=_aware(values["created_at"]),
-        updated_at=_aware(values["updated_at"]),
-        deleted_at=_aware(values["deleted_at"]) if values["deleted_at"] else None,
+        visible_from=_in_utc(values["visible_from"]),
+        filled_to=_in_utc(values["filled_to"]),
+        created_at=_in_utc(values["created_at"]),
+        updated_at=_in_utc(values["updated_at"]),
+        deleted_at=_in_utc(values["deleted_at"]) if values["deleted_at"] else None,
     )
 
 
-def _aware(value: object) -> datetime:
+def _in_utc(value: object) -> datetime:
     assert isinstance(value, datetime)  # noqa: S101 - the column is a DateTime64
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

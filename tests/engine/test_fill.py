@@ -66,9 +66,9 @@ class Metering:
     def clock(self) -> datetime:
         return self.now
 
-    def filler(self, piece_events: int = 500_000) -> Filler:
+    def filler(self, segment_events: int = 500_000) -> Filler:
         settling = FillBarrier(self.consumer.unresolved, self.consumer.claims)
-        return Filler(self.store, self.registry, settling, self.clock, piece_events)
+        return Filler(self.store, self.registry, settling, self.clock, segment_events)
 
     def append(self, events: Sequence[oracle.Event]) -> None:
         self.log.append([cloudevent(event) for event in events], milliseconds(self.now)).result()
@@ -157,7 +157,7 @@ def test_a_meter_without_events_is_ready_after_two_steps(metering: Metering) -> 
 def test_a_fill_in_many_pieces_with_ingest_going_on_misses_nothing_and_doubles_nothing(metering: Metering) -> None:
     metering.take(events(0, 60))
     metering.create(TOKENS)
-    filler = metering.filler(piece_events=7)
+    filler = metering.filler(segment_events=7)
     metering.take(events(1000, 20))  # stamped before the views take over: the fill's
     metering.pass_time()
 
@@ -257,17 +257,17 @@ def test_a_fill_cut_off_between_a_piece_and_its_record_does_not_double_it(meteri
     metering.take(events(0, 60))
     metering.create(TOKENS)
     metering.pass_time()
-    dying = metering.filler(piece_events=20)
+    dying = metering.filler(segment_events=20)
     dying.step()
     dying.step()
     meter = metering.registry.find("tokens")
-    end = dying._next_end(meter)
+    end = dying._next_segment_end(meter)
     assert end is not None
-    metering.store.command(dying._piece(meter, meter.filled_to, end))  # killed here, before the registry knows
+    metering.store.command(dying._fill_statement(meter, meter.filled_to, end))  # killed here, before the registry knows
 
     metering.restart()
     metering.take(events(1000, 10))
-    filler = metering.filler(piece_events=20)
+    filler = metering.filler(segment_events=20)
     while filler.step():
         pass
 
@@ -280,14 +280,14 @@ def test_the_next_process_cuts_the_piece_as_the_dead_one_did(metering: Metering)
     metering.take(events(0, 60))
     metering.create(TOKENS)
     metering.pass_time()
-    filler = metering.filler(piece_events=20)
+    filler = metering.filler(segment_events=20)
     filler.step()
     meter = metering.registry.find("tokens")
-    before = filler._next_end(meter)
+    before = filler._next_segment_end(meter)
 
     metering.take(events(1000, 300))
 
-    assert metering.filler(piece_events=20)._next_end(meter) == before
+    assert metering.filler(segment_events=20)._next_segment_end(meter) == before
 
 
 def test_a_piece_is_one_part_in_each_table_however_often_it_is_tried(metering: Metering) -> None:
@@ -302,11 +302,11 @@ def test_a_piece_is_one_part_in_each_table_however_often_it_is_tried(metering: M
     filler = metering.filler()
     filler.step()
     meter = metering.registry.find("tokens")
-    end = filler._next_end(meter)
+    end = filler._next_segment_end(meter)
     assert end is not None
 
     for _ in range(2):
-        metering.store.command(filler._piece(meter, meter.filled_to, end))
+        metering.store.command(filler._fill_statement(meter, meter.filled_to, end))
 
     names = ", ".join(f"'{created.table(grain)}'" for grain in GRAINS)
     parts = metering.store.rows(
@@ -326,7 +326,7 @@ def test_a_process_that_was_paused_before_a_piece_does_not_insert_it_late(
     metering.pass_time()
     paused, other = metering.filler(), metering.filler()
     paused.step()  # settled
-    next_end = Filler._next_end
+    next_end = Filler._next_segment_end
 
     def pause(filler: Filler, of: Meter) -> datetime | None:
         end = next_end(filler, of)
@@ -350,7 +350,7 @@ def test_a_meter_deleted_while_it_fills_is_left_alone(metering: Metering) -> Non
     metering.create(TOKENS)
     metering.create(MODELS)
     metering.pass_time()
-    filler = metering.filler(piece_events=5)
+    filler = metering.filler(segment_events=5)
     filler.step()
     filler.step()
 
@@ -368,7 +368,7 @@ def test_a_meter_deleted_by_another_process_is_given_up_as_soon_as_that_is_seen(
     metering.take(events(0, 60))
     metering.create(TOKENS)
     metering.pass_time()
-    filler = metering.filler(piece_events=5)
+    filler = metering.filler(segment_events=5)
     filler.step()
     filler.step()
 
@@ -382,7 +382,7 @@ def test_a_meter_changed_while_it_fills_is_filled_anew(metering: Metering) -> No
     metering.take(events(0, 60))
     metering.create(MODELS)
     metering.pass_time()
-    filler = metering.filler(piece_events=5)
+    filler = metering.filler(segment_events=5)
     filler.step()
     filler.step()
     half = metering.registry.find("models")

@@ -2,15 +2,15 @@
 
 import pytest
 
-from engine.meters.jsonpath import WHOLE_BYTES, read_at
+from engine.meters.jsonpath import SHORT_DATA_BYTES, json_expression
 from engine.store.clickhouse import Store
 
-LONG = f'"filler":"{"x" * WHOLE_BYTES}"'
+LONG = f'"filler":"{"x" * SHORT_DATA_BYTES}"'
 SHORT = '"filler":""'
 
 
 def read(store: Store, path: str, data: str, function: str = "JSON_VALUE") -> str:
-    expression = read_at(path, function)  # type: ignore[arg-type]
+    expression = json_expression(path, function)  # type: ignore[arg-type]
     text: str = store.rows(f"SELECT {expression} FROM (SELECT {{data:String}} AS data)", data=data)[0][0]
     return text
 
@@ -56,6 +56,6 @@ def test_in_long_data_wildcards_look_at_the_first_elements_alone(store: Store, p
 def test_data_that_is_short_is_looked_through_to_its_end(store: Store) -> None:
     data = items(600, '{"price":5}', SHORT)
 
-    assert len(data) < WHOLE_BYTES
+    assert len(data) < SHORT_DATA_BYTES
     assert read(store, "$.items[*].price", data) == "5"
     assert read(store, "$.items[*].prices[*]", items(600, '{"prices":[5]}', SHORT)) == "5"

@@ -16,7 +16,7 @@ from engine.instants import milliseconds, utc_now
 from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState, rollup_name
-from engine.meters.registry import GRACE, LEAD, MeterRegistry
+from engine.meters.registry import CREATION_GRACE, LEAD, MeterRegistry
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
 from engine.usage.answers import UsageQuery, ask_json, check_query
@@ -581,7 +581,7 @@ def test_a_meter_made_anew_by_another_process_meanwhile_has_the_other_ones_table
     def make_and_be_overtaken(store: Store, meter: Meter) -> None:
         create_rollup(store, meter)
         monkeypatch.undo()
-        clock.at += LEAD + GRACE + timedelta(seconds=1)
+        clock.at += LEAD + CREATION_GRACE + timedelta(seconds=1)
         other.refresh()
         other.resume_creation()
 

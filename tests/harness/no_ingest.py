@@ -4,12 +4,12 @@
 class NoIngest:
     """See `engine.meters.fill.Barriers`."""
 
-    def settled(self, before_ms: int) -> bool:
+    def all_stored_before(self, before_ms: int) -> bool:
         """Nothing stamped earlier comes any more."""
         del before_ms
         return True
 
-    def whole(self, rollup: str) -> bool:
+    def all_stored_whole(self, rollup: str) -> bool:
         """No batch is stored only in part."""
         del rollup
         return True
