@@ -169,14 +169,14 @@ class TooManyRequests(Unavailable):
 class StoreError(MeterportError):
     """ClickHouse refused a statement.
 
-    Args: engine_code: the number ClickHouse gives (60 is UNKNOWN_TABLE); None when it gave none.
+    Args: clickhouse_code: the number ClickHouse gives (60 is UNKNOWN_TABLE); None when it gave none.
     """
 
     code = "store-error"
 
-    def __init__(self, message: str, engine_code: int | None = None) -> None:
+    def __init__(self, message: str, clickhouse_code: int | None = None) -> None:
         super().__init__(message)
-        self.engine_code = engine_code
+        self.clickhouse_code = clickhouse_code
 
 
 class Fatal(MeterportError):

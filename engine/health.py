@@ -38,7 +38,7 @@ class Pulse:
         self._failed_at = -math.inf
         self.words = ""  # of the last failure
 
-    def answered(self) -> None:
+    def succeeded(self) -> None:
         """Note that it works now."""
         self._answered_at, self._failing_since = self._monotonic(), None
 

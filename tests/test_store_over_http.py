@@ -119,8 +119,8 @@ def test_every_kind_of_call(store: Store, meter: Meter) -> None:
     assert _stored(store, meter) == _everywhere(102)
     assert store.rows("SELECT id, key FROM subjects WHERE key = {key:String}", key="ü\t'\\") == [("i", "ü\t'\\")]
     count = "SELECT subject, count() AS n FROM events GROUP BY subject ORDER BY subject"
-    assert store.text(count, "JSONEachRow", {}) == b'{"subject":"u","n":100}\n{"subject":"v","n":2}\n'
-    assert store.text(count, "CSV", {}) == b'"u",100\n"v",2\n'
+    assert store.query_bytes(count, "JSONEachRow", {}) == b'{"subject":"u","n":100}\n{"subject":"v","n":2}\n'
+    assert store.query_bytes(count, "CSV", {}) == b'"u",100\n"v",2\n'
     assert store.arrow(count).to_pylist() == [{"subject": "u", "n": 100}, {"subject": "v", "n": 2}]
     assert store.rows("EXISTS made") == [(1,)]
 
@@ -152,7 +152,7 @@ def test_any_other_error_carries_its_code(store: Store, server: ClickHouse, code
     for call in (_read, _insert):
         with pytest.raises(StoreError) as caught:
             call(store)
-        assert caught.value.engine_code == code
+        assert caught.value.clickhouse_code == code
 
 
 @pytest.mark.parametrize("kind", ["refuse", "stall", "reset", "lose-answer"])
@@ -164,7 +164,7 @@ def test_a_server_that_does_not_answer_is_unavailable_in_time_and_forgiven(
         _insert,
         lambda store: store.command("CREATE TABLE IF NOT EXISTS made (a UInt8) ENGINE = Memory"),
         lambda store: store.arrow("SELECT 1"),
-        lambda store: store.text("SELECT 1", "CSV", {}),
+        lambda store: store.query_bytes("SELECT 1", "CSV", {}),
     ):
         server.misbehave(kind)
         began = time.monotonic()

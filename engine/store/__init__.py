@@ -1,1 +1,1 @@
-"""ClickHouse, as a server or inside this process: connections, statements, the schema, limits and errors."""
+"""ClickHouse, as a server or embedded in this process: connections, statements, the schema, limits and errors."""

@@ -1,9 +1,9 @@
-"""What is put into a statement before it is sent: settings behind it, and long lists in pieces.
+"""Changes to a statement before it is sent: settings are appended, and long list parameters are split into chunks.
 
-Owns: the places in a statement where that may happen. A statement holds texts of users, as JSONPaths and event types in
-literals, and these may look like any part of SQL; so a statement is read token by token, and what stands in a literal,
-a quoted name or a comment is left as it is.
-Source: docs/design.md R19.
+Owns: the places in a statement that may be changed. A statement contains texts from users, such as JSONPaths and event
+types in literals, and these may look like any part of SQL. The statement is therefore read token by token, and
+literals, quoted names and comments are never changed.
+Source: docs/design.md R19b: text put into statements.
 """
 
 import functools
@@ -12,7 +12,8 @@ from collections.abc import Mapping
 
 from engine.store import sql
 
-_LIST_BYTES = 65_536  # of a bound list: a server takes twice as many in a field (http_max_field_value_size), escaped
+# The largest bound list. A server accepts twice as many bytes in a field (http_max_field_value_size), after escaping.
+_MAX_LIST_BYTES = 65_536
 _TOKEN = re.compile(
     r"""
     (?P<quoted>'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | `(?:[^`\\]|\\.|``)*` | --[^\n]* | /\*.*?\*/ )
@@ -25,46 +26,48 @@ _TOKEN = re.compile(
 
 
 def bind(statement: str, parameters: Mapping[str, object]) -> tuple[str, dict[str, object] | None]:
-    """Return a statement and the parameters it binds, None if it binds none; a long list is bound in pieces.
+    """Return a statement and the parameters it binds, or None if it binds none. A long list is bound in chunks.
 
-    clickhouse-connect puts values into the text itself, by Python's %, where it finds no {name:Type}: never let it.
+    Where a statement has no {name:Type}, clickhouse-connect formats the values into the text with Python's %. It must
+    therefore never get a parameter that the statement does not name.
     """
     bound = {name: value for name, value in parameters.items() if f"{{{name}:" in statement}
-    cut = {name: pieces for name, value in bound.items() if len(pieces := _pieces(value)) > 1}
-    if cut:
-        statement = _TOKEN.sub(lambda token: _in_pieces(token, cut), statement)
-    for name, pieces in cut.items():
+    chunked = {name: chunks for name, value in bound.items() if len(chunks := _chunks(value)) > 1}
+    if chunked:
+        statement = _TOKEN.sub(lambda token: _concatenated(token, chunked), statement)
+    for name, chunks in chunked.items():
         del bound[name]
-        bound |= {f"{name}_{at}": piece for at, piece in enumerate(pieces)}
+        bound |= {f"{name}_{index}": chunk for index, chunk in enumerate(chunks)}
     return statement, bound or None
 
 
 def with_settings(statement: str, settings: Mapping[str, str | float]) -> str:
-    """Return a SELECT with settings behind it, and behind those that it carries itself."""
+    """Return a SELECT with settings appended, after any settings that the SELECT has itself."""
     if not settings:
         return statement
-    joint = "," if _ends_in_settings(statement) else " SETTINGS"
-    return f"{statement}{joint} {sql.settings(settings)}"
+    separator = "," if _ends_in_settings(statement) else " SETTINGS"
+    return f"{statement}{separator} {sql.settings(settings)}"
 
 
-def _in_pieces(token: re.Match[str], cut: Mapping[str, list[object]]) -> str:
-    if token["name"] not in cut:
+def _concatenated(token: re.Match[str], chunked: Mapping[str, list[object]]) -> str:
+    """Return the token, or for the placeholder of a chunked list the expression that concatenates its chunks."""
+    if token["name"] not in chunked:
         return token[0]
-    terms = ", ".join(f"{{{token['name']}_{at}:{token['type']}}}" for at in range(len(cut[token["name"]])))
+    terms = ", ".join(f"{{{token['name']}_{index}:{token['type']}}}" for index in range(len(chunked[token["name"]])))
     return f"arrayConcat({terms})"
 
 
-def _pieces(value: object) -> list[object]:
-    """Return a value, a list cut until each piece fits into one field of a request."""
-    if not isinstance(value, list) or len(value) < 2 or len(str(value).encode()) <= _LIST_BYTES:
+def _chunks(value: object) -> list[object]:
+    """Return a value as a list of chunks, each small enough for one field of a request. Only lists are split."""
+    if not isinstance(value, list) or len(value) < 2 or len(str(value).encode()) <= _MAX_LIST_BYTES:
         return [value]
     middle = len(value) // 2
-    return [*_pieces(value[:middle]), *_pieces(value[middle:])]
+    return [*_chunks(value[:middle]), *_chunks(value[middle:])]
 
 
-@functools.lru_cache(maxsize=128)  # a page asks the same again and again
+@functools.lru_cache(maxsize=128)  # a page sends the same queries again and again
 def _ends_in_settings(statement: str) -> bool:
-    """Return whether the statement itself, and no subquery or literal of it, carries settings."""
+    """Return whether the statement itself has a SETTINGS clause; subqueries and literals do not count."""
     if "SETTINGS" not in statement:
         return False
     depth, found = 0, False

@@ -1,10 +1,10 @@
-"""ClickHouse, through clickhouse-connect: a server over HTTP(S), or chDB inside this process.
+"""ClickHouse through clickhouse-connect: a server over HTTP(S), or chDB embedded in this process.
 
-Owns: connections, the settings every insert and every question carries, the start-up check of them.
-Everything else in the engine speaks to this class; it alone knows which of the two is behind it.
-chDB is synchronous and a handle serves one call at a time, so there are several handles, handed out like
-connections; call from threads. One engine path per process.
-Source: docs/design.md R1, R5, R7, R22.
+Owns: the connections, the settings that every insert and every query is sent with, and the check of them at start.
+All other code of the engine uses this class; only this class knows which of the two databases it has.
+Limits: chDB is synchronous and a handle serves one call at a time. A store therefore has several handles and lends them
+out like connections; call it from threads. A process can open one chDB path only.
+Source: docs/design.md R1 (ports), R5 (settings of inserts), R7 (one insert is one block), R22 (memory limits).
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from engine.errors import QueryOverMemory, StoreMisconfigured
 from engine.health import Pulse
 from engine.store import sql
 from engine.store.binding import bind, with_settings
-from engine.store.errors import NO_LIMITS, UNKNOWN_TABLE, Limits, our_errors
-from engine.store.memory import QuestionMemory
+from engine.store.errors import NO_LIMITS, UNKNOWN_TABLE, Limits, translate_errors
+from engine.store.memory import QueryMemory
 from engine.store.statement_settings import INSERT_SETTINGS, OPTIONAL_SETTINGS, READ_SETTINGS
 
 __all__ = [
@@ -38,16 +38,18 @@ __all__ = [
 
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
-DEDUPLICATION_WINDOW = 10_000  # blocks a table remembers the tokens of; a retry comes within a few
-
-_PROBE_SECONDS = 5  # how long a probe waits for its answer
+# How many blocks' deduplication tokens each table remembers. A retry comes within a few blocks.
+DEDUPLICATION_WINDOW = 10_000
+PROBE_TIMEOUT_SECONDS = 5  # A probe waits this long for its answer.
 
 
 class Store:
     """A pool of connections to one ClickHouse database. Thread-safe.
 
-    Args: question_memory: of one question at most; None: as the server's own settings say. probe: connects as `connect`
-        does, but waits for an answer for a few seconds only.
+    Args: connect: opens a connection. handles: the largest number of connections in use at once. shared: whether other
+        processes may write to this store too. on_close: is called after the idle connections are closed. query_memory:
+        the memory limits of one query; None: the server's own settings apply. probe: connects as `connect` does, but
+        waits only a few seconds for an answer.
     """
 
     def __init__(
@@ -56,91 +58,96 @@ class Store:
         handles: int,
         shared: bool,
         on_close: Callable[[], None] = lambda: None,
-        question_memory: QuestionMemory | None = None,
+        query_memory: QueryMemory | None = None,
         probe: Callable[[], Client] | None = None,
     ) -> None:
-        self.shared = shared  # whether other processes may store into it too
-        self.pulse = Pulse()  # when a statement last succeeded
+        self.shared = shared  # Whether other processes may write to this store too.
+        self.pulse = Pulse()  # Records when a statement last succeeded.
         self._probe = probe or connect
         self._connect = connect
         self._on_close = on_close
         self._idle: queue.LifoQueue[Client] = queue.LifoQueue()
-        self._room = threading.Semaphore(handles)
+        self._slots = threading.Semaphore(handles)
         self._insert_settings = dict(INSERT_SETTINGS)
         self._read_settings = dict(READ_SETTINGS)
-        self._question_memory = question_memory
-        self._settings_allowed: frozenset[str] = frozenset()
-        self._alone = threading.Lock()  # held by the one question that may take much memory
-        self._seconds: float | None = None
+        self._query_memory = query_memory
+        self._allowed_settings: frozenset[str] = frozenset()
+        self._large_query_lock = threading.Lock()  # Held by the only query that runs with the large memory limit.
+        self._timeout_seconds: float | None = None
 
-    def limited(self, seconds: float) -> "Store":
-        """Return this store, its connections shared, for those who ask questions.
+    def with_timeout(self, seconds: float) -> "Store":
+        """Return a store for usage queries. It shares the connections of this one.
 
-        A SELECT ends in QueryTimeout after so long, and in QueryOverMemory if it needs more memory than one may take.
+        Each SELECT is limited. It raises QueryTimeout after `seconds`, and QueryOverMemory if it needs more memory than
+        one query may use.
         """
         limited = copy.copy(self)
-        limited._seconds = seconds
+        limited._timeout_seconds = seconds
         limited._read_settings = {**self._read_settings, "max_execution_time": seconds}
         return limited
 
-    def apart(self) -> "Store":
-        """Return this store for work that must not wait for anybody: with a connection that nobody else is given."""
-        apart = copy.copy(self)
-        apart._room = threading.Semaphore(1)
-        return apart
+    def with_own_connection(self) -> "Store":
+        """Return a store for work that must not wait for others: it has a connection slot of its own."""
+        separate = copy.copy(self)
+        separate._slots = threading.Semaphore(1)
+        return separate
 
-    # reading
+    # --- reading
 
     def rows(self, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a SELECT; `parameters` are bound by the server as {name:Type}."""
-        return self._ask(statement, parameters, lambda client, *asked: list(client.query(*asked).result_rows))
+        """Return the rows of a SELECT. ClickHouse binds the `parameters` to {name:Type} in the statement."""
+        return self._query(statement, parameters, lambda client, *query: list(client.query(*query).result_rows))
 
-    def text(self, statement: str, format_: str, parameters: Mapping[str, object]) -> bytes:
-        """Return the rows of a SELECT in a ClickHouse output format."""
-        return self._ask(statement, parameters, lambda client, *asked: bytes(client.raw_query(*asked, fmt=format_)))
+    def query_bytes(self, statement: str, format_: str, parameters: Mapping[str, object]) -> bytes:
+        """Return the rows of a SELECT as bytes in a ClickHouse output format."""
+        return self._query(statement, parameters, lambda client, *query: bytes(client.raw_query(*query, fmt=format_)))
 
     def arrow(self, statement: str, **parameters: object) -> pa.Table:
-        """Return the rows of a SELECT as an Arrow table, all at once."""
-        return self._ask(statement, parameters, lambda client, *asked: client.query_arrow(*asked))
+        """Return all rows of a SELECT as one Arrow table."""
+        return self._query(statement, parameters, lambda client, *query: client.query_arrow(*query))
 
-    def _ask(self, statement: str, parameters: Mapping[str, object], ask: Callable[..., _T]) -> _T:
-        """Ask a question of a limited store with little memory, and if that is not enough, alone with more."""
+    def _query(self, statement: str, parameters: Mapping[str, object], run: Callable[..., _T]) -> _T:
+        """Run a query. In a store `with_timeout` it gets the small memory limit first.
+
+        If that is not enough, the query runs again with the large limit; only one query at a time may do so.
+        """
         bound, values = bind(statement, parameters)
-        memory = self._question_memory if self._seconds is not None else None
+        memory = self._query_memory if self._timeout_seconds is not None else None
         if memory is None:
-            return self._ask_within(bound, values, ask, Limits(self._seconds))
+            return self._query_within(bound, values, run, Limits(self._timeout_seconds))
         try:
-            return self._ask_within(bound, values, ask, Limits(self._seconds, memory.first))
+            return self._query_within(bound, values, run, Limits(self._timeout_seconds, memory.small))
         except QueryOverMemory:
-            if memory.most <= memory.first or not self._alone.acquire(timeout=self._seconds or -1):
+            if memory.large <= memory.small or not self._large_query_lock.acquire(timeout=self._timeout_seconds or -1):
                 raise
         try:
-            return self._ask_within(bound, values, ask, Limits(self._seconds, memory.most))
+            return self._query_within(bound, values, run, Limits(self._timeout_seconds, memory.large))
         finally:
-            self._alone.release()
+            self._large_query_lock.release()
 
-    def _ask_within(
-        self, bound: str, values: Mapping[str, object] | None, ask: Callable[..., _T], limits: Limits
+    def _query_within(
+        self, bound: str, values: Mapping[str, object] | None, run: Callable[..., _T], limits: Limits
     ) -> _T:
         settings = dict(self._read_settings)
-        if limits.memory_bytes is not None and self._question_memory is not None:
-            wanted = self._question_memory.settings(limits.memory_bytes)
-            settings |= {name: value for name, value in wanted.items() if name in self._settings_allowed}
+        if limits.memory_bytes is not None and self._query_memory is not None:
+            wanted = self._query_memory.settings(limits.memory_bytes)
+            settings |= {name: value for name, value in wanted.items() if name in self._allowed_settings}
         with self._handle(limits) as client:
-            return ask(client, with_settings(bound, settings), values)
+            return run(client, with_settings(bound, settings), values)
 
-    # writing
+    # --- writing
 
     def command(self, statement: str) -> None:
-        """Run a DDL statement, or an INSERT … SELECT that carries its own settings."""
+        """Run a DDL statement, or an INSERT … SELECT that has its own SETTINGS clause."""
         with self._handle() as client:
             client.command(statement)
 
     def insert_block(self, table: str, block: pa.Table, token: str) -> None:
-        """Insert rows as one block under a deduplication token.
+        """Insert rows as one block with a deduplication token.
 
-        Safe to repeat with the same rows and token: tables of the chain that miss the block get it, others skip it.
-        Raises: StoreUnavailable, StoreError: any part of the chain may have the block, any may not.
+        It is safe to repeat the insert with the same rows and token: the tables of the chain that lack the block get
+        it, the others skip it.
+        Raises: StoreUnavailable, StoreError: each table of the chain may have the block or lack it.
         """
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, block.schema) as writer:
@@ -150,7 +157,7 @@ class Store:
     def insert_formatted(
         self, table: str, body: bytes, format_: str, token: str, columns: Sequence[str] | None = None
     ) -> None:
-        """Insert rows in a ClickHouse input format as one block under a deduplication token; see `insert_block`."""
+        """Insert rows in a ClickHouse input format as one block with a deduplication token; see `insert_block`."""
         with self._handle() as client:
             client.raw_insert(
                 table,
@@ -163,27 +170,30 @@ class Store:
     def insert_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str | None = None
     ) -> None:
-        """Insert a few rows into a registry table, synchronously; under a token that it has, nothing happens."""
-        once = {} if token is None else {**self._insert_settings, "insert_deduplication_token": token}
+        """Insert a few rows into a registry table synchronously. If the table knows the token, nothing happens."""
+        deduplication = {} if token is None else {**self._insert_settings, "insert_deduplication_token": token}
         with self._handle() as client:
-            client.insert(table, rows, column_names=columns, settings={"async_insert": 0, **once})
+            client.insert(table, rows, column_names=columns, settings={"async_insert": 0, **deduplication})
 
     def fill_settings(self, token: str) -> str:
-        """Return the SETTINGS list of an INSERT … SELECT into a chain."""
+        """Return the SETTINGS list of an INSERT … SELECT into a chain of tables, with a deduplication token."""
         return sql.settings({**self._insert_settings, "insert_deduplication_token": token})
 
     def ping(self) -> None:
-        """Ask for one row on a connection of its own, however busy the others are, and note in `pulse` that it came."""
-        with our_errors(), contextlib.closing(self._probe()) as client:
-            client.query("SELECT 1")
-        self.pulse.answered()
+        """Read one row and record the success in `pulse`.
 
-    # the start
+        It uses a separate connection, so that busy connections do not delay it.
+        """
+        with translate_errors(), contextlib.closing(self._probe()) as client:
+            client.query("SELECT 1")
+        self.pulse.succeeded()
+
+    # --- checks at the start
 
     def check(self) -> None:
-        """Read back what exactly-once needs, as the server would apply it.
+        """Check that ClickHouse applies the settings that exactly-once storage needs, by reading them back.
 
-        Raises: StoreMisconfigured: names the setting, its value and what it must be.
+        Raises: StoreMisconfigured: the message names the setting, its value and the value it must have.
         """
         names = sorted({*INSERT_SETTINGS, *READ_SETTINGS})
         self._read_settings = {}
@@ -193,7 +203,7 @@ class Store:
         }
         missing = sorted(INSERT_SETTINGS.keys() - known - OPTIONAL_SETTINGS)
         if missing:
-            raise StoreMisconfigured(f"ClickHouse does not know the setting {missing[0]}: it is too old")
+            raise StoreMisconfigured(f"ClickHouse does not know the setting {missing[0]}: this release is too old")
         self._insert_settings = {name: value for name, value in INSERT_SETTINGS.items() if name in known}
         self._read_settings = {name: value for name, value in READ_SETTINGS.items() if name in known}
         effective = dict(
@@ -206,21 +216,21 @@ class Store:
         for name, wanted in {**self._insert_settings, **self._read_settings}.items():
             if effective.get(name) != str(wanted):
                 raise StoreMisconfigured(f"ClickHouse applies {name} = {effective.get(name)}, but it must be {wanted}")
-        if self._question_memory is not None:
-            self._settings_allowed = self._allowed(self._question_memory.settings(self._question_memory.most))
+        if self._query_memory is not None:
+            self._allowed_settings = self._settable(self._query_memory.settings(self._query_memory.large))
 
-    def _allowed(self, wanted: Mapping[str, int]) -> frozenset[str]:
-        """Return those of some settings that the server knows and lets its user set so high."""
+    def _settable(self, wanted: Mapping[str, int]) -> frozenset[str]:
+        """Return the names of the wanted settings that the server knows and allows its user to set to these values."""
         rows = self.rows(sql.statement("settable"), names=[*wanted])
-        allowed = frozenset(name for name, most in rows if most is None or wanted[name] <= float(most))
+        allowed = frozenset(name for name, maximum in rows if maximum is None or wanted[name] <= float(maximum))
         if "max_memory_usage" not in allowed:
-            logger.warning("query_memory_not_limited: the server's own settings say what a query may take")
+            logger.warning("query_memory_not_limited: only the server's own settings limit the memory of a query")
         return allowed
 
     def check_tables(self) -> None:
-        """Check that tables keep a deduplication window, and claims their order.
+        """Check that the tables keep a deduplication window, and that the table of claims keeps their order.
 
-        Raises: StoreMisconfigured: names the table.
+        Raises: StoreMisconfigured: the message names the table.
         """
         claims = "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = 'event_claims'"
         for (engine,) in self.rows(claims) if self.shared else ():
@@ -233,7 +243,7 @@ class Store:
                 )
 
     def close(self) -> None:
-        """Close every idle connection, then whatever the store holds open besides."""
+        """Close every idle connection, then call `on_close`."""
         while True:
             try:
                 self._idle.get_nowait().close()
@@ -243,7 +253,8 @@ class Store:
 
     @contextlib.contextmanager
     def _handle(self, limits: Limits = NO_LIMITS) -> Iterator[Client]:
-        with self._room, our_errors(limits):
+        """Lend out a connection of the pool. Errors of the driver become errors of the engine."""
+        with self._slots, translate_errors(limits):
             try:
                 client = self._idle.get_nowait()
             except queue.Empty:
@@ -251,9 +262,9 @@ class Store:
             failed = False
             try:
                 yield client
-                self.pulse.answered()
+                self.pulse.succeeded()
             except (DatabaseError, OSError):
-                failed = True  # chDB answers in Arrow what is asked next of a handle whose query for Arrow failed
+                failed = True  # After a failed Arrow query a chDB handle keeps answering in Arrow: it is closed.
                 raise
             finally:
                 if failed:

@@ -1,4 +1,7 @@
-"""The lock on the data directory: one process has it, and says in it where that process listens."""
+"""The lock on the data directory. Only one process can hold it, and it writes its process id and its URL into the file.
+
+Limits: the lock is an flock on the file `lock`; the operating system releases it when the process ends.
+"""
 
 import errno
 import fcntl
@@ -11,26 +14,26 @@ from engine.errors import ConfigurationError, DataDirectoryInUse
 
 
 class DirectoryLock:
-    """Exclusive use of a data directory until released or the process ends.
+    """Exclusive use of a data directory until `release` is called or the process ends.
 
-    Args: trusted: it is used even if others may write it.
-    Raises: DataDirectoryInUse: another process has it. ConfigurationError: it cannot be made, or not written to, or
-        others could have prepared it.
+    Args: trusted: the directory is used even if other users can write to it.
+    Raises: DataDirectoryInUse: another process uses it. ConfigurationError: the directory cannot be created or written
+        to, or other users can write to it.
     """
 
     def __init__(self, directory: Path, trusted: bool = False) -> None:
         try:
-            make_private(directory)  # it holds customers' data
+            make_private(directory)  # It holds customers' data.
             if not trusted:
                 check_directory(directory)
-            self._file = _opened(directory / "lock")
-            self._take(directory)
+            self._file = _open_lock_file(directory / "lock")
+            self._acquire(directory)
         except (FileExistsError, NotADirectoryError):
             raise ConfigurationError(f"data_dir: {directory} is not a directory") from None
         except OSError as error:
             raise ConfigurationError(f"data_dir: cannot use {directory}: {error.strerror}") from None
 
-    def _take(self, directory: Path) -> None:
+    def _acquire(self, directory: Path) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -40,24 +43,24 @@ class DirectoryLock:
             raise DataDirectoryInUse(
                 f"{directory} is in use by another meterport process (pid {pid or 'unknown'})", url.strip() or None
             ) from None
-        self._say(str(os.getpid()))
+        self._write(str(os.getpid()))
 
     def announce(self, url: str) -> None:
-        """Tell whoever finds the directory in use where its process can be asked."""
-        self._say(f"{os.getpid()} {url}")
+        """Write this process's URL into the lock file, so that another command can send its requests there."""
+        self._write(f"{os.getpid()} {url}")
 
-    def _say(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         self._file.truncate(0)
         self._file.write(text)
         self._file.flush()
 
     def release(self) -> None:
-        """Let another process have the directory."""
+        """Release the lock, so that another process can use the directory."""
         self._file.close()
 
 
-def _opened(lock: Path) -> TextIO:
-    """Open the lock, made if it is missing; a link is not followed, or its target would be written over."""
+def _open_lock_file(lock: Path) -> TextIO:
+    """Open the lock file, creating it if it is missing. A symbolic link is refused: its target would be overwritten."""
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:

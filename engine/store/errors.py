@@ -1,8 +1,9 @@
-"""Errors of the store, from the driver's into ours: which of them pass, and what somebody can do about the others.
+"""Translation of the driver's errors into the engine's: which ones are worth a retry, and what to do about the others.
 
-Owns: which codes of ClickHouse and which errors of the operating system end by themselves, or when somebody has made
-room. Such an error is StoreUnavailable: a request is answered 503, and ingest repeats the step.
-Source: ClickHouse's ErrorCodes; docs/design.md R8, R22.
+Owns: the list of ClickHouse codes and operating system errors that are transient: they end without help, or when an
+operator frees resources. Such an error becomes StoreUnavailable: a request is answered with 503, and ingest repeats the
+step.
+Source: ClickHouse's ErrorCodes; docs/design.md R8 (retries of inserts), R22 (memory limits), R22a (transient errors).
 """
 
 import contextlib
@@ -18,10 +19,10 @@ from engine.errors import MeterportError, QueryOverMemory, QueryTimeout, StoreEr
 UNKNOWN_TABLE = 60
 _TIMEOUT_EXCEEDED = 159
 _MEMORY_LIMIT_EXCEEDED = 241
-_OVER_MEMORY = {241: "MEMORY_LIMIT_EXCEEDED", 396: "TOO_MANY_ROWS_OR_BYTES", 307: "TOO_MANY_BYTES"}
-_OF_A_LIMIT = frozenset({_TIMEOUT_EXCEEDED, *_OVER_MEMORY})
-_PASSING = {
-    # The operating system has nothing left to give: descriptors, room on the disk, memory, threads, timers.
+_MEMORY_CODES = {241: "MEMORY_LIMIT_EXCEEDED", 396: "TOO_MANY_ROWS_OR_BYTES", 307: "TOO_MANY_BYTES"}
+_LIMIT_CODES = frozenset({_TIMEOUT_EXCEEDED, *_MEMORY_CODES})
+_TRANSIENT_CODES = {
+    # The operating system has run out of a resource: descriptors, disk space, memory, threads, timers.
     74: "CANNOT_READ_FROM_FILE_DESCRIPTOR",
     75: "CANNOT_WRITE_TO_FILE_DESCRIPTOR",
     76: "CANNOT_OPEN_FILE",
@@ -47,7 +48,7 @@ _PASSING = {
     573: "EPOLL_ERROR",
     586: "CANNOT_CREATE_FILE",
     635: "CANNOT_POLL",
-    # The engine is busy, or has reached a limit of its own.
+    # ClickHouse is busy, or has reached one of its own limits.
     159: "TIMEOUT_EXCEEDED",
     160: "TOO_SLOW",
     201: "QUOTA_EXCEEDED",
@@ -68,13 +69,13 @@ _PASSING = {
     778: "MEMORY_RESERVATION_FAILED",
     1019: "QUERY_SLOT_ACQUISITION_TIMEOUT",
     1020: "MEMORY_RESERVATION_ACQUISITION_TIMEOUT",
-    # It is stopping, was interrupted, or does not take writes at present.
+    # ClickHouse is stopping, was interrupted, or accepts no writes at present.
     164: "READONLY",
     236: "ABORTED",
     242: "TABLE_IS_READ_ONLY",
     319: "UNKNOWN_STATUS_OF_INSERT",
     394: "QUERY_WAS_CANCELLED",
-    # What it needs over the network is away.
+    # Something that ClickHouse needs over the network cannot be reached.
     95: "CANNOT_READ_FROM_SOCKET",
     96: "CANNOT_WRITE_TO_SOCKET",
     203: "NO_FREE_CONNECTION",
@@ -86,18 +87,19 @@ _PASSING = {
     286: "UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE",
     999: "KEEPER_EXCEPTION",
 }
-_OF_A_LIBRARY = {1000: "POCO_EXCEPTION", 1001: "STD_EXCEPTION", 1002: "UNKNOWN_EXCEPTION"}  # of any kind
+# Codes for errors of any kind in a library: only the message says whether they are transient.
+_LIBRARY_CODES = {1000: "POCO_EXCEPTION", 1001: "STD_EXCEPTION", 1002: "UNKNOWN_EXCEPTION"}
 _OUT_OF_RESOURCES = re.compile(
     "too many open files|no space left on device|cannot allocate memory|resource temporarily unavailable"
     "|disk quota exceeded|bad_alloc",
     re.IGNORECASE,
 )
-_CODE = re.compile(r"\bCode: (\d+)")  # in the words of a handle that could not be opened
+_CODE = re.compile(r"\bCode: (\d+)")  # In the message about a handle that could not be opened.
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one question may take; None is no limit of ours. `memory_bytes`: of the engine's memory."""
+    """The limits of one query; None: the engine sets no limit. `memory_bytes` is memory of ClickHouse."""
 
     seconds: float | None = None
     memory_bytes: int | None = None
@@ -107,44 +109,48 @@ NO_LIMITS = Limits()
 
 
 @contextlib.contextmanager
-def our_errors(limits: Limits = NO_LIMITS) -> Iterator[None]:
-    """Turn errors of the driver, and of files it writes, into ours. Args: limits: those of the question under way."""
+def translate_errors(limits: Limits = NO_LIMITS) -> Iterator[None]:
+    """Translate errors of the driver, and of files that it writes, into the engine's errors.
+
+    Args: limits: the limits of the running query, for the messages about them.
+    """
     try:
         yield
     except (OperationalError, InterfaceError) as error:
-        if error.code in _OF_A_LIMIT:  # said behind a part of the answer
-            raise _of_engine(error, error.code, limits) from error
+        if error.code in _LIMIT_CODES:  # The error came after a part of the answer.
+            raise _clickhouse_error(error, error.code, limits) from error
         raise StoreUnavailable(str(error)) from error
     except Error as error:
-        raise _of_engine(error, _code_of(error), limits) from error
-    except pa.ArrowException as error:  # an answer that was cut off, or ends in what went wrong
+        raise _clickhouse_error(error, _error_code(error), limits) from error
+    except pa.ArrowException as error:  # The answer was cut off, or an error message ends it.
         raise StoreUnavailable(f"the answer cannot be read: {error}") from error
-    except OSError as error:  # the driver hands a block to the engine in a file
-        raise StoreUnavailable(f"the store cannot be worked with: {error}") from error
+    except OSError as error:  # The driver passes a block to chDB in a file.
+        raise StoreUnavailable(f"the store cannot be used: {error}") from error
     except MemoryError as error:
-        raise StoreUnavailable("this process has not enough memory") from error
+        raise StoreUnavailable("this process does not have enough memory") from error
 
 
-def _code_of(error: Error) -> int | None:
-    """Return the engine's code; of a handle that could not be opened only its words have one."""
+def _error_code(error: Error) -> int | None:
+    """Return ClickHouse's error code. If a handle could not be opened, only the message contains it."""
     found = _CODE.search(str(error))
     return error.code if error.code is not None or found is None else int(found[1])
 
 
-def _of_engine(error: Exception, code: int | None, limits: Limits) -> MeterportError:
-    words = str(error)
+def _clickhouse_error(error: Exception, code: int | None, limits: Limits) -> MeterportError:
+    """Return the engine's error for an error that ClickHouse reported."""
+    message = str(error)
     if limits.seconds is not None and code == _TIMEOUT_EXCEEDED:
         return QueryTimeout(f"the query took longer than {limits.seconds:g} seconds, ask for less")
-    if limits.memory_bytes is not None and code in _OVER_MEMORY:
+    if limits.memory_bytes is not None and code in _MEMORY_CODES:
         return QueryOverMemory(
-            f"the query needs more than {limits.memory_bytes >> 20} MiB of memory, which is the limit for one now "
+            f"the query needs more than {limits.memory_bytes >> 20} MiB of memory, the present limit for one query "
             "(query.memory_bytes, store.memory_bytes): ask for a shorter range, larger windows, fewer groups, or with "
             "a filter"
         )
     if code == _MEMORY_LIMIT_EXCEEDED:
-        words = (
-            "the store has not enough memory for this: store.memory_bytes must be larger, or ingest.batch_bytes and "
-            f"ingest.batch_rows smaller, if it goes on: {words}"
+        message = (
+            "the store does not have enough memory for this; if it happens again, raise store.memory_bytes, or lower "
+            f"ingest.batch_bytes and ingest.batch_rows: {message}"
         )
-    passes = code in _PASSING or (code in _OF_A_LIBRARY and _OUT_OF_RESOURCES.search(words))
-    return StoreUnavailable(words) if passes else StoreError(words, code)
+    transient = code in _TRANSIENT_CODES or (code in _LIBRARY_CODES and _OUT_OF_RESOURCES.search(message))
+    return StoreUnavailable(message) if transient else StoreError(message, code)

@@ -1,7 +1,7 @@
-"""The store's schema: numbered files in sql/migrations, run once each, never edited.
+"""The migrations of the store's schema: numbered files in sql/migrations, each run once and never edited afterwards.
 
-ClickHouse has no transactional DDL, so a migration is recorded before and after it runs, and every one is written so
-that it can be run again. A file that changed since it ran stops the process: its hash is kept.
+ClickHouse has no transactional DDL. A migration is therefore recorded before and after it runs, and each one is written
+so that it can run again. The hash of each file is kept: a file that was changed after it ran stops the process.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ _KEY_MARGIN = timedelta(days=7)
 
 
 def migrate(store: Store, settings: Settings) -> list[str]:
-    """Bring the schema up to date. Returns the names of the migrations that ran.
+    """Run the migrations that have not run yet, and return their names.
 
-    Raises: StoreMisconfigured: a migration that has run was edited since.
+    Raises: StoreMisconfigured: a migration file differs from the file that ran.
     """
     store.command(sql.statement("schema_migrations"))
     done = dict(store.rows("SELECT name, hash FROM schema_migrations FINAL WHERE completed_at IS NOT NULL"))

@@ -1,4 +1,4 @@
-"""Opening the store that the settings name: a ClickHouse server over HTTP(S), or chDB in this process."""
+"""Opening of the configured store: a ClickHouse server over HTTP(S), or chDB embedded in this process."""
 
 import contextlib
 import importlib
@@ -15,16 +15,17 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from engine.config.settings import Settings
 from engine.errors import ConfigurationError
 from engine.store import sql
-from engine.store.clickhouse import _PROBE_SECONDS, Store
-from engine.store.deduplication_logs import mend_deduplication_logs
-from engine.store.errors import our_errors
-from engine.store.memory import QuestionMemory, memory_plan
+from engine.store.clickhouse import PROBE_TIMEOUT_SECONDS, Store
+from engine.store.deduplication_logs import repair_deduplication_logs
+from engine.store.errors import translate_errors
+from engine.store.memory import QueryMemory, memory_budget
 
 
 def open_store(settings: Settings) -> Store:
-    """Open the store the settings name, create its database, and check what exactly-once needs of it.
+    """Open the configured store, create its database, and check the settings that exactly-once storage needs.
 
-    The caller holds the data directory (`DirectoryLock`): what a crash left there is mended.
+    The caller must hold the lock on the data directory (`DirectoryLock`), because the deduplication logs in it are
+    repaired after a crash.
     Raises: ConfigurationError, StoreUnavailable, StoreMisconfigured.
     """
     store = _open_server(settings) if settings.store.url else _open_embedded(settings)
@@ -38,14 +39,15 @@ def open_store(settings: Settings) -> Store:
 
 def _open_embedded(settings: Settings) -> Store:
     path = (settings.data_dir / "store").resolve()
-    mend_deduplication_logs(path)
-    load_engine()
-    plan = memory_plan(settings)
+    repair_deduplication_logs(path)
+    load_chdb()
+    budget = memory_budget(settings)
     try:
-        first = _connect_embedded(path, plan.server_settings)
+        first = _connect_embedded(path, budget.server_settings)
     except ProgrammingError as error:
-        words = str(error).partition(", Stack trace")[0]
-        reason = words.partition("': ")[2] or words  # the library names the path with all settings behind it
+        message = str(error).partition(", Stack trace")[0]
+        # The library's message first names the path with all settings appended; the reason follows.
+        reason = message.partition("': ")[2] or message
         raise ConfigurationError(f"data_dir: Unable to open the chdb engine at '{path}': {reason}") from error
     first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
 
@@ -54,18 +56,21 @@ def _open_embedded(settings: Settings) -> Store:
         client.database = settings.store.database
         return client
 
-    return Store(connect, settings.store.handles, shared=False, on_close=first.close, question_memory=plan.question)
+    return Store(connect, settings.store.handles, shared=False, on_close=first.close, query_memory=budget.query)
 
 
 def _connect_embedded(path: Path, server_settings: Mapping[str, int] | None = None) -> Client:
-    """Return a handle. Args: server_settings: of the engine, which takes them from the first handle alone."""
+    """Return a chDB handle.
+
+    Args: server_settings: settings of chDB as a whole; it reads them from the first handle only.
+    """
     return clickhouse_connect.get_client(interface="chdb", path=str(path), chdb_options=server_settings)
 
 
 def _open_server(settings: Settings) -> Store:
-    assert settings.store.url is not None  # noqa: S101 - the caller looked
+    assert settings.store.url is not None  # noqa: S101 - the caller has checked it
     dsn = settings.store.url.get_secret_value()
-    pool = get_pool_manager(maxsize=settings.store.handles + 1)  # one of them is `apart`
+    pool = get_pool_manager(maxsize=settings.store.handles + 1)  # One connection is for `Store.with_own_connection`.
     options: dict[str, Any] = {
         "dsn": dsn,
         "pool_mgr": pool,
@@ -73,27 +78,32 @@ def _open_server(settings: Settings) -> Store:
         "form_encode_query_params": True,
         "send_receive_timeout": settings.store.timeout_seconds,
     }
-    with our_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
+    with translate_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
         client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
     options["database"] = settings.store.database
-    most = settings.query.memory_bytes
-    question_memory = None if most is None else QuestionMemory(most, most, most)
-    quick = {**options, "connect_timeout": _PROBE_SECONDS, "send_receive_timeout": _PROBE_SECONDS, "query_retries": 0}
+    limit = settings.query.memory_bytes
+    query_memory = None if limit is None else QueryMemory(limit, limit, limit)
+    probe_options = {
+        **options,
+        "connect_timeout": PROBE_TIMEOUT_SECONDS,
+        "send_receive_timeout": PROBE_TIMEOUT_SECONDS,
+        "query_retries": 0,
+    }
     return Store(
         lambda: clickhouse_connect.get_client(**options),
         settings.store.handles,
         shared=True,
         on_close=pool.clear,
-        question_memory=question_memory,
-        probe=lambda: clickhouse_connect.get_client(**quick),
+        query_memory=query_memory,
+        probe=lambda: clickhouse_connect.get_client(**probe_options),
     )
 
 
-def load_engine() -> None:
-    """Load chDB into this process, with UTC for the zone of the host.
+def load_chdb() -> None:
+    """Load chDB into this process with UTC as the time zone of the host.
 
-    It reads TZ once and does not load where that is no zone it knows, as <+03>-3. No answer depends on it: windows are
-    computed in the zone of each query.
+    chDB reads TZ once, when it is loaded, and fails to load if it does not know the zone, for example <+03>-3. No
+    answer depends on this zone: windows are computed in the zone of each query.
     """
     zone = os.environ.get("TZ")
     os.environ["TZ"] = "UTC"

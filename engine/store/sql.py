@@ -1,8 +1,8 @@
-"""The statements in sql/, and the only two ways text gets into them besides bound parameters.
+"""The statements in sql/, and quoting: the only two ways to put text into them, apart from bound parameters.
 
-Owns: reading and rendering of .sql files, quoting of identifiers and of literals. Values of requests never come
-here: they are bound by the server ({name:Type}). Literals are needed where ClickHouse binds nothing: in the
-definition of a view, and in a SETTINGS clause.
+Owns: reading and rendering of .sql files, and quoting of identifiers and of literals. Values of requests never come
+here: ClickHouse binds them ({name:Type}). Literals are needed where ClickHouse cannot bind a value: in the definition
+of a view, and in a SETTINGS clause.
 """
 
 import functools
@@ -15,9 +15,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 class _Statement(Template):
-    """A template whose only placeholder is ${name}: a bare $ belongs to regular expressions and JSONPaths."""
+    """A template whose only placeholder is ${name}. A $ alone is part of a regular expression or a JSONPath."""
 
-    pattern = r"\$\{(?P<braced>[a-z_0-9]+)\}|(?P<escaped>(?!))|(?P<named>(?!))|(?P<invalid>(?!))"  # type: ignore[assignment] # a text until the class is made
+    pattern = r"\$\{(?P<braced>[a-z_0-9]+)\}|(?P<escaped>(?!))|(?P<named>(?!))|(?P<invalid>(?!))"  # type: ignore[assignment] # a string until the class is created
 
 
 @functools.cache
@@ -27,16 +27,19 @@ def _template(name: str) -> _Statement:
 
 
 def statement(name: str, **parts: str) -> str:
-    """Return sql/<name>.sql with its ${placeholders} filled.
+    """Return sql/<name>.sql with its ${placeholders} replaced.
 
-    Args: parts: rendered SQL; identifiers and literals in it have gone through `identifier` and `literal`.
-    Raises: KeyError: a placeholder is left open.
+    Args: parts: rendered SQL; its identifiers and literals were quoted by `identifier` and `literal`.
+    Raises: KeyError: a placeholder has no part.
     """
     return _template(name).substitute(parts)
 
 
 def identifier(name: str) -> str:
-    """Quote a table or column name. Only names we make ourselves are taken: letters, digits, underscore."""
+    """Quote the name of a table or column.
+
+    Raises: ValueError: the name contains anything but ASCII letters, digits and underscores, or starts with a digit.
+    """
     if not _NAME.match(name):
         raise ValueError(f"not an identifier: {name!r}")
     return f"`{name}`"

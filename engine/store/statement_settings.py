@@ -1,9 +1,9 @@
-"""The settings of ClickHouse that statements are sent with, whatever the server's own say.
+"""The ClickHouse settings that are sent with statements. They override the server's own settings.
 
-Source: docs/design.md R5, R7.
+Source: docs/design.md R5 (settings of inserts), R7 (one insert is one block).
 """
 
-# What exactly-once needs of every insert, sent with each of them: defaults differ between releases.
+# Exactly-once storage needs these settings. They are sent with every insert, because defaults differ between releases.
 INSERT_SETTINGS: dict[str, str | int] = {
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -11,8 +11,8 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "deduplicate_insert_select": "enable_even_for_bad_queries",
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "materialized_views_ignore_errors": 0,
-    "parallel_view_processing": 1,  # views beside each other; within one, a block stays a block (see below)
-    # One insert is one block in every table of the chain: never split, never squashed with another.
+    "parallel_view_processing": 1,  # Views run in parallel; within one view a block stays one block (see below).
+    # One insert is one block in every table of the chain: it is never split, and never merged with another.
     "max_insert_block_size": 100_000_000,
     "max_block_size": 100_000_000,
     "preferred_block_size_bytes": 0,
@@ -30,8 +30,8 @@ INSERT_SETTINGS: dict[str, str | int] = {
     "function_json_value_return_type_allow_complex": 0,
     "optimize_on_insert": 1,
 }
-# Sent with every SELECT. Ten patterns in one `or` would be compiled into one regular expression: seconds of CPU before
-# the first row, where patterns are long.
+# These settings are sent with every SELECT. By default ClickHouse would compile ten patterns in one `or` into a single
+# regular expression, which takes seconds of CPU before the first row if the patterns are long.
 READ_SETTINGS: dict[str, str | float] = {"optimize_or_like_chain": 0}
-# Settings that younger releases brought; an older server knows the ones beside them.
+# Settings that newer releases introduced. An older server knows only the other settings.
 OPTIONAL_SETTINGS = frozenset({"deduplicate_insert", "deduplicate_insert_select", *READ_SETTINGS})

@@ -65,7 +65,7 @@ def ask_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | No
     names = {f"key_{at}": key for at, key in enumerate(keys)}
     with _refused(limit):
         text = statement.render(output, most_rows=limit.rows if limit else None)
-        rows = store.text(text, "JSONEachRow", {**statement.parameters, **names})
+        rows = store.query_bytes(text, "JSONEachRow", {**statement.parameters, **names})
     if limit and rows.count(b"\n{") > limit.rows:
         raise limit.refusal
     return Answer(rows.strip(), statement.grains, group_count)
@@ -87,7 +87,7 @@ def ask_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | Non
         values = map(_csv_field, columns.values())
         line = "concat(" + ", ',', ".join([statement.start_text, statement.end_text, *values, "toString(usage)"]) + ")"
         text = statement.render(f"{line} AS line", joined, most_rows=limit.rows if limit else None)
-        rows = store.text(text, "TSVRaw", statement.parameters)
+        rows = store.query_bytes(text, "TSVRaw", statement.parameters)
     if limit and _csv_rows(rows, limit.rows) > limit.rows:
         raise limit.refusal
     header = ",".join(["window_start", "window_end", *columns, "value"])
@@ -110,7 +110,7 @@ def _refused(limit: RowLimit | None) -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        if limit and error.engine_code == _TOO_MANY_GROUPS:
+        if limit and error.clickhouse_code == _TOO_MANY_GROUPS:
             raise limit.refusal from error
         raise
 

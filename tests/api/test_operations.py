@@ -202,10 +202,10 @@ class Unreachable:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def limited(self, _: float) -> "Unreachable":
+    def with_timeout(self, _: float) -> "Unreachable":
         return self
 
-    def text(self, *_: object) -> bytes:
+    def query_bytes(self, *_: object) -> bytes:
         raise self._error
 
     def rows(self, *_: object, **__: object) -> list[object]:

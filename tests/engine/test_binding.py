@@ -39,7 +39,7 @@ def test_the_engine_reads_a_statement_with_texts_that_look_like_sql(store: Store
     """S16: the text comes back as it was, and the list in pieces is whole."""
     asked = f"SELECT {literal(text)}, length({{names:Array(String)}}), {literal(text)}"
 
-    assert store.limited(600).rows(asked, names=LONG) == [(text, len(LONG), text)]
+    assert store.with_timeout(600).rows(asked, names=LONG) == [(text, len(LONG), text)]
 
 
 @pytest.mark.parametrize(

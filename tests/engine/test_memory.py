@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.config.loading import load_settings
-from engine.store.memory import fitting_batches, memory_plan, process_limit
+from engine.store.memory import fit_batches, memory_budget, process_limit
 from engine.store.opening import open_store
 from tests.harness.clickhouse import ClickHouseServer, server_settings
 from tests.harness.services import Unavailable, had
@@ -163,21 +163,21 @@ def real_cgroup(limit: int) -> AbstractContextManager[Path]:
 @pytest.mark.parametrize("handles", [3, 4, 6, 64])
 def test_all_questions_at_a_time_leave_room_for_inserts(mebibytes: int, handles: int) -> None:
     """N19: all but one have the small limit, one has the large one; beside them there is room for an insert."""
-    plan = memory_plan(load_settings(overrides={"store": {"handles": handles}}), limit=mebibytes * MIB)
+    budget = memory_budget(load_settings(overrides={"store": {"handles": handles}}), limit=mebibytes * MIB)
 
-    assert plan.engine <= max(256 * MIB, mebibytes * MIB // 2)
-    if plan.question.first > 16 * MIB:  # not the least there may be
-        assert plan.question.most + max(0, handles - 3) * plan.question.first <= plan.engine // 2
-    assert plan.batch_bytes * 8 <= plan.engine // 2
+    assert budget.store <= max(256 * MIB, mebibytes * MIB // 2)
+    if budget.query.small > 16 * MIB:  # not the least there may be
+        assert budget.query.large + max(0, handles - 3) * budget.query.small <= budget.store // 2
+    assert budget.batch_bytes * 8 <= budget.store // 2
 
 
 def test_what_the_settings_say_is_taken() -> None:
     given = {"store": {"memory_bytes": 300 * MIB}, "query": {"memory_bytes": 50 * MIB}}
 
-    plan = memory_plan(load_settings(overrides=given), limit=1024 * MIB)
+    budget = memory_budget(load_settings(overrides=given), limit=1024 * MIB)
 
-    assert (plan.engine, plan.question.most) == (300 * MIB, 50 * MIB)
-    assert plan.question.first <= 50 * MIB
+    assert (budget.store, budget.query.large) == (300 * MIB, 50 * MIB)
+    assert budget.query.small <= 50 * MIB
 
 
 def test_batches_fit_into_the_engine_s_memory(tmp_path: Path) -> None:
@@ -185,9 +185,9 @@ def test_batches_fit_into_the_engine_s_memory(tmp_path: Path) -> None:
     small = load_settings(overrides={"data_dir": tmp_path, "store": {"memory_bytes": 256 * MIB}})
     large = load_settings(overrides={"data_dir": tmp_path, "store": {"memory_bytes": 4096 * MIB}})
 
-    assert fitting_batches(small).batch_bytes == 8 * MIB
-    assert fitting_batches(large) == large.ingest
-    assert fitting_batches(small).batch_rows == 16_384
+    assert fit_batches(small).batch_bytes == 8 * MIB
+    assert fit_batches(large) == large.ingest
+    assert fit_batches(small).batch_rows == 16_384
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -198,13 +198,13 @@ from engine.instants import milliseconds, utc_now
 from engine.errors import QueryOverMemory
 from engine.events.event import Event, event_block, event_key
 from engine.store.migrations import migrate
-from engine.config.settings import load_settings
-from engine.store.clickhouse import open_store
+from engine.config.loading import load_settings
+from engine.store.opening import open_store
 
 settings = load_settings(overrides={"data_dir": sys.argv[1], "store": {"memory_bytes": 256 << 20}})
 store = open_store(settings)
 migrate(store, settings)
-asked = store.limited(600)
+asked = store.with_timeout(600)
 print(store.rows("SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'")[0][0])
 
 # more than the first limit, and alone there is enough
@@ -212,7 +212,7 @@ print(asked.rows("SELECT uniqExact(number) FROM numbers(600000) SETTINGS max_thr
 
 # more than an answer may have
 try:
-    asked.text("SELECT repeat('x', 1000) FROM numbers(60000)", "TSV", {})
+    asked.query_bytes("SELECT repeat('x', 1000) FROM numbers(60000)", "TSV", {})
 except QueryOverMemory as error:
     print(error)
 
@@ -221,7 +221,7 @@ ended, stop = [], threading.Event()
 
 def greedy():
     while not stop.is_set():
-        for ask in (asked.rows, asked.arrow, lambda statement: asked.text(statement, "TSV", {})):
+        for ask in (asked.rows, asked.arrow, lambda statement: asked.query_bytes(statement, "TSV", {})):
             try:
                 ask(GREEDY)
             except QueryOverMemory as error:
@@ -268,8 +268,8 @@ def test_a_server_is_told_what_a_query_may_take(clickhouse_server: ClickHouseSer
     limited = limited.model_copy(update={"query": limited.query.model_copy(update={"memory_bytes": 64 * MIB})})
     store, free = open_store(limited), open_store(server_settings(clickhouse_server.url, data_dir, database="free"))
 
-    assert store.limited(60).rows(asked) == [(str(64 * MIB),)]
+    assert store.with_timeout(60).rows(asked) == [(str(64 * MIB),)]
     assert store.rows(asked) == [("0",)]
-    assert free.limited(60).rows(asked) == [("0",)]
+    assert free.with_timeout(60).rows(asked) == [("0",)]
     store.close()
     free.close()

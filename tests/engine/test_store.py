@@ -90,7 +90,7 @@ def test_patterns_of_a_select_are_not_compiled_into_one(store: Store, own: str) 
     asked = f"SELECT value FROM system.settings WHERE name = 'optimize_or_like_chain'{own}"
 
     assert store.rows(asked) == [("0",)]
-    assert store.text(asked, "TSV", {}) == b"0\n"
+    assert store.query_bytes(asked, "TSV", {}) == b"0\n"
     assert store.arrow(asked).column("value").to_pylist() in (["0"], [b"0"])
 
 
@@ -105,9 +105,9 @@ def test_a_setting_of_a_select_that_is_not_known_is_left_out(store: Store, monke
 
 def test_a_select_of_a_limited_store_is_ended(store: Store) -> None:
     """Contract 0: a thousand seconds of work, ended after a fifth of one; writes are not."""
-    limited = store.limited(0.2)
+    limited = store.with_timeout(0.2)
 
-    for ask in (limited.rows, lambda statement: limited.text(statement, "TSV", {}), limited.arrow):
+    for ask in (limited.rows, lambda statement: limited.query_bytes(statement, "TSV", {}), limited.arrow):
         with pytest.raises(QueryTimeout, match=r"the query took longer than 0\.2 seconds"):
             ask("SELECT sum(cityHash64(number)) FROM numbers(1000000000000)")
     assert limited.rows("SELECT value FROM system.settings WHERE name = 'max_execution_time'") == [("0.2",)]
@@ -180,7 +180,7 @@ def test_a_list_may_be_longer_than_what_a_server_takes_in_one_parameter(store: S
     assert store.rows("SELECT {t:Array(String)}", t=texts) == [(texts,)]
     found = "SELECT count() FROM numbers(100000) WHERE (number, toString(number)) IN {p:Array(Tuple(UInt32, String))}"
     pairs = [(number, str(number)) for number in numbers]
-    assert store.text(found, "TSV", {"p": pairs}) == b"30000\n"
+    assert store.query_bytes(found, "TSV", {"p": pairs}) == b"30000\n"
     assert store.arrow("SELECT length({n:Array(UInt32)}) AS n", n=numbers).to_pylist() == [{"n": 30_000}]
 
 
@@ -190,7 +190,7 @@ def test_nothing_is_put_into_a_statement_that_names_no_parameter(store: Store) -
 
     assert store.rows(statement) == [tuple(texts)]
     assert store.rows(statement, x="put in", y=1) == [tuple(texts)]
-    assert store.text(statement, "TSV", {"x": "put in"}) == b"%s\t%(x)s\t100%\t%%\t{x}\n"
+    assert store.query_bytes(statement, "TSV", {"x": "put in"}) == b"%s\t%(x)s\t100%\t%%\t{x}\n"
     assert store.arrow(statement, x="put in").num_rows == 1
     assert store.rows(f"{statement}, {{x:String}}", x="bound") == [(*texts, "bound")]
 
@@ -261,7 +261,7 @@ def test_what_never_works_carries_the_engines_code(store: Store, statement: str,
     with pytest.raises(StoreError) as caught:
         store.rows(statement)
 
-    assert caught.value.engine_code == code
+    assert caught.value.clickhouse_code == code
     assert store.rows("SELECT 1") == [(1,)]
 
 
@@ -284,7 +284,7 @@ SECOND = """
 import sys
 from pathlib import Path
 from engine.instants import milliseconds, utc_now
-from engine.store.deduplication_logs import DirectoryLock
+from engine.store.data_directory import DirectoryLock
 from engine.errors import DataDirectoryInUse
 try:
     DirectoryLock(Path(sys.argv[1]))

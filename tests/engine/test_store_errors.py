@@ -8,7 +8,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, ProgrammingError, StreamFailureError
 
 from engine.errors import QueryOverMemory, QueryTimeout, StoreError, StoreUnavailable
-from engine.store.errors import Limits, our_errors
+from engine.store.errors import Limits, translate_errors
 
 WITHOUT_DESCRIPTORS = """
 import logging, resource, sys, threading
@@ -17,25 +17,25 @@ from engine.instants import milliseconds, utc_now
 from engine.errors import MeterportError
 from engine.events.event import Event, event_block, event_key
 from engine.store.migrations import migrate
-from engine.config.settings import load_settings
-from engine.store.clickhouse import open_store
+from engine.config.loading import load_settings
+from engine.store.opening import open_store
 from engine.tokens.portal_tokens import PortalTokens
 from ingest.workers import Workers
 
 settings = load_settings(overrides={"data_dir": sys.argv[1]})
 store = open_store(settings)
 migrate(store, settings)
-here = PortalTokens(store.apart(), ["a-signing-key-of-tests"], settings.portal)
+here = PortalTokens(store.with_own_connection(), ["a-signing-key-of-tests"], settings.portal)
 elsewhere = PortalTokens(store, ["a-signing-key-of-tests"], settings.portal)  # as another process would revoke
 record, token = here.create("acme", None, None)
 now_ms = milliseconds(utc_now())
 block = event_block(
     [Event("1", "s", "t", "acme", now_ms, b'{"n":1}', b"", now_ms, 0, 1, event_key("s", "1"))], now_ms
 )
-asked = store.limited(60)
+asked = store.with_timeout(60)
 CALLS = {
     "rows": lambda: asked.rows("SELECT * FROM events"),
-    "text": lambda: asked.text("SELECT * FROM events", "TSV", {}),
+    "text": lambda: asked.query_bytes("SELECT * FROM events", "TSV", {}),
     "insert": lambda: store.insert_block("events", block, "block"),
     "create": lambda: here.create("acme", None, None),
     "refresh": here.refresh,
@@ -95,7 +95,7 @@ def test_a_process_out_of_descriptors_waits_and_goes_on(tmp_path: Path) -> None:
 
 def raised(error: Exception, limits: Limits | None = None) -> Exception:
     wanted = (StoreUnavailable, StoreError, QueryTimeout, QueryOverMemory)
-    with pytest.raises(wanted) as found, our_errors(limits or Limits()):
+    with pytest.raises(wanted) as found, translate_errors(limits or Limits()):
         raise error
     return found.value
 
@@ -122,7 +122,7 @@ def test_what_stays_wrong_is_an_error_with_its_code(code: int, words: str) -> No
     error = raised(DatabaseError(f"Code: {code}. DB::Exception: {words}", code=code))
 
     assert isinstance(error, StoreError)
-    assert error.engine_code == code
+    assert error.clickhouse_code == code
 
 
 def test_a_handle_that_cannot_be_opened_for_want_of_descriptors_is_unavailable() -> None:
@@ -141,7 +141,7 @@ def test_memory_that_an_insert_lacks_names_the_settings_that_help() -> None:
     """N19: it is tried again for ever, so the log must say what to do."""
     error = raised(DatabaseError("Code: 241. DB::Exception: (total) memory limit exceeded", code=241))
 
-    assert "store.memory_bytes must be larger, or ingest.batch_bytes and ingest.batch_rows smaller" in str(error)
+    assert "raise store.memory_bytes, or lower ingest.batch_bytes and ingest.batch_rows" in str(error)
 
 
 @pytest.mark.parametrize("code", [241, 396])

@@ -26,7 +26,7 @@ from urllib.parse import unquote_plus
 import chdb
 from clickhouse_connect.driver.compression import _require_lz4, _zstd_decompress
 
-from engine.store.deduplication_logs import mend_deduplication_logs
+from engine.store.deduplication_logs import repair_deduplication_logs
 
 FIELD_BYTES = 131_072  # http_max_field_value_size: of a field of a URL or a form. No request can raise it
 _POCO, _NOT_IMPLEMENTED, _UNKNOWN = 1000, 48, 1002
@@ -176,7 +176,7 @@ class Engine:
     """chDB on one path, opened anew: what a killed process left there is mended first. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        mend_deduplication_logs(path)
+        repair_deduplication_logs(path)
         self._path = str(path)
         self._anchor = chdb.connect(self._path)
         version, self.zone = self._anchor.query("SELECT version(), timezone()", "TSV").bytes().decode().split()
