@@ -133,7 +133,7 @@ CREATE TABLE meters
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY id
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192;
 
 CREATE TABLE portal_invalidations
 (
