@@ -337,7 +337,7 @@ def test_a_process_that_was_paused_before_a_piece_does_not_insert_it_late(
         metering.store.command(f"ALTER TABLE {meter.table('minute')} {forget}")
         return end
 
-    monkeypatch.setattr(Filler, "_next_end", pause)
+    monkeypatch.setattr(Filler, "_next_segment_end", pause)
     while paused.step():
         pass
 
