@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable
 
-from api.server.server import HttpServer, bound, uvicorn_config
+from api.server.server import HttpServer, listening_socket, uvicorn_config
 from engine.config.settings import Settings
 from engine.logging_setup import configure_logging
 from meterport.addresses import local_url
@@ -33,10 +33,10 @@ def serve(process: Process) -> None:
     settings = process.settings.server
     server = HttpServer(
         uvicorn_config(process.app(), settings.host, settings.port, process.settings),
-        when_listening=lambda port: process.announce(local_url(settings.host, port)),
+        on_listening=lambda port: process.announce(local_url(settings.host, port)),
     )
     process.when_failed = server.end
-    listener = bound(settings.host, settings.port, "server.port")
+    listener = listening_socket(settings.host, settings.port, "server.port")
     _serve_telemetry(process)
     if process.settings.api_key_digest is None:
         logger.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
@@ -65,7 +65,7 @@ def _serve_telemetry(process: Process) -> None:
             process.telemetry_app(), settings.telemetry_host, settings.telemetry_port, process.settings, "telemetry"
         )
         telemetry = HttpServer(config, purpose="telemetry")
-        listener = bound(settings.telemetry_host, settings.telemetry_port, "server.telemetry_port")
+        listener = listening_socket(settings.telemetry_host, settings.telemetry_port, "server.telemetry_port")
         threading.Thread(target=telemetry.run, args=([listener],), name="telemetry", daemon=True).start()
 
 

@@ -1,1 +1,1 @@
-"""The HTTP server: connections and their limits, the protocol, and how it is started and stopped."""
+"""The HTTP server: its connections and their limits, the protocol, and how the server starts and stops."""

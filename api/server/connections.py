@@ -1,16 +1,18 @@
-"""The open connections of one port: how many there may be, what each waits for, and for how long it may.
+"""The open connections of one port: their maximum number, what each one waits for, and how long it may wait.
 
     NEW ─▶ HEAD ─▶ BODY ─▶ ANSWERING ─▶ IDLE ─▶ HEAD …
 
-    DRAINING: answered before its body was there; the rest of it is read     REFUSED: answered by the server itself
-    TURNED_AWAY: there was no place for it                                   CLOSING: its client has not read all yet
+    DRAINING: answered before the whole body arrived; the rest is read    REFUSED: answered by the server itself
+    TURNED_AWAY: over the maximum number of connections                   CLOSING: the client has not read everything
 
-Owns: the phases, a deadline for each in which the server waits for its client, and whom a newcomer takes the place of
-when all places are taken. A look around every quarter of a second keeps the deadlines: a request costs no timer.
+Owns: the phases, a deadline for each phase in which the server waits for the client, and which connection is closed
+for a new one when the maximum is reached. Deadlines are checked in rounds, every quarter of a second, so that a
+request needs no timer of its own.
 
-Time is counted in these rounds. While the process does not get to its connections (the store may hold the interpreter
-for seconds) what clients have sent waits unread: that time is not theirs, and it does not count.
-One event loop calls it; another port has a table of its own, so that one that is full says nothing of the other.
+Time is counted in rounds. While the process cannot read from its connections (the store can hold the interpreter for
+seconds), data that clients have sent stays unread. No rounds take place then, so this time does not count against the
+clients.
+One event loop uses the table. Each port has its own table, so that a full one does not affect another port.
 Source: docs/contract.md "Connections".
 """
 
@@ -20,17 +22,20 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from api.server.refusals import note
+from api.server.refusals import count_end
 from engine.config.settings import ServerSettings
 from engine.metrics import CONNECTIONS, CONNECTIONS_MOST
 
 ROUND_SECONDS = 0.25
-TURNED_AWAY_MOST = 32  # connections over the number that are still read from, so that their 503 arrives
-_SETTLED_SECONDS = 1.0  # what waits longer for its client may have to make room; an honest client is faster
-_READING_SECONDS = 5.0  # what its client has read nothing of for longer may have to make room
-# In a flood so many of the connections that came last, that began a head last, and whose clients stopped to read last,
-# keep their places: these, or a quarter of all.
-_NEWEST = 64
+MAX_TURNED_AWAY = 32  # connections over the maximum that are still read from, so that their 503 arrives
+# A connection that has waited this long for its client may be closed for a new one; normal clients are faster.
+_EVICTABLE_AFTER_SECONDS = 1.0
+# A connection may be closed for a new one if its client has read nothing of the answer for this long.
+_UNREAD_EVICTABLE_AFTER_SECONDS = 5.0
+# In a flood, the newest connections of each of these kinds are not closed for new ones: those without a request, those
+# with an incomplete head, and those whose client does not read. Of each kind it is this many, or a quarter of the
+# maximum number of connections if that is less.
+_PROTECTED_NEWEST = 64
 
 
 class Phase(IntEnum):
@@ -49,7 +54,7 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of everything one connection may have, and how many connections there may be."""
+    """The limits of one connection in bytes, header fields and seconds, and the maximum number of connections."""
 
     connections: int
     head_bytes: int
@@ -64,7 +69,7 @@ class Limits:
 
     @classmethod
     def of(cls, settings: ServerSettings, connections: int) -> "Limits":
-        """Return the limits that settings name. Args: connections: how many there may be."""
+        """Return the limits that the settings name. Args: connections: the maximum number of connections."""
         return cls(
             connections=connections,
             head_bytes=settings.head_limit_bytes,
@@ -75,35 +80,35 @@ class Limits:
             body_seconds=settings.body_seconds,
             answer_seconds=settings.answer_seconds,
             keep_alive_seconds=settings.keep_alive_seconds,
-            # Proxies often let bodies of up to 100 MB pass; to drop that takes 0.1 s of CPU.
+            # Proxies often allow bodies of up to 100 MB; reading and dropping that takes 0.1 s of CPU.
             drained_bytes=max(128 << 20, 8 * settings.body_limit_bytes),
         )
 
 
 class Connection(Protocol):
-    """What the table asks of a connection."""
+    """A connection, as the table uses it. `since`: when it entered its phase, in seconds of the table's clock."""
 
     phase: Phase
     since: float
 
     def check(self, now: float) -> None:
-        """End the connection if its deadline is over. Args: now: seconds of the table's clock."""
+        """End the connection if its deadline has passed. Args: now: seconds of the table's clock."""
 
-    def check_writing(self, now: float) -> None:
-        """End the connection if its client reads nothing."""
+    def check_answer_read(self, now: float) -> None:
+        """End the connection if its client does not read the answer, or reads it too slowly."""
 
-    def give_way(self) -> None:
+    def abort(self) -> None:
         """End the connection at once, without an answer."""
 
 
 class Connections:
-    """The table. `enter` is called twice or three times a request; all else once a connection, or once a round."""
+    """The table. `enter` is called two or three times per request; the rest once per connection or once per round."""
 
     def __init__(self, limits: Limits, port: str) -> None:
-        """Args: port: what metrics call it."""
+        """Args: limits: the limits of the port. port: its name in metrics."""
         self.limits = limits
         self._phases: tuple[dict[Connection, None], ...] = tuple({} for _ in Phase)
-        self._blocked: dict[Connection, float] = {}  # since when a client reads more slowly than it is sent to
+        self._blocked: dict[Connection, float] = {}  # when each client began to read more slowly than the server sends
         self._open = 0
         self._gauge = CONNECTIONS.labels(port)
         self._clock = 0.0
@@ -114,28 +119,28 @@ class Connections:
         return self._open
 
     def admit(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> bool:
-        """Take a connection in; returns whether there is a place for it. One that has none is TURNED_AWAY."""
+        """Add a connection. Return False if the maximum is reached: its phase is then TURNED_AWAY."""
         if self._timer is None:
-            self._timer = loop.call_later(ROUND_SECONDS, self._look_around, loop)
-        there_is_room = self._open < self.limits.connections or self._make_room()
+            self._timer = loop.call_later(ROUND_SECONDS, self._check_deadlines, loop)
+        has_room = self._open < self.limits.connections or self._make_room()
         self._gauge.inc()
-        if not there_is_room:
-            self._enter_first(connection, Phase.TURNED_AWAY)
+        if not has_room:
+            self._add(connection, Phase.TURNED_AWAY)
             return False
         self._open += 1
-        self._enter_first(connection, Phase.NEW)
+        self._add(connection, Phase.NEW)
         return True
 
     def enter(self, connection: Connection, phase: Phase) -> None:
-        """Note that a connection of this table is in another phase from now on."""
+        """Record that a connection of this table is in another phase from now on."""
         phases = self._phases
-        if phases[connection.phase].pop(connection, self) is not self:  # it has not left
+        if phases[connection.phase].pop(connection, self) is not self:  # The connection has not left the table.
             phases[phase][connection] = None
             connection.phase = phase
             connection.since = self._clock
 
     def leave(self, connection: Connection) -> None:
-        """Note that a connection is closed, or will be with the next turn of the event loop."""
+        """Record that a connection is closed, or will be in the next iteration of the event loop."""
         if self._phases[connection.phase].pop(connection, self) is self:
             return
         self._gauge.dec()
@@ -144,39 +149,42 @@ class Connections:
             self._open -= 1
 
     def block(self, connection: Connection) -> None:
-        """Note that a client reads more slowly than it is sent to."""
+        """Record that a client reads more slowly than the server sends."""
         self._blocked[connection] = self._clock
 
     def unblock(self, connection: Connection) -> None:
         self._blocked.pop(connection, None)
 
-    def _enter_first(self, connection: Connection, phase: Phase) -> None:
-        if phase is Phase.TURNED_AWAY and len(self._phases[phase]) >= TURNED_AWAY_MOST:
+    def _add(self, connection: Connection, phase: Phase) -> None:
+        if phase is Phase.TURNED_AWAY and len(self._phases[phase]) >= MAX_TURNED_AWAY:
             self._evict(next(iter(self._phases[phase])))
         self._phases[phase][connection] = None
         connection.phase, connection.since = phase, self._clock
 
     def _make_room(self) -> bool:
-        """End the connection that has waited longest for its client. Each table is in the order of time."""
+        """End the connection that has waited longest for its client; return whether there was one.
+
+        The connections of each phase are in the order in which they entered it, so the first one is the oldest.
+        """
         limits, now = self.limits, self._clock
-        for phase, patience in (
-            (Phase.CLOSING, _SETTLED_SECONDS),
-            (Phase.REFUSED, _SETTLED_SECONDS),
-            (Phase.NEW, _SETTLED_SECONDS),
-            (Phase.HEAD, _SETTLED_SECONDS),
-            (Phase.DRAINING, _SETTLED_SECONDS),
-            (Phase.IDLE, _SETTLED_SECONDS),
+        for phase, min_wait_seconds in (
+            (Phase.CLOSING, _EVICTABLE_AFTER_SECONDS),
+            (Phase.REFUSED, _EVICTABLE_AFTER_SECONDS),
+            (Phase.NEW, _EVICTABLE_AFTER_SECONDS),
+            (Phase.HEAD, _EVICTABLE_AFTER_SECONDS),
+            (Phase.DRAINING, _EVICTABLE_AFTER_SECONDS),
+            (Phase.IDLE, _EVICTABLE_AFTER_SECONDS),
             (Phase.BODY, limits.body_seconds),
         ):
             oldest = next(iter(self._phases[phase]), None)
-            if oldest is not None and now - oldest.since >= patience:
+            if oldest is not None and now - oldest.since >= min_wait_seconds:
                 self._evict(oldest)
                 return True
         blocked = next(iter(self._blocked.items()), None)
-        if blocked and now - blocked[1] >= min(_READING_SECONDS, limits.answer_seconds / 2):
+        if blocked and now - blocked[1] >= min(_UNREAD_EVICTABLE_AFTER_SECONDS, limits.answer_seconds / 2):
             self._evict(blocked[0])
             return True
-        newest = min(_NEWEST, limits.connections // 4)
+        newest = min(_PROTECTED_NEWEST, limits.connections // 4)
         for waiting in (self._phases[Phase.NEW], self._phases[Phase.HEAD], self._blocked):
             if len(waiting) > newest:
                 self._evict(next(iter(waiting)))
@@ -185,22 +193,22 @@ class Connections:
 
     def _evict(self, connection: Connection) -> None:
         if connection.phase is not Phase.TURNED_AWAY:
-            note("made-room")
-        connection.give_way()
+            count_end("made-room")
+        connection.abort()
         self.leave(connection)
 
-    def _look_around(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check_deadlines(self, loop: asyncio.AbstractEventLoop) -> None:
         self._clock += ROUND_SECONDS
         now = self._clock
-        anybody = any(self._phases)
-        self._timer = loop.call_later(ROUND_SECONDS, self._look_around, loop) if anybody else None
+        any_open = any(self._phases)
+        self._timer = loop.call_later(ROUND_SECONDS, self._check_deadlines, loop) if any_open else None
         for connection in list(self._overdue(now)):
             connection.check(now)
         for connection in list(self._blocked):
-            connection.check_writing(now)
+            connection.check_answer_read(now)
 
     def _overdue(self, now: float) -> Iterator[Connection]:
-        """Yield the connections to be looked at: of the phases with one deadline for all the first ones alone."""
+        """Yield the connections to check. If all connections of a phase have the same deadline, only overdue ones."""
         limits = self.limits
         for phase, seconds in (
             (Phase.NEW, limits.first_byte_seconds),
@@ -208,7 +216,7 @@ class Connections:
             (Phase.IDLE, limits.keep_alive_seconds),
         ):
             for connection in self._phases[phase]:
-                if now - connection.since <= seconds + ROUND_SECONDS:  # it came at some moment of its first round
+                if now - connection.since <= seconds + ROUND_SECONDS:  # It came during its first round.
                     break
                 yield connection
         for phase in (Phase.BODY, Phase.DRAINING, Phase.REFUSED, Phase.TURNED_AWAY, Phase.CLOSING):

@@ -1,10 +1,10 @@
-"""Whether a transfer goes on: the bytes of a body that are there, or those of an answer that are not read."""
+"""Whether a transfer makes progress: the received bytes of a body, or the unread bytes of an answer."""
 
-BYTES_A_SECOND = 256  # what a client must come to: the slowest mobile network is faster
+MIN_BYTES_PER_SECOND = 256  # The minimum speed of a client: the slowest mobile network is faster.
 
 
 class Pace:
-    """Seconds for which a transfer has stood still. It is looked at now and then, so that bytes cost nothing."""
+    """How long a transfer has made no progress. It is checked only now and then, so it costs nothing per byte."""
 
     __slots__ = ("_count", "_since")
 
@@ -13,11 +13,14 @@ class Pace:
         self._since = 0.0
 
     def restart(self) -> None:
-        """Begin again: the next count is the first."""
+        """Start again: the next count is the first one."""
         self._count = None
 
-    def still(self, count: int, now: float, least: int = 1) -> float:
-        """Return for how many seconds a count has not grown by `least`. One that became smaller began again."""
+    def stalled_seconds(self, count: int, now: float, least: int = 1) -> float:
+        """Return for how many seconds the count has not grown by `least`. A smaller count than before starts again.
+
+        Args: count: bytes so far. now: seconds of any clock that does not go back.
+        """
         last = self._count
         if last is None or not last <= count < last + least:
             self._count, self._since = count, now

@@ -1,7 +1,7 @@
-"""What the server answers by itself, before any route is asked: its status, its code, and the bytes on the wire.
+"""The answers that the server itself gives, before any route is called: status, code, and the bytes that are sent.
 
-Owns: why a connection is refused or ended, by which `meterport_http_connections_ended_total` counts and the log tells.
-The log has each reason once a minute: clients cause these, as often as they like.
+Owns: the reasons why connections are refused or ended. The metric `meterport_http_connections_ended_total` counts them,
+and the logger reports them: each reason at most once a minute, because clients can cause these as often as they like.
 Source: RFC 9110 §15.5, RFC 6585 §5, RFC 9112 §7.1.1; docs/contract.md "Connections".
 """
 
@@ -69,14 +69,14 @@ def too_many_fields(limit: int) -> Refusal:
     return Refusal("too-many-fields", 431, "head-too-large", f"the request has more than {limit} header fields")
 
 
-def note(reason: Reason) -> None:
-    """Count a connection that is refused or ended because of its client, and say so in the log, once a minute."""
+def count_end(reason: Reason) -> None:
+    """Count a connection that is refused or ended because of its client, and log it, at most once a minute."""
     CONNECTIONS_ENDED.labels(reason).inc()
     logger.warning("connection_ended reason=%s", reason)
 
 
-def answer(refusal: Refusal, default_headers: list[tuple[bytes, bytes]], body: bool = True) -> bytes:
-    """Return an answer as it is sent. Args: body: whether the request's method lets one follow the head."""
+def response_bytes(refusal: Refusal, default_headers: list[tuple[bytes, bytes]], body: bool = True) -> bytes:
+    """Return the bytes of an answer. Args: body: whether the request's method allows a body in the answer."""
     headers = {"Connection": "close", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""The HTTP server a process runs: uvicorn, told when to end by us, and saying where it listens."""
+"""The HTTP server of a process: uvicorn, which the process stops, and which reports where it listens."""
 
 import contextlib
 import logging
@@ -18,11 +18,11 @@ from engine.errors import AddressUnavailable
 from engine.logging_setup import SaidOnce
 
 logger = logging.getLogger(__name__)
-_TELEMETRY_CONNECTIONS = 32  # Prometheus and the probes: whatever happens on the other port
+_TELEMETRY_CONNECTIONS = 32  # for Prometheus and probes, whatever happens on the main port
 
 
 class _WarningsOnce(SaidOnce):
-    """What a client can cause is said once a minute; a defect each time."""
+    """A filter that passes errors always, and warnings, which clients can cause, once a minute."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.ERROR or super().filter(record)
@@ -32,19 +32,19 @@ logging.getLogger("uvicorn.error").addFilter(_WarningsOnce())
 
 
 class HttpServer(uvicorn.Server):
-    """A server that says where it listens and ends when told, by a signal's handler or another thread.
+    """A server that reports where it listens, and that a signal handler or another thread can stop.
 
-    `purpose` is said with it.
-    uvicorn's own handlers raise the signal again once it has stopped; ours leave the end to `serve`, which drains.
+    uvicorn's own signal handlers raise the signal again after the server has stopped. Therefore they are not installed:
+    our handlers let `serve` return, so that the process can drain its log before it ends.
     """
 
     def __init__(
-        self, config: uvicorn.Config, purpose: str = "api", when_listening: Callable[[int], None] = lambda _: None
+        self, config: uvicorn.Config, purpose: str = "api", on_listening: Callable[[int], None] = lambda _: None
     ) -> None:
-        """Args: when_listening: told the port."""
+        """Args: purpose: the port, named in the log. on_listening: called with the port once the server listens."""
         super().__init__(config)
         self._purpose = purpose
-        self._when_listening = when_listening
+        self._on_listening = on_listening
 
     def end(self, reason: str = "failure") -> None:
         logger.info("stopping reason=%s", reason)
@@ -56,18 +56,18 @@ class HttpServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if sockets and self.started:  # of sockets it did not open it says nothing
+        if sockets and self.started:  # uvicorn logs only sockets that it opened itself.
             self._log_started_message(sockets)
 
     def _log_started_message(self, listeners: Any) -> None:
         for listener in listeners:
             host, port = listener.getsockname()[:2]
-            self._when_listening(port)
+            self._on_listening(port)
             logger.info("listening url=http://%s:%d for=%s", host, port, self._purpose)
 
 
-def bound(host: str, port: int, setting: str) -> socket.socket:
-    """Return a socket that listens. Args: setting: what names the port. Raises: AddressUnavailable."""
+def listening_socket(host: str, port: int, setting: str) -> socket.socket:
+    """Return a listening socket. Args: setting: the setting that names the port. Raises: AddressUnavailable."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=connections_share().backlog)
@@ -76,13 +76,13 @@ def bound(host: str, port: int, setting: str) -> socket.socket:
 
 
 def _reason(error: OSError) -> str:
-    return str(error.strerror or error).partition(" (")[0]  # the library says the address once more
+    return str(error.strerror or error).partition(" (")[0]  # socket.create_server adds the address in parentheses.
 
 
 def uvicorn_config(
     application: Starlette, host: str, port: int, settings: Settings, purpose: str = "api"
 ) -> HttpConfig:
-    """Return how an application is served. Args: purpose: "api" or "telemetry", each with connections of its own."""
+    """Return the configuration of a server. Args: purpose: "api" or "telemetry"; each has its own connection table."""
     server, share = settings.server, connections_share()
     most = _TELEMETRY_CONNECTIONS if purpose == "telemetry" else server.max_connections or share.connections
     return HttpConfig(
@@ -97,5 +97,5 @@ def uvicorn_config(
         lifespan="off",
         backlog=share.backlog,
         timeout_graceful_shutdown=server.shutdown_seconds,
-        workers=1,  # else uvicorn reads WEB_CONCURRENCY, which platforms set, and fails where it is not a number
+        workers=1,  # Otherwise uvicorn reads WEB_CONCURRENCY, which platforms set, and fails if it is not a number.
     )

@@ -1,8 +1,9 @@
-"""How long a client may take, and how a connection ends: the half of our protocol that knows no HTTP syntax.
+"""Time limits of clients, and how a connection ends: the half of the protocol that does not depend on HTTP syntax.
 
-Owns: the phase of a connection, its deadlines, the answers of the server itself, and closing in stages: an answer that
-comes before its request is read arrives only if the connection is half closed, read on up to a bound, and then closed.
-A client that reads nothing would keep a closed connection for ever, too: it is aborted.
+Owns: the phase of a connection, its deadlines, the answers that the server itself gives, and closing in stages. An
+answer that is sent before the whole request is read arrives only if the server first closes its sending half, goes on
+reading up to a limit, and then closes the connection. A client that reads nothing would keep even a closed connection
+for ever; its connection is aborted.
 Source: RFC 9110 §15.5.9, RFC 9112 §9.6; docs/contract.md "Connections".
 """
 
@@ -18,18 +19,20 @@ from uvicorn.server import ServerState
 
 from api.server import refusals
 from api.server.connections import ROUND_SECONDS, Connections, Phase
-from api.server.pace import BYTES_A_SECOND, Pace
-from api.server.refusals import Refusal, note
+from api.server.pace import MIN_BYTES_PER_SECOND, Pace
+from api.server.refusals import Refusal, count_end
 
-NEW, HEAD, BODY, ANSWERING, IDLE, DRAINING, REFUSED = tuple(Phase)[:7]  # to be at hand: each request passes some
+NEW, HEAD, BODY, ANSWERING, IDLE, DRAINING, REFUSED = tuple(Phase)[
+    :7
+]  # Local names are faster: each request uses some.
 _DRAIN_SECONDS = 30.0
 _TURN_AWAY_SECONDS = 2.0
-_SEND_BUFFER_BYTES = 128 << 10  # of the kernel's memory; by itself it gives a client that reads nothing 4 MB
+_SEND_BUFFER_BYTES = 128 << 10  # Of kernel memory. Its default would grow to 4 MB for a client that reads nothing.
 _FLUSH_SECONDS = 10.0
 
 
 class HttpConfig(uvicorn.Config):
-    """uvicorn's configuration, with the connections of the port."""
+    """uvicorn's configuration, with the connection table of the port."""
 
     def __init__(
         self, application: Any, protocol: "type[StagedProtocol]", connections: Connections, **options: Any
@@ -39,19 +42,19 @@ class HttpConfig(uvicorn.Config):
 
 
 class _Flow(FlowControl):
-    """Reads on only where no request of the connection waits for the answer to another."""
+    """Flow control that resumes reading only if no request or refusal of the connection waits for an earlier answer."""
 
-    def __init__(self, transport: asyncio.Transport, holds_back: Callable[[], bool]) -> None:
+    def __init__(self, transport: asyncio.Transport, has_queued: Callable[[], bool]) -> None:
         super().__init__(transport)
-        self._holds_back = holds_back
+        self._has_queued = has_queued
 
     def resume_reading(self) -> None:
-        if self.read_paused and not self._holds_back():
+        if self.read_paused and not self._has_queued():
             super().resume_reading()
 
 
-class _Answers:
-    """The transport as a request's cycle sees it: to close it after an answer is for the protocol to do."""
+class _ResponseTransport:
+    """The transport that a request's cycle gets: its `close` lets the protocol decide how to close the connection."""
 
     __slots__ = ("close", "is_closing", "write")
 
@@ -60,7 +63,14 @@ class _Answers:
 
 
 class StagedProtocol(HttpToolsProtocol):
-    """One connection. A subclass sets what the parser has seen: `in_head`, `begun`, `content`, `ended`."""
+    """One connection. A subclass sets `in_head`, `head_begun`, `body_received` and `last_request_read` while it parses.
+
+    in_head: whether a head, or the beginning of one, comes next; False while a body is being received.
+    head_begun: whether any byte of a head has been received.
+    body_received: bytes of the current body that have been received.
+    last_request_read: whether the last request of a half-closed connection is complete.
+    pending_refusal: a refusal that is sent after the answers to earlier requests.
+    """
 
     def __init__(
         self,
@@ -70,38 +80,38 @@ class StagedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._table = config.connections
+        self._connections = config.connections
         self.limits = config.connections.limits
         self.phase, self.since = Phase.NEW, 0.0
-        self.in_head = True  # or before it: no body is under way
-        self.begun = False  # whether there is a byte of a head
-        self.content = 0  # bytes of the body under way that are there
-        self.ended = False  # whether the last request of a connection that is half closed is there
+        self.in_head = True
+        self.head_begun = False
+        self.body_received = 0
+        self.last_request_read = False
         self.half_closed = False
-        self.pending: Refusal | None = None  # to be answered after the requests before it
+        self.pending_refusal: Refusal | None = None
         self.receiving, self._sending = Pace(), Pace()
-        self.answers: Any = None
-        self._served = False
-        self._dropped = 0
+        self.response_transport: Any = None
+        self._answered_any = False
+        self._dropped_bytes = 0
 
-    # the connection
+    # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if connected := transport.get_extra_info("socket"):
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        self.flow = _Flow(transport, self._holds_back)
-        self.answers = _Answers(transport, self._close_after_answer)
-        if not self._table.admit(self, self.loop):
-            self._say(refusals.TOO_MANY_CONNECTIONS)
+        self.flow = _Flow(transport, self._has_queued)
+        self.response_transport = _ResponseTransport(transport, self._close_after_answer)
+        if not self._connections.admit(self, self.loop):
+            self._send_refusal(refusals.TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.pipeline.clear()
-        self._table.leave(self)
+        self._connections.leave(self)
 
     def shutdown(self) -> None:
-        if self._busy():
+        if self._is_answering():
             super().shutdown()
         else:
             self.close()
@@ -109,20 +119,20 @@ class StagedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._sending.restart()
-        self._table.block(self)
+        self._connections.block(self)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._table.unblock(self)
+        self._connections.unblock(self)
 
-    def _busy(self) -> bool:
+    def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _holds_back(self) -> bool:
-        return bool(self.pipeline) or self.pending is not None
+    def _has_queued(self) -> bool:
+        return bool(self.pipeline) or self.pending_refusal is not None
 
-    def settle(self) -> None:
-        """Note what the connection waits for now."""
+    def update_phase(self) -> None:
+        """Record the phase that the connection is in now."""
         last, cycle = self.phase, self.cycle
         if last >= REFUSED:
             return
@@ -130,47 +140,47 @@ class StagedProtocol(HttpToolsProtocol):
             phase = ANSWERING if self.in_head else BODY
         elif not self.in_head:
             phase = DRAINING
-        elif self.begun:
+        elif self.head_begun:
             phase = HEAD
         else:
-            phase = IDLE if self._served else NEW
+            phase = IDLE if self._answered_any else NEW
         if phase is not last:
-            if phase is IDLE:  # keep nothing of the request that was answered, however large it was
+            if phase is IDLE:  # Free the answered request, which may be large.
                 self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
             elif phase is DRAINING:
-                self._dropped = 0
+                self._dropped_bytes = 0
                 self.receiving.restart()
-            self._table.enter(self, phase)
+            self._connections.enter(self, phase)
 
     def drop(self, data: bytes) -> None:
-        """Count bytes nobody wants; too many end the connection."""
-        self._dropped += len(data)
-        if self._dropped > self.limits.drained_bytes:
+        """Count bytes that are read only to be dropped; close the connection if there are too many."""
+        self._dropped_bytes += len(data)
+        if self._dropped_bytes > self.limits.drained_bytes:
             self.close()
 
-    # answers, and the end
+    # Answers and closing
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        self._served = True
+        self._answered_any = True
         if self.transport.is_closing():
             return
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self.pending:
-            refusal, self.pending = self.pending, None
-            self._say(refusal)
+        elif self.pending_refusal:
+            refusal, self.pending_refusal = self.pending_refusal, None
+            self._send_refusal(refusal)
         self.flow.resume_reading()
-        self.settle()
+        self.update_phase()
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer what cannot be a request, or does not arrive; after the answers to the requests before it."""
-        if self.transport.is_closing() or self.phase >= Phase.REFUSED or self.pending:
+        """Answer an invalid, too large or overdue request, after the answers to earlier requests."""
+        if self.transport.is_closing() or self.phase >= Phase.REFUSED or self.pending_refusal:
             return
-        note(refusal.reason)
-        earlier = self._busy()
-        if not self.in_head:  # the request has a cycle already
+        count_end(refusal.reason)
+        earlier = self._is_answering()
+        if not self.in_head:  # The request has a cycle already.
             cycle = self.cycle
             if cycle.response_started:
                 self.close()
@@ -181,28 +191,29 @@ class StagedProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if earlier:
-            self.pending = refusal
+            self.pending_refusal = refusal
             self.flow.pause_reading()
         else:
-            self._say(refusal)
+            self._send_refusal(refusal)
 
-    def _say(self, refusal: Refusal) -> None:
+    def _send_refusal(self, refusal: Refusal) -> None:
         turned_away = self.phase is Phase.TURNED_AWAY
         if turned_away:
-            note(refusal.reason)
+            count_end(refusal.reason)
         else:
-            self._table.enter(self, Phase.REFUSED)
+            self._connections.enter(self, Phase.REFUSED)
         has_body = turned_away or self.parser.get_method() != b"HEAD"
-        self.transport.write(refusals.answer(refusal, self.server_state.default_headers, has_body))
+        self.transport.write(refusals.response_bytes(refusal, self.server_state.default_headers, has_body))
         self._half_close()
         self.flow.resume_reading()
 
     def _close_after_answer(self) -> None:
-        """Close because a request's answer says so, or could not be finished."""
+        """Close the connection because an answer requires it, or because an answer could not be completed."""
         if self.in_head or self.pipeline or not self.cycle.response_complete:
             self.close()
         else:
-            self._half_close()  # the body is under way: closed now, the answer would be lost with what nobody reads
+            # The body is still being received: if the connection were closed now, the client could lose the answer.
+            self._half_close()
 
     def _half_close(self) -> None:
         self.half_closed = True
@@ -210,22 +221,22 @@ class StagedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
 
     def close(self) -> None:
-        """Close when all that was written is read."""
+        """Close the connection once the client has read everything that was written."""
         self.transport.close()
         if self.phase is not Phase.TURNED_AWAY:
-            self._table.enter(self, Phase.CLOSING)
+            self._connections.enter(self, Phase.CLOSING)
 
-    def give_way(self) -> None:
-        """See `Connection.give_way`."""
+    def abort(self) -> None:
+        """See `Connection.abort`."""
         self.transport.abort()
 
-    # deadlines
+    # Deadlines
 
     def check(self, now: float) -> None:
         """See `Connection.check`."""
         match self.phase:
             case Phase.NEW:
-                note("no-request")
+                count_end("no-request")
                 self.close()
             case Phase.HEAD:
                 self.refuse(refusals.SLOW_HEAD)
@@ -234,8 +245,8 @@ class StagedProtocol(HttpToolsProtocol):
             case Phase.BODY:
                 self._check_body(now)
             case Phase.DRAINING | Phase.REFUSED:
-                still = self.receiving.still(self._dropped, now)
-                if now - self.since > _DRAIN_SECONDS or still > self.limits.body_seconds:
+                stalled = self.receiving.stalled_seconds(self._dropped_bytes, now)
+                if now - self.since > _DRAIN_SECONDS or stalled > self.limits.body_seconds:
                     self.close()
             case Phase.TURNED_AWAY:
                 if now - self.since > _TURN_AWAY_SECONDS:
@@ -246,19 +257,19 @@ class StagedProtocol(HttpToolsProtocol):
 
     def _check_body(self, now: float) -> None:
         seconds = self.limits.body_seconds
-        if self.flow.read_paused or self.cycle.waiting_for_100_continue:  # it is ours to go on
+        if self.flow.read_paused or self.cycle.waiting_for_100_continue:  # The server is to act next, not the client.
             self.since += ROUND_SECONDS
             self.receiving.restart()
         elif (
-            self.receiving.still(self.content, now) > seconds
-            or now - self.since > seconds + ROUND_SECONDS + self.content / BYTES_A_SECOND
+            self.receiving.stalled_seconds(self.body_received, now) > seconds
+            or now - self.since > seconds + ROUND_SECONDS + self.body_received / MIN_BYTES_PER_SECOND
         ):
             self.refuse(refusals.SLOW_BODY)
 
-    def check_writing(self, now: float) -> None:
-        """See `Connection.check_writing`."""
+    def check_answer_read(self, now: float) -> None:
+        """See `Connection.check_answer_read`."""
         seconds = self.limits.answer_seconds
         unread = self.transport.get_write_buffer_size()
-        if self._sending.still(-unread, now, least=int(BYTES_A_SECOND * seconds)) > seconds:
-            note("answer-not-read")
+        if self._sending.stalled_seconds(-unread, now, least=int(MIN_BYTES_PER_SECOND * seconds)) > seconds:
+            count_end("answer-not-read")
             self.transport.abort()

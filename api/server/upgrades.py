@@ -1,8 +1,9 @@
-"""Requests that ask for another protocol (`Upgrade: websocket`, `h2c`), as the requests they are without that wish.
+"""Requests to upgrade to another protocol (`Upgrade: websocket`, `h2c`): they are handled as plain HTTP/1.1 requests.
 
-Java's own client asks for h2c with its first request on a plain connection, whatever body it has. httptools takes such
-a request for one without a body, and the body for the next request: events were lost, a body could hold a request.
-Source: RFC 9110 §7.8: a server may pass over the wish, and then answers in HTTP/1.1.
+Java's standard HTTP client asks for h2c in its first request on a plain connection, even if the request has a body.
+httptools parses such a request as one without a body, and the body as the next request: events would be lost, and a
+body could contain another request.
+Source: RFC 9110 §7.8: a server may ignore the upgrade and answer in HTTP/1.1.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ _FIELDS = frozenset({b"upgrade", b"http2-settings"})
 
 
 def plain_head(method: bytes, url: bytes, version: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the head of a request without its wish for another protocol. Args: headers: names in lower case."""
+    """Return the head of a request without the fields for an upgrade. Args: headers: with names in lower case."""
     lines = [b"%s %s HTTP/%s" % (method, url, version)]
     for name, value in headers:
         if name == b"connection":

@@ -261,12 +261,12 @@ def socket_server(still_app: Starlette, still_dependencies: Dependencies) -> Ite
     ports: list[int] = []
     listening = threading.Event()
 
-    def when_listening(port: int) -> None:
+    def on_listening(port: int) -> None:
         ports.append(port)
         listening.set()
 
     config: uvicorn.Config = uvicorn_config(still_app, "127.0.0.1", 0, still_dependencies.settings)
-    server = HttpServer(config, when_listening=when_listening)
+    server = HttpServer(config, on_listening=on_listening)
     thread = threading.Thread(target=server.run)
     thread.start()
     assert listening.wait(30)

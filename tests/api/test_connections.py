@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from api.server.connections import Phase
-from api.server.http_protocol import MOST_PIPELINED, BoundedProtocol
+from api.server.http_protocol import MAX_PIPELINED, BoundedProtocol
 from api.server.server import HttpServer
 from engine.config.settings import ServerSettings
 from engine.metrics import CONNECTIONS
@@ -298,12 +298,12 @@ def test_no_more_than_some_requests_of_a_connection_wait(app: Starlette, gate: G
         eventually(lambda: gate.held == 1, "the first request is held")
         eventually(lambda: ended("too-many-pipelined") >= 1, "the others are counted")
         (connection,) = server.server_state.connections
-        assert len(connection.pipeline) == MOST_PIPELINED  # type: ignore[union-attr]
+        assert len(connection.pipeline) == MAX_PIPELINED  # type: ignore[union-attr]
         gate.open.set()
-        statuses = [client.read().status for _ in range(MOST_PIPELINED + 2)]
+        statuses = [client.read().status for _ in range(MAX_PIPELINED + 2)]
         assert client.closed()
 
-    assert statuses == [200] * (MOST_PIPELINED + 1) + [503]
+    assert statuses == [200] * (MAX_PIPELINED + 1) + [503]
 
 
 # deadlines

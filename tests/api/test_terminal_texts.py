@@ -60,12 +60,12 @@ def server(app: Starlette, dependencies: Dependencies) -> Iterator[str]:
     ports: list[int] = []
     listening = threading.Event()
 
-    def when_listening(port: int) -> None:
+    def on_listening(port: int) -> None:
         ports.append(port)
         listening.set()
 
     config: uvicorn.Config = uvicorn_config(app, "127.0.0.1", 0, dependencies.settings)
-    http = HttpServer(config, when_listening=when_listening)
+    http = HttpServer(config, on_listening=on_listening)
     thread = threading.Thread(target=http.run)
     thread.start()
     assert listening.wait(60)

@@ -106,11 +106,11 @@ def serving(app: ASGIApp, purpose: str = "api", drained_bytes: int = 0, **server
     listening = threading.Event()
     ports: list[int] = []
 
-    def when_listening(port: int) -> None:
+    def on_listening(port: int) -> None:
         ports.append(port)
         listening.set()
 
-    running = HttpServer(config, when_listening=when_listening)
+    running = HttpServer(config, on_listening=on_listening)
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
