@@ -247,7 +247,7 @@ def test_more_questions_than_may_wait_are_refused(
         stack = AsyncExitStack()
         for _ in range(3 if name == MANAGEMENT else 2):
             await stack.enter_async_context(app.state.shares.turn(name, stays))
-        app.state.shares._queue(name)
+        app.state.shares._enqueue(name)
         return stack
 
     with_token = portal.call(partial(held, A))
