@@ -1,9 +1,9 @@
 /**
- * Build what Meterport serves into built/ and the React package into dist/.
+ * Build the files that Meterport serves into built/, and the React package into dist/.
  *
- * built/ is committed, so that Meterport installs without Node, and compared with a fresh build by tests and CI: the same
- * sources and lock file give the same bytes.
- * Usage: node build.mjs [OUT], where both folders are made in OUT.
+ * built/ is committed, so that Meterport installs without Node. Tests and CI compare it with a new build: the same sources
+ * and lock file give the same bytes.
+ * Usage: node build.mjs [OUT]. Both folders are created in OUT, by default in this folder.
  */
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -12,12 +12,12 @@ import react from '@vitejs/plugin-react'
 import { build } from 'vite'
 
 const here = import.meta.dirname
-const place = resolve(process.argv[2] ?? here)
-const [out, dist] = [join(place, 'built'), join(place, 'dist')]
+const outRoot = resolve(process.argv[2] ?? here)
+const [out, dist] = [join(outRoot, 'built'), join(outRoot, 'dist')]
 const shared = { root: here, configFile: false, logLevel: 'warn', plugins: [react()] }
-const target = ['chrome123', 'firefox121', 'safari17.5'] // what light-dark() and ElementInternals ask for
+const target = ['chrome123', 'firefox121', 'safari17.5'] // the first versions with light-dark() and ElementInternals
 const modules = new Set()
-const noting = { name: 'note-packages', generateBundle() { for (const id of this.getModuleIds()) modules.add(id) } }
+const packageNotes = { name: 'note-packages', generateBundle() { for (const id of this.getModuleIds()) modules.add(id) } }
 
 rmSync(out, { recursive: true, force: true })
 mkdirSync(out, { recursive: true })
@@ -25,7 +25,7 @@ mkdirSync(out, { recursive: true })
 await build({
   ...shared,
   base: './',
-  plugins: [react(), noting],
+  plugins: [react(), packageNotes],
   build: { outDir: out, emptyOutDir: false, assetsDir: '', target, modulePreload: false, rollupOptions: { output: names('page') } },
 })
 relink(join(out, 'index.html'))
@@ -62,12 +62,12 @@ function names(name) {
   return { entryFileNames: `${name}-[hash].js`, assetFileNames: `${name}-[hash][extname]` }
 }
 
-/** The page is at /portal, its files below: relative to the page, so that any path before it does. */
+/** Make the links of the page relative: the page is at /portal and its files are below it, behind any path prefix. */
 function relink(path) {
   writeFileSync(path, readFileSync(path, 'utf8').replaceAll('"./page-', '"portal/page-').replaceAll(' crossorigin', ''))
 }
 
-/** The licences of what was bundled, as they ask for. */
+/** Return the licence texts of the bundled packages, which these licences require. */
 function licenses() {
   const names = [...modules].map((id) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(id)?.[1]).filter(Boolean)
   const parts = [...new Set(names)].sort().map((name) => {

@@ -250,7 +250,7 @@ def test_what_a_site_hands_down_does_not_reach_in(page: Open, customer: Customer
     assert total(opened) == all_tokens(customer)
 
 
-BLOCKED = "Usage cannot be read from this site right now. If that lasts, tell the people who run it."
+BLOCKED = "Usage cannot be read from this site right now. If this continues, tell the people who run the site."
 
 
 def test_an_origin_that_may_not_ask_is_told_so(page: Open, tmp_path: Path, serve: Serve) -> None:
@@ -315,7 +315,7 @@ def test_a_meter_that_was_deleted_is_said_to_be_gone(page: Open, customer: Custo
 
     customer.delete_meter("brief")
 
-    expect(opened.get_by_role("alert")).to_contain_text("This meter is not there any more.")
+    expect(opened.get_by_role("alert")).to_contain_text("This meter no longer exists.")
     assert "not found" not in opened.locator(".mp").inner_text()
 
 

@@ -112,7 +112,7 @@ def test_a_value_is_found_by_a_part_of_it(page: Open, many: Customer, token: str
 
     shown.get_by_label("Only rid").click()
     options = shown.locator(".mp-options").get_by_role("option")  # others are of the selects
-    expect(shown.locator(".mp-options p")).to_have_text("There are more. Type a part of one.")
+    expect(shown.locator(".mp-options p")).to_have_text("There are more values. Type a part of one.")
     expect(options).to_have_count(20)
     shown.keyboard.type("EQ-000000123456", delay=5)
     expect(options).to_have_text([rid(123456)])
@@ -172,7 +172,7 @@ def test_values_are_chosen_with_the_keyboard(page: Open, customer: Customer) -> 
     expect(field).to_have_value("atlas-small")
     expect(shown.locator(".mp-options")).to_have_count(0)
     field.fill("nothing like it")
-    expect(shown.locator(".mp-options p")).to_have_text("No such value. Enter takes it all the same.")
+    expect(shown.locator(".mp-options p")).to_have_text("No such value. Press Enter to use it anyway.")
     field.press("Enter")
     expect(shown.locator(".mp-notice h2")).to_have_text("No usage in this period")
 

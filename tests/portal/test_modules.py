@@ -242,7 +242,7 @@ def test_beside_the_pointer_a_number_too_long_is_rounded(run: Run) -> None:
 def test_a_refresh_is_none_or_one_a_page_can_do(run: Run) -> None:
     texts = [None, "", "soon", "0", "-1", "0.001", "3", "1e9", "Infinity"]
 
-    assert run("view", *(("readSeconds", text) for text in texts)) == [None, None, None, 0, 0, 0.5, 3, 86400, 86400]
+    assert run("viewState", *(("readSeconds", text) for text in texts)) == [None, None, None, 0, 0, 0.5, 3, 86400, 86400]
 
 
 def test_a_zone_is_one_the_api_knows_too(run: Run) -> None:
@@ -261,7 +261,7 @@ def test_a_period_is_of_a_time_usage_can_be_of(run: Run) -> None:
         "2026-13-01..2026-14-01",
     ]
 
-    assert run("view", *(("readPeriod", period) for period in periods)) == [
+    assert run("viewState", *(("readPeriod", period) for period in periods)) == [
         "7d", {"from": "1970-01-01", "to": "2099-12-31"}, None, None, None,
     ]  # fmt: skip
 

@@ -205,7 +205,7 @@ def test_offline_keeps_what_was_shown_and_says_since_when(page: Open, customer: 
     before = total(shown)
 
     shown.context.set_offline(True)
-    expect(shown.get_by_role("alert")).to_contain_text("You are offline. What you see is of")
+    expect(shown.get_by_role("alert")).to_contain_text("You are offline. What you see is from")
     assert total(shown) == before
 
     shown.context.set_offline(False)
@@ -217,7 +217,7 @@ def test_an_error_says_so_and_can_be_tried_again(page: Open, customer: Customer)
     opened.route("**/tokens/query*", lambda route: route.fulfill(status=503, body="{}"))
     shown = show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
 
-    expect(shown.get_by_role("alert")).to_contain_text("Usage is not available for the moment")
+    expect(shown.get_by_role("alert")).to_contain_text("Usage is not available right now")
     opened.unroute("**/tokens/query*")
     shown.get_by_role("button", name="Try again").click()
     assert total(shown) == written(sum(customer.tokens_by(DAY).values(), Decimal()))

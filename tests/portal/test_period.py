@@ -80,7 +80,7 @@ def test_a_day_that_no_month_has_is_no_period(run: Run) -> None:
         "7d@3",
     ]
 
-    assert run("view", *(("readPeriod", text) for text in texts)) == [
+    assert run("viewState", *(("readPeriod", text) for text in texts)) == [
         "month@15", "last-month@31", "month", "last-month", "current", None, None, None, None,
     ]  # fmt: skip
 
@@ -180,7 +180,7 @@ def test_while_the_current_period_cannot_be_asked_nothing_else_is_shown(page: Op
 
     opened.route("**/portal/subject", refuse)
     show(opened, billed, billed.token()["token"], "meter=tokens&period=current&refresh=0.5")
-    expect(opened.get_by_role("alert")).to_contain_text("Usage is not available for the moment")
+    expect(opened.get_by_role("alert")).to_contain_text("Usage is not available right now")
     assert opened.locator(".mp-total").count() == 0
 
     opened.unroute("**/portal/subject")

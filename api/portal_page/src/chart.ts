@@ -1,40 +1,45 @@
 /**
  * Usage as bars or lines, drawn by uPlot.
  *
- * Windows stand side by side at equal widths, whatever months and clock changes do to their lengths. Values are doubles
- * here; the texts beside the pointer are exact.
+ * All windows are drawn with the same width, although months and clock changes make them differ in length. Values are
+ * doubles here; the texts beside the pointer are exact.
  */
 import uPlot from 'uplot'
 
 export interface Series {
-  /** What it is told from others by: names need not differ. */
+  /** Identifies the series: two series may have the same name. */
   id: string
   name: string
-  /** One a window; null: no value. */
+  /** One per window; null: no value. */
   values: (number | null)[]
-  /** The same as people read them. */
+  /** The same values, written for people. */
   texts: (string | null)[]
 }
 
 export interface ChartContent {
-  /** One a window, below the axis. */
+  /** One per window, below the axis. */
   labels: string[]
-  /** The day of each window, said where it changes; left out where labels say it. */
+  /** The day of each window, shown where it changes. Undefined if the labels contain the day. */
   days?: string[]
-  /** A window in full, beside the pointer. */
-  title: (at: number) => string
-  /** What to say of each window that is counted in part ("so far"): it is drawn hatched, or dashed. */
+  /** Writes a window in full, beside the pointer. */
+  title: (index: number) => string
+  /**
+   * A note ("so far") for each window that is counted in part, undefined for a whole one. Such a window is drawn
+   * hatched or dashed.
+   */
   parts?: (string | undefined)[]
   series: Series[]
-  /** Bars stand on each other; lines do not. */
+  /** Bars are stacked, lines are not. */
   shape: 'bars' | 'lines'
+  /** Writes a value in a short form, on the axis. */
   short: (value: number) => string
 }
 
 const PADDING = 8 // pixels, right of the last window
-const WHOLE = [...Array(16).keys()].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power)) // steps of counts
+// The steps of an axis of whole numbers.
+const WHOLE_STEPS = [...Array(16).keys()].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power))
 
-/** Draw into an element; call what is returned with new content, or `end` it. */
+/** Draw into an element. Call `update` of the returned object with new content, and `end` to remove the chart. */
 export function draw(target: HTMLElement, content: ChartContent): { update(next: ChartContent): void; end(): void } {
   let shown = content
   let plot = build(target, () => shown)
@@ -42,10 +47,10 @@ export function draw(target: HTMLElement, content: ChartContent): { update(next:
   resize.observe(target)
   return {
     update(next) {
-      const alike = outline(next) === outline(shown)
+      const isSameOutline = outline(next) === outline(shown)
       shown = next
-      if (alike) {
-        // New data alone leaves the axes' texts as they were while the scales are.
+      if (isSameOutline) {
+        // setData alone would not renew the texts of the axes if the scales stay the same.
         plot.batch(() => {
           plot.setData(dataOf(next))
           plot.redraw(false, true)
@@ -62,23 +67,24 @@ export function draw(target: HTMLElement, content: ChartContent): { update(next:
   }
 }
 
+/** Return, as a text, what two contents must have in common for the chart to be redrawn in place. */
 function outline(content: ChartContent): string {
   const { shape, labels, days, series } = content
   return JSON.stringify([shape, labels.length, Boolean(days), series.map(({ id }) => id), isWhole(content), partial(content)])
 }
 
-/** Return the windows that are counted in part. */
+/** Return the indexes of the windows that are counted in part. */
 function partial({ parts = [] }: ChartContent): number[] {
-  return [...parts.keys()].filter((at) => parts[at] !== undefined)
+  return [...parts.keys()].filter((index) => parts[index] !== undefined)
 }
 
 function isWhole({ series }: ChartContent): boolean {
   return series.every(({ values }) => values.every((value) => value === null || Number.isInteger(value)))
 }
 
-/** Return what one on the value axis stands for: uPlot finds no places for texts among values of very many digits. */
+/** Return the value of 1 on the value axis: uPlot cannot place the axis texts for values with very many digits. */
 function unitOf({ series }: ChartContent): number {
-  const largest = series.reduce((most, { values }) => values.reduce<number>((so, one) => Math.max(so, Math.abs(one ?? 0)), most), 0)
+  const largest = series.reduce((most, { values }) => values.reduce<number>((max, value) => Math.max(max, Math.abs(value ?? 0)), most), 0)
   return largest === 0 || (largest >= 1e-5 && largest < 1e15) ? 1 : 10 ** Math.floor(Math.log10(largest))
 }
 
@@ -89,25 +95,26 @@ function heightOf(target: HTMLElement): number {
 /**
  * Return uPlot's columns: window numbers, then the series.
  *
- * Stacked ones stand from the highest sum down, to be painted over. Lines come once without the windows counted in part,
- * and if there are any, once more with these and their neighbours alone, to be dashed.
+ * Stacked series are running sums, the highest first, so that each is painted over the one before. Lines have one
+ * column without the windows that are counted in part; if there are such windows, each line has a second column with
+ * only these and their neighbours, which is drawn dashed.
  */
 function dataOf(content: ChartContent): uPlot.AlignedData {
   const { labels, series, shape } = content
   const unit = unitOf(content)
-  const numbers = labels.map((_, at) => at)
+  const numbers = labels.map((_, index) => index)
   if (shape === 'lines') {
     const inPart = new Set(partial(content))
-    const column = (isThere: (at: number) => boolean) => (one: Series) =>
-      one.values.map((value, at) => (value === null || !isThere(at) ? null : value / unit))
-    const whole = series.map(column((at) => !inPart.has(at)))
-    const dashed = series.map(column((at) => [at - 1, at, at + 1].some((near) => inPart.has(near))))
+    const column = (isShown: (index: number) => boolean) => (one: Series) =>
+      one.values.map((value, index) => (value === null || !isShown(index) ? null : value / unit))
+    const whole = series.map(column((index) => !inPart.has(index)))
+    const dashed = series.map(column((index) => [index - 1, index, index + 1].some((near) => inPart.has(near))))
     return [numbers, ...whole, ...(inPart.size > 0 ? dashed : [])]
   }
   const sums: number[][] = []
   const running = labels.map(() => 0)
   for (const one of series) {
-    one.values.forEach((value, at) => (running[at] += (value ?? 0) / unit))
+    one.values.forEach((value, index) => (running[index] += (value ?? 0) / unit))
     sums.push([...running])
   }
   return [numbers, ...sums.reverse()]
@@ -146,7 +153,7 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
         grid: line,
         ticks: { show: false },
         border: { show: false },
-        incrs: isWhole(content()) ? WHOLE : undefined,
+        incrs: isWhole(content()) ? WHOLE_STEPS : undefined,
         size: (_, values) => 14 + 7 * Math.max(3, ...(values ?? []).map((value) => value.length)),
         values: (_, splits) => splits.map((value) => content().short(value * unitOf(content()))),
       },
@@ -162,15 +169,15 @@ function build(target: HTMLElement, content: () => ChartContent): uPlot {
 
 type Color = (name: string) => string
 
-/** Return how uPlot draws stacked bars: the last series first, and windows counted in part hatched. */
+/** Return how uPlot draws stacked bars: the last series first, and windows that are counted in part hatched. */
 function barsOf(content: () => ChartContent, color: Color): uPlot.Series[] {
   const { labels, series } = content()
   const many = labels.length > 120
-  return series.map((_, place) => {
-    const stroke = color(seriesColor(series.length - 1 - place))
+  return series.map((_, index) => {
+    const stroke = color(seriesColor(series.length - 1 - index))
     const fills = (): (CanvasPattern | string)[] => {
       const hatched = hatching(stroke, color('--_surface'))
-      return labels.map((_label, at) => (content().parts?.[at] === undefined ? stroke : hatched))
+      return labels.map((_label, index) => (content().parts?.[index] === undefined ? stroke : hatched))
     }
     const disp = partial(content()).length > 0 ? { fill: { unit: 3 as const, values: fills } } : undefined
     const paths = uPlot.paths.bars?.({ size: [many ? 1 : 0.72, 44], radius: many ? 0 : 0.12, disp } as uPlot.Series.BarsPathBuilderOpts)
@@ -178,13 +185,16 @@ function barsOf(content: () => ChartContent, color: Color): uPlot.Series[] {
   })
 }
 
-/** Return how uPlot draws lines, then those to windows counted in part: dashed, to an empty circle. */
+/**
+ * Return how uPlot draws the lines, then the dashed lines to the windows that are counted in part, which end in an
+ * empty circle.
+ */
 function linesOf(content: () => ChartContent, color: Color): uPlot.Series[] {
   const { labels, series } = content()
   const inPart = partial(content())
-  const isShown = (plot: uPlot, number: number): number[] => inPart.filter((at) => typeof plot.data[number][at] === 'number')
-  const whole = series.map((_, at): uPlot.Series => {
-    return { stroke: color(seriesColor(at)), width: 2, points: { show: labels.length < 60, size: 5, filter: lone } }
+  const isShown = (plot: uPlot, number: number): number[] => inPart.filter((index) => typeof plot.data[number][index] === 'number')
+  const whole = series.map((_, index): uPlot.Series => {
+    return { stroke: color(seriesColor(index)), width: 2, points: { show: labels.length < 60, size: 5, filter: isolatedPoints } }
   })
   const dashed = (line: uPlot.Series): uPlot.Series => {
     return { ...line, dash: [5, 4], points: { show: true, size: 7, fill: color('--_surface'), filter: isShown } }
@@ -192,18 +202,21 @@ function linesOf(content: () => ChartContent, color: Color): uPlot.Series[] {
   return [...whole, ...(inPart.length > 0 ? whole.map(dashed) : [])]
 }
 
-function seriesColor(at: number): string {
-  return `--_series-${(at % 8) + 1}`
+function seriesColor(index: number): string {
+  return `--_series-${(index % 8) + 1}`
 }
 
-/** Return stripes of a colour on a ground that hides what is behind: no difference of colour alone tells them from others. */
-function hatching(color: string, ground: string): CanvasPattern | string {
+/**
+ * Return stripes of a colour on an opaque background. Stripes can be told from a full colour by readers who see no
+ * colours.
+ */
+function hatching(color: string, background: string): CanvasPattern | string {
   const side = Math.round(7 * devicePixelRatio)
   const tile = document.createElement('canvas')
   tile.width = tile.height = side
   const brush = tile.getContext('2d')
   if (!brush) return color
-  brush.fillStyle = ground
+  brush.fillStyle = background
   brush.fillRect(0, 0, side, side)
   brush.strokeStyle = color
   brush.lineWidth = side / 2.5
@@ -215,18 +228,18 @@ function hatching(color: string, ground: string): CanvasPattern | string {
   return brush.createPattern(tile, 'repeat') ?? color
 }
 
-/** Return the points to draw where not all are: those of values without a neighbour, which no line shows. */
-function lone(plot: uPlot, number: number, all: boolean): number[] | null {
+/** Return the points to draw if not all are drawn: values without a neighbour, because no line shows them. */
+function isolatedPoints(plot: uPlot, number: number, all: boolean): number[] | null {
   if (all) return null
   const values = plot.data[number]
-  const isThere = (at: number): boolean => values[at] !== null && values[at] !== undefined
-  return [...values.keys()].filter((at) => isThere(at) && !isThere(at - 1) && !isThere(at + 1))
+  const hasValue = (index: number): boolean => values[index] !== null && values[index] !== undefined
+  return [...values.keys()].filter((index) => hasValue(index) && !hasValue(index - 1) && !hasValue(index + 1))
 }
 
 function axisTexts({ labels, days }: ChartContent, windows: number[]): string[] {
-  return windows.map((at, place) => {
-    const changed = days?.[at] !== undefined && days[at] !== days[windows[place - 1]]
-    return changed ? `${labels[at] ?? ''}\n${days[at]}` : (labels[at] ?? '')
+  return windows.map((index, place) => {
+    const changed = days?.[index] !== undefined && days[index] !== days[windows[place - 1]]
+    return changed ? `${labels[index] ?? ''}\n${days[index]}` : (labels[index] ?? '')
   })
 }
 
@@ -237,14 +250,16 @@ function rangeOf(low: number, high: number): uPlot.Range.MinMax {
   return [bottom < 0 ? bottom - room : 0, top > 0 || bottom === 0 ? top + room : 0]
 }
 
-/** Return the windows that carry a label: evenly spaced, no closer than they can be read, none cut off at the edge. */
+/**
+ * Return the indexes of the windows with a label: evenly spaced, far enough apart to be read, none cut off at the edge.
+ */
 function ticks({ labels, days }: ChartContent, width: number): number[] {
   const count = labels.length
   const least = Math.ceil((count * 68) / Math.max(width, 1))
   const step = [1, 2, 3, 4, 5, 6, 7, 10, 12, 14, 15, 24, 30, 48, 60, 72, 120, 168, 240, 360].find((one) => one >= least)
-  const half = (at: number): number => 3.5 * Math.max(labels[at].length, days?.[at].length ?? 0)
-  return Array.from({ length: Math.ceil(count / (step ?? least)) }, (_, at) => at * (step ?? least)).filter(
-    (at) => ((count - 0.4 - at) / (count + 0.2)) * width + PADDING >= half(at),
+  const halfWidth = (index: number): number => 3.5 * Math.max(labels[index].length, days?.[index].length ?? 0)
+  return Array.from({ length: Math.ceil(count / (step ?? least)) }, (_, number) => number * (step ?? least)).filter(
+    (index) => ((count - 0.4 - index) / (count + 0.2)) * width + PADDING >= halfWidth(index),
   )
 }
 
@@ -254,23 +269,23 @@ function tooltip(target: HTMLElement, content: () => ChartContent): uPlot.Plugin
   box.hidden = true
   const write = (plot: uPlot): void => {
     const { title, series, parts } = content()
-    const at = plot.cursor.idx
-    box.hidden = at === null || at === undefined || (plot.cursor.left ?? -1) < 0
-    if (box.hidden || at === null || at === undefined) return
+    const index = plot.cursor.idx
+    box.hidden = index === null || index === undefined || (plot.cursor.left ?? -1) < 0
+    if (box.hidden || index === null || index === undefined) return
     const heading = document.createElement('strong')
-    heading.append(textElement('bdi', title(at)), ...(parts?.[at] ? [textElement('span', ` · ${parts[at]}`)] : []))
-    box.replaceChildren(heading, ...rowsAt(series, at))
-    const left = plot.valToPos(at, 'x')
+    heading.append(textElement('bdi', title(index)), ...(parts?.[index] ? [textElement('span', ` · ${parts[index]}`)] : []))
+    box.replaceChildren(heading, ...rowsAt(series, index))
+    const left = plot.valToPos(index, 'x')
     const beyond = left + box.offsetWidth + 16 > target.clientWidth - plot.bbox.left / devicePixelRatio
     box.style.transform = `translate(${beyond ? Math.max(left - box.offsetWidth - 12, 0) : left + 12}px, 6px)`
   }
-  // A pointer that rests while a refresh comes must not show the numbers of before.
+  // `setData` too: a resting pointer must not show old numbers after a refresh.
   return { hooks: { init: (plot) => plot.over.append(box), setCursor: write, setData: write } }
 }
 
-function rowsAt(series: Series[], at: number): HTMLElement[] {
+function rowsAt(series: Series[], index: number): HTMLElement[] {
   const rows = series.flatMap((one, number) => {
-    const text = one.texts[at]
+    const text = one.texts[index]
     if (text === null || text === undefined) return []
     const row = document.createElement('div')
     const swatch = document.createElement('i')

@@ -1,26 +1,26 @@
-/** What every view of a portal shares. */
+/** The settings that all views of a portal share. */
 import { createContext } from 'react'
 import type { UsageError } from './client'
 import type { Span } from './periods'
 
 export interface PortalSettings {
-  /** Of numbers and dates; the browser's own where left out. */
+  /** The locale of numbers and dates. Undefined: the browser's own. */
   locale?: string
-  /** Units by meter slug: `{ tokens: 'tokens', storage: 'GB' }`. */
+  /** The units of meters, by slug: `{ tokens: 'tokens', storage: 'GB' }`. */
   units: Readonly<Record<string, string>>
-  /** Between two refreshes; 0: none. */
+  /** Seconds between two refreshes. 0: no refresh. */
   seconds: number
   /** The subject's current period, if one is known. */
   currentPeriod?: Span
-  /** The current period is looked at, and is not known yet. */
+  /** Whether the view shows the current period and it is not loaded yet. */
   isPeriodPending?: boolean
-  /** The day on which the subject's months begin, once a period named one. */
+  /** The day on which the subject's months begin, once a chosen period has named one. */
   anchorDay?: number
-  /** The time zone that was asked for, where the API does not know it. */
+  /** The requested time zone, if the API does not know it. */
   unknownZone?: string
-  /** The API does not know this time zone. */
+  /** Called if the API does not know this time zone. */
   onUnknownZone?: (zone: string) => void
-  /** The token is no good any more. */
+  /** Called when the token is no longer accepted. */
   onTokenFailure?: (error: UsageError) => void
 }
 

@@ -1,16 +1,17 @@
-/** The subject's current period: what the operator gave, and what it means on the clock of the answers. */
+/** The subject's current period: the one the operator set, evaluated at the server's time. */
 import { useState } from 'react'
 import type { PortalClient, PortalSubject, UsageError } from './client'
 import { dayEnd, type Span } from './periods'
 import { usePolled } from './polling'
-import type { View } from './view'
+import type { View } from './viewState'
 
-const SECONDS = 300 // between two looks at a period that changes once a month
+const SECONDS = 300 // between two requests; the period changes once a month
 
 /**
- * Return the span of a subject's current period; undefined: none is known at `now`.
+ * Return the span of a subject's current period, or undefined if none is known at `now`.
  *
- * One without an end goes on until the end of the day. One that is over stays what is known, until the next is given.
+ * A period without an end lasts until the end of the day. A period that is over stays the known one until the operator
+ * sets the next.
  */
 export function currentPeriodOf({ currentPeriodStart, currentPeriodEnd }: PortalSubject, zone: string, now: number): Span | undefined {
   const from = Date.parse(currentPeriodStart ?? '')
@@ -23,12 +24,15 @@ interface Settings {
   onTokenFailure: (error: UsageError) => void
 }
 
-/** Keep the subject's current period fresh. A view of another period does without: then nothing is pending and no error. */
-export function useCurrentPeriod(client: PortalClient, { period, zone }: View, isAsked: boolean, settings: Settings) {
+/**
+ * Keep the subject's current period up to date. A view of another period does not need it: then nothing is pending and
+ * there is no error.
+ */
+export function useCurrentPeriod(client: PortalClient, { period, zone }: View, isRequested: boolean, settings: Settings) {
   const isNeeded = period === 'current'
   const [hasAnswered, setHasAnswered] = useState(false)
   const { data, error, reload } = usePolled(
-    isAsked || isNeeded ? 'subject' : null,
+    isRequested || isNeeded ? 'subject' : null,
     (signal) => client.subject(signal),
     settings.seconds && (hasAnswered ? SECONDS : settings.seconds),
     settings.onTokenFailure,

@@ -1,8 +1,8 @@
 /**
- * `<meterport-usage>`: usage on any site, from one script.
+ * `<meterport-usage>`: an element that shows usage on any site, loaded with one script.
  *
- * Owns: its attributes, the properties that reflect them, and the events that leave it. Its styles live in its shadow:
- * the site's do not reach in, the custom properties of src/style.css do.
+ * Owns: its attributes, the properties that reflect them, and the events that it sends. Its styles are in its shadow
+ * root: the site's styles do not apply there, only the custom properties that src/style.css names.
  * Source: docs/portal.md "On your own site".
  */
 import { OpenMeterProvider } from '@openmeter/sdk/react'
@@ -10,13 +10,14 @@ import { createRoot, type Root } from 'react-dom/client'
 import { type Attribute, ATTRIBUTES, propertyOf, readList, readPairs, type Value, writeValue } from './attributes'
 import { PortalClient, type UsageError } from './client'
 import style from './style.css?inline'
-import { readSeconds, readView, type Theme, type View } from './view'
+import { readSeconds, readView, type Theme, type View } from './viewState'
 import type { Part } from './views/MeterUsage'
 import { UsagePortal } from './views/UsagePortal'
 
-const OWN_SCRIPT = document.currentScript ?? document.querySelector('script[src$="/meterport-usage.js"]') // a module has none
-const OWN_PLACE = OWN_SCRIPT instanceof HTMLScriptElement ? new URL('..', OWN_SCRIPT.src).href : location.origin
-const LONGEST_PAUSE_MS = 60_000
+// In a module document.currentScript is null.
+const OWN_SCRIPT = document.currentScript ?? document.querySelector('script[src$="/meterport-usage.js"]')
+const DEFAULT_BASE_URL = OWN_SCRIPT instanceof HTMLScriptElement ? new URL('..', OWN_SCRIPT.src).href : location.origin
+const MAX_PAUSE_MS = 60_000
 
 export class MeterportUsage extends HTMLElement {
   static readonly observedAttributes = Object.keys(ATTRIBUTES)
@@ -38,10 +39,10 @@ export class MeterportUsage extends HTMLElement {
   #root: Root | undefined
   #token: string | null = null
   #client: PortalClient | null = null
-  #clientOf = ''
-  #waiting = false
-  #refused = 0
-  #telling: ReturnType<typeof setTimeout> | undefined
+  #clientKey = ''
+  #isRenderQueued = false
+  #failedTokens = 0
+  #expiredTimer: ReturnType<typeof setTimeout> | undefined
 
   connectedCallback(): void {
     if (!this.shadowRoot) {
@@ -55,10 +56,10 @@ export class MeterportUsage extends HTMLElement {
   }
 
   disconnectedCallback(): void {
-    // Moved, not removed, if it is connected again by then.
+    // If the element is connected again by then, it was moved and not removed.
     queueMicrotask(() => {
       if (this.isConnected) return
-      clearTimeout(this.#telling)
+      clearTimeout(this.#expiredTimer)
       this.#root?.unmount()
       this.#root = undefined
     })
@@ -68,7 +69,7 @@ export class MeterportUsage extends HTMLElement {
     this.#render()
   }
 
-  /** The portal token. As a property it stays out of the document. */
+  /** The portal token. If it is set as a property, it does not appear in the document. */
   get token(): string | null {
     return this.#token ?? this.getAttribute('token')
   }
@@ -79,16 +80,16 @@ export class MeterportUsage extends HTMLElement {
     this.#render()
   }
 
-  /** Where Meterport is; where the script came from unless given. */
+  /** The address of Meterport. By default the one that the script was loaded from. */
   get baseUrl(): string {
-    return this.getAttribute('base-url') ?? OWN_PLACE
+    return this.getAttribute('base-url') ?? DEFAULT_BASE_URL
   }
 
   set baseUrl(value: string) {
     this.setAttribute('base-url', value)
   }
 
-  /** A property set before the script was there hides the accessor. */
+  /** Set again a property that was set before the script was loaded: until then it hides the accessor. */
   #upgrade(name: string): void {
     if (!Object.hasOwn(this, name)) return
     const early: unknown = Reflect.get(this, name)
@@ -96,12 +97,12 @@ export class MeterportUsage extends HTMLElement {
     Reflect.set(this, name, early)
   }
 
-  /** One render for all changes of a turn. */
+  /** Render once, after all changes of this task. */
   #render(): void {
-    if (this.#waiting) return
-    this.#waiting = true
+    if (this.#isRenderQueued) return
+    this.#isRenderQueued = true
     queueMicrotask(() => {
-      this.#waiting = false
+      this.#isRenderQueued = false
       this.#root?.render(this.#content())
     })
   }
@@ -111,7 +112,7 @@ export class MeterportUsage extends HTMLElement {
       <OpenMeterProvider value={this.#currentClient()}>
         <UsagePortal
           view={this.#view()}
-          onViewChange={(view) => this.#tell('meterport-view', view)}
+          onViewChange={(view) => this.#emit('meterport-view', view)}
           meters={readList(this.getAttribute('meters'))}
           parts={this.hasAttribute('show') ? (readList(this.getAttribute('show')) as Part[]) : undefined}
           theme={(this.getAttribute('theme') ?? 'auto') as Theme}
@@ -119,7 +120,7 @@ export class MeterportUsage extends HTMLElement {
           units={readPairs(this.getAttribute('units'), /,/)}
           refreshSeconds={readSeconds(this.getAttribute('refresh'))}
           heading={this.#text('heading')}
-          onTokenFailure={(error) => this.#failed(error)}
+          onTokenFailure={(error) => this.#requestToken(error)}
         />
       </OpenMeterProvider>
     )
@@ -127,10 +128,10 @@ export class MeterportUsage extends HTMLElement {
 
   #currentClient(): PortalClient | null {
     const token = this.token
-    const wanted = `${this.baseUrl} ${token ?? ''}`
-    if (wanted !== this.#clientOf) {
-      clearTimeout(this.#telling)
-      this.#clientOf = wanted
+    const key = `${this.baseUrl} ${token ?? ''}`
+    if (key !== this.#clientKey) {
+      clearTimeout(this.#expiredTimer)
+      this.#clientKey = key
       this.#client = token ? new PortalClient({ baseUrl: this.baseUrl, portalToken: token }) : null
     }
     return this.#client
@@ -151,22 +152,25 @@ export class MeterportUsage extends HTMLElement {
     return this.getAttribute(name) ?? undefined
   }
 
-  /** Ask for another token: at once where this one opened something, later and later where none after another does. */
-  #failed(error: UsageError): void {
-    this.#refused = this.#client?.answered ? 0 : this.#refused + 1
-    const pause = this.#refused < 2 ? 0 : Math.min(1000 * 2 ** (this.#refused - 2), LONGEST_PAUSE_MS)
-    const tell = (): void => this.#tell('meterport-expired', { reason: error.kind, message: error.message })
-    if (pause === 0) tell()
-    else this.#telling = setTimeout(tell, pause)
+  /**
+   * Ask the site for another token: at once if this one has worked, after growing pauses if one token after another
+   * fails.
+   */
+  #requestToken(error: UsageError): void {
+    this.#failedTokens = this.#client?.answered ? 0 : this.#failedTokens + 1
+    const pause = this.#failedTokens < 2 ? 0 : Math.min(1000 * 2 ** (this.#failedTokens - 2), MAX_PAUSE_MS)
+    const emit = (): void => this.#emit('meterport-expired', { reason: error.kind, message: error.message })
+    if (pause === 0) emit()
+    else this.#expiredTimer = setTimeout(emit, pause)
   }
 
-  #tell(type: string, detail: unknown): void {
+  #emit(type: string, detail: unknown): void {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true }))
   }
 }
 
 for (const [attribute, kind] of Object.entries(ATTRIBUTES)) {
-  if (attribute === 'token' || attribute === 'base-url') continue // the class has these
+  if (attribute === 'token' || attribute === 'base-url') continue // the class defines these itself
   Object.defineProperty(MeterportUsage.prototype, propertyOf(attribute), {
     get(this: MeterportUsage): Value {
       const text = this.getAttribute(attribute)

@@ -1,21 +1,22 @@
 /**
- * Numbers with every digit: usage is text from the answer to the screen, a double only where a chart draws it.
+ * Exact decimals: usage stays text from the answer to the screen, and becomes a double only where a chart draws it.
  *
- * JSON.parse reads numbers as doubles, which hold 15 to 17 digits; usage has up to 38 before and 19 after the point.
+ * JSON.parse reads numbers as doubles, which hold 15 to 17 digits. Usage has up to 38 digits before the point and 19
+ * after it.
  */
 import { LATIN } from './locale'
 
-const CARD = 12 // characters
-/** Room of a number in a line with others: the legend, beside the pointer. */
-export const LINE = 26
+const CARD_LENGTH = 12 // characters of a number on a meter's card
+/** The longest number, in characters, in a line with other texts: in the legend and beside the pointer. */
+export const LINE_LENGTH = 26
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g
 
-/** Parse JSON with each number as the text it was written as. Throws SyntaxError. */
+/** Parse JSON, with each number as the text that it was written as. Throws SyntaxError. */
 export function parseExact(text: string): unknown {
   return JSON.parse(text.replace(STRING_OR_NUMBER, (token) => (token.startsWith('"') ? token : `"${token}"`)))
 }
 
-/** Write a plain decimal ("-1234.50") with the separators of a locale and every digit it has. */
+/** Write a plain decimal ("-1234.50") with the separators of a locale and with all its digits. */
 export function formatDecimal(text: string, locale?: string): string {
   const match = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text)
   if (!match) return text
@@ -24,7 +25,10 @@ export function formatDecimal(text: string, locale?: string): string {
   return `${sign ? '−' : ''}${digits}${fraction ? decimalPoint(locale) + fraction : ''}`
 }
 
-/** Write a decimal where room is short: a fraction longer than six digits is cut, and says so; four that count stay. */
+/**
+ * Write a decimal where room is short: a fraction longer than six digits is cut to four digits, followed by "…". The
+ * leading zeros of a number below 1 do not count.
+ */
 export function formatBrief(text: string, locale?: string): string {
   const [whole, fraction = ''] = text.split('.')
   const zeros = /^-?0$/.test(whole) ? /^0*/.exec(fraction)?.[0].length ?? 0 : 0
@@ -32,21 +36,23 @@ export function formatBrief(text: string, locale?: string): string {
   return fraction.length > 6 && cut !== fraction ? `${formatDecimal(`${whole}.${cut}`, locale)}…` : formatDecimal(text, locale)
 }
 
-/** Write a decimal in so many characters, those of a card if not said: one that is longer is rounded to four digits. */
-export function formatFitting(text: string, locale?: string, room = CARD): string {
+/**
+ * Write a decimal in at most `length` characters (by default those of a card). A longer one is rounded to four digits.
+ */
+export function formatFitting(text: string, locale?: string, length = CARD_LENGTH): string {
   const brief = formatBrief(text, locale)
-  return brief.length > room ? formatShort(Number(text), locale) : brief
+  return brief.length > length ? formatShort(Number(text), locale) : brief
 }
 
-/** Write a double short, as the axis of a chart does: 1.2K, 3M, 6.7 × 10¹⁹, 2.5 × 10⁻¹⁴. */
+/** Write a double in a short form, as on the axis of a chart: 1.2K, 3M, 6.7 × 10¹⁹, 2.5 × 10⁻¹⁴. */
 export function formatShort(value: number, locale?: string): string {
   const size = Math.abs(value)
   const notation = size === 0 || (size >= 1e-5 && size < 1e15) ? 'compact' : 'scientific'
   const parts = new Intl.NumberFormat(locale, { ...LATIN, notation, maximumSignificantDigits: 4 }).formatToParts(value)
-  return parts.map(({ type, value: text }) => WRITTEN[type]?.(text) ?? text).join('')
+  return parts.map(({ type, value: text }) => PART_WRITERS[type]?.(text) ?? text).join('')
 }
 
-const WRITTEN: Partial<Record<Intl.NumberFormatPartTypes, (text: string) => string>> = {
+const PART_WRITERS: Partial<Record<Intl.NumberFormatPartTypes, (text: string) => string>> = {
   minusSign: () => '−',
   exponentSeparator: () => ' × 10',
   exponentMinusSign: () => '⁻',

@@ -1,4 +1,4 @@
-/** The views as React components, and what they are made of. Import `@meterport/portal/style.css` once beside them. */
+/** The views as React components, and their parts. Import `@meterport/portal/style.css` once beside them. */
 export { OpenMeterContext, OpenMeterProvider, useOpenMeter } from '@openmeter/sdk/react'
 export type { ChartContent, Series } from './chart'
 export {
@@ -19,7 +19,7 @@ export { type Period, type Preset, type Span, spanOf } from './periods'
 export { type Polled, usePolled } from './polling'
 export { csvForPeople } from './spreadsheet'
 export { chartOf, type Group, type MeterUsage as Usage, useMeterUsage } from './usage'
-export { defaultView, type Theme, type View } from './view'
+export { defaultView, type Theme, type View } from './viewState'
 export { Chart } from './views/Chart'
 export { MeterUsage, type MeterUsageProps, type Part } from './views/MeterUsage'
 export { Table } from './views/Table'

@@ -1,9 +1,10 @@
 /**
- * The page at /portal: a token out of the address, and everything it opens.
+ * The page at /portal: it reads a token from the address and shows the usage that the token opens.
  *
- * The token comes in the fragment, which browsers never send. It is taken off the address bar at once, so that it is not
- * in the history, a bookmark or a screenshot, and kept for this tab alone, so that a reload works; where the browser
- * refuses even that (a frame without storage) it lives in memory. A token that is no good any more is forgotten.
+ * The token is in the fragment, which browsers never send. The page removes it from the address bar at once, so that it
+ * does not appear in the history, in a bookmark or in a screenshot. It is stored in the session storage of this tab, so
+ * that a reload works, or in memory if the browser has no storage (in some frames). A token that is no longer accepted
+ * is removed.
  */
 import { OpenMeterProvider } from '@openmeter/sdk/react'
 import { StrictMode, useEffect, useEffectEvent, useMemo, useState } from 'react'
@@ -11,15 +12,15 @@ import { createRoot } from 'react-dom/client'
 import { PortalClient, type UsageError } from './client'
 import './style.css'
 import './page.css'
-import { readSeconds, readUnits, readView, type Theme, type View, writeView } from './view'
+import { readSeconds, readUnits, readView, type Theme, type View, writeView } from './viewState'
 import { UsagePortal } from './views/UsagePortal'
 
 const TOKEN = 'meterport.token'
 const THEME = 'meterport.theme'
-const KEPT = ['units', 'theme', 'refresh'] // of the address, beside the view
+const KEPT_PARAMETERS = ['units', 'theme', 'refresh'] // those of the address, beside the view
 const BASE_URL = new URL('.', location.href).href
 
-/** Return what the address says, and take the token off it. */
+/** Return the token and the parameters of the address, and remove the token from the address. */
 function readAddress(): { token: string | null; params: URLSearchParams } {
   const params = new URLSearchParams(location.hash.slice(1))
   const token = params.get('token')
@@ -37,15 +38,17 @@ function writeAddress(params: URLSearchParams): void {
 
 function addressOf(view: View, params: URLSearchParams): URLSearchParams {
   const written = writeView(view)
-  for (const name of KEPT) {
+  for (const name of KEPT_PARAMETERS) {
     const value = params.get(name)
     if (value !== null) written.set(name, value)
   }
   return written
 }
 
-/** What this browser keeps; a browser that keeps nothing is no error. */
-function kept(storage: () => Storage, name: string, value?: string | null): string | null {
+/**
+ * Return a stored value, after storing `value` (null: after removing it). A browser without storage is not an error.
+ */
+function stored(storage: () => Storage, name: string, value?: string | null): string | null {
   try {
     if (value === null) storage().removeItem(name)
     else if (value !== undefined) storage().setItem(name, value)
@@ -61,16 +64,16 @@ const local = (): Storage => localStorage
 function Page() {
   const [address, setAddress] = useState(() => {
     const { token, params } = readAddress()
-    return { token: kept(session, TOKEN, token ?? undefined) ?? token, params, view: readView(params) }
+    return { token: stored(session, TOKEN, token ?? undefined) ?? token, params, view: readView(params) }
   })
-  const [theme, setTheme] = useState<Theme>(() => themeOf(address.params.get('theme') ?? kept(local, THEME)))
+  const [theme, setTheme] = useState<Theme>(() => themeOf(address.params.get('theme') ?? stored(local, THEME)))
   const { token, params, view } = address
 
-  const changed = useEffectEvent(() => {
+  const onHashChange = useEffectEvent(() => {
     const next = readAddress()
-    if (next.token !== null) kept(session, TOKEN, next.token)
+    if (next.token !== null) stored(session, TOKEN, next.token)
     if (next.token !== null && next.params.size === 0) {
-      writeAddress(addressOf(view, params)) // another token alone changes nothing of what is looked at
+      writeAddress(addressOf(view, params)) // a new token alone does not change the view
       setAddress((before) => ({ ...before, token: next.token }))
       return
     }
@@ -78,8 +81,8 @@ function Page() {
     setAddress((before) => ({ token: next.token ?? before.token, params: next.params, view: readView(next.params) }))
   })
   useEffect(() => {
-    window.addEventListener('hashchange', changed)
-    return () => window.removeEventListener('hashchange', changed)
+    window.addEventListener('hashchange', onHashChange)
+    return () => window.removeEventListener('hashchange', onHashChange)
   }, [])
 
   useEffect(() => {
@@ -88,18 +91,18 @@ function Page() {
 
   const client = useMemo(() => (token ? new PortalClient({ baseUrl: BASE_URL, portalToken: token }) : null), [token])
   const units = useMemo(() => readUnits(params.get('units')), [params])
-  const keepView = (next: View): void => {
+  const changeView = (next: View): void => {
     writeAddress(addressOf(next, params))
     setAddress((before) => ({ ...before, view: next }))
   }
-  const forget = (error: UsageError): void => {
-    kept(session, TOKEN, null)
+  const forgetToken = (error: UsageError): void => {
+    stored(session, TOKEN, null)
     if (window.parent !== window) window.parent.postMessage({ type: 'meterport-expired', reason: error.kind }, '*')
   }
   const chooseTheme = (next: Theme): void => {
-    kept(local, THEME, next)
+    stored(local, THEME, next)
     const others = new URLSearchParams(params)
-    others.delete('theme') // a reload shows what was chosen
+    others.delete('theme') // otherwise a reload would show the theme of the address, not the chosen one
     writeAddress(addressOf(view, others))
     setAddress((before) => ({ ...before, params: others }))
     setTheme(next)
@@ -110,12 +113,12 @@ function Page() {
         heading="Usage"
         linked
         view={view}
-        onViewChange={keepView}
+        onViewChange={changeView}
         theme={theme}
         onThemeChange={chooseTheme}
         units={units}
         refreshSeconds={readSeconds(params.get('refresh'))}
-        onTokenFailure={forget}
+        onTokenFailure={forgetToken}
       />
     </OpenMeterProvider>
   )

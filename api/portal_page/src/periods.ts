@@ -1,9 +1,10 @@
 /**
- * Periods, and the windows of a period, on the clock of any IANA zone.
+ * Periods, and the windows of a period, in any IANA time zone.
  *
- * Owns: what "last 30 days" means (whole windows, so that a period's address stays the same until the next begins, and
- * the API can answer 304), which window sizes fit a period, and how windows are written for people.
- * Limits: a day that begins twice, where clocks go back over midnight, begins the first time.
+ * Owns: what "last 30 days" means, which window sizes fit a period, and how windows are written for people. A period
+ * consists of whole windows, so that the URL of its query stays the same until the next window begins and the API can
+ * answer 304.
+ * Limits: where clocks go back over midnight a day has two beginnings; the first one counts.
  */
 import type { WindowSize } from './client'
 import { GREGORIAN } from './locale'
@@ -20,7 +21,7 @@ export const PRESETS: readonly { value: Preset; label: string; short: string }[]
   { value: '12m', label: 'Last 12 months', short: '12 mo' },
 ]
 
-/** Return what a reader may choose from: with an anchor day, the months that begin on it in place of calendar months. */
+/** Return the periods to choose from. With an anchor day, months that begin on that day replace the calendar months. */
 export function periodChoices(anchorDay: number | undefined, hasCurrent: boolean): { value: Period & string; label: string; short: string }[] {
   const presets = PRESETS.map((preset) => {
     if (anchorDay === undefined || !preset.value.endsWith('month')) return preset
@@ -36,10 +37,10 @@ function ordinal(day: number): string {
   return `${day}${endings[new Intl.PluralRules('en', { type: 'ordinal' }).select(day)] ?? 'th'}`
 }
 
-/** The month that begins on a day of its own (`month@15`), or the one before it. */
+/** The current month of those that begin on a given day (`month@15`), or the last one (`last-month@15`). */
 export type AnchoredMonth = `${'month' | 'last-month'}@${number}`
 
-/** A preset, an anchored month, the subject's own current period, or dates both included (`2026-11-01`). */
+/** A preset, an anchored month, the subject's own current period, or two dates (`2026-11-01`), both included. */
 export type Period = Preset | AnchoredMonth | 'current' | { from: string; to: string }
 
 /** Half-open, in Unix milliseconds. */
@@ -53,10 +54,10 @@ const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 const SIZES: readonly WindowSize[] = ['MINUTE', 'HOUR', 'DAY', 'MONTH']
 const LENGTHS: Readonly<Record<WindowSize, number>> = { MINUTE, HOUR, DAY, MONTH: 30 * DAY }
-const MOST_WINDOWS = 3000
+const MAX_WINDOWS = 3000
 const CLOCK = { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' } as const
 
-/** Return the span of a period, as seen at `now`. Where no `current` period is known, it is the calendar month. */
+/** Return the span of a period at `now`. If no `current` period is known, the current period is the calendar month. */
 export function spanOf(period: Period, zone: string, now: number, current?: Span): Span {
   if (typeof period !== 'string') {
     const from = dayStart(period.from, zone, 0)
@@ -77,44 +78,53 @@ export function spanOf(period: Period, zone: string, now: number, current?: Span
     }
     case '7d':
     case '30d':
-      return { from: at(zone, year, month, day - (period === '7d' ? 6 : 29)), to: at(zone, year, month, day + 1) }
+      return {
+        from: startOfDate(zone, year, month, day - (period === '7d' ? 6 : 29)),
+        to: startOfDate(zone, year, month, day + 1),
+      }
     case 'month':
-      return { from: at(zone, year, month, 1), to: at(zone, year, month + 1, 1) }
+      return { from: startOfDate(zone, year, month, 1), to: startOfDate(zone, year, month + 1, 1) }
     case 'last-month':
-      return { from: at(zone, year, month - 1, 1), to: at(zone, year, month, 1) }
+      return { from: startOfDate(zone, year, month - 1, 1), to: startOfDate(zone, year, month, 1) }
     case '12m':
-      return { from: at(zone, year, month - 11, 1), to: at(zone, year, month + 1, 1) }
+      return { from: startOfDate(zone, year, month - 11, 1), to: startOfDate(zone, year, month + 1, 1) }
   }
 }
 
-/** Return the day of the month on which the months of a period begin; undefined: it has no such day. */
+/** Return the day on which the months of an anchored month begin, or undefined for any other period. */
 export function anchorOf(period: Period): number | undefined {
   const day = typeof period === 'string' ? /^(?:last-)?month@(\d+)$/.exec(period)?.[1] : undefined
   return day === undefined ? undefined : Number(day)
 }
 
-/** Return the anchored month around `now`, or so many `back`. A month that is too short begins on its last day. */
+/**
+ * Return the anchored month that contains `now`, or the one `back` months earlier. In a calendar month that is too
+ * short it begins on the last day.
+ */
 function anchoredMonth(anchor: number, back: number, zone: string, now: number): Span {
   const { year, month, day } = localOf(now, zone)
   const firstDay = (which: number): number => Math.min(anchor, new Date(Date.UTC(year, which, 0)).getUTCDate())
   const begun = (day >= firstDay(month) ? month : month - 1) - back
-  return { from: at(zone, year, begun, firstDay(begun)), to: at(zone, year, begun + 1, firstDay(begun + 1)) }
+  return {
+    from: startOfDate(zone, year, begun, firstDay(begun)),
+    to: startOfDate(zone, year, begun + 1, firstDay(begun + 1)),
+  }
 }
 
-/** Return the end of the day of an instant. */
+/** Return the end of the day that contains an instant. */
 export function dayEnd(instant: number, zone: string): number {
   const { year, month, day } = localOf(instant, zone)
-  return at(zone, year, month, day + 1)
+  return startOfDate(zone, year, month, day + 1)
 }
 
-/** Return the window sizes that show something of a span without drowning in windows. */
+/** Return the window sizes that suit a span: no longer than the span, and not too many windows. */
 export function sizesFor(span: Span): WindowSize[] {
   const length = span.to - span.from
-  const fitting = SIZES.filter((size) => length / LENGTHS[size] <= MOST_WINDOWS && LENGTHS[size] <= length * 1.1)
+  const fitting = SIZES.filter((size) => length / LENGTHS[size] <= MAX_WINDOWS && LENGTHS[size] <= length * 1.1)
   return fitting.length > 0 ? fitting : ['MONTH']
 }
 
-/** Return the window size a span is best read in. */
+/** Return the window size that suits a span best. */
 export function sizeFor(span: Span): WindowSize {
   const length = span.to - span.from
   if (length <= 2 * HOUR) return 'MINUTE'
@@ -122,7 +132,7 @@ export function sizeFor(span: Span): WindowSize {
   return length <= 100 * DAY ? 'DAY' : 'MONTH'
 }
 
-/** Return the start of every window of a span, in order, with those of `known` (Unix milliseconds) among them. */
+/** Return the starts of all windows of a span and those of `known`, sorted, in Unix milliseconds. */
 export function windowStarts(span: Span, size: WindowSize, zone: string, known: Iterable<number> = []): number[] {
   const starts = new Set<number>(known)
   if (size === 'MINUTE' || size === 'HOUR') {
@@ -131,7 +141,8 @@ export function windowStarts(span: Span, size: WindowSize, zone: string, known: 
   } else {
     const { year, month, day } = localOf(span.from, zone)
     for (let step = 0; ; step++) {
-      const start = size === 'DAY' ? at(zone, year, month, day + step) : at(zone, year, month + step, 1)
+      const isDay = size === 'DAY'
+      const start = startOfDate(zone, year, isDay ? month : month + step, isDay ? day + step : 1)
       if (start >= span.to) break
       starts.add(start)
     }
@@ -139,7 +150,7 @@ export function windowStarts(span: Span, size: WindowSize, zone: string, known: 
   return [...starts].sort((one, other) => one - other)
 }
 
-/** Return the start of the window of an instant; null: the span does not hold the instant. */
+/** Return the start of the window that contains `now`, or null if the span does not contain it. */
 export function openWindow(span: Span, size: WindowSize, zone: string, now: number): number | null {
   if (now < span.from || now >= span.to) return null
   return Math.max(...windowStarts(span, size, zone).filter((start) => start <= now))
@@ -152,7 +163,7 @@ interface Windows {
   open: number | null
 }
 
-/** Return the windows that are counted in part, with what to say of them: the open one, and those before that the span cuts. */
+/** Return a note for each window that is counted in part: the open window, and windows that the span cuts off. */
 export function partialWindows({ span, windowSize, zone, open }: Windows, locale?: string): Map<number, string> {
   const starts = windowStarts(span, windowSize, zone)
   const [first, last] = [starts[0], starts[starts.length - 1]]
@@ -165,7 +176,10 @@ export function partialWindows({ span, windowSize, zone, open }: Windows, locale
   return new Map([...notes].map(([start, texts]) => [start, texts.join(', ')]))
 }
 
-/** Write an instant: its date, and its time unless a day begins then. One that `ends` a day is written as that day. */
+/**
+ * Write an instant: its date, and its time unless a day begins then. With `ends`, the end of a day is written as that
+ * day.
+ */
 function instantLabel(instant: number, zone: string, locale?: string, ends = false): string {
   const isDay = isDayStart(instant, zone)
   const shape = { day: 'numeric', month: 'short', ...(isDay ? {} : CLOCK) } as const
@@ -174,10 +188,13 @@ function instantLabel(instant: number, zone: string, locale?: string, ends = fal
 
 function isDayStart(instant: number, zone: string): boolean {
   const { year, month, day } = localOf(instant, zone)
-  return at(zone, year, month, day) === instant
+  return startOfDate(zone, year, month, day) === instant
 }
 
-/** Write a window for people: its day, its hour, its month; an hour that clocks show twice with its offset from UTC. */
+/**
+ * Write a window for people: its day, its hour or its month. An hour that clocks show twice is written with its UTC
+ * offset.
+ */
 export function windowLabel(start: number, size: WindowSize, zone: string, locale?: string, brief = false): string {
   const date = { day: 'numeric', month: 'short' } as const
   const full: Intl.DateTimeFormatOptions = {
@@ -194,12 +211,15 @@ export function windowLabel(start: number, size: WindowSize, zone: string, local
   return formatter(zone, locale, twice ? { ...shape, timeZoneName: 'shortOffset' } : shape).format(start)
 }
 
-/** Write the day of an instant, short. */
+/** Write the day of an instant in a short form. */
 export function dayLabel(instant: number, zone: string, locale?: string): string {
   return formatter(zone, locale, { day: 'numeric', month: 'short' }).format(instant)
 }
 
-/** Write a span as its first and last day, or with its hours where it is short or does not begin and end with days. */
+/**
+ * Write a span as its first and last day. One that is short, or that does not begin and end at midnight, is written
+ * with times.
+ */
 export function spanLabel(span: Span, zone: string, locale?: string): string {
   const isExact = span.to - span.from <= DAY + HOUR || ![span.from, span.to].every((end) => isDayStart(end, zone))
   const date = { day: 'numeric', month: 'short', year: 'numeric' } as const
@@ -207,7 +227,10 @@ export function spanLabel(span: Span, zone: string, locale?: string): string {
   return formatter(zone, locale, shape).formatRange(span.from, isExact ? span.to : span.to - 1)
 }
 
-/** Write an instant of an answer: its day too, for a page may stay open; in another zone than the reader's with that zone. */
+/**
+ * Write the time of an answer. It has the day too, because a page may stay open, and the zone if that is not the
+ * reader's own.
+ */
 export function timeLabel(instant: number, zone: string, locale?: string): string {
   const clock = { day: 'numeric', month: 'short', hour: 'numeric', minute: '2-digit', second: '2-digit' } as const
   return formatter(zone, locale, zone === ownZone() ? clock : { ...clock, timeZoneName: 'short' }).format(instant)
@@ -219,23 +242,26 @@ export function dateOf(instant: number, zone: string): string {
   return new Date(Date.UTC(year, month - 1, day)).toISOString().slice(0, 10)
 }
 
-/** Return every zone this browser knows, UTC first. */
+/** Return all time zones that this browser knows, UTC first. */
 export function zones(): string[] {
   return ['UTC', ...Intl.supportedValuesOf('timeZone').filter((zone) => zone !== 'UTC')]
 }
 
 /**
- * Return a zone by the name both this browser and the API have for it; undefined: none. Offsets are no zones.
- * Some browsers answer with a name that they do not take back; then the name that was given is the one to keep.
+ * Return the name of a zone that both this browser and the API know, or undefined if there is none. An offset is not a
+ * zone. Some browsers return a name that they do not accept themselves: then the given name is kept.
  */
 export function knownZone(zone: string): string | undefined {
-  const said = saidFor(zone)
-  if (said === undefined) return undefined
-  return said !== '' && saidFor(said) !== undefined ? said : zone
+  const canonical = canonicalName(zone)
+  if (canonical === undefined) return undefined
+  return canonical !== '' && canonicalName(canonical) !== undefined ? canonical : zone
 }
 
-/** Return the name that this browser gives a zone; undefined: it makes no formatter with it, or it is an offset. */
-function saidFor(zone: string): string | undefined {
+/**
+ * Return this browser's name for a zone ('' if it gives none), or undefined if it cannot format in the zone or it is an
+ * offset.
+ */
+function canonicalName(zone: string): string | undefined {
   try {
     return /^[+-]/.test(zone) ? undefined : (new Intl.DateTimeFormat('en', { timeZone: zone }).resolvedOptions().timeZone ?? '')
   } catch {
@@ -243,13 +269,13 @@ function saidFor(zone: string): string | undefined {
   }
 }
 
-/** Return the zone of this browser; UTC where it says none, or one that it does not take back. */
+/** Return the time zone of this browser, or UTC if it reports none or one that it does not accept itself. */
 export function ownZone(): string {
-  return saidZone() ?? 'UTC'
+  return reportedZone() ?? 'UTC'
 }
 
-/** Return the zone this browser says it is in; undefined: none that means anything ('', 'Etc/Unknown', an offset). */
-export function saidZone(): string | undefined {
+/** Return the time zone that this browser reports, or undefined if it is not usable ('', 'Etc/Unknown', an offset). */
+export function reportedZone(): string | undefined {
   return knownZone(new Intl.DateTimeFormat().resolvedOptions().timeZone ?? '')
 }
 
@@ -258,7 +284,7 @@ interface Local {
   month: number
   day: number
   minute: number
-  /** Local time as if it were UTC, in milliseconds. */
+  /** The local time in milliseconds, computed as if it were UTC. */
   clock: number
 }
 
@@ -283,7 +309,10 @@ function offsetOf(instant: number, zone: string): number {
   return localOf(instant, zone).clock - Math.floor(instant / 1000) * 1000
 }
 
-/** Whether clocks show this instant a second time: they were put back by half an hour, one or two. */
+/**
+ * Return whether clocks show the local time of this instant twice, because they are put back by half an hour, one hour
+ * or two.
+ */
 function isRepeated(instant: number, zone: string): boolean {
   const steps = [HOUR / 2, HOUR, 2 * HOUR]
   if (offsetOf(instant - 2 * HOUR, zone) === offsetOf(instant + 2 * HOUR, zone)) return false
@@ -291,20 +320,23 @@ function isRepeated(instant: number, zone: string): boolean {
   return steps.some((step) => [instant - step, instant + step].some((other) => localOf(other, zone).clock === clock))
 }
 
-/** Return the first instant of a local date; months and days may run over. */
-function at(zone: string, year: number, month: number, day: number): number {
-  const wanted = Date.UTC(year, month - 1, day)
-  const candidates = [wanted - offsetOf(wanted - DAY, zone), wanted - offsetOf(wanted + DAY, zone)]
-  const right = candidates.filter((instant) => localOf(instant, zone).clock === wanted)
-  // No such midnight: clocks go forward over it, and the day begins where they do.
-  return right.length > 0 ? Math.min(...right) : Math.max(...candidates)
+/**
+ * Return the first instant of a local date. `month` and `day` may be out of range: day 0 is the last day of the month
+ * before.
+ */
+function startOfDate(zone: string, year: number, month: number, day: number): number {
+  const midnight = Date.UTC(year, month - 1, day)
+  const candidates = [midnight - offsetOf(midnight - DAY, zone), midnight - offsetOf(midnight + DAY, zone)]
+  const exact = candidates.filter((instant) => localOf(instant, zone).clock === midnight)
+  // If clocks skip this midnight, the day begins at the instant when they go forward.
+  return exact.length > 0 ? Math.min(...exact) : Math.max(...candidates)
 }
 
 function hourStart(instant: number, zone: string): number {
   return Math.floor(instant / MINUTE) * MINUTE - localOf(instant, zone).minute * MINUTE
 }
 
-function dayStart(date: string, zone: string, later: number): number {
+function dayStart(date: string, zone: string, daysLater: number): number {
   const [year, month, day] = date.split('-').map(Number)
-  return at(zone, year, month, day + later)
+  return startOfDate(zone, year, month, day + daysLater)
 }

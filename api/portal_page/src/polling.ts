@@ -1,4 +1,4 @@
-/** Answers that stay fresh: asked again every few seconds, never while nobody looks. */
+/** Polling: load an answer again every few seconds, but never while the page is hidden. */
 import { useOpenMeter } from '@openmeter/sdk/react'
 import { useContext, useEffect, useEffectEvent, useState } from 'react'
 import { PortalClient, UsageError } from './client'
@@ -6,21 +6,21 @@ import { PortalContext } from './context'
 import { isSame } from './same'
 
 const TIMEOUT_MS = 30_000
-const SLOWEST = 12 // failures lengthen the pause to so many of it at most
-const LONGEST_MS = 2 ** 31 - 1 // a timer takes no more
+const MAX_BACKOFF = 12 // after failures the pause grows, to at most this many times the usual pause
+const MAX_TIMER_MS = 2 ** 31 - 1 // setTimeout accepts no longer delay
 
 export interface Polled<T> {
-  /** The last answer; of an earlier question while `stale`. */
+  /** The last answer. While `stale`, it is the answer for an earlier key. */
   data?: T
-  /** What the last attempt failed with; `data` may still be there. */
+  /** The error of the last attempt, if it failed. `data` may still hold an earlier answer. */
   error?: UsageError
   stale: boolean
-  /** When `data` came, Unix milliseconds on the clock of the answers. */
+  /** When `data` arrived: Unix milliseconds by the server's clock. */
   at?: number
   reload: () => void
 }
 
-interface Held<T> {
+interface Answer<T> {
   key: string | null
   client: unknown
   data?: T
@@ -30,16 +30,20 @@ interface Held<T> {
 
 const ignore = (): void => undefined
 
-/** Return the data held if an answer says the same, or all that is made of it would be made and drawn anew. */
-function sameOr<T>(data: T, { data: before }: Held<T>): T {
-  return before !== undefined && isSame(before, data) ? before : data
+/**
+ * Return the earlier data if the new data equals it. Otherwise everything derived from it would be computed and drawn
+ * again.
+ */
+function keepIfSame<T>(data: T, { data: previous }: Answer<T>): T {
+  return previous !== undefined && isSame(previous, data) ? previous : data
 }
 
 /**
- * Ask what `key` names (null: nothing yet), and again every `seconds` (0: only when told).
+ * Load the answer for `key` (null: nothing to load yet), and again every `seconds` (0: only on `reload`).
  *
- * Hidden pages do not ask; one that is shown again, or online again, asks at once. A failure that only another token
- * mends ends the asking, and is told to `onTokenFailure`, else to the context. Another client is another customer, maybe: nothing of the one before is shown.
+ * A hidden page does not load. A page that becomes visible or online again loads at once. A failure that only another
+ * token can repair ends the polling and is reported to `onTokenFailure`, or else to the context. Another client may
+ * belong to another customer: after a change of client, no answer of the previous one is shown.
  */
 export function usePolled<T>(
   key: string | null,
@@ -47,12 +51,12 @@ export function usePolled<T>(
   seconds: number,
   onTokenFailure?: (error: UsageError) => void,
 ): Polled<T> {
-  const [held, setHeld] = useState<Held<T>>({ key: null, client: null })
+  const [answer, setAnswer] = useState<Answer<T>>({ key: null, client: null })
   const client = useOpenMeter()
-  const [told, setTold] = useState(0)
+  const [reloadCount, setReloadCount] = useState(0)
   const context = useContext(PortalContext)
-  const ask = useEffectEvent(load)
-  const tell = useEffectEvent(onTokenFailure ?? context.onTokenFailure ?? ignore)
+  const loadLatest = useEffectEvent(load)
+  const reportTokenFailure = useEffectEvent(onTokenFailure ?? context.onTokenFailure ?? ignore)
 
   useEffect(() => {
     if (key === null) return undefined
@@ -61,51 +65,51 @@ export function usePolled<T>(
     let failures = 0
     let ended = false
 
-    const turn = async (): Promise<void> => {
+    const refresh = async (): Promise<void> => {
       clearTimeout(timer)
       running?.abort()
-      const mine = (running = new AbortController())
-      const patience = setTimeout(() => mine.abort(new UsageError('unavailable', 'no answer in time')), TIMEOUT_MS)
+      const current = (running = new AbortController())
+      const timeout = setTimeout(() => current.abort(new UsageError('unavailable', 'no answer in time')), TIMEOUT_MS)
       try {
-        const data = await ask(mine.signal)
-        if (mine !== running || ended) return
+        const data = await loadLatest(current.signal)
+        if (current !== running || ended) return
         failures = 0
-        setHeld((before) => ({ key, client, data: sameOr(data, before), at: client instanceof PortalClient ? client.now() : Date.now() }))
+        setAnswer((previous) => ({ key, client, data: keepIfSame(data, previous), at: client instanceof PortalClient ? client.now() : Date.now() }))
       } catch (failure) {
-        if (mine !== running || ended) return
+        if (current !== running || ended) return
         const error = failure instanceof UsageError ? failure : new UsageError('unavailable', String(failure))
         failures += 1
         ended = error.needsToken
-        if (error.needsToken) tell(error)
-        setHeld((before) => ({ ...(before.key === key && before.client === client && before), key, client, error }))
+        if (error.needsToken) reportTokenFailure(error)
+        setAnswer((previous) => ({ ...(previous.key === key && previous.client === client && previous), key, client, error }))
       } finally {
-        clearTimeout(patience)
+        clearTimeout(timeout)
       }
       if (seconds > 0 && !document.hidden && !ended) {
-        const pause = seconds * 1000 * Math.min(2 ** failures, SLOWEST)
-        const wished = client instanceof PortalClient ? client.quietUntil - Date.now() : 0
-        timer = setTimeout(() => void turn(), Math.min(Math.max(pause, wished), LONGEST_MS))
+        const pause = seconds * 1000 * Math.min(2 ** failures, MAX_BACKOFF)
+        const retryAfter = client instanceof PortalClient ? client.quietUntil - Date.now() : 0
+        timer = setTimeout(() => void refresh(), Math.min(Math.max(pause, retryAfter), MAX_TIMER_MS))
       }
     }
-    const look = (): void => {
+    const onVisible = (): void => {
       clearTimeout(timer)
-      if (seconds > 0 && !document.hidden && !ended) void turn()
+      if (seconds > 0 && !document.hidden && !ended) void refresh()
     }
 
-    void turn()
-    document.addEventListener('visibilitychange', look)
-    window.addEventListener('online', look)
+    void refresh()
+    document.addEventListener('visibilitychange', onVisible)
+    window.addEventListener('online', onVisible)
     return () => {
       ended = true
       clearTimeout(timer)
       running?.abort()
-      document.removeEventListener('visibilitychange', look)
-      window.removeEventListener('online', look)
+      document.removeEventListener('visibilitychange', onVisible)
+      window.removeEventListener('online', onVisible)
     }
-  }, [key, client, seconds, told])
+  }, [key, client, seconds, reloadCount])
 
-  const reload = (): void => setTold((count) => count + 1)
-  if (held.client !== client) return { stale: true, reload }
-  const { data, error, at } = held
-  return { data, error, at, stale: held.key !== key, reload }
+  const reload = (): void => setReloadCount((count) => count + 1)
+  if (answer.client !== client) return { stale: true, reload }
+  const { data, error, at } = answer
+  return { data, error, at, stale: answer.key !== key, reload }
 }

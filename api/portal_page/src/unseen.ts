@@ -1,14 +1,15 @@
 /**
- * Names that differ look different: what nobody sees in a name, or what turns its letters around, is shown as its code.
+ * Different names look different: a character that is invisible, or that reverses the writing direction, is shown as
+ * its code.
  *
- * Owns: the rule of engine/texts.py (`name_shown`) for the page. Joiners stay between letters that are not ASCII (they
- * belong to words and emoji), and variation selectors behind symbols.
+ * Owns: the rule of engine/texts.py (`name_shown`), for the page. Joiners stay between letters that are not ASCII (they
+ * belong to words and emoji), and variation selectors stay after symbols.
  * Source: Unicode, Default_Ignorable_Code_Point; docs/contract.md D.40.
  */
 
 const JOINER = '\u200c\u200d'
 const VARIATION = '\ufe0e\ufe0f'
-const UNSEEN = new RegExp(
+const INVISIBLE = new RegExp(
   [
     `(?![${JOINER}])[\\p{Cc}\\p{Cf}\\p{Cs}\\p{Zl}\\p{Zp}]`,
     `(?<![^\\0-\\x7f])[${JOINER}]`,
@@ -21,9 +22,9 @@ const UNSEEN = new RegExp(
   'gu',
 )
 
-/** Return a name with what nobody would see in it escaped, as commands show it: `acme\x20`, `ac\u200bme`. */
+/** Return a name with its invisible characters escaped, as the command line shows it: `acme\x20`, `ac\u200bme`. */
 export function nameShown(name: string): string {
-  return name.replace(UNSEEN, (unseen) => Array.from(unseen, escaped).join(''))
+  return name.replace(INVISIBLE, (invisible) => Array.from(invisible, escaped).join(''))
 }
 
 function escaped(character: string): string {

@@ -1,7 +1,7 @@
 import { Component, type ReactNode } from 'react'
 import { Notice } from './Notice'
 
-/** Says so where the views fail, instead of leaving an empty place. */
+/** Shows a notice instead of an empty page if a view throws an error. */
 export class Boundary extends Component<{ children: ReactNode }, { failed: boolean }> {
   override state = { failed: false }
 
@@ -13,7 +13,7 @@ export class Boundary extends Component<{ children: ReactNode }, { failed: boole
     if (!this.state.failed) return this.props.children
     return (
       <Notice title="Usage cannot be shown" mark="!">
-        Something went wrong on this page. If it stays so, tell the people who gave you access to it.
+        Something went wrong on this page. If this continues, tell the people who gave you access to it.
       </Notice>
     )
   }

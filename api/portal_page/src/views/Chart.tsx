@@ -1,20 +1,23 @@
 import { useEffect, useRef } from 'react'
 import { type ChartContent, draw } from '../chart'
 
-/** A chart, redrawn in place while content of the same outline comes. `look` changes when its colours do. */
+/**
+ * A chart. New content is drawn into the existing chart; a change of `look`, which means other colours, draws a new
+ * one.
+ */
 export function Chart({ content, label, look }: { content: ChartContent; label: string; look: string }) {
   const target = useRef<HTMLDivElement>(null)
   const drawn = useRef<ReturnType<typeof draw>>(null)
-  const first = useRef(content)
+  const latest = useRef(content)
 
   useEffect(() => {
-    first.current = content
+    latest.current = content
     drawn.current?.update(content)
   }, [content])
 
   useEffect(() => {
     if (!target.current) return undefined
-    const drawing = draw(target.current, first.current)
+    const drawing = draw(target.current, latest.current)
     drawn.current = drawing
     return () => {
       drawn.current = null

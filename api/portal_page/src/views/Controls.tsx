@@ -2,7 +2,7 @@ import { useContext, useEffect, useId, useMemo, useRef, useState } from 'react'
 import type { PortalClient, PortalMeter, WindowSize } from '../client'
 import { PortalContext } from '../context'
 import { dateOf, type Period, periodChoices, sizeFor, sizesFor, spanOf, zones } from '../periods'
-import { isDate, type View } from '../view'
+import { isDate, type View } from '../viewState'
 import { useDraft } from './draft'
 import { Filter } from './Filter'
 import { reveal } from './reveal'
@@ -16,7 +16,7 @@ interface ControlsProps {
   onChange: (view: View) => void
 }
 
-/** Period, windows, zone, grouping and filters of a meter. */
+/** The fields for a meter's period, window size, time zone, grouping and filters. */
 export function Controls({ client, meter, view, onChange }: ControlsProps) {
   const keys = Object.keys(meter.groupBy ?? {})
   const change = (changes: Partial<View>): void => onChange({ ...view, ...changes })
@@ -80,7 +80,7 @@ function Dates({ period, choose }: { period: { from: string; to: string }; choos
     setDraft(next)
     if (isDate(next.from) && isDate(next.to) && next.from <= next.to) choose(next)
   }
-  const wrong = draft.from > draft.to
+  const isReversed = draft.from > draft.to
   return (
     <div className="mp-dates">
       <label className="mp-field">
@@ -89,16 +89,17 @@ function Dates({ period, choose }: { period: { from: string; to: string }; choos
       </label>
       <label className="mp-field">
         <span>To, included</span>
-        <input type="date" value={draft.to} min="1970-01-01" max="2099-12-31" aria-invalid={wrong} onChange={(event) => change({ to: event.target.value })} />
+        <input type="date" value={draft.to} min="1970-01-01" max="2099-12-31" aria-invalid={isReversed} onChange={(event) => change({ to: event.target.value })} />
       </label>
-      {wrong && <p role="alert">The period ends before it begins.</p>}
+      {isReversed && <p role="alert">The period ends before it begins.</p>}
     </div>
   )
 }
 
 function Windows({ client, view, change }: ControlProps & { client: PortalClient }) {
   const { currentPeriod } = useContext(PortalContext)
-  const [now] = useState(() => client.now()) // which sizes fit depends on the period's length, hardly on when it is
+  // `now` may become old: the sizes that fit depend on the length of the period, and hardly on the time.
+  const [now] = useState(() => client.now())
   const span = spanOf(view.period, view.zone, now, currentPeriod)
   const fitting = sizesFor(span)
   const chosen = view.windowSize && fitting.includes(view.windowSize) ? view.windowSize : sizeFor(span)

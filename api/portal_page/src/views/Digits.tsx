@@ -1,8 +1,8 @@
 /**
- * A number, alone in an element that no translator touches.
+ * A number, alone in an element that browsers do not translate.
  *
- * A browser's translator puts elements of its own in place of texts. Where a text has an element for itself, React
- * rewrites all that the element holds; where it stands beside others, React would write to what is no longer shown.
+ * A browser's translator replaces texts with its own elements. If a text is alone in its element, React rewrites the
+ * whole content of the element. If it is beside other texts, React would write to a text that is no longer in the page.
  */
 export function Digits({ text, hidden }: { text: string; hidden?: boolean }) {
   return (

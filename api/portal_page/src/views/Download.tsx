@@ -4,10 +4,10 @@ import { PortalContext } from '../context'
 import { dateOf, spanOf } from '../periods'
 import { csvForPeople } from '../spreadsheet'
 import { queryOf, sizeOf } from '../usage'
-import type { View } from '../view'
+import type { View } from '../viewState'
 import { reason } from './Notice'
 
-/** A button that saves what is looked at as a file for people. */
+/** A button that saves the usage of the view as a CSV file for people. */
 export function Download({ client, meter, view }: { client: PortalClient; meter: PortalMeter; view: View }) {
   const [failed, setFailed] = useState<string>()
   const [busy, setBusy] = useState(false)

@@ -1,6 +1,6 @@
 /**
- * A field that asks for one value of a group-by key alone. It searches the values on the API while it is typed in: there
- * may be hundreds of thousands, of which the page asks for a few.
+ * A field that filters usage by one value of a group-by key. While the customer types, it searches the values through
+ * the API: there may be hundreds of thousands of values, and the page loads only a few.
  *
  * Source: the combobox pattern of the ARIA Authoring Practices (list with manual selection).
  */
@@ -10,13 +10,14 @@ import { PortalContext } from '../context'
 import { spanOf } from '../periods'
 import { usePolled } from '../polling'
 import { periodKey } from '../usage'
-import { own, type View } from '../view'
+import { own, type View } from '../viewState'
 import { useDraft } from './draft'
 
 const OPTIONS = 20
-const PAUSE_MS = 200 // after a key, before it is searched for
-const SHOWN = 200 // characters of a value
-const VALUES_SPAN = 30 * 86_400_000 // the API lists values over so long a span, and not from further back than 90 days
+const PAUSE_MS = 200 // between a key press and the search
+const SHOWN_LENGTH = 200 // characters of a value that are shown
+// The API lists values over a span of at most 30 days, which begins at most 90 days ago.
+const VALUES_SPAN = 30 * 86_400_000
 const VALUES_REACH = 90 * 86_400_000 - 60_000
 
 interface FilterProps {
@@ -131,13 +132,13 @@ function Options({ id, name, found: { values, hasMore, isPending, isFailing }, a
     else if (bottom > scrollTop + clientHeight) list.current.scrollTop = bottom - clientHeight
   }, [active])
   return (
-    // The field keeps the focus, whatever is pressed here.
+    // A press on the list must not take the focus from the field.
     <div className="mp-options" aria-busy={isPending} onMouseDown={(event) => event.preventDefault()}>
       {values.length > 0 && (
         <ul ref={list} id={`${id}-list`} role="listbox" aria-label={`Values of ${name}`}>
-          {values.map((value, at) => (
-            <li key={value} id={`${id}-${at}`} role="option" aria-selected={at === active} title={value.slice(0, SHOWN)} onClick={() => choose(value)}>
-              <bdi>{value.slice(0, SHOWN)}</bdi>
+          {values.map((value, index) => (
+            <li key={value} id={`${id}-${index}`} role="option" aria-selected={index === active} title={value.slice(0, SHOWN_LENGTH)} onClick={() => choose(value)}>
+              <bdi>{value.slice(0, SHOWN_LENGTH)}</bdi>
             </li>
           ))}
         </ul>
@@ -149,12 +150,12 @@ function Options({ id, name, found: { values, hasMore, isPending, isFailing }, a
 
 function remark(count: number, hasMore: boolean, isPending: boolean, isFailing: boolean): string {
   if (isFailing) return 'Values cannot be listed right now.'
-  if (hasMore) return 'There are more. Type a part of one.'
+  if (hasMore) return 'There are more values. Type a part of one.'
   if (isPending) return count > 0 ? '' : 'Searching…'
-  return count > 0 ? '' : 'No such value. Enter takes it all the same.'
+  return count > 0 ? '' : 'No such value. Press Enter to use it anyway.'
 }
 
-/** Return values of a key that hold a text; null: nothing is asked for. */
+/** Load the values of a key that contain `search` (null: load nothing). */
 function useValues({ client, meter, name, view }: Omit<FilterProps, 'change'>, search: string | null): Found {
   const { currentPeriod } = useContext(PortalContext)
   const key = JSON.stringify([meter.slug, name, periodKey(view, currentPeriod), search])
@@ -164,8 +165,9 @@ function useValues({ client, meter, name, view }: Omit<FilterProps, 'change'>, s
       const now = client.now()
       const span = spanOf(view.period, view.zone, now, currentPeriod)
       const to = Math.max(Math.min(span.to, now + 60_000), now - VALUES_REACH + VALUES_SPAN)
-      const asked = { search: search ?? '', limit: OPTIONS + 2 } // one more, and the empty text
-      return client.values(meter.slug, name, new Date(to - VALUES_SPAN), new Date(to), signal, asked)
+      // One more than is shown, to see whether there are more, and one for the empty value, which is not shown.
+      const options = { search: search ?? '', limit: OPTIONS + 2 }
+      return client.values(meter.slug, name, new Date(to - VALUES_SPAN), new Date(to), signal, options)
     },
     0,
   )
@@ -178,7 +180,7 @@ function useValues({ client, meter, name, view }: Omit<FilterProps, 'change'>, s
   }
 }
 
-/** Return a text that is set after a pause, unless another is set before that. */
+/** Return a text and its setter. The setter waits for a pause (ms); a later call in this time replaces the text. */
 function usePaused(first: string): [string, (text: string, pause: number) => void] {
   const [text, setText] = useState(first)
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined)

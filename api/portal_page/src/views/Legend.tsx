@@ -1,7 +1,7 @@
 import { useContext } from 'react'
 import type { ChartContent } from '../chart'
 import { PortalContext } from '../context'
-import { addDecimals, formatDecimal, formatFitting, LINE } from '../exact'
+import { addDecimals, formatDecimal, formatFitting, LINE_LENGTH } from '../exact'
 import { idOf, type MeterUsage } from '../usage'
 import { Digits } from './Digits'
 
@@ -12,7 +12,7 @@ interface LegendProps {
   hasTable: boolean
 }
 
-/** What the colours of a chart stand for, with each group's value, and what its hatched or dashed windows are. */
+/** The legend of a chart: the group and value of each colour, and what its hatched or dashed windows are. */
 export function Legend({ usage, content, unit, hasTable }: LegendProps) {
   const sentence = partsSentence(content)
   const { groups } = usage
@@ -40,12 +40,12 @@ function Groups({ usage: { groups, groupCount, others }, content: { series }, un
   const more = formatDecimal(String(count), locale)
   return (
     <ul className="mp-legend">
-      {series.map(({ id, name }, at) => (
+      {series.map(({ id, name }, index) => (
         <li key={id}>
-          <i className={`mp-swatch mp-swatch-${(at % 8) + 1}`} />
+          <i className={`mp-swatch mp-swatch-${(index % 8) + 1}`} />
           <bdi>{values.has(id) ? name : `${name} (${more})`}</bdi>
           <b>
-            <Digits text={formatFitting(values.get(id) ?? rest, locale, LINE)} />
+            <Digits text={formatFitting(values.get(id) ?? rest, locale, LINE_LENGTH)} />
             {unit && <span>{` ${unit}`}</span>}
           </b>
         </li>
@@ -57,8 +57,8 @@ function Groups({ usage: { groups, groupCount, others }, content: { series }, un
   )
 }
 
-/** Say which windows of a chart are counted in part; nothing if all are whole. */
+/** Return a sentence that names the windows of a chart that are counted in part, or '' if all are whole. */
 export function partsSentence({ parts = [], title }: ChartContent): string {
-  const texts = parts.flatMap((part, at) => (part === undefined ? [] : [`${title(at)} (${part})`]))
+  const texts = parts.flatMap((part, index) => (part === undefined ? [] : [`${title(index)} (${part})`]))
   return texts.length > 0 ? `Only part of: ${texts.join('; ')}.` : ''
 }

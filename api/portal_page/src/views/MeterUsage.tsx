@@ -4,7 +4,7 @@ import { PortalContext } from '../context'
 import { formatDecimal } from '../exact'
 import { spanLabel, timeLabel } from '../periods'
 import { chartOf, type MeterUsage as Usage, useMeterUsage } from '../usage'
-import { AGGREGATIONS, own, type View } from '../view'
+import { AGGREGATIONS, own, type View } from '../viewState'
 import { Chart } from './Chart'
 import { Controls } from './Controls'
 import { Digits } from './Digits'
@@ -23,36 +23,36 @@ export interface MeterUsageProps {
   view: View
   onViewChange: (view: View) => void
   parts: ReadonlySet<Part>
-  /** Changes where colours do. */
+  /** A text that changes when the colours change. */
   look: string
-  /** Usage is there, or is not: then `failing`. */
+  /** Called when usage is loaded, or has failed to load (`failing`). */
   onSettled?: (failing: boolean) => void
-  /** There is another total of the period: without filters, it is what the meter's card shows too. */
+  /** Called with a new total of the period, if no filter is set: the meter's card shows the same total. */
   onTotal?: (total: CardTotal) => void
 }
 
-/** One meter: its total, chart and table, and what they are asked with. */
+/** One meter: the controls, the total, the chart and the table. */
 export function MeterUsage({ client, meter, view, onViewChange, parts, look, onSettled, onTotal }: MeterUsageProps) {
   const { locale, units, currentPeriod } = useContext(PortalContext)
   const heading = useId()
   const usage = useMeterUsage(client, meter, view)
   const unit = own(units, meter.slug) ?? ''
   const title = useRef<HTMLHeadingElement>(null)
-  const tell = useEffectEvent((failing: boolean) => onSettled?.(failing))
+  const reportSettled = useEffectEvent((failing: boolean) => onSettled?.(failing))
   const failing = usage.error !== undefined
   const settled = usage.at !== undefined || failing
   useEffect(() => {
     if (!settled) return
     performance.mark('meterport:usage')
-    tell(failing)
+    reportSettled(failing)
   }, [settled, failing])
   const { data, error } = usage
   const isFiltered = Object.keys(view.filters).length > 0
   const total = data && !usage.stale && !isFiltered ? data.total : undefined
   const key = cardKey(meter, view, currentPeriod)
-  const tellTotal = useEffectEvent((changed: CardTotal) => onTotal?.(changed))
+  const reportTotal = useEffectEvent((changed: CardTotal) => onTotal?.(changed))
   useEffect(() => {
-    if (total !== undefined) tellTotal({ key, total })
+    if (total !== undefined) reportTotal({ key, total })
   }, [key, total])
   const since = usage.at === undefined ? undefined : timeLabel(usage.at, view.zone, locale)
   const retry = (): void => {
@@ -104,7 +104,7 @@ function Shown({ usage, meter, unit, parts, look, filtered }: ShownProps) {
   const { label } = AGGREGATIONS[meter.aggregation]
   const title = `${meter.name}, ${label.toLowerCase()} per ${usage.windowSize.toLowerCase()}, ${period}, ${usage.zone}`
   const hasTable = parts.has('table')
-  const described = [
+  const description = [
     `${content.shape === 'bars' ? 'Bar' : 'Line'} chart: ${title}.`, partsSentence(content), hasTable && 'The table has the numbers.',
   ]
   return (
@@ -124,7 +124,7 @@ function Shown({ usage, meter, unit, parts, look, filtered }: ShownProps) {
       {parts.has('chart') &&
         (usage.rows.length > 0 ? (
           <figure className="mp-figure">
-            <Chart content={content} look={look} label={described.filter(Boolean).join(' ')} />
+            <Chart content={content} look={look} label={description.filter(Boolean).join(' ')} />
             <Legend usage={usage} content={content} unit={unit} hasTable={hasTable} />
           </figure>
         ) : (

@@ -5,19 +5,19 @@ import { formatBrief, formatDecimal, formatFitting } from '../exact'
 import { openWindow, sizeFor, type Span, spanOf, windowStarts } from '../periods'
 import { usePolled } from '../polling'
 import { emptyTotal, periodKey } from '../usage'
-import { AGGREGATIONS, own, type View } from '../view'
+import { AGGREGATIONS, own, type View } from '../viewState'
 import { Digits } from './Digits'
 import { reveal } from './reveal'
 
-const PAUSE = 6 // cards are asked so many times less often than the meter looked at
+const REFRESH_FACTOR = 6 // cards refresh this many times less often than the chosen meter
 
-/** A total that is known already, and of what. */
+/** A total that is already known, with the key (see `cardKey`) of what it is the total of. */
 export interface CardTotal {
   key: string
   total: string | null
 }
 
-/** Return what tells that which a card shows from all else. */
+/** Return a text that identifies what a card shows: the meter and the period. */
 export function cardKey(meter: PortalMeter, view: View, currentPeriod: Span | undefined): string {
   return JSON.stringify([meter.slug, periodKey(view, currentPeriod)])
 }
@@ -27,14 +27,14 @@ interface MetersProps {
   meters: PortalMeter[]
   view: View
   chosen: string
-  /** Not before the meter looked at is there: it comes first. */
+  /** Whether the chosen meter is loaded. The cards load after it. */
   ready: boolean
-  /** The total of the meter looked at, which is asked for more often: its card must not show an older one. */
+  /** The total of the chosen meter, which refreshes more often: its card must not show an older one. */
   newest: CardTotal | undefined
   onChoose: (slug: string) => void
 }
 
-/** The meters a token allows: each with its total and its course over the period, to choose from. */
+/** The meters that a token allows, to choose from. Each card shows the total and a small chart of the period. */
 export function Meters({ chosen, meters, onChoose, ...shared }: MetersProps) {
   return (
     <nav className="mp-meters" aria-label="Meters">
@@ -72,7 +72,7 @@ function Card({ client, meter, view, ready, newest, chosen, onChoose }: CardProp
       const open = openWindow(span, windowSize, view.zone, client.now())
       return { total: totals[0]?.value, course: starts.map((start) => values.get(start) ?? 0), open: open === null ? -1 : starts.indexOf(open) }
     },
-    seconds * PAUSE,
+    seconds * REFRESH_FACTOR,
   )
   const { label } = AGGREGATIONS[meter.aggregation]
   const total = newest?.key === key ? newest.total : data && (data.total ?? emptyTotal(meter))
@@ -94,7 +94,7 @@ function Card({ client, meter, view, ready, newest, chosen, onChoose }: CardProp
   )
 }
 
-/** A total in the room of a card; where that is less than its digits take, they are said and shown on pointing at it. */
+/** A total that fits on a card. If it had to be shortened, the tooltip and screen readers give all its digits. */
 function Total({ text }: { text: string }) {
   const { locale } = useContext(PortalContext)
   const fitting = formatFitting(text, locale)
@@ -110,18 +110,18 @@ function Total({ text }: { text: string }) {
   )
 }
 
-/** The windows as bars; the open one, if there is one, is pale. */
+/** A small bar chart of the windows. The open window, if there is one, is pale; `open` is its index or -1. */
 function Course({ values, open }: { values: number[]; open: number }) {
   const [least, most] = [Math.min(...values, 0), Math.max(...values, 0)]
   const scale = 24 / (most - least || 1)
   const width = 100 / values.length
-  const bars = values.map((value, at) => {
+  const bars = values.map((value, index) => {
     const height = Math.sign(value) * Math.max(Math.abs(value) * scale, value === 0 ? 0 : 1)
-    return `M${(at * width).toFixed(2)} ${(most * scale).toFixed(2)}v${(-height).toFixed(2)}h${(width * 0.7).toFixed(2)}v${height.toFixed(2)}z`
+    return `M${(index * width).toFixed(2)} ${(most * scale).toFixed(2)}v${(-height).toFixed(2)}h${(width * 0.7).toFixed(2)}v${height.toFixed(2)}z`
   })
   return (
     <svg className="mp-course" viewBox="0 0 100 24" preserveAspectRatio="none" aria-hidden="true">
-      <path d={bars.filter((_, at) => at !== open).join('')} />
+      <path d={bars.filter((_, index) => index !== open).join('')} />
       <path className="mp-course-open" d={bars[open] ?? ''} />
     </svg>
   )

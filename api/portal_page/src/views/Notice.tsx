@@ -8,15 +8,15 @@ interface NoticeProps {
   keepFocus?: (element: HTMLElement | null) => void
 }
 
-/** What stands where usage would; takes the focus of what stood there. */
+/** A message in place of usage. It takes the focus if the element that it replaces had it. */
 export function Notice({ title, children, mark, keepFocus }: NoticeProps) {
-  const place = useRef<HTMLDivElement>(null)
-  const keep = useEffectEvent(() => keepFocus?.(place.current))
+  const root = useRef<HTMLDivElement>(null)
+  const takeFocus = useEffectEvent(() => keepFocus?.(root.current))
   useEffect(() => {
-    keep()
+    takeFocus()
   }, [])
   return (
-    <div ref={place} className="mp-notice" role="status" tabIndex={-1}>
+    <div ref={root} className="mp-notice" role="status" tabIndex={-1}>
       {mark && (
         <span className="mp-mark" aria-hidden="true">
           {mark}
@@ -30,11 +30,11 @@ export function Notice({ title, children, mark, keepFocus }: NoticeProps) {
 
 interface TokenNoticeProps extends Pick<NoticeProps, 'keepFocus'> {
   error?: UsageError
-  /** Whether a link holds the token; else an application that holds these views does. */
+  /** Whether a link contains the token. Otherwise the application that embeds these views has it. */
   linked: boolean
 }
 
-/** Why a token shows nothing, and what to do. */
+/** Says why a token shows no usage, and what the reader can do. */
 export function TokenNotice({ error, linked, keepFocus }: TokenNoticeProps) {
   const [title, mark, text] = linked ? aboutLink(error) : aboutSession(error)
   return (
@@ -48,11 +48,11 @@ function aboutLink(error?: UsageError): [title: string, mark: string, text: stri
   const again = 'Go back to your account and open your usage from there again.'
   switch (error?.kind) {
     case undefined:
-      return ['No usage link', '?', `This page shows usage to whoever opens it with a link from their account. ${again}`]
+      return ['No usage link', '?', `This page shows your usage when you open it with a link from your account. ${again}`]
     case 'expired':
-      return ['This link has expired', '⧖', `Links to usage are good for a limited time. ${again}`]
+      return ['This link has expired', '⧖', `Links to usage are valid for a limited time. ${again}`]
     case 'revoked':
-      return ['This link was withdrawn', '⊘', `It does not open usage any more. ${again}`]
+      return ['This link was withdrawn', '⊘', `It no longer opens your usage. ${again}`]
     default:
       return ['This link is not complete', '!', `It may have been cut off when it was copied. ${again}`]
   }
@@ -65,12 +65,12 @@ function aboutSession(error?: UsageError): [title: string, mark: string, text: s
   return ['Usage cannot be opened', '!', 'This page has no valid token for it. Sign in again, or tell the people who run this site.']
 }
 
-/** Why the last refresh failed, above what is still shown. */
+/** Says why the last refresh failed, above the usage that is still shown. */
 export function Banner({ error, since, retry }: { error: UsageError; since?: string; retry: () => void }) {
   return (
     <div className="mp-banner" role="alert">
       <div>
-        <p>{`${reason(error)}${since ? ` What you see is of ${since}.` : ''}`}</p>
+        <p>{`${reason(error)}${since ? ` What you see is from ${since}.` : ''}`}</p>
         {error.kind === 'refused' && <Details text={error.message} />}
       </div>
       <button type="button" className="mp-button" onClick={retry}>
@@ -80,7 +80,7 @@ export function Banner({ error, since, retry }: { error: UsageError; since?: str
   )
 }
 
-/** What the API said, in its words: for who is asked for help. */
+/** The API's own error message, for the support team. */
 function Details({ text }: { text: string }) {
   return (
     <details>
@@ -90,19 +90,19 @@ function Details({ text }: { text: string }) {
   )
 }
 
-/** Say what a failure means to a reader. */
+/** Return what a failure means to a reader. */
 export function reason(error: UsageError): string {
   switch (error.kind) {
     case 'offline':
       return navigator.onLine ? 'Usage cannot be reached right now.' : 'You are offline.'
     case 'unavailable':
-      return 'Usage is not available for the moment.'
+      return 'Usage is not available right now.'
     case 'blocked':
-      return 'Usage cannot be read from this site right now. If that lasts, tell the people who run it.'
+      return 'Usage cannot be read from this site right now. If this continues, tell the people who run the site.'
     case 'forbidden':
       return 'This link does not open this meter.'
     case 'missing':
-      return 'This meter is not there any more.'
+      return 'This meter no longer exists.'
     case 'zone':
       return 'This time zone is not known here.'
     case 'large':

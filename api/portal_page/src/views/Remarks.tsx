@@ -1,9 +1,9 @@
 import { useContext } from 'react'
 import { PortalContext, type PortalSettings } from '../context'
-import { saidZone, spanLabel } from '../periods'
-import type { View } from '../view'
+import { reportedZone, spanLabel } from '../periods'
+import type { View } from '../viewState'
 
-/** What a reader must know of a view that is not as it was asked for: its zone, its current period. */
+/** Tell the reader how the view differs from what was requested: its time zone and its current period. */
 export function Remarks({ view, answeredAt }: { view: View; answeredAt?: number }) {
   const context = useContext(PortalContext)
   const remarks = [zoneRemark(view, context.unknownZone), periodRemark(view, context, answeredAt)].filter(Boolean)
@@ -17,7 +17,7 @@ export function Remarks({ view, answeredAt }: { view: View; answeredAt?: number 
 function zoneRemark({ zone }: View, unknownZone: string | undefined): string {
   if (zone !== 'UTC') return ''
   if (unknownZone !== undefined) return `The time zone ${unknownZone} is not known here. Times are in UTC.`
-  return saidZone() === undefined ? 'This browser does not say its time zone. Times are in UTC.' : ''
+  return reportedZone() === undefined ? 'This browser does not say its time zone. Times are in UTC.' : ''
 }
 
 type Context = Pick<PortalSettings, 'currentPeriod' | 'isPeriodPending' | 'locale'>

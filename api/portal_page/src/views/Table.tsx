@@ -4,14 +4,14 @@ import { PortalContext } from '../context'
 import { formatDecimal } from '../exact'
 import { partialWindows, windowLabel } from '../periods'
 import { groupText, idOf, type MeterUsage } from '../usage'
-import { AGGREGATIONS, own } from '../view'
+import { AGGREGATIONS, own } from '../viewState'
 import { Digits } from './Digits'
 
 const ROWS = 31
-const LONG = 16 // characters: such a number may be broken where the screen is narrow
+const LONG = 16 // characters: a number longer than this may break into two lines on a narrow screen
 const WINDOWS = { MINUTE: 'Minute', HOUR: 'Hour', DAY: 'Day', MONTH: 'Month' } as const
 
-/** Usage as answered: every row, every digit. */
+/** A table of usage with all rows and all digits of the answer. */
 export function Table({ usage, meter, unit, caption }: TableProps) {
   const { locale } = useContext(PortalContext)
   const [newestFirst, setNewestFirst] = useState(true)
@@ -104,16 +104,16 @@ export function Table({ usage, meter, unit, caption }: TableProps) {
   )
 }
 
-/** Return rows in the other order; that of all others stays the last one of its window. */
+/** Return the rows in reverse order. The row of all other groups stays the last one of its window. */
 function reversed(rows: readonly UsageRow[]): UsageRow[] {
-  const found: UsageRow[] = []
+  const result: UsageRow[] = []
   let others: UsageRow[] = []
   for (const row of [...rows].reverse()) {
-    if (others.length > 0 && others[0].windowStart !== row.windowStart) found.push(...others.splice(0))
+    if (others.length > 0 && others[0].windowStart !== row.windowStart) result.push(...others.splice(0))
     if (row.isOthers) others = [row]
-    else found.push(row)
+    else result.push(row)
   }
-  return [...found, ...others]
+  return [...result, ...others]
 }
 
 function Value({ text }: { text: string }) {
@@ -124,7 +124,7 @@ function Value({ text }: { text: string }) {
   )
 }
 
-/** What a window is counted of, if not the whole of it. */
+/** The note for a window that is counted in part; nothing for a whole window. */
 function Part({ text }: { text?: string }) {
   return (
     text && (

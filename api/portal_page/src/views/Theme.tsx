@@ -1,5 +1,5 @@
 import { useSyncExternalStore } from 'react'
-import type { Theme } from '../view'
+import type { Theme } from '../viewState'
 
 const DARK = '(prefers-color-scheme: dark)'
 const THEMES: readonly { value: Theme; label: string }[] = [
@@ -8,16 +8,16 @@ const THEMES: readonly { value: Theme; label: string }[] = [
   { value: 'dark', label: 'Dark' },
 ]
 
-/** Return whether a theme is dark now. */
+/** Return whether a theme is dark at the moment. `auto` follows the system. */
 export function useDark(theme: Theme): boolean {
   const system = useSyncExternalStore(subscribe, () => matchMedia(DARK).matches, () => false)
   return theme === 'dark' || (theme !== 'light' && system)
 }
 
-function subscribe(changed: () => void): () => void {
+function subscribe(onChange: () => void): () => void {
   const query = matchMedia(DARK)
-  query.addEventListener('change', changed)
-  return () => query.removeEventListener('change', changed)
+  query.addEventListener('change', onChange)
+  return () => query.removeEventListener('change', onChange)
 }
 
 export function ThemeSwitch({ theme, onChange }: { theme: Theme; onChange: (theme: Theme) => void }) {

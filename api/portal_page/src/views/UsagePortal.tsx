@@ -6,40 +6,45 @@ import { useCurrentPeriod } from '../current'
 import { knownLocale } from '../locale'
 import { anchorOf } from '../periods'
 import { usePolled } from '../polling'
-import { boundSeconds, type Theme, type View, viewOf } from '../view'
+import { boundSeconds, type Theme, type View, viewOf } from '../viewState'
 import { Boundary } from './Boundary'
-import { useLost } from './lost'
 import { type CardTotal, Meters } from './Meters'
 import { MeterUsage, type Part } from './MeterUsage'
 import { Banner, Notice, TokenNotice } from './Notice'
 import { ThemeSwitch, useDark } from './Theme'
+import { useTokenFailure } from './tokenFailure'
 
 const METERS_SECONDS = 300
 
 export interface UsagePortalProps {
-  /** What to show first; a change shows it anew. */
+  /** The view to show first. When this value changes, the new view is shown. */
   view?: Partial<View>
   onViewChange?: (view: View) => void
-  /** Only these meters, in this order; all the token allows where left out. */
+  /** Only these meters, in this order. Undefined or empty: all that the token allows. */
   meters?: readonly string[]
   parts?: readonly Part[]
   theme?: Theme
   onThemeChange?: (theme: Theme) => void
   locale?: string
   units?: Readonly<Record<string, string>>
-  /** Between two refreshes; 0: none. */
+  /** Seconds between two refreshes. 0: no refresh. */
   refreshSeconds?: number
   heading?: string
-  /** Opened by a link that holds the token, as the page is: what is said about the token speaks of it. */
+  /**
+   * Whether a link that contains the token opened this view, as on the page. Messages about the token then speak of the
+   * link.
+   */
   linked?: boolean
-  /** The token is no good any more: give the provider a client with another. */
+  /** Called when the token is no longer accepted. Give the provider a client with another token. */
   onTokenFailure?: (error: UsageError) => void
 }
 
 const NO_UNITS = {}
-const ALL: readonly Part[] = ['meters', 'controls', 'total', 'chart', 'table', 'csv']
+const ALL_PARTS: readonly Part[] = ['meters', 'controls', 'total', 'chart', 'table', 'csv']
 
-/** Everything a portal token opens. Stands within an OpenMeterProvider whose value is a PortalClient, or null. */
+/**
+ * All usage that a portal token opens. It must be inside an OpenMeterProvider whose value is a PortalClient, or null.
+ */
 export function UsagePortal(props: UsagePortalProps) {
   const client = useOpenMeter()
   if (client !== null && !(client instanceof PortalClient)) {
@@ -47,18 +52,18 @@ export function UsagePortal(props: UsagePortalProps) {
   }
   const { theme = 'auto', locale } = props
   const dark = useDark(theme)
-  const place = useRef<HTMLDivElement>(null)
-  const held = useRef(false)
+  const root = useRef<HTMLDivElement>(null)
+  const hasFocus = useRef(false)
   return (
     <div
-      ref={place}
+      ref={root}
       className="mp"
       dir="ltr"
       lang="en"
       data-theme={dark ? 'dark' : 'light'}
       tabIndex={-1}
-      onFocus={() => (held.current = true)}
-      onBlur={() => (held.current = false)}
+      onFocus={() => (hasFocus.current = true)}
+      onBlur={() => (hasFocus.current = false)}
     >
       <Boundary>
         <Portal
@@ -68,9 +73,9 @@ export function UsagePortal(props: UsagePortalProps) {
           locale={knownLocale(locale)}
           look={`${theme} ${dark}`}
           keepFocus={(element) => {
-            if (held.current) element?.focus()
+            if (hasFocus.current) element?.focus()
           }}
-          onRetry={() => place.current?.focus()}
+          onRetry={() => root.current?.focus()}
         />
       </Boundary>
     </div>
@@ -81,7 +86,7 @@ interface PortalProps extends UsagePortalProps {
   client: PortalClient | null
   theme: Theme
   look: string
-  /** Focus an element if the one before it, which is gone, had the focus. */
+  /** Focus an element if the removed element that it replaces had the focus. */
   keepFocus: (element: HTMLElement | null) => void
   onRetry: () => void
 }
@@ -90,8 +95,8 @@ function Portal({ client, heading, theme, onThemeChange, linked = false, keepFoc
   const [view, setView] = useView(props.view)
   const [live, setLive] = useState(true)
   const [failing, setFailing] = useState(false)
-  const { lost, renewing, fail } = useLost(client, linked ? 0 : undefined, props.onTokenFailure)
-  const every = boundSeconds(props.refreshSeconds ?? 5)
+  const { tokenFailure, isRenewing, fail } = useTokenFailure(client, linked ? 0 : undefined, props.onTokenFailure)
+  const refreshSeconds = boundSeconds(props.refreshSeconds ?? 5)
   const change = (next: View): void => {
     setView(next)
     props.onViewChange?.(next)
@@ -102,15 +107,22 @@ function Portal({ client, heading, theme, onThemeChange, linked = false, keepFoc
         <header className="mp-head">
           <h1>{heading}</h1>
           <div className="mp-head-tools">
-            {client && !lost && every > 0 && <Live live={live} failing={failing} onChange={setLive} />}
+            {client && !tokenFailure && refreshSeconds > 0 && <Live live={live} failing={failing} onChange={setLive} />}
             {onThemeChange && <ThemeSwitch theme={theme} onChange={onThemeChange} />}
           </div>
         </header>
       )}
-      {client && (!lost || renewing) ? (
-        <Opened {...props} {...{ client, view, renewing }} seconds={live ? every : 0} onChange={change} onLost={fail} onFailing={setFailing} />
-      ) : lost || linked ? (
-        <TokenNotice error={lost} linked={linked} keepFocus={keepFocus} />
+      {client && (!tokenFailure || isRenewing) ? (
+        <Opened
+          {...props}
+          {...{ client, view, isRenewing }}
+          seconds={live ? refreshSeconds : 0}
+          onChange={change}
+          onTokenFailure={fail}
+          onFailing={setFailing}
+        />
+      ) : tokenFailure || linked ? (
+        <TokenNotice error={tokenFailure} linked={linked} keepFocus={keepFocus} />
       ) : (
         <Loading />
       )}
@@ -118,13 +130,15 @@ function Portal({ client, heading, theme, onThemeChange, linked = false, keepFoc
   )
 }
 
-/** What is looked at: what was given, until the customer chooses; what is given anew, when it differs from that before. */
+/**
+ * Keep the current view: the given one until the customer changes it, and again the given one whenever that changes.
+ */
 function useView(given: Partial<View> | undefined): [View, (view: View) => void] {
   const [view, setView] = useState<View>(() => viewOf(given))
-  const asked = JSON.stringify(given ?? {})
-  const [before, setBefore] = useState(asked)
-  if (asked !== before) {
-    setBefore(asked)
+  const key = JSON.stringify(given ?? {})
+  const [previousKey, setPreviousKey] = useState(key)
+  if (key !== previousKey) {
+    setPreviousKey(key)
     setView(viewOf(given))
   }
   return [view, setView]
@@ -144,26 +158,26 @@ interface OpenedProps extends Omit<UsagePortalProps, 'view'> {
   view: View
   look: string
   seconds: number
-  renewing: boolean
+  isRenewing: boolean
   onChange: (view: View) => void
-  onLost: (error: UsageError) => void
+  onTokenFailure: (error: UsageError) => void
   onFailing: (failing: boolean) => void
   onRetry: () => void
 }
 
-function Opened({ client, view: wished, look, seconds, renewing, onChange, onLost, onFailing, ...props }: OpenedProps) {
-  const { locale, units = NO_UNITS, meters: wanted, parts = ALL } = props
+function Opened({ client, view: requested, look, seconds, isRenewing, onChange, onTokenFailure, onFailing, ...props }: OpenedProps) {
+  const { locale, units = NO_UNITS, meters: slugs, parts = ALL_PARTS } = props
   const [ready, setReady] = useState(false)
   const [unknownZone, setUnknownZone] = useState<string>()
   const [newest, setNewest] = useState<{ client: PortalClient; total: CardTotal }>()
-  const basics = { locale, units, seconds, onTokenFailure: onLost }
+  const basics = { locale, units, seconds, onTokenFailure }
   const listed = useMeters(client, basics)
-  const current = useCurrentPeriod(client, wished, parts.includes('controls'), basics)
-  const anchorDay = useLast(anchorOf(wished.period))
+  const current = useCurrentPeriod(client, requested, parts.includes('controls'), basics)
+  const anchorDay = useLast(anchorOf(requested.period))
   const failure = (listed.meters ? undefined : listed.error) ?? current.error
-  const tell = useEffectEvent(onFailing)
+  const reportFailing = useEffectEvent(onFailing)
   const isFailing = failure !== undefined
-  useEffect(() => tell(isFailing), [isFailing])
+  useEffect(() => reportFailing(isFailing), [isFailing])
   if (failure && !failure.needsToken) {
     const retry = (): void => {
       props.onRetry()
@@ -173,23 +187,23 @@ function Opened({ client, view: wished, look, seconds, renewing, onChange, onLos
     return <Banner error={failure} retry={retry} />
   }
   if (!listed.meters) return <Loading />
-  const meters = ordered(listed.meters, wanted)
-  const view = wished.zone === unknownZone ? { ...wished, zone: 'UTC' } : wished
+  const meters = ordered(listed.meters, slugs)
+  const view = requested.zone === unknownZone ? { ...requested, zone: 'UTC' } : requested
   const chosen = meters.find((meter) => meter.slug === view.meter) ?? meters[0]
   if (!chosen) return <Notice title="No meters">There is nothing metered for you yet.</Notice>
   const show = new Set(parts)
   const settings = {
-    ...basics, anchorDay, currentPeriod: current.currentPeriod, isPeriodPending: current.isPending, onUnknownZone: setUnknownZone, unknownZone: view === wished ? undefined : unknownZone,
+    ...basics, anchorDay, currentPeriod: current.currentPeriod, isPeriodPending: current.isPending, onUnknownZone: setUnknownZone, unknownZone: view === requested ? undefined : unknownZone,
   }
-  // The zone that was wished for stays, until another is chosen: an API that knows it may come.
-  const change = (next: View): void => onChange(next.zone === view.zone ? { ...next, zone: wished.zone } : next)
-  const settled = (failing: boolean): void => {
+  // The requested zone is kept until another is chosen: after an update the API may know it.
+  const change = (next: View): void => onChange(next.zone === view.zone ? { ...next, zone: requested.zone } : next)
+  const onSettled = (failing: boolean): void => {
     setReady(true)
     onFailing(failing)
   }
   return (
     <PortalContext value={settings}>
-      <div className={renewing ? 'mp-stale' : undefined} aria-busy={renewing}>
+      <div className={isRenewing ? 'mp-stale' : undefined} aria-busy={isRenewing}>
         {show.has('meters') && meters.length > 1 && (
           <Meters
             {...{ client, view, ready, meters }}
@@ -204,21 +218,22 @@ function Opened({ client, view: wished, look, seconds, renewing, onChange, onLos
           meter={chosen}
           parts={show}
           onViewChange={change}
-          onSettled={settled}
+          onSettled={onSettled}
           onTotal={(total) => setNewest({ client, total })}
         />
       </div>
       <p className="mp-hidden" role="status">
-        {renewing ? 'Your session is renewed' : ''}
+        {isRenewing ? 'Your session is being renewed' : ''}
       </p>
     </PortalContext>
   )
 }
 
 /**
- * Return the meters a token allows.
+ * Load the meters that a token allows.
  *
- * With a new token the names stay until its own are there, so that nothing moves and the focus stays; no usage does.
+ * With a new token the earlier meters stay until those of the new token are loaded, so that nothing moves and the focus
+ * stays. Their usage does not stay.
  */
 function useMeters(client: PortalClient, settings: { seconds: number; onTokenFailure: (error: UsageError) => void }) {
   const [meters, setMeters] = useState<PortalMeter[]>()
@@ -232,16 +247,16 @@ function useMeters(client: PortalClient, settings: { seconds: number; onTokenFai
   return { meters: data ?? (error && !error.needsToken ? undefined : meters), error, reload }
 }
 
-/** Return the last value that there was. */
+/** Return the value, or the last one that was defined. */
 function useLast<T>(value: T | undefined): T | undefined {
   const [last, setLast] = useState(value)
   if (value !== undefined && value !== last) setLast(value)
   return value ?? last
 }
 
-function ordered<T extends { slug: string }>(meters: T[], wanted?: readonly string[]): T[] {
-  if (!wanted || wanted.length === 0) return meters
-  return wanted.flatMap((slug) => meters.filter((meter) => meter.slug === slug))
+function ordered<T extends { slug: string }>(meters: T[], slugs?: readonly string[]): T[] {
+  if (!slugs || slugs.length === 0) return meters
+  return slugs.flatMap((slug) => meters.filter((meter) => meter.slug === slug))
 }
 
 function Loading(): ReactNode {

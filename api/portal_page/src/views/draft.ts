@@ -1,11 +1,11 @@
 import { useState } from 'react'
 
-/** Keep what is typed until it counts; when the value is changed elsewhere, that is what stands there. */
+/** Keep a draft of a value until it is applied. When the value itself changes, it replaces the draft. */
 export function useDraft<T>(value: T): [T, (draft: T) => void] {
   const [draft, setDraft] = useState(value)
-  const [before, setBefore] = useState(value)
-  if (JSON.stringify(before) !== JSON.stringify(value)) {
-    setBefore(value)
+  const [previous, setPrevious] = useState(value)
+  if (JSON.stringify(previous) !== JSON.stringify(value)) {
+    setPrevious(value)
     setDraft(value)
   }
   return [draft, setDraft]

@@ -1,4 +1,4 @@
-/** Scroll a row so that one of its elements is seen; nothing else moves, the page least of all. */
+/** Scroll a row so that one of its elements becomes visible. Nothing else scrolls, above all not the page. */
 export function reveal(element: HTMLElement | null, row: Element | null | undefined): void {
   if (!element || !row) return
   const [inner, outer] = [element.getBoundingClientRect(), row.getBoundingClientRect()]

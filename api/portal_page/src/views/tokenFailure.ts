@@ -4,24 +4,25 @@ import type { PortalClient, UsageError } from '../client'
 const RENEWAL_MS = 8000
 
 /**
- * Keep the failure only another token mends, and tell of it once a client.
+ * Keep the failure that only another token can repair, and report it once per client.
  *
- * Returns: `lost`; `renewing`: whether it expired so short ago that another token may still come, `patience` (ms) long.
+ * Returns: `tokenFailure`, the failure of this client's token, if there is one; `isRenewing`, whether the token expired
+ * less than `renewalMs` ago, so that another one may still arrive; and `fail`, which records a failure.
  */
-export function useLost(client: PortalClient | null, patience = RENEWAL_MS, onTokenFailure?: (error: UsageError) => void) {
+export function useTokenFailure(client: PortalClient | null, renewalMs = RENEWAL_MS, onTokenFailure?: (error: UsageError) => void) {
   const [failure, setFailure] = useState<{ client: PortalClient | null; error: UsageError }>()
   const [overdue, setOverdue] = useState<UsageError>()
-  const lost = failure?.client === client ? failure?.error : undefined
-  const fail = (error: UsageError): void => setFailure((before) => (before?.client === client ? before : { client, error }))
-  const tell = useEffectEvent((error: UsageError) => onTokenFailure?.(error))
+  const tokenFailure = failure?.client === client ? failure?.error : undefined
+  const fail = (error: UsageError): void => setFailure((previous) => (previous?.client === client ? previous : { client, error }))
+  const report = useEffectEvent((error: UsageError) => onTokenFailure?.(error))
 
   useEffect(() => {
-    if (!lost) return undefined
-    tell(lost)
-    const timer = setTimeout(() => setOverdue(lost), patience)
+    if (!tokenFailure) return undefined
+    report(tokenFailure)
+    const timer = setTimeout(() => setOverdue(tokenFailure), renewalMs)
     return () => clearTimeout(timer)
-  }, [lost, patience])
+  }, [tokenFailure, renewalMs])
 
-  const renewing = lost?.kind === 'expired' && lost !== overdue && patience > 0 && onTokenFailure !== undefined
-  return { lost, renewing, fail }
+  const isRenewing = tokenFailure?.kind === 'expired' && tokenFailure !== overdue && renewalMs > 0 && onTokenFailure !== undefined
+  return { tokenFailure, isRenewing, fail }
 }
