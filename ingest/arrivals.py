@@ -1,9 +1,9 @@
-"""The arrival of records whose timestamp cannot be true, and what is reported of them.
+"""The arrival time of records whose timestamp cannot be true, and the report about them.
 
 Owns: the rule that such a record arrived at the stamp of its plan (`Plan.stored_ms`). A batch is decoded before it is
-planned, so it is judged by the clock first and decoded again under the plan's stamp where that makes a difference:
-whoever runs the plan again comes to the same rows.
-Source: engine/events/arrivals.py; docs/contract.md 3.5; docs/design.md R7.
+planned. So it is judged by the clock first, and decoded again under the plan's stamp where that makes a difference:
+every run of the plan then produces the same rows.
+Source: engine/events/arrivals.py; docs/contract.md 3.5; docs/design.md R7 (the same rows on each attempt).
 """
 
 import logging
@@ -20,9 +20,9 @@ _REPORT_SECONDS = 60
 
 
 def with_credible_arrivals(records: Sequence[Record], clock_ms: int) -> Sequence[Record]:
-    """Return records with the arrival they are stored with: `clock_ms` where the timestamp cannot be true.
+    """Return the records with the arrival they are stored with: `clock_ms` where the timestamp cannot be true.
 
-    The same object comes back if every timestamp is credible.
+    If every timestamp is credible, the same object is returned.
     """
     timestamps = [record.arrived_ms for record in records]
     if not timestamps or (min(timestamps) >= EARLIEST_MS and max(timestamps) <= clock_ms + AHEAD_MS):
@@ -34,7 +34,7 @@ def with_credible_arrivals(records: Sequence[Record], clock_ms: int) -> Sequence
 
 
 class TimestampReport:
-    """Counts records whose timestamp was not taken, and logs one of them once a minute at most. Not thread-safe."""
+    """Counts records whose timestamp is not used, and logs one of them at most once a minute. Not thread-safe."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -42,7 +42,10 @@ class TimestampReport:
         self._unreported = 0
 
     def add(self, as_read: Sequence[Record], stored: Sequence[Record]) -> None:
-        """Args: as_read: records as they were read. stored: the same records with the arrival they are stored with."""
+        """Count the records whose arrival was replaced, and log the first of them if the last log line is a minute old.
+
+        Args: as_read: the records as they were read. stored: the same records with the arrival they are stored with.
+        """
         ignored = [one for one, other in zip(as_read, stored, strict=True) if one.arrived_ms != other.arrived_ms]
         if not ignored:
             return
@@ -53,8 +56,8 @@ class TimestampReport:
             return
         first = ignored[0]
         logger.warning(
-            "timestamps_ignored records=%d partition=%d offset=%d timestamp=%d: the time of storing is taken instead; "
-            "a timestamp must be the arrival in milliseconds",
+            "timestamps_ignored records=%d partition=%d offset=%d timestamp=%d: the time of storing is used instead; "
+            "a timestamp must be the arrival time in Unix milliseconds",
             self._unreported,
             first.partition,
             first.offset,

@@ -1,8 +1,8 @@
-"""A planned batch into the store: claimed, without its duplicates, in blocks under the tokens of its plan.
+"""Writing a planned batch into the store: claim it, drop its duplicates, insert blocks under the plan's tokens.
 
-Owns: the order of these steps, which is the same however often a plan is run, and the fence: an insert is not started
-when the plan was last seen to be this process's to run long ago.
-Source: docs/design.md R6, R7, R11.
+Owns: the order of these steps, which is the same however often a plan is run; and the fence: an insert does not start
+if it was long ago that the plan was last confirmed to be this process's to run.
+Source: docs/design.md R6 (plans), R7 (one insert, one block), R11 (duplicates).
 """
 
 import time
@@ -20,8 +20,8 @@ from ingest.duplicates import Duplicates, KeysForgotten
 from ingest.event_log import EventLog, Plan
 from ingest.persistence import Retrier, phase
 
-_CRASH_WINDOW_SECONDS = 0.04  # what a small block takes to reach all tables: where crash tests cut it off
-_FENCE_SECONDS = 20  # an insert that starts so long after its plan was last known to be ours asks the log again first
+_CRASH_WINDOW_SECONDS = 0.04  # the time a small block takes to reach all tables: crash tests kill the process within it
+_FENCE_SECONDS = 20  # an insert that starts later than this after the plan was last confirmed asks the log again first
 
 
 class Superseded(Exception):
@@ -29,21 +29,21 @@ class Superseded(Exception):
 
 
 class BlockWriter:
-    """Stores the planned batches of one log in one store. `sink` is given each dead letter too."""
+    """Stores the planned batches of one log in one store. `sink` also receives each dead letter."""
 
     def __init__(
         self, log: EventLog, store: Store, duplicates: Duplicates, retrier: Retrier,
         catch_up: Callable[[], None], sink: DeadLetterSink | None = None,
     ) -> None:  # fmt: skip
-        """Args: catch_up: loads the keys of stored events again when the filter has forgotten them."""
+        """Args: catch_up: loads the keys of stored events again if the duplicate filter has lost some."""
         self._log, self._store, self._duplicates = log, store, duplicates
         self._retry_until_done = retrier.until_done
         self._catch_up = catch_up
         self._sink = sink
-        self._current_until = 0.0  # monotonic seconds
+        self._current_until = 0.0  # monotonic seconds; the plan counts as current until then
 
     def run(self, plan: Plan, batch: Batch, last_confirmed: float) -> None:
-        """Store a batch. Args: last_confirmed: monotonic seconds at which the plan was known to be this process's to run.
+        """Store a batch of a plan that was this process's to run at `last_confirmed` (monotonic seconds).
 
         Raises: Voided, Superseded: nothing, or nothing more, may be inserted.
         """
@@ -54,7 +54,7 @@ class BlockWriter:
             self._current_until = previous
 
     def store(self, plan: Plan, batch: Batch) -> None:
-        """Insert a planned batch: the same rows in the same order under the same tokens, however often.
+        """Insert a planned batch: the same rows in the same order under the same tokens, however often it is called.
 
         Raises: Voided, Superseded: nothing, or nothing more, may be inserted.
         """
@@ -81,7 +81,7 @@ class BlockWriter:
                 self._catch_up()
 
     def _keep_differing(self, plan: Plan, events: EventBatch, kept: EventBatch) -> None:
-        """Keep duplicates that are no retries for somebody to look at."""
+        """Store the duplicates whose content differs from the stored event, so that people can look at them."""
         with phase("deduplicate"):
             found = find_differing(self._store, events, kept, self._duplicates.since_ms(plan))
         if len(found):
@@ -108,9 +108,11 @@ class BlockWriter:
         metrics.BLOCKS.inc()
 
     def _check_fence(self, plan: Plan) -> None:
-        """Ask the log again if the plan was last known to be ours long ago: the process was paused, or the store away.
+        """Ask the log whether the plan is current if it was last confirmed long ago. Raises: Superseded.
 
-        Tables remember the tokens of a bounded number of blocks; an insert that comes back after all of them is new.
+        It was long ago if the process was paused, or the store was away.
+        Tables remember the tokens of a bounded number of blocks. If more blocks have passed, a late insert would count
+        as new.
         """
         if time.monotonic() < self._current_until:
             return

@@ -1,12 +1,13 @@
-"""A memory filter of event keys: says "never seen" for certain, "perhaps seen" one time in 170,000 for no reason.
+"""A Bloom filter of event keys in memory: "never seen" is certain, "perhaps seen" is wrong once in 170,000 look-ups.
 
-Owns: Bloom filters over 128-bit keys, in layers that double, so that no key is hashed again when the filter grows; each
-layer is wrong by itself. 32 bits a key: 33 million keys take 128 MiB. A key looked up for no reason costs a hundred
-times what its four bytes do. All operations work on arrays of keys.
-A layer whose last key came longer ago than keys are kept is let go when the next is begun, which is larger only if
-others are left; so a process that runs for months has remaining for four times the keys of that time at most. Time is what
-passed in this process: a clock that is set makes nothing forgotten.
-Keys are hashes already; bit positions are taken from their two halves (Kirsch and Mitzenmacher, 2006).
+Owns: Bloom filters over 128-bit keys, in layers of doubling size, so that no key is hashed again when the filter grows.
+Each layer has its own false positives. With 32 bits per key, 33 million keys take 128 MiB. Looking up one key in vain
+costs a hundred times what its four bytes cost. All operations work on arrays of keys.
+When a new layer is begun, layers whose last key was added longer ago than keys are kept are dropped. The new layer is
+larger only if other layers remain. So a process that runs for months has room for at most four times the keys of the
+period for which keys are kept. The period is measured by the time that passes in this process, so setting the clock
+makes the filter forget nothing.
+The keys are hashes already: bit positions are derived from their two halves (Kirsch and Mitzenmacher, 2006).
 """
 
 import math
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from engine.events.event import Keys
 
-_BITS_PER_KEY = 32  # a power of two, as is every capacity: a bit's place is a mask away
+_BITS_PER_KEY = 32  # a power of two, like every capacity: a mask then gives a bit's position
 _PROBES = 8
 _FIRST_CAPACITY = 1 << 17
 
@@ -31,7 +32,7 @@ def as_keys(keys: list[bytes]) -> Keys:
 class _Layer:
     def __init__(self, capacity: int) -> None:
         self.capacity = self.remaining = capacity
-        self.filled_time = math.inf  # monotonic seconds
+        self.filled_time = math.inf  # monotonic seconds when the last key was added
         size = capacity * _BITS_PER_KEY
         self._mask = np.uint64(size - 1)
         self._words = np.zeros(size // 64, dtype=np.uint64)
@@ -43,7 +44,10 @@ class _Layer:
         self.remaining -= len(keys)
 
     def contains(self, keys: Keys) -> npt.NDArray[np.bool_]:
-        """Each probe is asked of those keys only that all before it have found: of a quarter of them at most."""
+        """Return for each key whether it may be in this layer.
+
+        Each probe tests only the keys that all probes before it have found: at most a quarter of them.
+        """
         length = len(keys)
         rows = np.arange(length)
         for probe in range(_PROBES):
@@ -69,7 +73,7 @@ class BloomFilter:
         self.count = 0
 
     def add(self, keys: Keys) -> None:
-        """Remember keys."""
+        """Add keys, shape (n, 2)."""
         self.count += len(keys)
         while len(keys):
             if self._layers[-1].remaining <= 0:
@@ -86,7 +90,7 @@ class BloomFilter:
         self._layers.append(_Layer(full.capacity * 2 if len(self._layers) > 1 else full.capacity))
 
     def contains(self, keys: Keys) -> npt.NDArray[np.bool_]:
-        """Return for each key whether it may have been added; False is certain."""
+        """Return for each key whether it may have been added. False is certain."""
         found = np.zeros(len(keys), dtype=np.bool_)
         for layer in self._layers:
             found |= layer.contains(keys)

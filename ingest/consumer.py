@@ -1,21 +1,21 @@
 """Log records to ClickHouse blocks, exactly once.
 
-Owns: the loop read → decode → plan → claim → insert → acknowledge. A plan is durable before its insert starts, and an
-insert carries a token made from its offsets, so whoever runs the plan again changes nothing twice. While a batch is
-inserted the next is read and decoded, in a second thread; it is planned only when its turn has come.
+Owns: the loop read → decode → plan → claim → insert → acknowledge. A plan is durable before its insert starts, and the
+insert carries a token made from the plan's offsets, so a plan that is run again changes nothing twice. While one batch
+is inserted, a second thread reads and decodes the next one. That one is planned only when its turn has come.
 
-| the process dies                       | what the next one does                                 |
+| the process dies                       | what the next process does                             |
 |----------------------------------------|--------------------------------------------------------|
 | before the plan                        | reads the same records and plans them                  |
-| after the plan, before the insert      | inserts: the first time everywhere                     |
-| in the middle of the insert            | inserts again: completes the tables that miss it       |
-| after the insert, before the next plan | inserts again: skipped everywhere                      |
-| nowhere: it was only paused            | its plans are refused; what it inserts late is skipped |
+| after the plan, before the insert      | inserts for the first time, into every table           |
+| in the middle of the insert            | inserts again: completes the tables that lack it       |
+| after the insert, before the next plan | inserts again: every table skips it                    |
+| not at all: it was only paused         | the paused one's plans are refused, inserts skipped    |
 
-An insert that fails is tried again for ever under the same token, as long as the plan is this process's to run.
-One thread runs the loop.
-Limits: a block is at most `batch_rows` rows, `batch_bytes` bytes, `batch_months` calendar months.
-Source: docs/design.md R6–R8, R6c, R11.
+An insert that fails is retried without limit under the same token, as long as the plan is this process's to run. One
+thread runs the loop.
+Limits: a block has at most `batch_rows` rows, `batch_bytes` bytes and `batch_months` calendar months.
+Source: docs/design.md R6–R8 (plans, blocks, retries), R6c (refused plans), R11 (duplicates).
 """
 
 import gc
@@ -46,18 +46,14 @@ from ingest.event_log import LATEST_STAMP_MS, DeadLetterRun, EventLog, Plan, Rec
 from ingest.persistence import Retrier, Stopped, phase
 
 logger = logging.getLogger(__name__)
-_READ_WAIT_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it shall stop
-_SWITCH_INTERVAL_SECONDS = (
-    0.0005  # 0.005 by default: what the loop waits after each step in C, while the other thread reads
-)
-_GC_THRESHOLD = 100_000  # 700 by default: looked through for garbage that often, though all of a batch is needed
-_SUSPECT_AHEAD_MS = (
-    3_600_000  # a plan stamped further ahead of our clock is looked for among the claims before it is run
-)
+_READ_WAIT_SECONDS = 0.5  # how long one read waits for a record, and so how soon the loop sees that it must stop
+_SWITCH_INTERVAL_SECONDS = 0.0005  # default 0.005: after each step in C the loop waits so long for the reading thread
+_GC_THRESHOLD = 100_000  # default 700; a batch keeps all its objects, so collecting garbage earlier is wasted work
+_SUSPECT_AHEAD_MS = 3_600_000  # a plan stamped further ahead of our clock is run only if it was claimed
 
 
 class Consumer:
-    """Moves one log into one store until it is told to stop. `dead_letter_sink` is given each dead letter too."""
+    """Moves one log into one store until it is asked to stop. `dead_letter_sink` also receives each dead letter."""
 
     def __init__(
         self,
@@ -75,25 +71,25 @@ class Consumer:
         self._stop = stop
         self._clock = clock
         retrier = Retrier(stop)
-        self.pulse = retrier.pulse  # of every step that may fail because the log or the store does
+        self.pulse = retrier.pulse  # of every step that may fail because the log or the store fails
         self._retry_until_done = retrier.until_done
         self._span = TimeSpan.of(settings)
         window = timedelta(days=settings.duplicate_window_days)
         self._duplicates = Duplicates(store, self.claims, log.planned, window, clock)
         self.writer = BlockWriter(log, store, self._duplicates, retrier, self._catch_up, dead_letter_sink)
         self._dead_letter_runs = DeadLetterRuns(settings.max_dead_letter_run)
-        self._last_assignments = 0  # of the log, when it was read last
+        self._last_assignments = 0  # `EventLog.assignments` at the last read
         self._timestamp_report = TimestampReport()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
         self._prefetched: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
-        self._unacknowledged: Plan | None = None  # stored
-        self._running_tokens: list[str] = []  # tokens of the plans this process is executing
+        self._unacknowledged: Plan | None = None  # the last stored plan, not yet acknowledged
+        self._running_tokens: list[str] = []  # tokens of the plans this process is running
         self._stored_tokens: dict[str, None] = {}  # tokens of the plans this process has stored, the oldest first
 
     def start(self) -> None:
-        """Fill the duplicate filter, then finish what a dead process planned. Raises: Stopped.
+        """Fill the duplicate filter, then finish the plans that a dead process left. Raises: Stopped.
 
-        Sets for the whole process how threads share the interpreter, and how often it looks for garbage.
+        Sets two limits for the whole Python process: how often threads switch, and how often garbage is collected.
         """
         sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         gc.set_threshold(_GC_THRESHOLD, 20, 100)
@@ -108,7 +104,7 @@ class Consumer:
         return [plan for plan in self._log.planned() if plan.token not in self._stored_tokens]
 
     def _catch_up(self) -> None:
-        """Load the duplicate filter, and run every plan that may have stored events nobody can name.
+        """Load the duplicate filter, and run every plan that may have stored events that no claim shows.
 
         A plan that is run again must keep what its first run kept. So no event may be judged while another plan may
         have stored that event and neither `event_keys` nor a claim shows it.
@@ -123,16 +119,17 @@ class Consumer:
                 self._acknowledge()
 
     def _rerun(self, plan: Plan) -> None:
-        """Read a plan's records again and run it, after asking the log whether it is still to be run.
+        """Read a plan's records again and run the plan, but refuse it if its stamp is suspect and it was not claimed.
 
-        A stamp that the clock does not explain is of a process whose clock is ahead, or of ours if it is behind; or the
-        plan is forged. No clock decides: claimed plans are run, and the others are refused for everybody (R6c).
+        A stamp far ahead of our clock has one of three causes: the clock of the process that made the plan is ahead,
+        our clock is behind, or the plan is forged. No clock decides: a plan that was claimed is run, any other is
+        refused for every process (R6c: refused plans).
         """
         newest_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
         if plan.stored_ms > newest_ms + _SUSPECT_AHEAD_MS and self._retry_until_done(partial(self.claims.refuse, plan)):
             stamp = Instant(plan.stored_ms * 1_000_000).text
             logger.error(
-                "plan_refused token=%s stamp=%s ranges=%s: nobody has begun it", plan.token, stamp, plan.ranges
+                "plan_refused token=%s stamp=%s ranges=%s: no process has begun it", plan.token, stamp, plan.ranges
             )
             metrics.PLANS_REFUSED.inc()
             self._retry_until_done(lambda: self._log.discard(plan))
@@ -142,21 +139,21 @@ class Consumer:
         self._run_plan(plan, self._decode(records, max_months=None, clock_ms=plan.stored_ms), last_confirmed=-math.inf)
 
     def run(self) -> None:
-        """Start, then consume until `stop` is set. Raises: Fatal: going on would lose or double usage."""
+        """Start, then consume until `stop` is set. Raises: Fatal: going on would lose usage or count it twice."""
         try:
             self.start()
             while not self._stop.is_set():
                 began = time.monotonic()
                 if self.step() and not self._has_more():
                     self._stop.wait(max(0, self._settings.interval_seconds - (time.monotonic() - began)))
-            self._acknowledge()  # or the next process would run the last plan again
+            self._acknowledge()  # otherwise the next process would run the last plan again
         except Stopped:
             logger.info("consumer_stopped_while_retrying")
         finally:
             self._reader.shutdown(cancel_futures=True)
 
     def step(self, wait_seconds: float = _READ_WAIT_SECONDS) -> bool:
-        """Store one batch, if the log has one, while the next one is read and decoded. Returns whether it had."""
+        """Store one batch, if the log has one, while the next one is read and decoded. Returns whether the log had one."""
         self._finish_pending()
         batch = self._prefetched.result() if self._prefetched else self._fetch(wait_seconds)
         self._prefetched = None
@@ -168,12 +165,12 @@ class Consumer:
         with phase("plan"):
             plan = self._retry_until_done(lambda: self._log.plan(ranges_of(batch.records), self._next_stamp_ms()))
         if plan is None:
-            logger.info("batch_given_up records=%d: its partitions were given to another process", len(batch.records))
+            logger.info("batch_given_up records=%d: its partitions now belong to another process", len(batch.records))
             self._dead_letter_runs.reset()
             return True
         batch = self._decode_under_stamp(batch, plan)
         faults.passing("ingest.after-plan")
-        self._unacknowledged = None  # the plan has acknowledged it
+        self._unacknowledged = None  # making the new plan has acknowledged it
         if self._has_more():
             self._prefetched = self._reader.submit(self._fetch, 0)
         self._run_plan(plan, batch, last_confirmed)
@@ -183,9 +180,9 @@ class Consumer:
         return True
 
     def _finish_pending(self) -> None:
-        """Run the plans that came with partitions this process was given."""
+        """Run the plans that came with the partitions this process was given."""
         for plan in self._retry_until_done(self._log.pending):
-            self._acknowledge()  # the batch before it: nothing else would, if no other came
+            self._acknowledge()  # the plan before it: if no batch follows, nothing else would acknowledge it
             if plan.token in self._stored_tokens:  # its partition went and came back before the plan was acknowledged
                 self._unacknowledged = plan
             else:
@@ -193,7 +190,7 @@ class Consumer:
             self._acknowledge()
 
     def _run_plan(self, plan: Plan, batch: Batch, last_confirmed: float) -> None:
-        """Insert a planned batch; it is then to be acknowledged, or was given up and will be read again.
+        """Insert a planned batch. Afterwards it is to be acknowledged, or it was given up and will be read again.
 
         Args: last_confirmed: monotonic seconds at which the plan was known to be this process's to run.
         """
@@ -213,7 +210,7 @@ class Consumer:
             self._running_tokens.pop()
 
     def _drop_prefetched(self) -> None:
-        """Forget the batch read ahead: the records before it are read again first."""
+        """Forget the batch that was read ahead: the records before it must be read again first."""
         if self._prefetched:
             self._prefetched.result()
             self._prefetched = None
@@ -235,9 +232,10 @@ class Consumer:
             return self._decode_and_hold(records)
 
     def _decode_and_hold(self, records: Sequence[Record]) -> Batch:
-        """Decode records that are to be planned, without those of a partition from the first of a long run of bad ones.
+        """Decode records that are to be planned. Leave out a partition's records from the start of a run of bad ones.
 
-        Such a partition is held. A plan that is run again is decoded as it was planned, whatever the limit is now.
+        The run is too long if it reaches `ingest.max_dead_letter_run`; then its partition is held. A plan that is run
+        again is decoded as it was planned, whatever the limit is now.
         """
         if self._last_assignments != self._log.assignments:
             self._last_assignments = self._log.assignments
@@ -255,7 +253,7 @@ class Consumer:
     def _hold(self, run: DeadLetterRun) -> None:
         self._log.hold(run)
         logger.error(
-            "partition_held partition=%d first=%d records=%d reason=%s: nothing from offset %d on is stored. Mend what "
+            "partition_held partition=%d first=%d records=%d reason=%s: nothing from offset %d on is stored. Repair what "
             "writes them, or set ingest.max_dead_letter_run above %d and restart to keep them as dead letters",
             run.partition,
             run.first,
@@ -267,12 +265,14 @@ class Consumer:
 
     def _next_stamp_ms(self) -> int:
         stamp_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
-        if stamp_ms > LATEST_STAMP_MS:  # a plan with it would be taken for forged
-            raise ConfigurationError("the clock of this machine, or of one that made a meter, is past 2099: set it")
+        if stamp_ms > LATEST_STAMP_MS:  # a plan with such a stamp would be taken for a forged one
+            raise ConfigurationError(
+                "the clock of this machine, or of one that created a meter, is past 2099: correct it"
+            )
         return stamp_ms
 
     def _has_more(self) -> bool:
-        """Whether records wait behind the batch under way, so that the next plan will acknowledge it."""
+        """Return whether records wait after the batch under way, so that the next plan will acknowledge it."""
         return self._log.waiting() > 0
 
     def _decode(self, records: Sequence[Record], max_months: int | None, clock_ms: int | None = None) -> Batch:
@@ -280,7 +280,7 @@ class Consumer:
         return decode_records(records, self._span, max_months, now_ms)
 
     def _decode_under_stamp(self, batch: Batch, plan: Plan) -> Batch:
-        """Decode a batch again under its plan's stamp if it depends on the clock: a rerun of the plan does the same."""
+        """Decode a batch again under its plan's stamp if it depends on the clock. A rerun of the plan does the same."""
         if not batch.depends_on(plan.stored_ms):
             return batch
         return decode_records(batch.as_read, self._span, None, plan.stored_ms)

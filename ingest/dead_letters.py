@@ -1,7 +1,8 @@
-"""Records that could not become an event: kept with their reason, and counted, lest a bad deploy drain the log away.
+"""Records that could not become an event are kept with their reason, and runs of them are counted.
 
-Owns: `DeadLetter`, its block, which of them are kept already, and the count of how many come in a row in a partition.
-Source: docs/design.md R8.
+Owns: `DeadLetter`, its block, which dead letters are kept already, and how many come in a row in a partition. That
+count has a limit, so that a bad deployment of a producer cannot turn the whole log into dead letters.
+Source: docs/design.md R8 (dead letters).
 """
 
 from base64 import b64decode
@@ -19,48 +20,48 @@ _TIMESTAMP = pa.timestamp("ms", "UTC")
 
 
 class DeadLetter(NamedTuple):
-    """A record and why it is no event."""
+    """A record, and the reason why it is no event."""
 
     record: Record
     reason: str
 
 
 class DeadLetterSink(Protocol):
-    """Where dead letters are sent besides the store: at least once each."""
+    """Where dead letters are sent in addition to the store: each at least once."""
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
-        """Make letters durable there. Raises: LogUnavailable."""
+        """Send letters and wait until they are durable. Raises: LogUnavailable."""
         ...
 
 
 class DeadLetterRuns:
-    """How many records in a row are no events, for each partition. `limit` of them are too many. Not thread-safe."""
+    """Counts for each partition how many records in a row are no events. `limit` of them are too many. Not thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._runs: dict[int, tuple[int, int]] = {}  # by partition: the first offset and how many
+        self._runs: dict[int, tuple[int, int]] = {}  # by partition: the first offset of the run, and its length
 
     @property
     def is_counting(self) -> bool:
-        """Whether the last record of some partition was none."""
+        """Whether the last record of some partition was no event."""
         return bool(self._runs)
 
     def reset(self) -> None:
-        """Begin again: records are read again, or others have read some meanwhile."""
+        """Count from 0 again: records are read again, or other processes have read some meanwhile."""
         self._runs.clear()
 
     def count(self, outcomes: Iterable[tuple[int, DeadLetter | None]]) -> DeadLetterRun | None:
-        """Count what became of records, in their order: the partition, and the dead letter, None for an event.
+        """Count the outcomes of records, in their order: the partition, and the dead letter, or None for an event.
 
-        Returns the first run that is too long; nothing is counted then.
+        Returns the first run that is too long. Then none of these outcomes is counted.
         """
         runs = dict(self._runs)
-        first_here: dict[int, int] = {}  # where the runs begin among these records
+        first_here: dict[int, int] = {}  # the first offset of each run among these records
         for partition, letter in outcomes:
             if letter is None:
                 runs.pop(partition, None)
                 first_here.pop(partition, None)
-            elif not letter.record.loss:  # what the log has lost is no fault of producers
+            elif not letter.record.loss:  # records that the log has lost are no fault of producers
                 offset = letter.record.offset
                 first, count = runs.get(partition, (offset, 0))
                 runs[partition] = first, count + 1
@@ -72,7 +73,7 @@ class DeadLetterRuns:
 
 
 def new_letters(store: Store, letters: Sequence[DeadLetter], stored_ms: int) -> list[DeadLetter]:
-    """Return the letters that another plan has not kept already: a topic may be read from its beginning again."""
+    """Return the letters that no other plan has kept already: a topic may be read from its beginning again."""
     arrived = sorted({letter.record.arrived_ms for letter in letters})
     rows = store.rows(sql.statement("ingest/known_dead_letters"), arrived_ms=arrived)
     known = {(partition, offset, arrived_ms) for partition, offset, arrived_ms, kept_ms in rows if kept_ms != stored_ms}
@@ -86,7 +87,10 @@ def _position(record: Record) -> tuple[int, int, int]:
 
 
 def _stored_without_timestamp(store: Store, records: Sequence[Record], stored_ms: int) -> set[tuple[int, int, int]]:
-    """Return the positions of those records that another plan has kept, all of which arrived by our clock."""
+    """Return the positions of those records that another plan has kept.
+
+    Their arrival cannot be compared, because it was replaced by the stamp of the plan: their value is compared instead.
+    """
     if not records:
         return set()
     positions = {
@@ -115,7 +119,7 @@ def dead_letter_block(letters: Sequence[DeadLetter], stored_ms: int) -> pa.Table
 
 
 def headers_text(headers: Headers | None) -> str:
-    """Return headers as a JSON list of [name, value or null], "" if there are none; what is not UTF-8 is replaced."""
+    """Return headers as a JSON list of [name, value or null], "" if there are none; replace what is not UTF-8."""
     if not headers:
         return ""
     texts = [[name, None if value is None else value.decode("utf-8", "replace")] for name, value in headers]

@@ -1,8 +1,8 @@
-"""Records of the log to a batch: its events, as columns, and its dead letters.
+"""From records of the log to a batch: its events, as columns, and its dead letters.
 
 Owns: `Batch`, and where a batch is cut so that its block spans few months.
-When a record arrived is decided in ingest/arrivals.py.
-Source: docs/design.md R4, R7, R8.
+The arrival of a record is decided in ingest/arrivals.py.
+Source: docs/design.md R4 (what is accepted is stored), R7 (one insert, one block), R8 (dead letters).
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from ingest.event_log import Record
 class Batch:
     """What is stored together: records, and what became of them.
 
-    `claimed`: the records as they were read; in `records` the arrival is what they are stored with.
+    `as_read`: the records as they were read. In `records` they have the arrival they are stored with.
     """
 
     records: Sequence[Record]
@@ -35,13 +35,13 @@ class Batch:
     as_read: Sequence[Record]
 
     def outcomes(self) -> Iterator[tuple[int, DeadLetter | None]]:
-        """Yield the partition of each record, in order, and its dead letter; None for an event."""
+        """Yield for each record, in order, its partition and its dead letter, or None for an event."""
         letters = {(letter.record.partition, letter.record.offset): letter for letter in self.letters}
         for record in self.records:
             yield record.partition, letters.get((record.partition, record.offset))
 
     def depends_on(self, clock_ms: int) -> bool:
-        """Whether decoding at `clock_ms` may give other rows: some records have no credible arrival of their own."""
+        """Return whether decoding at `clock_ms` may give other rows: some records have no credible arrival."""
         return self.records is not self.as_read or any(
             record.arrived_ms > clock_ms + AHEAD_MS for record in self.as_read
         )
@@ -53,9 +53,9 @@ def decode_records(
     max_months: int | None,
     clock_ms: int | None = None,
 ) -> Batch:
-    """Decode records, up to the first that would make the block span more than `max_months`; all of them if None.
+    """Decode records up to the first that would make the block span more than `max_months`; all of them if it is None.
 
-    Args: clock_ms: when records arrived whose timestamp cannot be true; None: now.
+    Args: clock_ms: the arrival of records whose timestamp cannot be true (Unix milliseconds); None: now.
     """
     as_read = records
     records = with_credible_arrivals(as_read, milliseconds(utc_now()) if clock_ms is None else clock_ms)
@@ -88,6 +88,6 @@ def decode_records(
 
 
 def _count_within_months(times_ms: Numbers, max_months: int | None) -> int:
-    """Return how many events come before the first that lies in a calendar month (UTC) too many."""
+    """Return how many events come before the first one of a calendar month (UTC) beyond `max_months`."""
     _, firsts = np.unique(times_ms.astype("M8[ms]").astype("M8[M]"), return_index=True)
     return len(times_ms) if max_months is None or len(firsts) <= max_months else int(np.sort(firsts)[max_months])

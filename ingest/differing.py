@@ -1,12 +1,13 @@
-"""Duplicates whose content is not that of the stored event: a producer has used an id twice, it is no retry.
+"""Duplicates whose content differs from the stored event: a producer used an id twice, this is no retry.
 
-Owns: the comparison. It is made after a block is stored, for duplicates alone, so that a batch without any costs
-nothing; and it decides nothing about usage: the first event in the log counts, whatever this finds.
-An event without `time` has that of its arrival, another one at each attempt: two such events are compared without it.
-A stored event without `time` is searched for in the day before it was stored; one that waited longer in the log is not
-found, and its retry is told as a duplicate that differs.
-Limits: of each block MOST_COMPARED duplicates, evenly spread. What another process is only about to store is left out.
-Source: docs/contract.md 3.1, 3.8; docs/design.md R10.
+Owns: the comparison. It is made after a block is stored, and only for duplicates, so that a batch without duplicates
+costs nothing. It decides nothing about usage: the first event in the log counts, whatever the comparison finds.
+An event without `time` has the time of its arrival, which is another one at each attempt: two such events are compared
+without their time. A stored event without `time` is searched for in the day before it was stored. If it waited longer
+in the log it is not found, and its retry is reported as a duplicate that differs.
+Limits: at most MOST_COMPARED duplicates of each block are compared, evenly spread. An event that another process is
+only about to store is not compared.
+Source: docs/contract.md 3.1, 3.8; docs/design.md R10 (duplicates).
 """
 
 import hashlib
@@ -26,16 +27,17 @@ from engine.store.clickhouse import Store
 
 MOST_COMPARED = 100
 _MAX_WAIT_MS = DAY_SECONDS * 1000
-_COMPARE_SECONDS = 1  # a look-up that takes longer is given up: an event without `time` is searched for in a whole day
+_COMPARE_SECONDS = 1  # a look-up that takes longer is given up: a whole day is searched for events without `time`
 _COLUMNS = ("key", "type", "subject", "time_ms", "arrived_ms", "content")
-_Content: TypeAlias = tuple[bytes, str, str, int | None, bytes]  # key, type, subject, time, digest of all else
+_Content: TypeAlias = tuple[bytes, str, str, int | None, bytes]  # key, type, subject, time, digest of the rest
 logger = logging.getLogger(__name__)
 
 
 def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms: int) -> EventBatch:
-    """Return duplicates whose content differs from the stored event's, none if the store cannot say so now.
+    """Return the duplicates whose content differs from the stored event's; none if the store cannot compare them now.
 
-    Args: kept: those of `events` that are none, and are stored. since_ms: events stored before are forgotten.
+    Args: kept: the events among `events` that were no duplicates and are stored. since_ms: events stored before this
+    instant (Unix milliseconds) are forgotten.
     """
     dropped = _sample(events, kept)
     store = store.with_timeout(_COMPARE_SECONDS)
@@ -51,7 +53,7 @@ def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms:
 
 
 def _sample(events: EventBatch, kept: EventBatch) -> EventBatch:
-    """Return the events that were not kept, evenly spread ones if they are too many."""
+    """Return the events that were not kept; if there are too many, an evenly spread sample of them."""
     kept_positions = {position[1:] for position in kept.places()}
     rows = [row for row, position in enumerate(events.places()) if position[1:] not in kept_positions]
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED)).astype(np.int64))
@@ -59,14 +61,14 @@ def _sample(events: EventBatch, kept: EventBatch) -> EventBatch:
 
 
 def _stored_ms(store: Store, events: EventBatch, since_ms: int) -> dict[bytes, int]:
-    """Return when the stored event of each key was stored."""
+    """Return by key when its stored event was stored, in Unix milliseconds."""
     keys = sorted({key.hex() for key in events.columns.column("key").to_pylist()})
     table = store.arrow(sql.statement("ingest/known_keys"), keys=keys, since_ms=since_ms)
     return dict(zip(table.column("key").to_pylist(), table.column("stored_ms").to_pylist(), strict=True))
 
 
 def _same_content(store: Store, events: EventBatch, stored_ms: Mapping[bytes, int]) -> list[bool]:
-    """Return whether the stored event of each one's key has its content."""
+    """Return for each event whether the stored event with its key has the same content."""
     if not stored_ms:
         return [False] * len(events)
     columns = events.columns
@@ -96,7 +98,7 @@ def _contents(table: pa.Table) -> set[_Content]:
 def _possible_contents(
     key: bytes, type_: str, subject: str, time_ms: int, arrived_ms: int, digest: bytes
 ) -> set[_Content]:
-    """Return the content of an event, and that without its time if it came without."""
+    """Return the content of an event, and also the content without its time if the event came without one."""
     contents: set[_Content] = {(key, type_, subject, time_ms, digest)}
     if time_ms == arrived_ms:
         contents.add((key, type_, subject, None, digest))
@@ -104,7 +106,7 @@ def _possible_contents(
 
 
 def _as_text(value: str | bytes) -> str:
-    """Return a text of an answer, which the two kinds of store give as text or as bytes."""
+    """Return a string of an answer as str: one kind of store returns str, the other bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 

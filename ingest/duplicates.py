@@ -1,10 +1,10 @@
-"""Which events of a batch are stored already, are being stored by another process, or come twice within it.
+"""Which events of a batch are already stored, are being stored by another process, or come twice within the batch.
 
 Owns: the answer to "is this (source, id) known elsewhere?". The durable rows decide, and for batches under way the
-order of claims (ingest/claims.py); the memory filter only spares look-ups of keys nobody has seen. A batch's own rows,
-left by an attempt that died, bear the batch's own positions and stamp and are no duplicates of themselves; so a retry
-drops exactly what the first try dropped.
-Source: docs/design.md R10, R11.
+order of claims (ingest/claims.py). The filter in memory only saves look-ups of keys that were never seen. Rows of the
+batch itself, left by an attempt that died, have the batch's own positions and stamp, and are no duplicates of
+themselves. So a retry drops exactly what the first attempt dropped.
+Source: docs/design.md R10 (duplicates), R11 (look-ups and claims).
 """
 
 from collections.abc import Callable, Iterable, Sequence, Set
@@ -22,22 +22,23 @@ from ingest.bloom_filter import BloomFilter, as_keys
 from ingest.claims import KEYS_LIVE_MS, BatchClaims, Claim
 from ingest.event_log import Plan
 
-_KEYS_PER_LOOKUP = 10_000  # keys a statement carries at most
+_KEYS_PER_LOOKUP = 10_000  # the most keys that one statement carries
 _KEY_BYTES = 16
-_PLAN_RERUN_MARGIN = timedelta(days=1)  # so long after it was made a plan that is run again finds what it found then
+# keys are kept a day longer, so that a plan rerun within a day drops the same events
+_PLAN_RERUN_MARGIN = timedelta(days=1)
 _KEY_RANGES = [(f"{first:x}0" + "00" * 15, f"{first:x}f" + "ff" * 15) for first in range(16)]
 
 
 class Voided(Exception):
-    """The plan must not be stored under its stamp: discard it and plan its records anew."""
+    """The plan must not be stored under its stamp: discard it and plan its records again."""
 
 
 class KeysForgotten(Exception):
-    """The filter lacks keys of other batches. Load it, run the plans whose keys no claim has, then ask again."""
+    """The filter lacks keys of other batches. Load it, run the plans whose keys no claim has, then call again."""
 
 
 class Duplicates:
-    """Finds duplicates against one store. Not thread-safe: one consumer owns it."""
+    """Finds duplicates in one store. Not thread-safe: one consumer owns it."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class Duplicates:
         window: timedelta,
         clock: Clock = utc_now,
     ) -> None:
-        """Args: planned: every plan that somebody may be at (`EventLog.planned`)."""
+        """Args: planned: returns every plan that some process may be running (`EventLog.planned`)."""
         self._store = store
         self._claims = claims
         self._planned = planned
@@ -55,10 +56,10 @@ class Duplicates:
         self._clock = clock
         self._keep_ms = self._window_ms + round(_PLAN_RERUN_MARGIN.total_seconds() * 1000)
         self._filter = self._new_filter()
-        self._incomplete = False  # the filter is to be loaded anew before it is asked
+        self._incomplete = False  # the filter must be loaded again before it is used
 
     def load(self) -> int:
-        """Fill the filter with the keys stored within the window, or about to be. Returns their number."""
+        """Fill the filter with the keys stored within the window or about to be stored. Returns their number."""
         seen = self._new_filter()
         for keys in self._claims.load():
             seen.add(as_keys([keys]))
@@ -74,9 +75,10 @@ class Duplicates:
         return BloomFilter(self._keep_ms / 1000)
 
     def drop(self, events: EventBatch, plan: Plan) -> EventBatch:
-        """Claim the events of a plan and return those to store, in their order: the first of each key that is new.
+        """Claim the events of a plan and return those to store, in their order: the first event of each new key.
 
-        Keys stored longer before the plan's stamp than the window are forgotten. Safe to repeat: the same come out.
+        A key is forgotten if it was stored longer before the plan's stamp than the window. Safe to repeat with the same
+        result.
         Raises: Voided, KeysForgotten.
         """
         if not len(events):
@@ -96,11 +98,11 @@ class Duplicates:
         return events.where(kept)
 
     def since_ms(self, plan: Plan) -> int:
-        """Return the instant (Unix milliseconds) before which stored events are forgotten when a plan is judged."""
+        """Return the instant (Unix milliseconds) before which stored events are forgotten for this plan."""
         return plan.stored_ms - self._window_ms
 
     def remember(self, events: EventBatch) -> None:
-        """Put the keys of stored events into the filter."""
+        """Add the keys of stored events to the filter."""
         self._filter.add(events.keys)
 
     def _add_to_filter(self, blobs: Iterable[bytes]) -> None:
@@ -108,13 +110,13 @@ class Duplicates:
             self._filter.add(as_keys([keys]))
 
     def _known_elsewhere(self, candidates: EventBatch, earlier: Sequence[Claim], plan: Plan) -> npt.NDArray[np.bool_]:
-        """Return which candidates are stored from another position, by another plan, or will be by one claimed first."""
+        """Return for each candidate whether its key is stored by another record or plan, or claimed by an earlier one."""
         positions = {key: (partition, offset, plan.stored_ms) for key, partition, offset in candidates.places()}
         since_ms = self.since_ms(plan)
         known = self._stored_elsewhere(positions, since_ms)
         claimed = _claims_by_key(positions.keys() - known, earlier)
         if claimed:
-            # A claim may have been stored since we looked; or nobody has its plan any more: offsets were reset by hand.
+            # The claimed batch may have been stored meanwhile; or its plan is gone, because offsets were reset by hand.
             current_tokens = {planned.token for planned in self._planned()}
             known |= {key for key, them in claimed.items() if any(claim.token in current_tokens for claim in them)}
             known |= self._stored_elsewhere({key: positions[key] for key in claimed.keys() - known}, since_ms)
@@ -122,7 +124,7 @@ class Duplicates:
         return np.array([key in known for key in positions], np.bool_)
 
     def _stored_elsewhere(self, candidates: dict[bytes, tuple[int, int, int]], since_ms: int) -> set[bytes]:
-        """Return the candidates that are stored from another position than claimed_keys, or by another plan."""
+        """Return the candidates' keys that are stored from another position than given here, or by another plan."""
         keys = list(candidates)
         known = set()
         for start in range(0, len(keys), _KEYS_PER_LOOKUP):
@@ -133,9 +135,9 @@ class Duplicates:
         return known
 
     def _check_other_logs(self, earlier: Iterable[Claim]) -> None:
-        """Refuse to decide while batches of other logs may still be stored: of these we do not know the plans.
+        """Refuse to decide while batches of other logs may still be stored: this process does not know their plans.
 
-        Raises: LogUnavailable: try again; what is needed is told.
+        Raises: LogUnavailable: try again. Its message says what is needed.
         """
         latest_ms = milliseconds(self._clock()) - KEYS_LIVE_MS
         for claim in earlier:
@@ -143,12 +145,12 @@ class Duplicates:
                 until = Instant((claim.claimed_ms + KEYS_LIVE_MS) * 1_000_000).text
                 raise LogUnavailable(
                     f"events of this batch are claimed by the log {claim.log}, which has not stored them: "
-                    f"let it be ingested to its end, or wait until {until}"
+                    f"ingest that log to its end, or wait until {until}"
                 )
 
 
 def _claims_by_key(candidates: Set[bytes], earlier: Sequence[Claim]) -> dict[bytes, list[Claim]]:
-    """Return the candidates that batches which come first hold, and which these are."""
+    """Return the candidates whose keys earlier claims hold, each with these claims."""
     found: dict[bytes, list[Claim]] = {}
     for claim in earlier if candidates else ():
         claimed_keys = {claim.keys[start : start + _KEY_BYTES] for start in range(0, len(claim.keys), _KEY_BYTES)}
@@ -158,8 +160,8 @@ def _claims_by_key(candidates: Set[bytes], earlier: Sequence[Claim]) -> dict[byt
 
 
 def _first_occurrences(keys: Keys) -> npt.NDArray[np.bool_]:
-    """Return which keys come for the first time."""
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: of equal keys the first comes first
+    """Return for each key whether it comes for the first time in the array."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # a stable sort: of equal keys the first one stays first
     again = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
     firsts = np.ones(len(keys), np.bool_)
     firsts[order[1:][again]] = False

@@ -1,8 +1,8 @@
-"""Events that an earlier run left in the SQLite log of a data directory whose events come from Kafka now.
+"""Events that an earlier run left in the SQLite log of a data directory whose events now come from Kafka.
 
-Owns: storing them before anything else. They were answered 204, and nobody else would ever read that file again; a plan
-among them may be stored in part, so nothing may be judged before it is finished.
-Source: docs/design.md R11b; docs/operations.md "From the SQLite log to Kafka".
+Owns: storing these events before anything else. They were answered with 204, and nothing else would ever read that file
+again. One of its plans may be stored in part, so no event may be judged before that plan is finished.
+Source: docs/design.md R11b (reruns); docs/operations.md "From the SQLite log to Kafka".
 """
 
 import logging
@@ -29,9 +29,9 @@ _PROGRESS_SECONDS = 10
 def store_leftover_events(
     path: Path, store: Store, settings: Settings, stop: threading.Event, dead_letter_sink: DeadLetterSink | None = None
 ) -> None:
-    """Store every event that the SQLite log at `path` still holds; returns at once if there is no such file.
+    """Store every event that the SQLite log at `path` still holds. Return at once if there is no such file.
 
-    Raises: Fatal: going on would lose or double usage.
+    Raises: Fatal: going on would lose usage or count it twice.
     """
     if not path.exists():
         return
@@ -39,23 +39,23 @@ def store_leftover_events(
         compare_with_store(leftover, store)
         if leftover.lag().records:
             logger.warning(
-                "left_in_sqlite_log records=%d: they are stored before anything of Kafka", leftover.lag().records
+                "left_in_sqlite_log records=%d: they are stored before anything from Kafka", leftover.lag().records
             )
             _drain(leftover, Consumer(leftover, store, settings.ingest, stop, dead_letter_sink=dead_letter_sink), stop)
 
 
 def warn_about_leftover_events(path: Path) -> None:
-    """Say that the SQLite log at `path` holds events that nobody stores; it may belong to another store."""
+    """Log a warning if the SQLite log at `path` holds events that no process stores; it may belong to another store."""
     if not path.exists():
         return
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
             records = int(db.execute("SELECT count(*) FROM records").fetchone()[0])
     except sqlite3.Error:
-        return  # it is no log of ours
+        return  # it is not a Meterport log
     if records:
         logger.warning(
-            "left_in_sqlite_log records=%d path=%s: they are not read; if they are of this store, run once without "
+            "left_in_sqlite_log records=%d path=%s: they are not read; if they belong to this store, run once without "
             "kafka.brokers until they are stored",
             records,
             path,
@@ -70,8 +70,8 @@ def _drain(leftover: SqliteLog, consumer: Consumer, stop: threading.Event) -> No
             consumer.step(0)
             for run in leftover.held():
                 raise TooManyDeadLetters(
-                    f"{run.records} records in a row of {leftover.name} are no events, the first at offset {run.first}: "
-                    f"{run.reason}; set ingest.max_dead_letter_run above {run.records} to keep them as dead letters"
+                    f"{run.records} records in a row in {leftover.name} are no events, the first at offset "
+                    f"{run.first}: {run.reason}; set ingest.max_dead_letter_run above {run.records} to keep them as dead letters"
                 )
             if time.monotonic() - last_logged > _PROGRESS_SECONDS:
                 last_logged = time.monotonic()

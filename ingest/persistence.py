@@ -1,6 +1,6 @@
-"""Steps that may fail because the log or the store does: each is tried again until it succeeds.
+"""Steps that may fail because the log or the store fails: each is retried until it succeeds.
 
-Owns: how long to pause between attempts, what is counted and logged of them, and the time that each phase takes.
+Owns: how long to pause between attempts, what is counted and logged about them, and the time that each phase takes.
 """
 
 import logging
@@ -23,18 +23,18 @@ _MAX_PAUSE_SECONDS = 5
 
 
 class Stopped(Exception):
-    """Raised out of a retry when the process is asked to stop; the batch stays planned."""
+    """Ends a retry when the process is asked to stop. The batch stays planned."""
 
 
 class Retrier:
-    """Runs steps until they succeed, or until `stop` is set. `pulse`: when one last succeeded."""
+    """Runs steps until they succeed, or until `stop` is set. `pulse` knows when a step last succeeded."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self.pulse = Pulse()
 
     def until_done(self, attempt: Callable[[], _T]) -> _T:
-        """Run `attempt` until it succeeds. Raises: Stopped: the process is to stop first."""
+        """Run `attempt` until it succeeds. Raises: Stopped: the process must stop first."""
         retrying = Retrying(
             retry=retry_if_exception_type((Unavailable, StoreError)),
             wait=wait_random_exponential(multiplier=0.1, max=_MAX_PAUSE_SECONDS),

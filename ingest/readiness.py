@@ -1,19 +1,19 @@
-"""What each command needs to be ready, and the metrics of the same.
+"""What each command needs to be ready, and the metrics of these needs.
 
-| needed          | away when                                               | stops             |
-|-----------------|---------------------------------------------------------|-------------------|
+| needed          | it counts as missing when                               | what stops          |
+|-----------------|---------------------------------------------------------|---------------------|
 | store           | no statement succeeds                                   | `queries`, `ingest` |
-| kafka-producer  | brokers answer neither a delivery nor the probe         | `events`          |
-| kafka-consumer  | brokers say nothing of a partition of ours              | `ingest`          |
-| kafka-group     | the group refuses this process: at once                 | `ingest`          |
-| kafka-rights    | a right is missing: at once                             | what it is for    |
-| kafka-leaders   | a partition has no leader                               | `events`, `ingest` |
-| event-log       | every append fails                                      | `events`          |
-| storing         | one step of ingest fails, each time it is tried         | `ingest`          |
-| refresher, …    | work that answers depend on fails each time             | `queries`         |
+| kafka-producer  | brokers answer neither a delivery nor the probe         | `events`            |
+| kafka-consumer  | brokers report nothing about one of our partitions      | `ingest`            |
+| kafka-group     | the group refuses this process; counts at once          | `ingest`            |
+| kafka-rights    | a right is missing; counts at once                      | what needs it       |
+| kafka-leaders   | a partition has no leader                               | `events`, `ingest`  |
+| event-log       | every append fails                                      | `events`            |
+| storing         | one step of ingest fails each time it is tried          | `ingest`            |
+| refresher, …    | a worker that answers depend on fails each time         | `queries`           |
 
-All but a missing right count once they have lasted for `server.unready_seconds`. `serve` does all three, `api` events
-and queries, `ingest` ingest.
+Everything but a missing right counts only after it has lasted for `server.unready_seconds`. The command `serve` needs
+all three (events, queries, ingest), `api` needs events and queries, `ingest` needs ingest.
 Source: docs/operations.md "Probes".
 """
 
@@ -36,12 +36,12 @@ from ingest.kafka.producer import KafkaProducer
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
 
-_REFRESH_WORKERS = ("refresher", "revocations")  # what answers are given from is refreshed by these workers
+_REFRESH_WORKERS = ("refresher", "revocations")  # these workers refresh the data that answers are computed from
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a process is made of. `log`: what it stores from, if it does; `appender`: what it hands events to."""
+    """The parts of a process. `log`: the log it stores from, None if it stores nothing; `appender`: takes new events."""
 
     settings: Settings
     store: Store
@@ -50,11 +50,11 @@ class Parts:
     appender: KafkaProducer | SqliteLog
     log: EventLog | None
     consumer: Consumer | None
-    serves: bool  # it answers over HTTP
+    serves: bool  # whether it answers over HTTP
 
 
 def start_monitoring(parts: Parts) -> Health:
-    """Return the health of a process whose workers run; starts what asks and watches besides."""
+    """Return the health of a process whose workers run, and start its probes, metrics and thread watcher."""
     limit = parts.settings.server.unready_seconds
     abilities = [Ability.EVENTS, Ability.QUERIES] if parts.serves else []
     health = Health([*abilities, *([Ability.INGEST] if parts.log else [])], limit)
@@ -87,7 +87,7 @@ def _add_store_check(health: Health, parts: Parts, probe_seconds: float) -> None
 
 
 def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, probe_seconds: float) -> None:
-    answer_seconds = 2 * probe_seconds  # half of what makes the process unready
+    answer_seconds = 2 * probe_seconds  # half of the time after which the process is unready
     probe = BrokerProbe(parts.settings.kafka, parts.serves, parts.log is not None, answer_seconds)
     log = parts.log
 

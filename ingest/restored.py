@@ -1,9 +1,9 @@
-"""A store or an SQLite log that was restored without the other: what is missing then is reported, once.
+"""Reports, once, what is missing if a store or an SQLite log was restored without the other.
 
-Owns: the comparison at the start, and what is said of it: a log line, `meterport_log_gaps_total`, a dead letter.
-The log deletes what is stored, so what an older copy of the store lacks cannot be read again; a topic can
+Owns: the comparison at the start, and its report: a log line, `meterport_log_gaps_total`, a dead letter.
+The log deletes what is stored, so what an older copy of the store lacks cannot be read again. With a topic it can
 (ingest/kafka/places.py).
-Source: docs/design.md R6b; docs/operations.md "Restore".
+Source: docs/design.md R6b (positions in the store); docs/operations.md "Restore".
 """
 
 import logging
@@ -31,7 +31,7 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
             log.acknowledge(plan)  # it is stored, perhaps so long ago that tables have forgotten its token
     noted = log.noted_position
     if noted is None:
-        return  # an earlier release, or a new log: nothing was noted in either
+        return  # an earlier release, or a new log: neither side has noted a position
     if known < noted:
         what = (
             f"offsets {known} to {noted - 1} were stored, but not in this store: it is an older copy or another store, "

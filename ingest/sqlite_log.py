@@ -1,12 +1,12 @@
-"""The event log of the embedded product: SQLite beside the store, no service to run.
+"""The event log of the embedded product: an SQLite file beside the store, with no service to run.
 
 Owns: the file. Appends, plans and acknowledgements go through the one queue of its writer (ingest/sqlite_writer.py).
-The size is bounded: an append past `max_bytes` is refused before it is queued.
-One partition, numbered at random when the file is made: a new file beside an old store starts at offset 1 again, and
-neither its tokens nor its positions may be taken for those of the old one. One reader.
-With `positions` the store notes up to where it has stored the log, every few seconds and at the end, and the file keeps
-what was noted: a copy of one that is older than the other is recognised (ingest/restored.py).
-Source: docs/design.md R3, R6; SQLite "WAL" and "PRAGMA synchronous".
+The size is bounded: an append that would exceed `max_bytes` is refused before it is queued.
+There is one partition, whose number is chosen at random when the file is created. A new file beside an old store starts
+at offset 1 again, so neither its tokens nor its positions may be taken for those of the old file. There is one reader.
+With `positions`, the store notes up to which position it has stored the log, every few seconds and at the end. The file
+keeps what was noted, so that a copy of one that is older than the other is recognised (ingest/restored.py).
+Source: docs/design.md R3 (durable append), R6 (plans); SQLite "WAL" and "PRAGMA synchronous".
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from ingest.sqlite_writer import SqliteWriter
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)
-_NOTE_SECONDS = 5  # a copy that is older by less is not recognised
+_NOTE_SECONDS = 5  # a copy that is older by less than this is not recognised
 _LARGEST_PARTITION = 2**31 - 1
 
 
@@ -39,7 +39,7 @@ class SqliteLog:
 
     def __init__(self, path: Path, max_bytes: int, positions: StoredPositions | None = None) -> None:
         self._positions = positions
-        self._stored_position: int | None = None  # by this process
+        self._stored_position: int | None = None  # the position up to which this process has stored records
         self._last_noted = 0.0  # monotonic seconds
         self._path = path
         self._max_bytes = max_bytes
@@ -53,14 +53,14 @@ class SqliteLog:
         self._state = threading.Condition()
         self._records, self._bytes = self._read_connection.execute(sql.statement("log/size")).fetchone()
         planned = self._read_connection.execute("SELECT max(last) FROM plans").fetchone()[0]
-        self._position = int(planned or 0)  # the last position planned
+        self._position = int(planned or 0)  # the last planned position
         self._newest = int(
             self._read_connection.execute("SELECT coalesce(max(position), 0) FROM records").fetchone()[0]
         )
         self._planned: Plan | None = next(iter(self._read_plans()), None)
-        self._inherited = self._planned  # by the process before
+        self._inherited = self._planned  # the plan that the previous process left unfinished
         self._run: DeadLetterRun | None = None
-        self._last_before_run = 0  # the last position that is read while there is a run
+        self._last_before_run = 0  # the last position that is read while a run of bad records is held
         self.assignments = 0
         self._writer = SqliteWriter(self._connect, self._on_commit)
         self.thread = self._writer.thread
@@ -79,7 +79,8 @@ class SqliteLog:
             if self._bytes + size > self._max_bytes:
                 self.appends.failed("it is full: ingest is behind")
                 raise LogFull(f"the event log holds {self._bytes} of {self._max_bytes} bytes: ingest is behind")
-            self._records += len(values)  # before they are durable: whoever was answered finds them in the lag
+            # before they are durable, so that every record answered with 204 is in the lag
+            self._records += len(values)
             self._bytes += size
         rows = [(arrived_ms, value) for value in values]
         done = self._writer.submit(lambda db: self._insert(db, rows))
@@ -177,7 +178,7 @@ class SqliteLog:
             self._planned = self._inherited = None
 
     def release(self, plan: Plan) -> None:
-        """See `EventLog.release`: the file belongs to this process alone, so the plan is pending here as well."""
+        """See `EventLog.release`. The file belongs to this process alone, so the plan is also pending here."""
 
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
@@ -200,7 +201,7 @@ class SqliteLog:
             return self._waiting()
 
     def has_work(self) -> bool:
-        """Whether something of it is still to be stored, without what is held."""
+        """Return whether anything in the log is still to be stored, without records that are held."""
         with self._state:
             return self._waiting() > 0 or self._planned is not None
 
@@ -230,7 +231,7 @@ class SqliteLog:
         with self._state:
             return Lag(self._records, self._bytes)
 
-    # what the store knows
+    # what the store has noted
 
     @property
     def noted_position(self) -> int | None:
@@ -244,7 +245,7 @@ class SqliteLog:
         return int(self._read_connection.execute(sql.statement("log/next_position")).fetchone()[0])
 
     def continue_from(self, position: int) -> None:
-        """Give records positions from here on: the store has others at those before."""
+        """Number new records from this position on: the store has other records at the positions before it."""
 
         def write(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM sqlite_sequence WHERE name = 'records'")
@@ -253,7 +254,7 @@ class SqliteLog:
         self._writer.submit(write).result()
 
     def _note(self, position: int, immediately: bool = False) -> None:
-        """Let the store, and then the file, note that all before a position is stored."""
+        """Have the store, and then the file, note that everything before a position is stored."""
         self._stored_position = position
         if self._positions is None or not (immediately or time.monotonic() - self._last_noted >= _NOTE_SECONDS):
             return
@@ -262,7 +263,7 @@ class SqliteLog:
         self._last_noted = time.monotonic()
 
     def close(self) -> None:
-        """Let the store note where it is, commit what was queued, then close the file."""
+        """Have the store note its position, commit what was queued, then close the file."""
         if self._stored_position is not None:
             try:
                 self._note(self._stored_position, immediately=True)

@@ -1,7 +1,7 @@
-"""The one thread that writes to an SQLite file: it takes all writes that wait and commits them at once.
+"""The one thread that writes to an SQLite file: it takes all waiting writes and commits them together.
 
-With synchronous=FULL a commit costs one fsync, so a hundred concurrent requests cost one as well.
-Source: docs/design.md R3; SQLite "PRAGMA synchronous".
+With synchronous=FULL a commit costs one fsync, so a hundred concurrent requests cost one fsync, too.
+Source: docs/design.md R3 (durable append); SQLite "PRAGMA synchronous".
 """
 
 import contextlib
@@ -18,12 +18,12 @@ _Write = tuple[Callable[[sqlite3.Connection], object], "Future[None]"]
 
 
 class SqliteWriter:
-    """A thread with a connection of its own, and the queue of what it is to write. Thread-safe."""
+    """A thread with its own connection, and the queue of its writes. Thread-safe."""
 
     def __init__(
         self, connect: Callable[[], sqlite3.Connection], on_commit: Callable[[sqlite3.Connection], None]
     ) -> None:
-        """Args: on_commit: called after each commit, before those who wrote are answered."""
+        """Args: on_commit: called after each commit, before the futures of its writes are done."""
         self._connect = connect
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -31,13 +31,13 @@ class SqliteWriter:
         self.thread.start()
 
     def submit(self, write: Callable[[sqlite3.Connection], object]) -> "Future[None]":
-        """Have something written; the future is done once it is durable. Its exception: LogUnavailable."""
+        """Queue a write. The future is done once the write is durable; it fails with LogUnavailable."""
         future: Future[None] = Future()
         self._queue.put((write, future))
         return future
 
     def close(self) -> None:
-        """Commit what was queued, then end."""
+        """Commit what was queued, then end the thread."""
         self._queue.put(None)
         self.thread.join()
 
@@ -69,7 +69,8 @@ class SqliteWriter:
             faults.passing("log.before-commit")
             db.execute("COMMIT")
             faults.passing("log.after-commit")
-            self._on_commit(db)  # first: whoever is answered that records are durable finds them in the log
+            # before the futures are done, so that the log contains every record reported as durable
+            self._on_commit(db)
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 db.execute("ROLLBACK")

@@ -1,11 +1,12 @@
-"""Up to where a log has been stored, as the store itself knows: what the group's committed offsets are compared with.
+"""Up to which position a log has been stored, as the store knows it. It is compared with the group's committed offsets.
 
-Two things remember how far ingest is: the offsets of the consumer group and the store. They are kept apart, so one may
-be lost, restored from an older copy or exchanged without the other; then usage would be missing in silence. The store
-therefore notes a position for each partition before the offsets pass it. An offset that is ahead of its position
-passes records that this store does not hold.
-Limits: one position a partition, the highest: the store may lack something below it if offsets were moved by hand.
-Source: docs/design.md R6b.
+Two places record how far ingest is: the offsets of the consumer group, and the store. They are kept separately, so one
+of them may be lost, restored from an older copy or exchanged without the other. Then usage would be missing without a
+report. The store therefore notes a position for each partition before the offsets pass it. If an offset is ahead of its
+position, records before the offset are not in this store.
+Limits: one position for each partition, the highest. The store may lack something below it if offsets were moved by
+hand.
+Source: docs/design.md R6b (positions in the store).
 """
 
 from collections.abc import Mapping
@@ -17,15 +18,15 @@ from engine.ids import new_ulid
 from engine.store import sql
 from engine.store.clickhouse import Store
 
-_TOPIC_ROW = -1  # the partition whose row says that the topic is known
+_TOPIC_ROW = -1  # the row with this partition number says that the topic is known
 
 
 @dataclass(frozen=True, slots=True)
 class KnownTopic:
-    """What a store knows of a topic. `positions`: by partition; what comes before is stored.
+    """What a store knows about a topic. `positions`: for each partition, everything before the position is stored.
 
-    `unknown`: nothing of this topic, nor of one of its name. `legacy`: an earlier release has filled the store, so that
-    committed offsets are all there is to go by.
+    `unknown`: the store knows nothing about this topic, nor about another one with its name. `legacy`: an earlier
+    release has filled the store, so only the committed offsets say how far it is.
     """
 
     positions: Mapping[int, int]
@@ -40,7 +41,11 @@ class StoredPositions:
         self._store = store
 
     def known(self, topic: str, topic_id: str = "") -> KnownTopic:
-        """Return what is known of a topic. Args: topic_id: "" if the brokers do not tell it: any of its name."""
+        """Return what the store knows about a topic.
+
+        Args: topic_id: only positions of this id count; "" if the brokers do not report an id: all positions of the
+        name count.
+        """
         rows = self._store.rows(sql.statement("ingest/positions"), topic=topic)
         positions: dict[int, int] = {}
         for id_, partition, position in rows:

@@ -1,8 +1,8 @@
-"""Background threads that end together: the consumer's loop, work repeated at an interval, and threads of others.
+"""Background threads that end together: the consumer's loop, repeated work, and threads of other modules.
 
-Owns: starting, the one stop signal, and what happens when a thread fails: the first error is kept, everything stops,
-and whoever runs the process asks for `failure`. A thread of another module is watched: it may not end before it is told
-to. When each piece of work last succeeded is kept for /readyz and the metrics.
+Owns: starting threads, the one stop signal, and what happens when a thread fails: the first error is kept as `failure`,
+everything stops, and the process reads `failure`. A thread of another module is watched: it must not end before it is
+asked to. For /readyz and the metrics it is kept when each repeated work last succeeded.
 """
 
 import logging
@@ -15,31 +15,31 @@ from engine.health import Pulse
 from engine.logging_setup import SaidOnce
 
 logger = logging.getLogger(__name__)
-logger.addFilter(SaidOnce())  # work that is tried again five times a second, while the store is away
+logger.addFilter(SaidOnce())  # work is retried five times a second while the store is away
 _WATCH_SECONDS = 0.5
 
 
 class Workers:
-    """Threads around one stop event. `on_failure` is called once, from the failing thread."""
+    """Threads that share one stop event. `on_failure` is called once, by the failing thread."""
 
     def __init__(self, on_failure: Callable[[], None] = lambda: None) -> None:
         self.stop = threading.Event()
         self.failure: BaseException | None = None
         self.failed_thread = ""  # the name of the thread that failed first
-        self.pulses: dict[str, Pulse] = {}  # of work that is repeated
+        self.pulses: dict[str, Pulse] = {}  # one for each repeated work
         self._on_failure = on_failure
         self._threads: list[threading.Thread] = []
         self._watched: list[threading.Thread] = []
 
     def run(self, name: str, loop: Callable[[], None]) -> None:
-        """Run `loop` in a thread; it returns when `stop` is set."""
+        """Run `loop` in a thread. It must return when `stop` is set."""
         thread = threading.Thread(target=self._guarded, args=(name, loop), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
         _measure_thread(thread)
 
     def repeat(self, name: str, work: Callable[[], object], seconds: float) -> None:
-        """Call `work` every `seconds`. An error that is not fatal is logged and the work tried again."""
+        """Call `work` every `seconds`. An error that is not fatal is logged, and the work is tried again."""
         pulse = self.pulses[name] = Pulse()
         metrics.WORK_SILENT.labels(name).set_function(lambda: pulse.silent_seconds)
 
@@ -58,7 +58,7 @@ class Workers:
         self.run(name, loop)
 
     def watch(self, threads: Iterable[threading.Thread]) -> None:
-        """Fail when one of these threads ends before `stop` is set: nobody else would notice."""
+        """Fail when one of these threads ends before `stop` is set: nothing else would notice."""
         self._watched += threads
         for thread in self._watched:
             _measure_thread(thread)
@@ -68,10 +68,10 @@ class Workers:
         while not self.stop.wait(_WATCH_SECONDS):
             for thread in self._watched:
                 if not thread.is_alive() and not self.stop.is_set():
-                    self._fail(thread.name, LogFailed(f"the thread {thread.name} has ended by itself"))
+                    self._fail(thread.name, LogFailed(f"the thread {thread.name} ended unexpectedly"))
 
     def join(self, timeout_seconds: float) -> None:
-        """Tell every thread to stop and wait for each."""
+        """Ask every thread to stop, and wait for each."""
         self.stop.set()
         for thread in self._threads:
             thread.join(timeout_seconds)
@@ -83,7 +83,7 @@ class Workers:
             self._fail(name, error)
         else:
             if not self.stop.is_set():
-                self._fail(name, LogFailed(f"the thread {name} has ended by itself"))
+                self._fail(name, LogFailed(f"the thread {name} ended unexpectedly"))
 
     def _fail(self, name: str, error: Exception) -> None:
         logger.critical("worker_died name=%s error=%s", name, error, exc_info=not isinstance(error, Fatal))
