@@ -15,7 +15,7 @@ from engine.events.event import event_block
 from engine.instants import milliseconds, utc_now
 from engine.meters.meter import Meter
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, ask_json, check_query
+from engine.usage.answers import UsageQuery, check_query, query_json
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 
@@ -50,7 +50,7 @@ def _visible(store: Store, log: SqliteLog, meter: Meter, at: int) -> float:
     query = check_query(dataclasses.replace(UsageQuery(), subjects=(f"latency-{at}",)), meter)
     began = time.perf_counter()
     log.append([_event(f"latency-{at}")], milliseconds(utc_now())).result()
-    while ask_json(store, meter, query).rows == b"[\n\n]":
+    while query_json(store, meter, query).rows == b"[\n\n]":
         pass
     return time.perf_counter() - began
 

@@ -8,7 +8,7 @@ from benchmarks import world
 from engine.instants import parse_instant
 from engine.meters.meter import Meter, MeterState
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, ask_json, check_query
+from engine.usage.answers import UsageQuery, check_query, query_json
 from engine.usage.windows import WindowSize
 
 TRIES = 15
@@ -46,6 +46,6 @@ def _median_ms(store: Store, meter: Meter, query: UsageQuery) -> float:
     seconds = []
     for _ in range(TRIES):
         began = time.perf_counter()
-        ask_json(store, meter, checked)
+        query_json(store, meter, checked)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds) * 1000

@@ -25,18 +25,18 @@ from engine.meters.meter import Meter, MeterState
 from engine.metrics import QUERIES
 from engine.store.clickhouse import UNKNOWN_TABLE
 from engine.tokens.portal_tokens import TokenClaims
-from engine.usage.answers import Answer, RowLimit, UsageQuery, ask_csv, ask_json, check_query
+from engine.usage.answers import Answer, RowLimit, UsageQuery, check_query, query_csv, query_json
 from engine.usage.windows import WindowSize
 
 T = TypeVar("T")
-_ITEMS = 100  # of an array in a query's body
-_BODY_BYTES = 262_144  # of a query: it is read on the event loop, and a token is enough to send one
-FEWEST_GROUPS, MOST_GROUPS = 2, 1000  # of maxGroups: one that has a name, and the others
+_MAX_ITEMS = 100  # of an array in a query's body
+_MAX_BODY_BYTES = 262_144  # of a query: it is read on the event loop, and a token is enough to send one
+MIN_GROUPS, MAX_GROUPS = 2, 1000  # of maxGroups: one that has a name, and the others
 _IGNORED = frozenset({"clientId"})
 _IGNORED_OF_PORTAL = _IGNORED | {"subject", "filterCustomerId"}
 
 
-_Texts = Annotated[list[Annotated[str, AfterValidator(asked_text)]], Field(max_length=_ITEMS)]
+_Texts = Annotated[list[Annotated[str, AfterValidator(asked_text)]], Field(max_length=_MAX_ITEMS)]
 
 _Keys = Field(max_length=MAX_GROUP_BY)
 
@@ -55,7 +55,7 @@ class QueryBody(BaseModel):
     group_by: _Texts | None = Field(default=None, alias="groupBy")
     filters: Annotated[dict[str, _Texts], _Keys] | None = Field(default=None, alias="filterGroupBy")
     advanced: Annotated[dict[str, Any], _Keys] | None = Field(default=None, alias="advancedMeterGroupByFilters")
-    max_groups: int | None = Field(default=None, alias="maxGroups", strict=True, ge=FEWEST_GROUPS, le=MOST_GROUPS)
+    max_groups: int | None = Field(default=None, alias="maxGroups", strict=True, ge=MIN_GROUPS, le=MAX_GROUPS)
     client_id: str | None = Field(default=None, alias="clientId", min_length=1, max_length=36)
 
 
@@ -68,81 +68,83 @@ class PortalQueryBody(QueryBody):
 
 async def query_by_get(dependencies: Dependencies, request: Request) -> Response:
     """Answer a usage query over any subjects."""
-    wanted = slug_or_id(request)
-    given = Parameters(request)
-    query = replace(_from_parameters(given), subjects=tuple(given.list("subject")) or None)
-    customers = bool(given.list("filterCustomerId"))
+    id_or_slug = slug_or_id(request)
+    parameters = Parameters(request)
+    query = replace(_from_parameters(parameters), subjects=tuple(parameters.list("subject")) or None)
+    customers = bool(parameters.list("filterCustomerId"))
     _refuse_customers(query, customers)
     limit = RowLimit(dependencies.settings.query.max_rows, "query.max_rows")
-    return await _answer(dependencies, request, lambda: live_meter(dependencies, wanted), query, limit, given.ignored)
+    return await _answer(
+        dependencies, request, lambda: live_meter(dependencies, id_or_slug), query, limit, parameters.ignored
+    )
 
 
 async def query_by_post(dependencies: Dependencies, request: Request) -> Response:
     """Answer a usage query whose lists are too long for a query string."""
-    wanted = slug_or_id(request)
+    id_or_slug = slug_or_id(request)
     _refuse_parameters(request, _IGNORED)
     body = await read_model(request, _body_limit(dependencies), QueryBody)
     query = replace(_from_body(body), subjects=tuple(body.subjects or ()) or None)
     _refuse_customers(query, bool(body.customers))
     limit = RowLimit(dependencies.settings.query.max_rows, "query.max_rows")
-    return await _answer(dependencies, request, lambda: live_meter(dependencies, wanted), query, limit)
+    return await _answer(dependencies, request, lambda: live_meter(dependencies, id_or_slug), query, limit)
 
 
 async def query_portal_by_get(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Answer a usage query over the token's subject."""
-    wanted = slug(request)
-    given = Parameters(request)
-    return await _portal_answer(dependencies, request, claims, wanted, _from_parameters(given), given.ignored)
+    slug_ = slug(request)
+    parameters = Parameters(request)
+    return await _portal_answer(dependencies, request, claims, slug_, _from_parameters(parameters), parameters.ignored)
 
 
 async def query_portal_by_post(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Answer a usage query over the token's subject, by POST."""
-    wanted = slug(request)
+    slug_ = slug(request)
     _refuse_parameters(request, _IGNORED_OF_PORTAL)
     body = await read_model(request, _body_limit(dependencies), PortalQueryBody)
-    return await _portal_answer(dependencies, request, claims, wanted, _from_body(body))
+    return await _portal_answer(dependencies, request, claims, slug_, _from_body(body))
 
 
-def live_meter(dependencies: Dependencies, wanted: str) -> Meter:
-    """Return a meter that can be asked. Raises: NotFound: there is none, or it was deleted."""
-    meter = dependencies.registry.find(wanted)
+def live_meter(dependencies: Dependencies, id_or_slug: str) -> Meter:
+    """Return a meter that can be values_query. Raises: NotFound: there is none, or it was deleted."""
+    meter = dependencies.registry.find(id_or_slug)
     if meter.state is MeterState.DELETED:
-        raise NotFound(f"meter not found: {wanted}")
+        raise NotFound(f"meter not found: {id_or_slug}")
     return meter
 
 
-def meter_of_slug(dependencies: Dependencies, wanted: str) -> Meter:
+def meter_of_slug(dependencies: Dependencies, slug_: str) -> Meter:
     """Return a live meter by slug alone: portal tokens name slugs, and an id may look like one. Raises: NotFound."""
-    meter = live_meter(dependencies, wanted)
-    if meter.slug != wanted:
-        raise NotFound(f"meter not found: {wanted}")
+    meter = live_meter(dependencies, slug_)
+    if meter.slug != slug_:
+        raise NotFound(f"meter not found: {slug_}")
     return meter
 
 
-def with_fresh_meter(dependencies: Dependencies, find: Callable[[], Meter], ask: Callable[[Meter], T]) -> T:
+def retry_with_fresh_meter(dependencies: Dependencies, find: Callable[[], Meter], run: Callable[[Meter], T]) -> T:
     """Ask a meter; once more if its tables were replaced between looking it up and reading them. Blocks."""
     try:
-        return ask(find())
+        return run(find())
     except StoreError as error:
         if error.clickhouse_code != UNKNOWN_TABLE:
             raise
     dependencies.registry.refresh()
-    return ask(find())
+    return run(find())
 
 
-def _from_parameters(given: Parameters) -> UsageQuery:
-    given.text("clientId", most=36)
+def _from_parameters(parameters: Parameters) -> UsageQuery:
+    parameters.text("clientId", most=36)
     query = UsageQuery(
-        from_=given.instant("from"),
-        to=given.instant("to"),
-        window_size=given.choice("windowSize", WindowSize),
-        zone=_text_or(given.text("windowTimeZone"), "UTC"),
-        group_by=tuple(given.list("groupBy")),
-        filters={key: (text,) for key, text in given.map("filterGroupBy").items()},
-        advanced=_advanced(given.json("advancedMeterGroupByFilters") or {}),
-        max_groups=given.integer("maxGroups", None, FEWEST_GROUPS, MOST_GROUPS),
+        from_=parameters.instant("from"),
+        to=parameters.instant("to"),
+        window_size=parameters.choice("windowSize", WindowSize),
+        zone=_text_or(parameters.text("windowTimeZone"), "UTC"),
+        group_by=tuple(parameters.list("groupBy")),
+        filters={key: (text,) for key, text in parameters.map("filterGroupBy").items()},
+        advanced=_advanced(parameters.json("advancedMeterGroupByFilters") or {}),
+        max_groups=parameters.integer("maxGroups", None, MIN_GROUPS, MAX_GROUPS),
     )
-    _refuse_both(query)
+    _refuse_both_filters(query)
     return query
 
 
@@ -157,12 +159,12 @@ def _from_body(body: QueryBody) -> UsageQuery:
         advanced=_advanced(body.advanced or {}),
         max_groups=body.max_groups,
     )
-    _refuse_both(query)
+    _refuse_both_filters(query)
     return query
 
 
 def _body_limit(dependencies: Dependencies) -> int:
-    return min(dependencies.settings.server.body_limit_bytes, _BODY_BYTES)
+    return min(dependencies.settings.server.body_limit_bytes, _MAX_BODY_BYTES)
 
 
 def _refuse_parameters(request: Request, ignored: frozenset[str]) -> None:
@@ -174,13 +176,13 @@ def _refuse_parameters(request: Request, ignored: frozenset[str]) -> None:
             raise InvalidParameter(f'parameter "{name}" must be given in the body')
 
 
-def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
+def _advanced(bodies: dict[str, Any]) -> dict[str, Filter]:
     """Return the filter of each key; a key whose filter filters nothing is still checked to be one of the meter."""
-    if len(given) > MAX_GROUP_BY:
+    if len(bodies) > MAX_GROUP_BY:
         raise InvalidRequest(f"advanced meter group by filters have more than {MAX_GROUP_BY} keys")
     found: dict[str, Filter] = {}
     allowance = Allowance()
-    for key, body in given.items():
+    for key, body in bodies.items():
         try:
             filter_ = text_filter(body, allowance)
         except InvalidRequest as error:
@@ -189,7 +191,7 @@ def _advanced(given: dict[str, Any]) -> dict[str, Filter]:
     return found
 
 
-def _refuse_both(query: UsageQuery) -> None:
+def _refuse_both_filters(query: UsageQuery) -> None:
     if any(query.filters.values()) and query.advanced:
         raise InvalidRequest("advanced meter group by filters and filter group by cannot be used together")
 
@@ -223,7 +225,7 @@ async def _portal_answer(
     dependencies: Dependencies,
     request: Request,
     claims: TokenClaims,
-    wanted: str,
+    slug_: str,
     query: UsageQuery,
     ignored: Sequence[str] = (),
 ) -> Response:
@@ -231,7 +233,7 @@ async def _portal_answer(
         raise InvalidRequest("customer filter is required with customer_id group by")
     forced = replace(query, subjects=(claims.subject,))
     limit = RowLimit(dependencies.settings.portal.max_rows, "portal.max_rows")
-    return await _answer(dependencies, request, lambda: meter_of_slug(dependencies, wanted), forced, limit, ignored)
+    return await _answer(dependencies, request, lambda: meter_of_slug(dependencies, slug_), forced, limit, ignored)
 
 
 async def _answer(
@@ -247,23 +249,23 @@ async def _answer(
     if as_csv and query.max_groups is not None:
         raise InvalidParameter('parameter "maxGroups" cannot be used with text/csv: no cell says "all others"')
 
-    def ask(meter: Meter) -> tuple[Meter, Answer]:
+    def run(meter: Meter) -> tuple[Meter, Answer]:
         _refuse_bare_keys(ignored, meter)
         checked = check_query(query, meter)
         checked = replace(checked, filters={key: texts for key, texts in checked.filters.items() if texts})
-        return meter, (ask_csv if as_csv else ask_json)(dependencies.store, meter, checked, limit)
+        return meter, (query_csv if as_csv else query_json)(dependencies.store, meter, checked, limit)
 
-    meter, answer = await in_thread(request, lambda: with_fresh_meter(dependencies, find, ask))
+    meter, answer = await in_thread(request, lambda: retry_with_fresh_meter(dependencies, find, run))
     grains = ",".join(answer.grains)
     QUERIES.labels(grains).inc()
     headers = {"X-Meterport-Grains": grains}
     if as_csv:
         headers |= {"Content-Type": "text/csv", "Content-Disposition": f"attachment; filename={meter.slug}.csv"}
         return Response(answer.rows, headers=headers)
-    return Response(frame(query, answer), headers=headers, media_type="application/json")
+    return Response(wrap_rows(query, answer), headers=headers, media_type="application/json")
 
 
-def frame(query: UsageQuery, answer: Answer) -> bytes:
+def wrap_rows(query: UsageQuery, answer: Answer) -> bytes:
     """Return rows, a JSON array, within the answer that echoes the query."""
     echoes: dict[str, str | int | None] = {
         "from": query.from_.text if query.from_ else None,

@@ -1,1 +1,1 @@
-"""Usage queries: time windows of any zone, the statement that answers a query, and its answer."""
+"""Usage queries: time windows in any time zone, the SQL statement that answers a query, and the answer."""

@@ -1,8 +1,8 @@
-"""Usage of one meter: a question, and the answer as ClickHouse framed it.
+"""The usage of one meter as an answer whose rows ClickHouse has formatted.
 
-Owns: `Answer`, the bound on its rows, and the text of its rows. Rows are formatted by ClickHouse, so a query costs
-Python the same for three rows and for thirty thousand. An answer with too many rows is refused, never cut.
-Source: docs/design.md R17–R21; docs/contract.md "Answers".
+Owns: `Answer`, the limit on its rows, and the format of its rows. ClickHouse formats the rows, so a query costs Python
+the same for three rows and for thirty thousand. An answer with too many rows is refused; it is never truncated.
+Source: docs/design.md R17–R21 (queries); docs/contract.md "Answers".
 """
 
 from collections.abc import Iterator
@@ -17,21 +17,21 @@ from engine.usage.grains import Grain
 from engine.usage.query import UsageQuery, check_query
 from engine.usage.statement import UsageStatement
 
-__all__ = ["Answer", "RowLimit", "UsageQuery", "ask_csv", "ask_json", "check_query"]
+__all__ = ["Answer", "RowLimit", "UsageQuery", "check_query", "query_csv", "query_json"]
 
-_TOO_MANY_GROUPS = 158  # ClickHouse's code of it
+_TOO_MANY_GROUPS = 158  # the error code of ClickHouse
 
 
 @dataclass(frozen=True, slots=True)
 class RowLimit:
-    """How many rows an answer may have, and the setting that says so."""
+    """How many rows an answer may have, and the name of the setting that says so."""
 
     rows: int
     setting: str
 
     @property
-    def refusal(self) -> TooManyRows:
-        """What an answer with more rows is refused with."""
+    def error(self) -> TooManyRows:
+        """The error with which an answer that has more rows is refused."""
         return TooManyRows(
             f"the answer has more than {self.rows} rows, which is the limit {self.setting}: ask for fewer groups, "
             "larger windows, a shorter range, or with a filter"
@@ -40,9 +40,10 @@ class RowLimit:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`rows` is a JSON array, or CSV lines with their header; `grains` says what answered it.
+    """The answer to a usage query.
 
-    `group_count`: how many groups there are, if the query bounds them.
+    `rows` is a JSON array, or CSV lines under a header. `grains` names the grains that the answer was computed from.
+    `group_count` is how many groups there are, if the query limits them; otherwise it is None.
     """
 
     rows: bytes
@@ -50,11 +51,14 @@ class Answer:
     group_count: int | None = None
 
 
-def ask_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
-    """Answer a checked query as a JSON array of rows. Raises: TooManyRows: it has more than the limit."""
+def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
+    """Answer a query, which `check_query` has checked, with a JSON array of rows.
+
+    Raises: TooManyRows: the answer has more rows than the limit.
+    """
     statement = UsageStatement(store, meter, query)
     keys = [key for key in query.group_by if key != "subject"]
-    pairs = ", ".join(f"{{key_{at}:String}}, {meter.dimension(key)}" for at, key in enumerate(keys))
+    pairs = ", ".join(f"{{key_{index}:String}}, {meter.dimension(key)}" for index, key in enumerate(keys))
     group_by = f"map({pairs})" if keys else "CAST(map(), 'Map(String, String)')"
     subject = "subject" if "subject" in query.group_by else "CAST(NULL, 'Nullable(String)')"
     output = (
@@ -62,40 +66,43 @@ def ask_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | No
         f"{subject} AS subject, {group_by} AS groupBy"
     )
     group_count = _bound_groups(store, statement, query)
-    names = {f"key_{at}": key for at, key in enumerate(keys)}
-    with _refused(limit):
-        text = statement.render(output, most_rows=limit.rows if limit else None)
-        rows = store.query_bytes(text, "JSONEachRow", {**statement.parameters, **names})
+    names = {f"key_{index}": key for index, key in enumerate(keys)}
+    with _refuse_too_many_groups(limit):
+        rendered = statement.render(output, max_rows=limit.rows if limit else None)
+        rows = store.query_bytes(rendered, "JSONEachRow", {**statement.parameters, **names})
     if limit and rows.count(b"\n{") > limit.rows:
-        raise limit.refusal
+        raise limit.error
     return Answer(rows.strip(), statement.grains, group_count)
 
 
-def ask_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
-    """Answer a checked query as CSV lines under a header; LF ends each line.
+def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
+    """Answer a query, which `check_query` has checked, with CSV lines under a header. Each line ends with LF.
 
-    Subjects are named beside their keys if at least one of the answer was given a name or metadata.
-    Raises: TooManyRows: it has more rows than the limit.
+    If at least one subject of the answer has a name or metadata, a column next to the subject keys holds the names.
+    Raises: TooManyRows: the answer has more rows than the limit.
     """
     statement = UsageStatement(store, meter, query)
-    with _refused(limit):
-        joined = _names_joined(store, statement, query, limit)
+    with _refuse_too_many_groups(limit):
+        join = _join_subject_names(store, statement, query, limit)
         columns = {key: meter.dimension(key) for key in query.group_by if key != "subject"}
         if "subject" in query.group_by:
-            named = {"subject_display_name": "ifNull(display_name, '')"} if joined else {}
+            named = {"subject_display_name": "ifNull(display_name, '')"} if join else {}
             columns = {"subject": "subject", **named, **columns}
-        values = map(_csv_field, columns.values())
+        values = map(_quote_csv, columns.values())
         line = "concat(" + ", ',', ".join([statement.start_text, statement.end_text, *values, "toString(usage)"]) + ")"
-        text = statement.render(f"{line} AS line", joined, most_rows=limit.rows if limit else None)
-        rows = store.query_bytes(text, "TSVRaw", statement.parameters)
-    if limit and _csv_rows(rows, limit.rows) > limit.rows:
-        raise limit.refusal
+        rendered = statement.render(f"{line} AS line", join, max_rows=limit.rows if limit else None)
+        rows = store.query_bytes(rendered, "TSVRaw", statement.parameters)
+    if limit and _count_csv_rows(rows, limit.rows) > limit.rows:
+        raise limit.error
     header = ",".join(["window_start", "window_end", *columns, "value"])
     return Answer(header.encode() + b"\n" + rows, statement.grains)
 
 
 def _bound_groups(store: Store, statement: UsageStatement, query: UsageQuery) -> int | None:
-    """Have a statement answer the largest groups alone if there are more than asked for; return how many there are."""
+    """Limit a statement to the largest groups if there are more than the query allows.
+
+    Return how many groups there are, or None if the query does not limit them.
+    """
     if query.max_groups is None:
         return None
     count = statement.count_groups(store)
@@ -105,42 +112,46 @@ def _bound_groups(store: Store, statement: UsageStatement, query: UsageQuery) ->
 
 
 @contextmanager
-def _refused(limit: RowLimit | None) -> Iterator[None]:
-    """Refuse an answer whose groups alone are too many rows: the engine gives up before it has made them all."""
+def _refuse_too_many_groups(limit: RowLimit | None) -> Iterator[None]:
+    """Turn the error of ClickHouse for too many groups into TooManyRows.
+
+    ClickHouse stops with it before it has computed all groups.
+    """
     try:
         yield
     except StoreError as error:
         if limit and error.clickhouse_code == _TOO_MANY_GROUPS:
-            raise limit.refusal from error
+            raise limit.error from error
         raise
 
 
-def _csv_rows(rows: bytes, most: int) -> int:
-    """Return how many rows CSV lines are, or fewer than that if they are no more than `most`.
+def _count_csv_rows(rows: bytes, max_rows: int) -> int:
+    """Return how many rows the CSV lines contain, or a number of at most `max_rows` if they contain no more.
 
-    A value may hold line ends; it stands between quotes then.
+    The number of line ends is at least the number of rows. A value that contains line ends is in quotes, and its line
+    ends are not counted if the exact number is needed.
     """
     lines = rows.count(b"\n")
-    return lines if lines <= most else sum(part.count(b"\n") for part in rows.split(b'"')[::2])
+    return lines if lines <= max_rows else sum(part.count(b"\n") for part in rows.split(b'"')[::2])
 
 
-def _names_joined(store: Store, statement: UsageStatement, query: UsageQuery, limit: RowLimit | None) -> str:
-    """Return the join that names the subjects of an answer, nothing if none of them has a name or metadata."""
+def _join_subject_names(store: Store, statement: UsageStatement, query: UsageQuery, limit: RowLimit | None) -> str:
+    """Return the SQL join that adds the names of subjects, or "" if no subject of the answer has a name or metadata."""
     if "subject" not in query.group_by:
         return ""
     statement.parameters["keys"] = list(query.subjects or ())
     names = sql.statement("subjects/names")
     if not store.rows(f"{names} LIMIT 1", **statement.parameters):
         return ""
-    joined = sql.statement("usage/named", names=names)
-    known_text = statement.render(
-        "max(named.key != '')", joined, ordered=False, most_rows=limit.rows if limit else None
+    join = sql.statement("usage/named", names=names)
+    known_statement = statement.render(
+        "max(named.key != '')", join, ordered=False, max_rows=limit.rows if limit else None
     )
-    (known,) = store.rows(known_text, **statement.parameters)
-    return joined if known[0] else ""
+    (known,) = store.rows(known_statement, **statement.parameters)
+    return join if known[0] else ""
 
 
-def _csv_field(column: str) -> str:
-    """Quote where RFC 4180 asks for it."""
+def _quote_csv(column: str) -> str:
+    """Return the SQL expression that quotes a column where RFC 4180 requires it or a value begins with a space."""
     quoted = f"""concat('"', replaceAll({column}, '"', '""'), '"')"""
     return f"""if(match({column}, '[",\\\\r\\\\n]|^\\\\s'), {quoted}, {column})"""

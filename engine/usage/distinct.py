@@ -1,4 +1,4 @@
-"""The distinct subjects of a meter's events, or the values of one of its group-by keys: a page at a time, in order.
+"""The distinct subjects of a meter's events, or the distinct values of a group-by key, as sorted pages.
 
 Source: docs/contract.md "Values and subjects".
 """
@@ -14,7 +14,11 @@ from engine.usage.statement import UsageStatement
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which values are listed: `limit` at most, those with `search` in them in any case, behind the value `after`."""
+    """The values that a page lists.
+
+    They contain `search`, without regard to upper or lower case, and come after the value `after` in the order. The
+    page has at most `limit` values.
+    """
 
     limit: int
     search: str = ""
@@ -22,13 +26,14 @@ class Page:
 
 
 def distinct_values(store: Store, meter: Meter, key: str, query: UsageQuery, page: Page) -> tuple[list[str], bool]:
-    """Return the distinct subjects ("subject") or values of a group-by key in a range, sorted; and whether more follow.
+    """Return the sorted distinct values of a key in the query's range, and whether more values follow the page.
 
-    Of long lists the engine sorts only as many as the page holds.
+    If the list is long, ClickHouse keeps only as many values sorted as the page needs.
+    Args: key: "subject" or a group-by key of the meter.
     """
     statement = UsageStatement(store, meter, replace(query, group_by=(key,)))
     column = "subject" if key == "subject" else meter.dimension(key)
-    rendered = sql.statement("usage/distinct", key=column, pieces=statement.pieces())
-    asked = {"search": page.search, "after": page.after, "limit": page.limit + 1}
-    found = [str(row[0]) for row in store.rows(rendered, **statement.parameters, **asked)]
-    return found[: page.limit], len(found) > page.limit
+    rendered = sql.statement("usage/distinct", key=column, segments=statement.render_segments())
+    page_parameters = {"search": page.search, "after": page.after, "limit": page.limit + 1}
+    values = [str(row[0]) for row in store.rows(rendered, **statement.parameters, **page_parameters)]
+    return values[: page.limit], len(values) > page.limit

@@ -1,9 +1,10 @@
-"""Which grain answers which part of a range: the coarsest that fits, finer ones only at the edges.
+"""The split of a time range by grain: the coarsest grain that fits answers the body, finer grains answer the edges.
 
     from ──raw──minute──quarter──[ body ]──quarter──minute──raw── to
 
-Bounds need no alignment. At most seven pieces, most often one. Instants are Unix milliseconds, ranges half-open.
-Source: docs/design.md R17.
+The bounds need no alignment. A range has at most seven segments, and in most cases one. Instants are Unix milliseconds,
+and ranges are half-open.
+Source: docs/design.md R17 (segments of a range).
 """
 
 from collections.abc import Iterator
@@ -19,32 +20,32 @@ _GRAINS: tuple[Grain, ...] = ("raw", "minute", "quarter", "day")
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a range and the grain that answers it."""
+    """A part of a range, and the grain that answers it."""
 
     grain: Grain
     from_ms: int
     to_ms: int
 
 
-def plan(from_ms: int, to_ms: int, step_seconds: int, rolled_up: bool) -> list[Segment]:
-    """Split [from_ms, to_ms) into pieces, in time order; none if it is empty.
+def split(from_ms: int, to_ms: int, step_seconds: int, rolled_up: bool) -> list[Segment]:
+    """Split [from_ms, to_ms) into segments, in the order of time. An empty range has none.
 
-    Args: step_seconds: what divides every window boundary inside (windows.finest_step);
-        rolled_up: whether the meter's rollup is complete.
+    Args: step_seconds: a divisor of every window boundary in the range (`windows.finest_step`).
+        rolled_up: whether the meter's rollup is complete; if it is not, raw events answer the whole range.
     """
     usable = [grain for grain in _GRAINS if step_seconds * 1000 % _MILLISECONDS[grain] == 0]
-    return list(_split(from_ms, to_ms, tuple(usable) if rolled_up else ("raw",)))
+    return list(_split_by(from_ms, to_ms, tuple(usable) if rolled_up else ("raw",)))
 
 
-def _split(from_ms: int, to_ms: int, grains: tuple[Grain, ...]) -> Iterator[Segment]:
+def _split_by(from_ms: int, to_ms: int, grains: tuple[Grain, ...]) -> Iterator[Segment]:
     if from_ms >= to_ms:
         return
     *finer, grain = grains
     size = _MILLISECONDS[grain]
     first, last = -(-from_ms // size) * size, to_ms // size * size
     if first >= last:
-        yield from _split(from_ms, to_ms, tuple(finer))
+        yield from _split_by(from_ms, to_ms, tuple(finer))
         return
-    yield from _split(from_ms, first, tuple(finer))
+    yield from _split_by(from_ms, first, tuple(finer))
     yield Segment(grain, first, last)
-    yield from _split(last, to_ms, tuple(finer))
+    yield from _split_by(last, to_ms, tuple(finer))

@@ -1,4 +1,4 @@
-"""What is asked of a meter, and what is wrong with a question.
+"""A usage query, and the check whether a meter can answer it.
 
 Source: docs/contract.md "Usage queries".
 """
@@ -15,12 +15,14 @@ from engine.usage.windows import WindowSize, zone
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """What is asked of a meter.
+    """A usage query.
 
-    `subjects`: None is all; naming some also groups by subject. `filters`: a group-by key and the texts it may have.
-    `advanced`: a group-by key and the filter its text must pass; never both of them.
-    `group_by`: group-by keys or "subject", in the order wanted. `max_groups`: None is any number; where there are more,
-    the largest of the whole range stay, one fewer than that, and all others are one group together.
+    `subjects`: None means all subjects; if some are named, the answer is also grouped by subject.
+    `filters`: for a group-by key, the texts that it may have. `advanced`: for a group-by key, the filter that its text
+    must pass. A query has `filters` or `advanced`, never both.
+    `group_by`: group-by keys or "subject", in the order of the answer.
+    `max_groups`: None means any number. If there are more groups, the answer has `max_groups` - 1 of them, those with
+    the largest usage in the whole range, and all others together as one group.
     """
 
     from_: Instant | None = None
@@ -35,9 +37,9 @@ class UsageQuery:
 
 
 def check_query(query: UsageQuery, meter: Meter) -> UsageQuery:
-    """Return the query as it is run: subject in the group-by when subjects are named.
+    """Check a query, and return it as it is run: if it names subjects, it is also grouped by subject.
 
-    Raises: InvalidRequest: names the parameter.
+    Raises: InvalidRequest: the message names the parameter.
     """
     zone(query.zone)
     if query.from_ is not None and query.to is not None:

@@ -1,11 +1,12 @@
-"""Windows of MINUTE, HOUR, DAY and MONTH in any time zone, as boundaries on the UTC axis.
+"""Windows of MINUTE, HOUR, DAY and MONTH in any time zone, as boundaries in Unix seconds.
 
-Owns: a zone's clock changes, and from them where windows begin. They are computed here, from the tzdata package, and
-handed to ClickHouse as numbers: its own zone data is a release's age (chDB 26.9 and tzdata 2026.6 differ in 20 of 598
-zones), a package is updated on its own, and every store gives the same answer.
-Windows are half-open and tile time: a DAY ends where the next local date begins, 23 to 25 hours later as a rule; an
-HOUR is cut where clocks change by other than whole hours (Lord Howe Island).
-All instants are Unix seconds. Source: docs/contract.md "Windows"; the fold in tests/harness/oracle.py agrees.
+Owns: the clock changes of a zone, and the window boundaries that follow from them. They are computed here from the
+tzdata package, and ClickHouse gets them as numbers. Its own zone data is as old as its release (chDB 26.9 and tzdata
+2026.6 differ in 20 of 598 zones), whereas a package can be updated on its own, and every store gives the same answer.
+Windows are half-open and cover time without gaps. A DAY ends where the next local date begins, usually after 23 to 25
+hours. An HOUR ends early where clocks change by anything but whole hours (Lord Howe Island).
+All instants are Unix seconds. Source: docs/contract.md "Windows". tests/harness/oracle.py computes the same windows
+independently.
 """
 
 import bisect
@@ -20,11 +21,11 @@ from zoneinfo import ZoneInfo
 from engine.errors import InvalidRequest
 from engine.instants import BEGINNING, DAY_SECONDS, END, EPOCH
 
-_LONG_BEFORE = -(10**10)
+_BEFORE_ALL_INSTANTS = -(10**10)
 
 
 class WindowSize(StrEnum):
-    """The sizes usage can be asked in."""
+    """The window sizes that a usage query may have."""
 
     MINUTE = "MINUTE"
     HOUR = "HOUR"
@@ -34,17 +35,20 @@ class WindowSize(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepFunction:
-    """A step function of time: `values[i]` holds from `starts[i]` up to the next start. `starts[0]` is before all."""
+    """A step function of time: `values[i]` is valid from `starts[i]` until the next start.
+
+    `starts[0]` is before every instant that an event can have.
+    """
 
     starts: tuple[int, ...]
     values: tuple[int, ...]
 
-    def at(self, second: int) -> int:
-        """Return the value that holds at a Unix second."""
+    def value_at(self, second: int) -> int:
+        """Return the value that is valid at a Unix second."""
         return self.values[bisect.bisect_right(self.starts, second) - 1]
 
     def between(self, first: int, last: int) -> "StepFunction":
-        """Return the part that covers [first, last], the step before it included."""
+        """Return the steps that cover [first, last], including the one that is valid at `first`."""
         low = max(bisect.bisect_right(self.starts, first) - 1, 0)
         high = bisect.bisect_right(self.starts, last)
         return StepFunction(self.starts[low:high], self.values[low:high])
@@ -52,7 +56,7 @@ class StepFunction:
 
 @functools.lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """Return an IANA zone from the tzdata package. Raises: InvalidRequest: there is none of that name."""
+    """Return an IANA time zone from the tzdata package. Raises: InvalidRequest: no zone has this name."""
     if name not in _zone_names():
         raise InvalidRequest(f"invalid time zone: unknown time zone {name}")
     with resources.files("tzdata.zoneinfo").joinpath(*name.split("/")).open("rb") as file:
@@ -66,36 +70,37 @@ def _zone_names() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1024)
 def offsets(name: str) -> StepFunction:
-    """Return a zone's offsets from UTC in seconds, with the instants they hold from."""
-    info = zone(name)
-    first = BEGINNING - 40 * DAY_SECONDS  # the month that holds the first instant begins before it
-    starts, values = [_LONG_BEFORE], [_offset(first, info)]
+    """Return the offsets of a zone from UTC in seconds, as a function of time."""
+    zone_info = zone(name)
+    first = BEGINNING - 40 * DAY_SECONDS  # the month that contains the first instant begins earlier
+    starts, values = [_BEFORE_ALL_INSTANTS], [_offset(first, zone_info)]
     for second in range(first, END + 2 * DAY_SECONDS, DAY_SECONDS):
-        offset = _offset(second + DAY_SECONDS, info)
+        offset = _offset(second + DAY_SECONDS, zone_info)
         if offset != values[-1]:
-            starts.append(_change(second, second + DAY_SECONDS, info))
+            starts.append(_find_offset_change(second, second + DAY_SECONDS, zone_info))
             values.append(offset)
     return StepFunction(tuple(starts), tuple(values))
 
 
-def _offset(second: int, info: ZoneInfo) -> int:
-    at = datetime.fromtimestamp(second, info).utcoffset()
-    return round(at.total_seconds()) if at else 0
+def _offset(second: int, zone_info: ZoneInfo) -> int:
+    offset = datetime.fromtimestamp(second, zone_info).utcoffset()
+    return round(offset.total_seconds()) if offset else 0
 
 
-def _change(before: int, after: int, info: ZoneInfo) -> int:
-    """Return the first second with the offset that holds at `after`."""
-    new = _offset(after, info)
+def _find_offset_change(before: int, after: int, zone_info: ZoneInfo) -> int:
+    """Return the first second with the offset that is valid at `after`. The offset changes once in (before, after]."""
+    new = _offset(after, zone_info)
     while after - before > 1:
         middle = (before + after) // 2
-        before, after = (before, middle) if _offset(middle, info) == new else (middle, after)
+        before, after = (before, middle) if _offset(middle, zone_info) == new else (middle, after)
     return after
 
 
 def hour_phases(name: str) -> StepFunction:
-    """Return the seconds by which a zone's hours begin after UTC's, negated: hours start where (t + phase) % 3600 == 0.
+    """Return the phase of a zone's hours in seconds, as a function of time.
 
-    Clock changes of whole hours do not show: hours go on over them.
+    An hour of the zone starts where (t + phase) % 3600 == 0. The phase is the offset modulo 3600, so clock changes by
+    whole hours do not change it.
     """
     steps = offsets(name)
     starts, values = [steps.starts[0]], [steps.values[0] % 3600]
@@ -106,60 +111,63 @@ def hour_phases(name: str) -> StepFunction:
     return StepFunction(tuple(starts), tuple(values))
 
 
-@functools.lru_cache(maxsize=64)  # each question needs them twice, and a page asks the same again and again
+@functools.lru_cache(maxsize=64)  # each query needs them twice, and a page repeats the same query often
 def boundaries(size: WindowSize, name: str, first: int, last: int) -> tuple[int, ...]:
-    """Return where DAY or MONTH windows begin, from the one that holds `first` to the one that ends after `last`."""
+    """Return the boundaries of DAY or MONTH windows.
+
+    The first is the start of the window that contains `first`, and the last is the first boundary after `last`.
+    """
     steps = offsets(name)
     day = _local_date(first, steps) - timedelta(days=2)
     if size is WindowSize.MONTH:
         day = day.replace(day=1)
-    found: list[int] = []
-    while not found or found[-1] <= last:
-        begins = _date_begins(day, steps)
-        if not found or begins > found[-1]:
-            found.append(begins)
-        day = _next(day, size)
-    while len(found) > 1 and found[1] <= first:
-        del found[0]
-    return tuple(found)
+    starts: list[int] = []
+    while not starts or starts[-1] <= last:
+        start = _local_date_start(day, steps)
+        if not starts or start > starts[-1]:
+            starts.append(start)
+        day = _next_date(day, size)
+    while len(starts) > 1 and starts[1] <= first:
+        del starts[0]
+    return tuple(starts)
 
 
-def _next(day: date, size: WindowSize) -> date:
+def _next_date(day: date, size: WindowSize) -> date:
     if size is WindowSize.DAY:
         return day + timedelta(days=1)
     return day.replace(year=day.year + day.month // 12, month=day.month % 12 + 1)
 
 
 def _local_date(second: int, steps: StepFunction) -> date:
-    return (EPOCH + timedelta(seconds=second + steps.at(second))).date()
+    return (EPOCH + timedelta(seconds=second + steps.value_at(second))).date()
 
 
-def date_begins(day: date, name: str) -> int:
-    """Return the first second of a zone's local date or, where the zone skips it, of the next one."""
-    return _date_begins(day, offsets(name))
+def local_date_start(day: date, name: str) -> int:
+    """Return the first second of a local date in a zone or, where the zone skips that date, of the next date."""
+    return _local_date_start(day, offsets(name))
 
 
-def _date_begins(day: date, steps: StepFunction) -> int:
-    """Return the first second whose local date is `day` or, where `day` is skipped, later."""
+def _local_date_start(day: date, steps: StepFunction) -> int:
+    """Return the first second whose local date is `day` or, where that date is skipped, a later date."""
     midnight = (day - EPOCH.date()).days * DAY_SECONDS
-    near = steps.between(midnight - 2 * DAY_SECONDS, midnight + 2 * DAY_SECONDS)
-    ends: Sequence[int] = (*near.starts[1:], midnight + 3 * DAY_SECONDS)
-    for start, end, offset in zip(near.starts, ends, near.values, strict=True):
-        begins = max(midnight - offset, start)
-        if begins < end:
-            return begins
+    nearby = steps.between(midnight - 2 * DAY_SECONDS, midnight + 2 * DAY_SECONDS)
+    ends: Sequence[int] = (*nearby.starts[1:], midnight + 3 * DAY_SECONDS)
+    for start, end, offset in zip(nearby.starts, ends, nearby.values, strict=True):
+        date_start = max(midnight - offset, start)
+        if date_start < end:
+            return date_start
     raise AssertionError("a local midnight lies within three days of its UTC one")
 
 
 def finest_step(size: WindowSize | None, name: str, first: int, last: int) -> int:
-    """Return the coarsest of 86400, 900, 60 and 1 seconds that divides every window boundary within [first, last]."""
+    """Return the largest of 86400, 900, 60 and 1 (seconds) that divides every window boundary within [first, last]."""
     if size is None:
         return DAY_SECONDS
     if size is WindowSize.MINUTE:
         return 60
     if size is WindowSize.HOUR:
         phases = hour_phases(name).between(first, last)
-        marks = [3600, *phases.values, *phases.starts[1:]]
+        bounds = [3600, *phases.values, *phases.starts[1:]]
     else:
-        marks = list(boundaries(size, name, first, last))
-    return next(step for step in (DAY_SECONDS, 900, 60, 1) if all(mark % step == 0 for mark in marks))
+        bounds = list(boundaries(size, name, first, last))
+    return next(step for step in (DAY_SECONDS, 900, 60, 1) if all(bound % step == 0 for bound in bounds))

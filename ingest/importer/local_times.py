@@ -212,7 +212,7 @@ def _day_begins(day: date, zone: ZoneInfo) -> str:
     midnight = datetime(day.year, day.month, day.day)
     if _occurs(midnight, zone):
         return _rfc3339(midnight.replace(tzinfo=zone), "")
-    begins = (EPOCH + timedelta(seconds=windows.date_begins(day, zone.key))).astimezone(zone)
+    begins = (EPOCH + timedelta(seconds=windows.local_date_start(day, zone.key))).astimezone(zone)
     if begins.date() != day:
         raise InvalidRequest(f"{day} never occurs in {zone.key}: the calendar skips it")
     return _rfc3339(begins, "")

@@ -2,7 +2,7 @@
 -- listings of subjects and values.
 SELECT DISTINCT ${key} AS item
 FROM (
-${pieces}
+${segments}
 )
 WHERE (empty({search:String}) OR positionCaseInsensitiveUTF8(item, {search:String}) > 0)
     AND (isNull({after:Nullable(String)}) OR item > {after:Nullable(String)})

@@ -2,7 +2,7 @@
 -- engine/usage/statement.py.
 SELECT ${keys}, ${value} AS usage
 FROM (
-${pieces}
+${segments}
 )
 GROUP BY ${keys}
 ${having}

@@ -11,6 +11,6 @@ ${totals}
         LIMIT {largest:UInt64}
     ) AS is_largest
     FROM (
-${pieces}
+${segments}
     )
 )

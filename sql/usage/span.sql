@@ -3,5 +3,5 @@ SELECT
     toInt64(toUnixTimestamp(min(first_minute))),
     toInt64(toUnixTimestamp(max(last_minute)))
 FROM (
-${pieces}
+${segments}
 )

@@ -1,5 +1,5 @@
 -- Usage: the pieces of a range, each from its grain, merged once.
--- ${joined}: nothing, or usage/named. ${most_groups}: how many groups may be made, 0 for any number. ${pieces}: usage/raw_piece
+-- ${join}: nothing, or usage/named. ${most_groups}: how many groups may be made, 0 for any number. ${segments}: usage/raw_piece
 -- and usage/rollup_piece joined by UNION ALL, or usage/largest_groups of them. Read by engine/usage/statement.py.
 SELECT ${output}
 FROM (
@@ -9,12 +9,12 @@ FROM (
         max(last_minute) AS last_event_minute,
         ${value} AS usage
     FROM (
-${pieces}
+${segments}
     )
     ${grouping}
     ${having}
 ) AS answered
-${joined}
+${join}
 ${order}
 ${limit}
 SETTINGS

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.usage.grains import Grain, plan
+from engine.usage.grains import Grain, split
 
 SIZES: dict[Grain, int] = {"raw": 1, "minute": 60_000, "quarter": 900_000, "day": 86_400_000}
 
@@ -86,7 +86,7 @@ TABLE: dict[str, tuple[str, str, int, bool, list[tuple[str, str, str]]]] = {
 
 @pytest.mark.parametrize(("from_", "to", "step", "rolled_up", "expected"), TABLE.values(), ids=TABLE)
 def test_pieces(from_: str, to: str, step: int, rolled_up: bool, expected: list[tuple[str, str, str]]) -> None:
-    pieces = plan(ms(from_), ms(to), step, rolled_up)
+    pieces = split(ms(from_), ms(to), step, rolled_up)
 
     assert [(piece.grain, piece.from_ms, piece.to_ms) for piece in pieces] == [
         (grain, ms(start), ms(end)) for grain, start, end in expected
@@ -110,7 +110,7 @@ BOUNDS = st.builds(
 def test_pieces_tile_the_range_aligned_and_few(bounds: tuple[int, int], step: int, rolled_up: bool) -> None:
     from_ms, to_ms = sorted(bounds)
 
-    pieces = plan(from_ms, to_ms, step, rolled_up)
+    pieces = split(from_ms, to_ms, step, rolled_up)
 
     edges = [from_ms, *(piece.to_ms for piece in pieces)]
     assert [piece.from_ms for piece in pieces] == edges[:-1]
@@ -129,7 +129,7 @@ def test_pieces_tile_the_range_aligned_and_few(bounds: tuple[int, int], step: in
 def test_nothing_is_read_raw_that_a_whole_minute_covers(bounds: tuple[int, int], step: int) -> None:
     from_ms, to_ms = sorted(bounds)
 
-    raw = [piece for piece in plan(from_ms, to_ms, step, True) if piece.grain == "raw"]
+    raw = [piece for piece in split(from_ms, to_ms, step, True) if piece.grain == "raw"]
 
     if to_ms // 60_000 > -(-from_ms // 60_000):
         assert all(piece.to_ms - piece.from_ms < 60_000 for piece in raw)

@@ -19,7 +19,7 @@ from engine.meters.meter import Meter, MeterState, rollup_name
 from engine.meters.registry import CREATION_GRACE, LEAD, MeterRegistry
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, ask_json, check_query
+from engine.usage.answers import UsageQuery, check_query, query_json
 from tests.harness.no_ingest import NoIngest
 from tests.harness.translation import rows
 
@@ -66,7 +66,7 @@ def make_ready(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
 
 def answer(store: Store, meter: Meter, *group_by: str) -> dict[tuple[str, ...], Decimal]:
     asked = check_query(UsageQuery(group_by=group_by), meter)
-    found = rows(ask_json(store, meter, asked).rows)
+    found = rows(query_json(store, meter, asked).rows)
     return {tuple(text for _, text in row.group_by): row.value for row in found}
 
 

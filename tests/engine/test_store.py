@@ -21,7 +21,7 @@ from engine.store import sql
 from engine.store.clickhouse import INSERT_SETTINGS, READ_SETTINGS, Store
 from engine.store.data_directory import DirectoryLock
 from engine.store.opening import open_store
-from engine.usage.answers import UsageQuery, ask_csv, ask_json, check_query
+from engine.usage.answers import UsageQuery, check_query, query_csv, query_json
 from tests.harness.translation import rows
 
 
@@ -207,7 +207,7 @@ def _event(offset: int, subject: str) -> Event:
 
 def _ask(store: Store, meter: Meter, subject: str) -> list[tuple[str | None, int]]:
     query = check_query(UsageQuery(subjects=(subject,)), meter)
-    return [(row.subject, int(row.value)) for row in rows(ask_json(store, meter, query).rows)]
+    return [(row.subject, int(row.value)) for row in rows(query_json(store, meter, query).rows)]
 
 
 def test_a_portal_subject_is_compared_never_run(store: Store) -> None:
@@ -224,7 +224,7 @@ def test_a_portal_subject_is_compared_never_run(store: Store) -> None:
     assert _ask(store, meter, "u' OR '1'='1") == []
     assert _ask(store, meter, "") == []
     quoted = check_query(UsageQuery(subjects=('"', "a,b")), meter)
-    lines = ask_csv(store, meter, quoted).rows.decode().splitlines()
+    lines = query_csv(store, meter, quoted).rows.decode().splitlines()
     assert [line.split("Z,")[2] for line in lines[1:]] == [
         f'"""",{subjects.index(chr(34))}',
         f'"a,b",{subjects.index("a,b")}',

@@ -14,7 +14,7 @@ from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, ask_json, check_query
+from engine.usage.answers import UsageQuery, check_query, query_json
 from engine.usage.windows import WindowSize
 from tests.harness.translation import rows
 
@@ -47,7 +47,7 @@ def test_windows_are_right_for_an_event_outside_the_span_looked_up(
     asked = dataclasses.replace(meter, state=state)
     query = check_query(UsageQuery(window_size=size, zone="America/New_York"), asked)
 
-    answer = rows(ask_json(store, asked, query).rows)
+    answer = rows(query_json(store, asked, query).rows)
 
     assert [row.value for row in answer] == [1]
     assert answer[0].window_start <= 1_768_046_400 * 10**9 < answer[0].window_end

@@ -26,7 +26,7 @@ from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, ask_json, check_query
+from engine.usage.answers import UsageQuery, check_query, query_json
 from ingest.claims import BatchClaims
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
@@ -218,7 +218,7 @@ def test_a_meter_is_not_answered_from_its_rollup_while_a_batch_is_in_it_only_in_
 def usage_of(store: Store, process: Process, slug: str) -> tuple[MeterState, int]:
     """Return a meter's state and its total."""
     meter = process.registry.find(slug)
-    rows = json.loads(ask_json(store, meter, check_query(UsageQuery(), meter)).rows)
+    rows = json.loads(query_json(store, meter, check_query(UsageQuery(), meter)).rows)
     return meter.state, int(rows[0]["value"]) if rows else 0
 
 
