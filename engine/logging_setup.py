@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from engine.config.redaction import redacted, remember, secrets_of
+from engine.config.redaction import redact, remember_secrets, secrets_of
 from engine.config.settings import Settings
 from engine.texts import json_printable, lines_printable, printable
 
@@ -30,15 +30,15 @@ class _TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
         """See `logging.Formatter`."""
-        return printable(redacted(super().formatMessage(record), self._secrets))
+        return printable(redact(super().formatMessage(record), self._secrets))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         """See `logging.Formatter`."""
-        return lines_printable(redacted(super().formatException(ei), self._secrets))
+        return lines_printable(redact(super().formatException(ei), self._secrets))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
         """See `logging.Formatter`."""
-        return lines_printable(redacted(super().formatStack(stack_info), self._secrets))
+        return lines_printable(redact(super().formatStack(stack_info), self._secrets))
 
 
 class _JsonFormatter(logging.Formatter):
@@ -55,7 +55,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        masked = {name: redacted(text, self._secrets) for name, text in entry.items()}
+        masked = {name: redact(text, self._secrets) for name, text in entry.items()}
         return json_printable(json.dumps(masked, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -81,7 +81,7 @@ class SaidOnce(logging.Filter):
 
 def configure_logging(settings: Settings) -> None:
     """Let this process log to stderr, as `settings` say and without their secrets."""
-    remember(settings)
+    remember_secrets(settings)
     handler = logging.StreamHandler(sys.stderr)
     formatter = _JsonFormatter if settings.log_format == "json" else _TextFormatter
     handler.setFormatter(formatter(secrets_of(settings)))

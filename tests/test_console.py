@@ -509,7 +509,7 @@ def test_config_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
     [
         ("colour: red\n", {}, "meterport: colour: unknown setting (in the configuration file)\n"),
         ("server: {port: -1}\n", {}, "meterport: server.port: Input should be greater than or equal to 0"),
-        ("- 1\n", {}, "must hold settings by name\n"),
+        ("- 1\n", {}, "must contain settings by name\n"),
         ("a: [\n", {}, "is not YAML: "),
         ("", {"METERPORT_COLOUR": "red"}, "meterport: METERPORT_COLOUR: no such setting\n"),
         ("", {"METERPORT_LOG__MAX_BYTES": "lots"}, "meterport: log.max_bytes: "),

@@ -1,1 +1,1 @@
-"""The settings: their types and defaults, the files and variables they come from, and what may be trusted."""
+"""Configuration: the settings with types and defaults, the files and variables they come from, and checks of trust."""

@@ -1,16 +1,16 @@
-"""Who else could write what this process trusts: its data directory, the entries in it, and the signing key.
+"""Checks of who else can write what this process trusts: its data directory, the entries in it, and the signing key.
 
-Owns: the rule, as OpenSSH has it for keys, and the words that say what to do. Whoever can write the data directory can
-change usage, forge tokens, and be sent the API key (by the URL in `lock`).
+Owns: the rules, which are like those of OpenSSH for keys, and the messages that say what to do. A user who can write to
+the data directory can change usage, forge tokens, and receive the API key (through the URL in `lock`).
 
-- The directory, and each entry in it, belongs to this process's user or to root. A link that somebody else has put
-  there is such an entry.
-- Only the owner may write the directory. So may a group that is root's, or one of this process's groups that has
-  nobody else in it: a user's own group, and the group that Kubernetes (`fsGroup`) and OpenShift give to a volume.
-- Only the owner, and such a group, may read the key.
+- The directory and each entry in it must belong to this process's user or to root. This includes symbolic links.
+- Only the owner may have write access to the directory. A private group may have it too: root's group, or a group of
+  this process that has no other member, such as a user's own group, or the group that Kubernetes (`fsGroup`) and
+  OpenShift give to a volume.
+- Only the owner and a private group may have read access to the key.
 
-Limits: what ACLs allow is not looked at; of accounts in a directory service only those that are listed locally are
-known. `trust_data_dir` ends the judging.
+Limits: ACLs are not checked. Of the accounts in a directory service only those that are listed locally are known. The
+setting `trust_data_dir` turns these checks off.
 Source: sshd_config(5) StrictModes; docs/operations.md "The data directory".
 """
 
@@ -26,50 +26,52 @@ from pathlib import Path
 from engine.errors import ConfigurationError
 
 _ROOT = 0
-_OURS_ALONE = 0o700
+_OWNER_ONLY = 0o700
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user and the groups a process of that user has."""
+    """The user id of a process and the ids of its groups."""
 
     uid: int
     groups: frozenset[int]
 
     @classmethod
     def of_process(cls) -> "Identity":
-        """Return whom this process acts as."""
+        """Return the effective user and the groups of this process."""
         return cls(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
 
-    def has_alone(self, gid: int) -> bool:
-        """Whether a group is root's, or one of this user's that nobody else is known to be in."""
+    def has_private_group(self, gid: int) -> bool:
+        """Return whether a group is root's, or a group of this process in which no other user is known to be."""
         if gid == _ROOT:
             return True
         if gid not in self.groups:
             return False
-        ours = {_user(self.uid), _user(_ROOT)}
+        trusted = {_user(self.uid), _user(_ROOT)}
         try:
             members = set(grp.getgrgid(gid).gr_mem)
         except KeyError:
             members = set()
-        return members <= ours and all(one.pw_uid in {self.uid, _ROOT} for one in pwd.getpwall() if one.pw_gid == gid)
+        return members <= trusted and all(
+            account.pw_uid in {self.uid, _ROOT} for account in pwd.getpwall() if account.pw_gid == gid
+        )
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory that is missing, and those above it, for this user alone. Raises: OSError."""
+    """Create a directory and its missing parents, accessible to this user only. Raises: OSError."""
     if not directory.is_dir():
         if directory.exists():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
         if directory.parent != directory:
             make_private(directory.parent)
-        directory.mkdir(mode=_OURS_ALONE, exist_ok=True)
+        directory.mkdir(mode=_OWNER_ONLY, exist_ok=True)
 
 
 def check_directory(directory: Path, identity: Identity | None = None) -> None:
-    """Refuse a data directory that others could have prepared. One that is missing is fine.
+    """Check that no other user could have prepared a data directory. A missing directory is accepted.
 
-    Args: identity: who uses it, if it is not this process.
-    Raises: ConfigurationError: who could, and what to do; or it cannot be looked at.
+    Args: identity: the user and groups that will use it; None: those of this process.
+    Raises: ConfigurationError: the message says who could, and what to do; or the directory cannot be read.
     """
     try:
         if directory.exists():
@@ -78,49 +80,53 @@ def check_directory(directory: Path, identity: Identity | None = None) -> None:
         raise ConfigurationError(f"data_dir: cannot use {directory}: {error.strerror}") from None
 
 
-def _check(directory: Path, who: Identity) -> None:
+def _check(directory: Path, identity: Identity) -> None:
     status = directory.stat()
-    _check_owner(directory, status, who)
-    writers = _others(status, stat.S_IWGRP, stat.S_IWOTH, who)
+    _check_owner(directory, status, identity)
+    writers = _others_with_access(status, stat.S_IWGRP, stat.S_IWOTH, identity)
     if writers:
         raise ConfigurationError(
             f"data_dir: {directory} may be written by {writers}: run chmod go-w {shlex.quote(str(directory))}, "
-            "or choose a directory within it, which is then made for this user alone, or set trust_data_dir"
+            "or choose a directory inside it, which is then created for this user only, or set trust_data_dir"
         )
     for entry in sorted(directory.iterdir()) if directory.is_dir() else ():
-        _check_owner(entry, entry.lstat(), who)
+        _check_owner(entry, entry.lstat(), identity)
 
 
 def read_key(path: Path, trusted: bool, identity: Identity | None = None) -> str:
-    """Return what a key file holds. Raises: ConfigurationError: others could know or change it. OSError, ValueError."""
+    """Return the text of a key file without surrounding whitespace.
+
+    Args: trusted: the file is not checked. identity: the user and groups that will use it; None: those of this process.
+    Raises: ConfigurationError: other users could read or change the key. OSError. ValueError: it is not ASCII.
+    """
     with path.open(encoding="ascii") as file:
         if not trusted:
-            who = identity or Identity.of_process()
+            identity = identity or Identity.of_process()
             status = os.fstat(file.fileno())
-            _check_owner(path, status, who)
-            readers = _others(status, stat.S_IRGRP | stat.S_IWGRP, stat.S_IROTH | stat.S_IWOTH, who)
+            _check_owner(path, status, identity)
+            readers = _others_with_access(status, stat.S_IRGRP | stat.S_IWGRP, stat.S_IROTH | stat.S_IWOTH, identity)
             if readers:
                 raise ConfigurationError(
                     f"data_dir: {path} may be read or written by {readers}: run chmod 600 {shlex.quote(str(path))}; "
-                    "if others may have read it, take another key"
+                    "if others may have read it, replace the key"
                 )
         return file.read().strip()
 
 
-def _check_owner(path: Path, status: os.stat_result, who: Identity) -> None:
-    if status.st_uid not in {who.uid, _ROOT}:
+def _check_owner(path: Path, status: os.stat_result, identity: Identity) -> None:
+    if status.st_uid not in {identity.uid, _ROOT}:
         raise ConfigurationError(
-            f"data_dir: {path} belongs to {_user(status.st_uid)}, but this process runs as {_user(who.uid)}: run it as "
-            f"that user, or, if you know what is in it, run chown -Rh {_user(who.uid)} on the directory, or set "
-            "trust_data_dir"
+            f"data_dir: {path} belongs to {_user(status.st_uid)}, but this process runs as {_user(identity.uid)}: run "
+            f"it as that user, or, if you know what is in it, run chown -Rh {_user(identity.uid)} on the directory, or "
+            "set trust_data_dir"
         )
 
 
-def _others(status: os.stat_result, group_bits: int, other_bits: int, who: Identity) -> str:
-    """Return who else has some of these rights, "" if nobody has."""
+def _others_with_access(status: os.stat_result, group_bits: int, other_bits: int, identity: Identity) -> str:
+    """Return who else has one of these permissions, as text for a message; "" if nobody has."""
     if status.st_mode & other_bits:
         return "every user"
-    if status.st_mode & group_bits and not who.has_alone(status.st_gid):
+    if status.st_mode & group_bits and not identity.has_private_group(status.st_gid):
         return f"the group {_group(status.st_gid)}"
     return ""
 

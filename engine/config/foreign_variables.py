@@ -1,29 +1,29 @@
-"""Which METERPORT_* variables somebody else has set: they are passed over, every other one must be a setting.
+"""Which METERPORT_* variables were set by Kubernetes or by an image. They are ignored; all others must be settings.
 
-Owns: the shapes of the variables Kubernetes injects into every pod for each Service of its namespace
-(`enableServiceLinks`, on by default), here for a Service named `meterport` or `meterport-…`, and the few names that
-images and deployments commonly set. The shape of the value is looked at too, so that a mistyped setting, as
-METERPORT_SERVER_PORT=9000, or METERPORT_SERVICE_HOST=0.0.0.0, is still an error.
-Limits: files of METERPORT_SECRETS_DIR are not judged here: nobody else puts files there. A Service whose name holds two
-dashes in a row is not known: its variables look like those of a group.
-Source: kubelet's environment variables of Services; Docker container links, whose shapes they keep.
+Owns: the patterns of the variables that Kubernetes adds to every pod for each Service of its namespace
+(`enableServiceLinks`, on by default), for a Service named `meterport` or `meterport-…`, and the few names that images
+and deployments commonly set. The value must match too, so that a mistyped setting is still an error, for example
+METERPORT_SERVER_PORT=9000 or METERPORT_SERVICE_HOST=0.0.0.0.
+Limits: the files of METERPORT_SECRETS_DIR are not checked here, because only the operator puts files there. A Service
+with two dashes in a row in its name is not recognised: its variables look like settings of a group.
+Source: kubelet's environment variables of Services; Docker container links, which have the same form.
 """
 
 import ipaddress
 import re
 from collections.abc import Callable
 
-_SERVICE = r"METERPORT(?:_[A-Z0-9]+)*?"  # as METERPORT, METERPORT_API, METERPORT_KAFKA
+_SERVICE = r"METERPORT(?:_[A-Z0-9]+)*?"  # For example METERPORT, METERPORT_API, METERPORT_KAFKA.
 _LINKED = _SERVICE + r"_PORT_(?P<port>\d{1,5})_(?P<protocol>TCP|UDP|SCTP)"
 _URL = re.compile(r"(tcp|udp|sctp)://(\[[^\]]+\]|[^:/]+):(\d{1,5})")
 _RELEASE_NAMES = frozenset(f"METERPORT_{name}" for name in ("VERSION", "IMAGE", "IMAGE_TAG", "TAG"))
 
 
 def is_foreign(name: str, value: str) -> bool:
-    """Whether a variable has the name and the value of one that Kubernetes or an image sets."""
+    """Return whether both name and value of a variable are those of one that Kubernetes or an image sets."""
     if name in _RELEASE_NAMES:
         return True
-    return any(found(value) for shape, found in _SHAPES if shape.fullmatch(name))
+    return any(matches(value) for pattern, matches in _PATTERNS if pattern.fullmatch(name))
 
 
 def _is_port(value: str) -> bool:
@@ -31,7 +31,7 @@ def _is_port(value: str) -> bool:
 
 
 def _is_address(value: str) -> bool:
-    """Whether a value is an address a Service can have: nobody reaches one at 0.0.0.0."""
+    """Return whether a value is an address that a Service can have. 0.0.0.0 is not one: it cannot be reached."""
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
@@ -48,7 +48,7 @@ def _is_protocol(value: str) -> bool:
     return value in {"tcp", "udp", "sctp"}
 
 
-_SHAPES: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], Callable[[str], bool]], ...] = (
     (re.compile(_SERVICE + r"_SERVICE_HOST"), _is_address),
     (re.compile(_SERVICE + r"_SERVICE_PORT(?:_[A-Z0-9_]*[A-Z0-9])?"), _is_port),
     (re.compile(_SERVICE + r"_PORT"), _is_url),

@@ -1,4 +1,4 @@
-"""The settings of Kafka: brokers, topics, the consumer group, and what is passed through to librdkafka."""
+"""The settings of Kafka: brokers, topics, the consumer group, and the options that are passed on to librdkafka."""
 
 from typing import Self
 
@@ -11,32 +11,37 @@ from engine.config.group import Group
 
 
 class KafkaSettings(Group):
-    """The event log in production: a topic of an Apache Kafka cluster, or of anything that speaks its protocol."""
+    """The event log in production: a topic of an Apache Kafka cluster, or of brokers with the same protocol."""
 
     brokers: str | None = Field(
         default=None,
         min_length=1,
-        description="host:port,host:port of brokers to ask first; none: the log is SQLite, in data_dir.",
+        description="host:port,host:port of the brokers to contact first; none: the event log is SQLite in data_dir.",
     )
     topic: str = Field(
         default="om_default_events",
         pattern=r"^[A-Za-z0-9._-]{1,249}$",
-        description="Topic of events, created if missing.",
+        description="The topic of events; it is created if it is missing.",
     )
-    partitions: int = Field(default=12, ge=1, le=4096, description="Partitions of a topic that is created.")
+    partitions: int = Field(
+        default=12, ge=1, le=4096, description="The number of partitions of a topic that is created."
+    )
     replication_factor: int = Field(
-        default=-1, ge=-1, le=32, description="Replicas of a topic that is created; -1: as the brokers say."
+        default=-1,
+        ge=-1,
+        le=32,
+        description="The number of replicas of a topic that is created; -1: the brokers' default.",
     )
-    group: str = Field(default="meterport", min_length=1, max_length=249, description="Consumer group of ingest.")
+    group: str = Field(default="meterport", min_length=1, max_length=249, description="The consumer group of ingest.")
     group_protocol: str = Field(
         default="auto",
         pattern=r"^(auto|consumer|classic)$",
-        description="consumer (KIP-848), classic, or auto: consumer where the brokers offer it.",
+        description="consumer (KIP-848), classic, or auto: consumer if the brokers support it.",
     )
     dead_letter_topic: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._-]{1,249}$",
-        description="Topic that is sent every dead letter too, created if missing; none: they are in the store alone.",
+        description="A topic that also gets every dead letter, created if missing; none: only the store has them.",
     )
     security_protocol: str = Field(
         default="PLAINTEXT",
@@ -48,21 +53,27 @@ class KafkaSettings(Group):
         pattern=r"^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512|OAUTHBEARER|GSSAPI)$",
         description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI.",
     )
-    sasl_username: str | None = Field(default=None, description="User name for SASL.")
-    sasl_password: SecretStr | None = Field(default=None, description="Password for SASL.")
-    ssl_ca_location: str | None = Field(default=None, description="File of CA certificates; none: the system's.")
-    ssl_certificate_location: str | None = Field(default=None, description="File of the client's certificate.")
-    ssl_key_location: str | None = Field(default=None, description="File of the client's private key.")
-    ssl_key_password: SecretStr | None = Field(default=None, description="Password of the client's private key.")
+    sasl_username: str | None = Field(default=None, description="The user name for SASL.")
+    sasl_password: SecretStr | None = Field(default=None, description="The password for SASL.")
+    ssl_ca_location: str | None = Field(
+        default=None, description="The file of CA certificates; none: those of the system."
+    )
+    ssl_certificate_location: str | None = Field(default=None, description="The file of the client's certificate.")
+    ssl_key_location: str | None = Field(default=None, description="The file of the client's private key.")
+    ssl_key_password: SecretStr | None = Field(default=None, description="The password of the client's private key.")
     trust_offsets: bool = Field(
         default=False,
-        description="Begin at the group's committed offsets even where the store lacks what comes before them.",
+        description="Start at the group's committed offsets even if the store lacks events from before them.",
     )
     produce_seconds: float = Field(
-        default=15, ge=1, le=300, description="How long a batch over HTTP waits for the brokers before it gets 503."
+        default=15,
+        ge=1,
+        le=300,
+        description="How long events sent over HTTP wait for the brokers before the answer is 503.",
     )
     options: dict[str, SecretStr] = Field(
-        default_factory=dict, description="Further options of librdkafka, by their names there; they win."
+        default_factory=dict,
+        description="More options of librdkafka by their own names; they override the settings above.",
     )
 
     @field_validator("options")
@@ -70,18 +81,18 @@ class KafkaSettings(Group):
     def _keeps_exactly_once(cls, options: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name in sorted(options):
             if shown_name(name) != name:
-                raise ValueError(f"{shown_name(name)} is no name of an option; is a space missing after the colon?")
+                raise ValueError(f"{shown_name(name)} is not an option; is a space missing after the colon?")
             if name in OWN_KAFKA_OPTIONS:
-                raise ValueError(f"{name} is set by Meterport: usage is not exact with another value")
+                raise ValueError(f"{name} is set by Meterport: with another value usage would not be exact")
         return options
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.dead_letter_topic == self.topic:
-            raise ValueError("dead_letter_topic must be another topic than that of events")
+            raise ValueError("dead_letter_topic must not be the topic of events")
         mechanism = self.sasl_mechanism or self.options.keys() & {"sasl.mechanism", "sasl.mechanisms"}
         if self.security_protocol.startswith("SASL") != bool(mechanism):
-            raise ValueError("sasl_mechanism and a security_protocol of SASL_SSL or SASL_PLAINTEXT need each other")
+            raise ValueError("sasl_mechanism and security_protocol SASL_SSL or SASL_PLAINTEXT must be set together")
         return self
 
 

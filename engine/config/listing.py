@@ -1,4 +1,4 @@
-"""The settings in force, as YAML: secrets masked, each with where it came from."""
+"""The current settings as YAML: each with its source, secrets masked."""
 
 import os
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from engine.config.settings import Settings, setting_names, variable_name
 from engine.texts import printable
 
 MASK = "**********"
-_SECRET = frozenset({"api_key_sha256"})  # a short key can be guessed from it
+_SECRET = frozenset({"api_key_sha256"})  # A short key can be guessed from its digest.
 
 
 def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | None) -> str:
-    """Return every setting in the order of their definition.
+    """Return all settings as YAML, in the order of their definition.
 
-    Args: flags: what was given on the command line, nested as in YAML. file: the YAML file that was read.
+    Args: flags: the values from the command line, nested as in YAML. file: the YAML file that was read.
     """
     in_file = read_configuration(file) if file else {}
     variables = {variable.upper(): variable for variable in os.environ}
@@ -34,24 +34,24 @@ def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | Non
             group = path[0]
             lines.append(f"{group}:")
         source = _source(path, flags, variables, in_file, file)
-        lines += _entry("  " * (len(path) - 1), path[-1], _shown(settings, name), source)
+        lines += _entry("  " * (len(path) - 1), path[-1], _value_to_show(settings, name), source)
     return "\n".join(lines) + "\n"
 
 
 def _entry(indent: str, name: str, value: Any, source: str) -> list[str]:
     comment = f"  # {printable(source)}" if source else ""
-    text = _dumped({name: value}, as_it_is=True)
-    if any(line != printable(line) for line in text):  # something a terminal obeys, or nobody sees
-        text = _dumped({name: value}, as_it_is=False)
+    text = _dump({name: value}, unicode=True)
+    if any(line != printable(line) for line in text):  # There are control sequences or invisible characters.
+        text = _dump({name: value}, unicode=False)
     return [f"{indent}{text[0]}{comment}", *(f"{indent}{line}" for line in text[1:])]
 
 
-def _dumped(values: dict[str, Any], as_it_is: bool) -> list[str]:
-    """Return the lines of YAML, with letters other than ASCII as they are or escaped."""
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=as_it_is, width=1000).rstrip("\n").split("\n")
+def _dump(values: dict[str, Any], unicode: bool) -> list[str]:
+    """Return the values as lines of YAML. Args: unicode: False: characters other than ASCII are escaped."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=unicode, width=1000).rstrip("\n").split("\n")
 
 
-def _shown(settings: Settings, name: str) -> Any:
+def _value_to_show(settings: Settings, name: str) -> Any:
     value: Any = settings
     for part in name.split("."):
         value = getattr(value, part)
@@ -77,7 +77,7 @@ def _source(
 ) -> str:
     if _has(flags, path):
         return "from the command line"
-    for length in range(len(path), 0, -1):  # a whole group may be one variable that holds JSON
+    for length in range(len(path), 0, -1):  # One variable may contain a whole group as JSON.
         variable = variable_name(".".join(path[:length]))
         if variable in variables:
             return f"from {variables[variable]}"

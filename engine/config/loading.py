@@ -1,7 +1,7 @@
-"""The settings of a process, put together from everywhere they may come from.
+"""Loading of the settings of a process from all their sources.
 
-Owns: the order of the sources (command-line flag > METERPORT_* variable > secret file > YAML file > default), what two
-settings must be to each other, and the one line that says what is wrong. Nothing else reads the environment.
+Owns: the order of the sources (command-line flag > METERPORT_* variable > secret file > YAML file > default), the rules
+between settings, and the one-line message that says what is wrong. No other code reads settings from the environment.
 An unknown setting or METERPORT_* variable is an error, unless Kubernetes or an image has set it
 (engine/config/foreign_variables.py).
 """
@@ -34,10 +34,10 @@ from engine.config.key_strength import ADVICE, weakness
 from engine.config.settings import Settings, setting_names, variable_name
 from engine.errors import ConfigurationError
 
-_JSON = {list: 'list, as ["a", "b"]', dict: 'object, as {"a": "b"}'}
+_JSON = {list: 'list such as ["a", "b"]', dict: 'object such as {"a": "b"}'}
 
 
-HARNESS_PREFIX = "METERPORT_TEST_"  # read by the test-suite, never by Meterport
+HARNESS_PREFIX = "METERPORT_TEST_"  # Such variables are read by the test suite, never by Meterport.
 
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -46,10 +46,10 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 def load_settings(
     config: Path | None = None, overrides: Mapping[str, Any] | None = None, listens: bool = True
 ) -> Settings:
-    """Build the settings of this process.
+    """Load and check the settings of this process.
 
-    Args: overrides: from flags, nested as in YAML; they win over everything. listens: it serves the API at server.host,
-    or asks who does.
+    Args: config: the YAML file. overrides: values from command-line flags, nested as in YAML; they override all other
+        sources. listens: the process serves the API at server.host, or sends its requests there.
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = secrets_directory()
@@ -64,7 +64,7 @@ def load_settings(
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library defines the signature
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             sources = [init_settings, env_settings]
@@ -78,10 +78,10 @@ def load_settings(
         loaded = Sources(**dict(overrides or {}))
     except ValidationError as error:
         raise ConfigurationError(_first_line(error, yaml_values)) from None
-    except ValueError:  # pydantic-settings: a variable that is not the JSON it should be
-        raise ConfigurationError(_not_json(secrets, f" (in {secrets_dir})")) from None
+    except ValueError:  # pydantic-settings: a variable should be JSON, and is not.
+        raise ConfigurationError(_json_error(secrets, f" (in {secrets_dir})")) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
-    _check_together(settings, listens)
+    _check_combinations(settings, listens)
     return settings
 
 
@@ -89,17 +89,20 @@ def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     name = ".".join(map(shown_name, first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden" and first["input"] is None:  # {sasl_password: half,half}: the other half
+    if first["type"] == "extra_forbidden" and first["input"] is None:  # {sasl_password: half,half}: the second half.
         name = ".".join([*map(shown_name, first["loc"][:-1]), "…"])
-        message = "unknown setting without a value; a value that holds a comma must be quoted"
+        message = "unknown setting without a value; a value that contains a comma must be quoted"
     elif first["type"] == "extra_forbidden":
         message = "unknown setting"
     source = " (in the configuration file)" if first["loc"] and first["loc"][0] in yaml_values else ""
     return f"{name}: {message}{source}"
 
 
-def _not_json(secrets: Mapping[str, str], place: str) -> str:
-    """Name the variable, or the secret file and its `place`: the library names the group it belongs to."""
+def _json_error(secrets: Mapping[str, str], place: str) -> str:
+    """Return the message about a value that is not the JSON it should be.
+
+    It names the variable, or the secret file and its `place`; the library's own message names only the group.
+    """
     groups = {name.partition(".")[0]: dict for name in setting_names() if "." in name}
     kinds = groups | {name: get_origin(field.annotation) for name, field in setting_names().items()}
     given = {variable.upper(): text for variable, text in os.environ.items()}
@@ -108,7 +111,7 @@ def _not_json(secrets: Mapping[str, str], place: str) -> str:
             text = texts.get(variable_name(name))
             if text is not None and kind in _JSON and not _is_json(text):
                 return f"{variable_name(name)}: must be a JSON {_JSON[kind]}{where}"
-    return "a variable or secret file does not hold the JSON it should"
+    return "a variable or secret file does not contain the JSON value that its setting needs"
 
 
 def _is_json(text: str) -> bool:
@@ -119,11 +122,11 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _check_together(settings: Settings, listens: bool) -> None:
+def _check_combinations(settings: Settings, listens: bool) -> None:
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
-        raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; give one of them")
+        raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; set only one of them")
     if _needs_shared_keys(settings):
-        raise ConfigurationError("portal.token_keys: needed with store.url, the same for every process")
+        raise ConfigurationError("portal.token_keys: must be set with store.url, to the same keys in every process")
     if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
         raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
     weak = weakness(settings.api_key.get_secret_value()) if settings.api_key else None
@@ -137,17 +140,20 @@ def _digest_matches(settings: Settings) -> bool:
 
 
 def _needs_shared_keys(settings: Settings) -> bool:
-    """Whether other processes verify this one's tokens, so that a key made in its data directory would not do."""
+    """Return whether signing keys must be set.
+
+    With store.url other processes verify the tokens of this one, so a key in its data directory is not enough.
+    """
     return settings.store.url is not None and not settings.portal.token_keys
 
 
 def _all_names() -> frozenset[str]:
-    """Return the names of all groups and settings, without the dots."""
+    """Return the names of all groups, and of all settings without their groups."""
     return frozenset(part for name in setting_names() for part in name.split("."))
 
 
 def _read_secrets(directory: Path) -> dict[str, str]:
-    """Return what the secret files hold, by variable. Raises: ConfigurationError: one is of no setting."""
+    """Return the contents of the secret files by variable. Raises: ConfigurationError: a file names no setting."""
     files = secret_files(directory)
     _refuse_unknown(files, f"no such setting (in {directory})")
     return read_secrets(directory, files)
@@ -161,5 +167,5 @@ def _refuse_unknown(variables: Iterable[str], problem: str) -> None:
     for variable in sorted(variables):
         name = variable.upper()
         if name.startswith(ENV_PREFIX) and not name.startswith(HARNESS_PREFIX) and name not in known:
-            meant = similar.get(name.replace("_", ""))
-            raise ConfigurationError(f"{variable}: {problem}{f', did you mean {meant}?' if meant else ''}")
+            suggestion = similar.get(name.replace("_", ""))
+            raise ConfigurationError(f"{variable}: {problem}{f', did you mean {suggestion}?' if suggestion else ''}")

@@ -1,9 +1,9 @@
-"""Secrets of the settings, taken out of lines that are about to be shown: a library may quote what it was given.
+"""Redaction: secrets of the settings are removed from lines before they are shown, because a library may quote them.
 
-Owns: what the secrets are, and how they are recognised in a text. This is the second line: errors of ours do not quote
-them in the first place.
-Limits: what is shorter than `LEAST` characters is not looked for, nor are options that are no secret by their name and
-look like a number or a switch: lines would become unreadable.
+Owns: the list of secrets, and how they are recognised in a text. This is a second defence: Meterport's own messages
+never quote a secret.
+Limits: a secret shorter than `MIN_SECRET_LENGTH` characters is not searched for. The same holds for an option whose
+name does not mark it as a secret and whose value is short or a number. Otherwise lines would become unreadable.
 """
 
 import re
@@ -14,40 +14,40 @@ from urllib.parse import unquote, urlsplit
 from engine.texts import lines_printable
 
 if TYPE_CHECKING:
-    from engine.config.settings import Settings  # which takes a while to import
+    from engine.config.settings import Settings  # This import takes long.
 
 MASK = "**********"
-LEAST = 4  # characters of a secret that is looked for
-_LEAST_OF_AN_OPTION = 8
+MIN_SECRET_LENGTH = 4  # In characters; shorter secrets are not searched for.
+_MIN_OPTION_LENGTH = 8
 _SECRET_OPTION = re.compile(r"pass|secret|key|token|jaas|assertion|pem", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
 
 
 def secrets_of(settings: "Settings") -> list[str]:
-    """Return every text of the settings that no line may show, the longest first."""
-    return sorted({secret for secret in _secrets(settings) if len(secret) >= LEAST}, key=len, reverse=True)
+    """Return the texts of the settings that no line may show, the longest first."""
+    return sorted({secret for secret in _secrets(settings) if len(secret) >= MIN_SECRET_LENGTH}, key=len, reverse=True)
 
 
-_known: list[str] = []  # of the settings this process was started with
+_known: list[str] = []  # The secrets of the settings that this process was started with.
 
 
-def remember(settings: "Settings") -> None:
-    """Have `fit_to_show` know the secrets of settings."""
+def remember_secrets(settings: "Settings") -> None:
+    """Store the secrets of the settings for `fit_to_show`."""
     _known[:] = secrets_of(settings)
 
 
 def fit_to_show(text: str) -> str:
-    """Return lines without the secrets of this process's settings and without what a terminal obeys."""
-    return lines_printable(redacted(text, _known))
+    """Return lines without the secrets of this process's settings and without terminal control sequences."""
+    return lines_printable(redact(text, _known))
 
 
 def without_userinfo(text: str) -> str:
-    """Return a text with user and password taken out of the URLs in it."""
+    """Return a text without the user names and passwords of the URLs in it."""
     return _USERINFO.sub("", text)
 
 
-def redacted(text: str, secrets: list[str]) -> str:
-    """Return a text with secrets masked."""
+def redact(text: str, secrets: list[str]) -> str:
+    """Return a text with all these secrets masked."""
     for secret in secrets:
         if secret in text:
             text = text.replace(secret, MASK)
@@ -69,6 +69,6 @@ def _secrets(settings: "Settings") -> Iterator[str]:
             yield url
     for name, option in kafka.options.items():
         value = option.get_secret_value()
-        if _SECRET_OPTION.search(name) or (len(value) >= _LEAST_OF_AN_OPTION and not value.isdigit()):
+        if _SECRET_OPTION.search(name) or (len(value) >= _MIN_OPTION_LENGTH and not value.isdigit()):
             yield value
             yield from value.split(",") if "," in value else ()

@@ -1,7 +1,7 @@
-"""Every setting: its type, its default and what it means.
+"""All settings: their types, defaults and descriptions.
 
-`__` in the name of a variable separates group and setting: METERPORT_SERVER__PORT. Where the values come from is
-engine/config/loading.py's; meters in the settings are checked by whoever creates them (engine/meters/definition.py).
+`__` in the name of a variable separates the group from the setting: METERPORT_SERVER__PORT. engine/config/loading.py
+reads the values. The meters in the settings are checked when they are created (engine/meters/definition.py).
 """
 
 import hashlib
@@ -35,47 +35,59 @@ LONGEST_TOKEN_SECONDS = 3650 * 86_400
 class ServerSettings(Group):
     """The HTTP server."""
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; other than loopback needs an API key.")
-    port: int = Field(default=8888, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    host: str = Field(
+        default="127.0.0.1", description="The address to listen on; any other than loopback needs an API key."
+    )
+    port: int = Field(default=8888, ge=0, le=65535, description="The port to listen on; 0: any free port.")
     telemetry_port: int | None = Field(
         default=None,
         ge=0,
         le=65535,
         description="A second port that serves /metrics, /livez and /readyz without a key.",
     )
-    telemetry_host: str = Field(default="127.0.0.1", description="Address of the telemetry port.")
+    telemetry_host: str = Field(default="127.0.0.1", description="The address of the telemetry port.")
     body_limit_bytes: int = Field(default=10 << 20, ge=1024, description="A larger request body is refused with 413.")
     cors_origins: list[str] = Field(
-        default_factory=lambda: ["*"], description="Origins whose pages may call the portal; `*` is any."
+        default_factory=lambda: ["*"], description="Origins whose pages may call the portal; `*`: any origin."
     )
     unready_seconds: float = Field(
         default=20,
         ge=1,
         le=3600,
-        description="How long the store or the brokers may be silent before /readyz answers 503.",
+        description="How long the store or the brokers may fail to respond before /readyz answers 503.",
     )
     wrong_keys_per_minute: int | None = Field(
         default=120,
         ge=1,
-        description="Requests with a wrong API key an address may make in a minute; more get 429. None: any.",
+        description="Requests with a wrong API key from one address in a minute; more get 429. None: no limit.",
     )
     shutdown_seconds: int = Field(default=20, ge=1, description="How long SIGTERM waits for open requests.")
     max_connections: int | None = Field(
-        default=None, ge=1, description="Connections at a time; more get 503. None: as the limit on open files allows."
+        default=None,
+        ge=1,
+        description="Open connections; more get 503. None: as many as the limit on open files allows.",
     )
-    head_limit_bytes: int = Field(default=64 << 10, ge=1024, description="A larger head of a request is refused, 431.")
-    max_header_fields: int = Field(default=100, ge=10, description="More header fields are refused with 431.")
+    head_limit_bytes: int = Field(
+        default=64 << 10, ge=1024, description="A larger head of a request is refused with 431."
+    )
+    max_header_fields: int = Field(
+        default=100, ge=10, description="A request with more header fields is refused with 431."
+    )
     url_limit_bytes: int = Field(default=32 << 10, ge=256, le=65_535, description="A longer URL is refused with 414.")
     first_byte_seconds: float = Field(
-        default=10, gt=0, description="A new connection that sends nothing for so long is closed."
+        default=10, gt=0, description="A new connection that sends nothing for this long is closed."
     )
-    head_seconds: float = Field(default=10, gt=0, description="How long the head of a request may take; then 408.")
-    body_seconds: float = Field(default=10, gt=0, description="How long a body may pause; then 408.")
+    head_seconds: float = Field(
+        default=10, gt=0, description="How long the head of a request may take; after that 408."
+    )
+    body_seconds: float = Field(default=10, gt=0, description="How long a request body may pause; after that 408.")
     answer_seconds: float = Field(
-        default=30, gt=0, description="A client that reads nothing of its answer for so long is closed."
+        default=30, gt=0, description="A connection whose client reads nothing of its response for this long is closed."
     )
     keep_alive_seconds: float = Field(
-        default=75, gt=0, description="How long a connection is kept after an answer: longer than proxies keep theirs."
+        default=75,
+        gt=0,
+        description="How long an idle connection is kept open; it must be longer than in a proxy in front.",
     )
 
 
@@ -84,17 +96,21 @@ class StoreSettings(Group):
 
     url: SecretStr | None = Field(
         default=None,
-        description="http(s)://user:password@host:port of a ClickHouse server; none: chDB in the data directory.",
+        description="http(s)://user:password@host:port of a ClickHouse server; none: embedded chDB in data_dir.",
     )
     database: str = Field(
-        default="meterport", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Database, created if missing."
+        default="meterport",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="The database; it is created if it is missing.",
     )
-    handles: int = Field(default=6, ge=3, le=64, description="Connections (chDB handles) at most.")
-    timeout_seconds: int = Field(default=60, ge=1, description="How long one statement may take on a server.")
+    handles: int = Field(default=6, ge=3, le=64, description="The largest number of connections (chDB handles).")
+    timeout_seconds: int = Field(
+        default=60, ge=1, description="How long one statement may take on a ClickHouse server."
+    )
     memory_bytes: int | None = Field(
         default=None,
         ge=128 << 20,
-        description="Memory of the embedded engine at most. None: half of what this process may use.",
+        description="The memory limit of embedded chDB. None: half of the memory that this process may use.",
     )
 
     @field_validator("url")
@@ -103,35 +119,39 @@ class StoreSettings(Group):
         if url is not None and not is_http_url(url.get_secret_value()):
             raise ValueError("must be http(s)://user:password@host:port")
         if url is not None and "@" in re.sub(r"\A[^/]*//[^/?#]*", "", url.get_secret_value()):
-            raise ValueError("has an @ behind its host: write / ? # and @ of a password as %2F %3F %23 and %40")
+            raise ValueError("has an @ after its host: in a password write / ? # and @ as %2F %3F %23 and %40")
         return url
 
 
 class LogSettings(Group):
     """The event log in front of the store."""
 
-    max_bytes: int = Field(default=4 << 30, ge=1 << 20, description="Unread events at most; more are refused with 503.")
+    max_bytes: int = Field(
+        default=4 << 30, ge=1 << 20, description="Bytes of events that are not stored yet; more are refused with 503."
+    )
 
 
 class IngestSettings(Group):
-    """From the log to the store."""
+    """Ingest, from the event log to the store."""
 
-    batch_rows: int = Field(default=100_000, ge=1, le=1_000_000, description="Records in one block at most.")
-    batch_bytes: int = Field(default=64 << 20, ge=1 << 16, description="Bytes of records in one block at most.")
-    batch_months: int = Field(default=60, ge=1, description="Calendar months one block may span at most.")
+    batch_rows: int = Field(
+        default=100_000, ge=1, le=1_000_000, description="The largest number of records in one block."
+    )
+    batch_bytes: int = Field(default=64 << 20, ge=1 << 16, description="The largest size of the records in one block.")
+    batch_months: int = Field(default=60, ge=1, description="The largest number of calendar months in one block.")
     interval_seconds: float = Field(
         default=0.1,
         ge=0,
-        description="Pause between two blocks of a log that is not behind; more: fewer, larger parts.",
+        description="The pause between two blocks when ingest is not behind; a longer one makes fewer, larger parts.",
     )
     duplicate_window_days: int = Field(default=35, ge=1, description="How long an event's (source, id) is remembered.")
     max_dead_letter_run: int = Field(
         default=1000,
         ge=1,
-        description="Unreadable records in a row that hold their partition: an upstream fault is likelier.",
+        description="So many invalid records in a row hold their partition: an upstream fault is more likely.",
     )
-    earliest_time: str = Field(default="1970-01-01T00:00:00Z", description="Events before it are refused.")
-    future_seconds: int = Field(default=86_400, ge=0, description="Events later than now plus this are refused.")
+    earliest_time: str = Field(default="1970-01-01T00:00:00Z", description="Earlier events are refused.")
+    future_seconds: int = Field(default=86_400, ge=0, description="Events further than this in the future are refused.")
 
     @field_validator("earliest_time")
     @classmethod
@@ -146,28 +166,34 @@ class IngestSettings(Group):
 
 
 class PortalSettings(Group):
-    """Portal tokens, and the page they open."""
+    """Portal tokens, and the portal page for which they are used."""
 
     token_keys: list[SecretStr] = Field(
         default_factory=list,
-        description="Signing keys: the first signs, all verify. None: one is made and kept in the data directory.",
+        description="Signing keys: the first signs, all verify. None: a key is created and kept in data_dir.",
     )
-    token_seconds: int = Field(default=86_400, ge=1, description="Life of a token that names no expiry.")
+    token_seconds: int = Field(
+        default=86_400, ge=1, description="The lifetime of a token that is created without an expiry."
+    )
     max_token_seconds: int = Field(
         default=365 * 86_400,
         ge=1,
         le=LONGEST_TOKEN_SECONDS,
-        description="Life of any token at most, also of those that were issued while it was longer.",
+        description="The longest lifetime of a token; it also limits tokens that were issued before.",
     )
     frame_ancestors: list[str] = Field(
         default_factory=list,
-        description="Origins whose pages may show /portal in a frame, as https://app.example.com; none: nobody.",
+        description="Origins whose pages may show /portal in a frame, such as https://app.example.com; none: no page.",
     )
     requests_per_minute: int | None = Field(
-        default=None, ge=1, description="Requests one token may make in a minute; more are refused with 429. None: any."
+        default=None,
+        ge=1,
+        description="Requests with one token in a minute; more are refused with 429. None: no limit.",
     )
-    max_rows: int = Field(default=100_000, ge=1, description="Rows of an answer to a token; more are refused with 400.")
-    max_values: int = Field(default=10_000, ge=1, description="Values of a group-by key in one answer to a token.")
+    max_rows: int = Field(default=100_000, ge=1, description="Rows in an answer to a token; more are refused with 400.")
+    max_values: int = Field(
+        default=10_000, ge=1, description="Values of a group-by key in one answer to a token; the next page is linked."
+    )
 
     @field_validator("token_keys")
     @classmethod
@@ -181,37 +207,45 @@ class PortalSettings(Group):
     @field_validator("frame_ancestors")
     @classmethod
     def _origins(cls, origins: list[str]) -> list[str]:
-        """Refuse what would end the header's directive, or mean something else in it."""
+        """Refuse a text that would end the directive in the header, or would have another meaning there."""
         for origin in origins:
             if not _FRAME_ANCESTOR.fullmatch(origin):
-                raise ValueError(f"{origin!r} is not an origin, as https://app.example.com or https://*.example.com")
+                raise ValueError(
+                    f"{origin!r} is not an origin such as https://app.example.com or https://*.example.com"
+                )
         return origins
 
 
 class QuerySettings(Group):
-    """How long a query may take, how much it may answer, and look-back limits of listings."""
+    """Limits of queries: time, memory, size of the answer, and how far back listings go."""
 
-    timeout_seconds: float = Field(default=30, ge=0.1, description="A query over HTTP that takes longer is 503.")
+    timeout_seconds: float = Field(
+        default=30, ge=0.1, description="A query over HTTP that takes longer is answered with 503."
+    )
     memory_bytes: int | None = Field(
         default=None,
         ge=16 << 20,
-        description="Memory of the store for one query at most; one that needs more is 503. None: a share of the "
-        "embedded engine's memory; on a server as its own settings say.",
+        description="The memory of the store that one query may use; a query that needs more is answered with 503. "
+        "None: a share of embedded chDB's memory; on a ClickHouse server its own settings apply.",
     )
     waiting: int = Field(
-        default=32, ge=1, description="Requests of one tenant that may wait for the store; more are refused with 429."
+        default=32,
+        ge=1,
+        description="Requests of one subject, or of the management API, that may wait for the store; more get 429.",
     )
-    events_days: int = Field(default=32, ge=1, description="GET /events looks back so far.")
-    values_days: int = Field(default=90, ge=1, description="Group-by values may be asked from so long ago.")
-    values_span_days: int = Field(default=30, ge=1, description="Group-by values may be asked over so long a span.")
-    max_rows: int = Field(default=500_000, ge=1, description="Rows of an answer; one with more is refused with 400.")
+    events_days: int = Field(default=32, ge=1, description="How many days back GET /events lists events.")
+    values_days: int = Field(default=90, ge=1, description="How many days back a query for group-by values may start.")
+    values_span_days: int = Field(default=30, ge=1, description="How many days a query for group-by values may span.")
+    max_rows: int = Field(default=500_000, ge=1, description="Rows in an answer; more are refused with 400.")
     max_values: int = Field(
-        default=100_000, ge=1, description="Values of a group-by key, and subjects, in one answer; the next is linked."
+        default=100_000,
+        ge=1,
+        description="Values of a group-by key, or subjects, in one answer; the next page is linked.",
     )
 
 
 class Settings(BaseSettings):
-    """All settings of a process, frozen."""
+    """All settings of a process. They cannot be changed after they were read."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -221,24 +255,30 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    data_dir: Path = Field(default=Path("data"), description="Where the embedded store, its event log and keys live.")
+    data_dir: Path = Field(
+        default=Path("data"),
+        description="The directory of the embedded store, the SQLite event log and the signing key.",
+    )
     trust_data_dir: bool = Field(
         default=False,
-        description="Use data_dir even if it is another user's, or others may write it: they can forge usage.",
+        description="Use data_dir even if other users own it or can write to it: they can forge usage.",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="Management API key. None: loopback only, and open there."
+        default=None, description="The management API key. None: only loopback is served, without a key."
     )
     api_key_sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",
-        description="The SHA-256 of the key in hex, to keep the key itself out; a weak key is not seen.",
+        description="The SHA-256 of the key in hex, instead of the key itself; a weak key is not recognised.",
     )
     log_level: str = Field(
         default="info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error."
     )
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text or json.")
-    fault: str = Field(default="", description="For crash tests: `point:n` kills the process there the n-th time.")
+    fault: str = Field(
+        default="",
+        description="For crash tests: `point:n` kills the process when it reaches that point for the n-th time.",
+    )
     server: ServerSettings = ServerSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
@@ -247,10 +287,12 @@ class Settings(BaseSettings):
     portal: PortalSettings = PortalSettings()
     query: QuerySettings = QuerySettings()
     reserved_event_types: list[str] = Field(
-        default_factory=list, description="Regular expressions; no meter may be created for an event type one matches."
+        default_factory=list,
+        description="Regular expressions; no meter can be created for an event type that one of them matches.",
     )
     meters: list[dict[str, Any]] = Field(
-        default_factory=list, description="Meters created at start; one that exists must be equal."
+        default_factory=list,
+        description="Meters that are created at start; one that exists already must have the same definition.",
     )
 
     @field_validator("data_dir", mode="before")
@@ -259,7 +301,7 @@ class Settings(BaseSettings):
         if directory == "":
             raise ValueError("must not be empty")
         if not is_utf8(str(directory)):
-            raise ValueError(f"{printable(str(directory))} is not UTF-8: the store takes no such path")
+            raise ValueError(f"{printable(str(directory))} is not UTF-8: the store does not accept such a path")
         return directory
 
     @field_validator("api_key")
@@ -268,7 +310,7 @@ class Settings(BaseSettings):
         if key is not None and not key.get_secret_value():
             raise ValueError("must not be empty")
         if key is not None and not _CREDENTIAL.fullmatch(key.get_secret_value()):
-            raise ValueError("must be visible ASCII characters, without spaces: no request could carry another")
+            raise ValueError("must be visible ASCII characters without spaces: a request cannot send others")
         return key
 
     @field_validator("reserved_event_types")
@@ -283,14 +325,14 @@ class Settings(BaseSettings):
 
     @property
     def api_key_digest(self) -> bytes | None:
-        """SHA-256 of the management key, or None when there is none."""
+        """Return the SHA-256 digest of the management key, or None if there is no key."""
         if self.api_key is not None:
             return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
         return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
 
 
 def is_http_url(text: str) -> bool:
-    """Whether a text is a URL with a scheme of HTTP, a host, and a port that is a number, if any."""
+    """Return whether a text is an http or https URL with a host; a port, if there is one, must be valid."""
     try:
         parts = urlsplit(text)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -299,7 +341,7 @@ def is_http_url(text: str) -> bool:
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:
-    """Return every setting by dotted name with its field; groups are walked, not returned."""
+    """Return the field of every setting by dotted name. Groups are not returned, only the settings in them."""
     names: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
@@ -311,5 +353,5 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[s
 
 
 def variable_name(setting: str) -> str:
-    """Return the environment variable of a dotted setting name."""
+    """Return the name of the environment variable of a setting, given its dotted name."""
     return ENV_PREFIX + setting.upper().replace(".", "__")

@@ -48,8 +48,8 @@ def test_a_directory_that_every_user_may_write_is_refused_with_what_to_do(tmp_pa
     data = with_mode(tmp_path / "data", mode)
 
     assert refusal(data) == (
-        f"data_dir: {data} may be written by every user: run chmod go-w {data}, or choose a directory within it, "
-        "which is then made for this user alone, or set trust_data_dir"
+        f"data_dir: {data} may be written by every user: run chmod go-w {data}, or choose a directory inside it, "
+        "which is then created for this user only, or set trust_data_dir"
     )
 
 
@@ -88,13 +88,13 @@ def test_a_group_may_write_only_if_nobody_else_is_in_it(tmp_path: Path) -> None:
     accounts = [one for one in pwd.getpwall() if one.pw_gid != 0 and one.pw_uid not in {0, ME.uid}]
     other = next(one for one in accounts if [each.pw_gid for each in accounts].count(one.pw_gid) == 1)
 
-    assert Identity(1000, frozenset({UNKNOWN_GROUP})).has_alone(UNKNOWN_GROUP)
-    assert Identity(1000, frozenset({0, UNKNOWN_GROUP})).has_alone(0)
-    assert Identity(other.pw_uid, frozenset({other.pw_gid})).has_alone(other.pw_gid)
-    assert not Identity(54_321, frozenset({other.pw_gid})).has_alone(other.pw_gid), "another account has it"
-    assert not Identity(1000, frozenset({1000})).has_alone(UNKNOWN_GROUP), "it is none of ours"
+    assert Identity(1000, frozenset({UNKNOWN_GROUP})).has_private_group(UNKNOWN_GROUP)
+    assert Identity(1000, frozenset({0, UNKNOWN_GROUP})).has_private_group(0)
+    assert Identity(other.pw_uid, frozenset({other.pw_gid})).has_private_group(other.pw_gid)
+    assert not Identity(54_321, frozenset({other.pw_gid})).has_private_group(other.pw_gid), "another account has it"
+    assert not Identity(1000, frozenset({1000})).has_private_group(UNKNOWN_GROUP), "it is none of ours"
     data = with_mode(tmp_path / "data", 0o770)
-    assert ME.has_alone(data.stat().st_gid) or "may be written by the group" in refusal(data)
+    assert ME.has_private_group(data.stat().st_gid) or "may be written by the group" in refusal(data)
 
 
 def test_a_volume_that_kubernetes_gives_to_a_group_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_volume_that_kubernetes_gives_to_a_group_is_taken_as_it_is(tmp_path: P
     (volume / "lock").touch(0o660)
     (volume / "portal_token_key").write_text("a-signing-key-of-tests")
     if ME.uid != 0:  # nobody else may give files away: the same decision, without the volume
-        assert pod.has_alone(UNKNOWN_GROUP)
+        assert pod.has_private_group(UNKNOWN_GROUP)
         return
     os.chown(volume, 0, UNKNOWN_GROUP)
     volume.chmod(0o2775)
@@ -166,7 +166,7 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> Non
     kept = data / "portal_token_key"
     kept.write_text("a-signing-key-of-tests")
     kept.chmod(mode)
-    refused = bool(mode & 0o006) or not ME.has_alone(kept.stat().st_gid)
+    refused = bool(mode & 0o006) or not ME.has_private_group(kept.stat().st_gid)
 
     settings = load_settings(overrides={"data_dir": data})
     if refused:

@@ -102,16 +102,19 @@ def test_no_fault_in_the_yaml_file_repeats_its_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("log_level: info\napi_key: @hunter2\n", "line 2, column 10: a value that begins so must be quoted"),
+        (
+            "log_level: info\napi_key: @hunter2\n",
+            "line 2, column 10: a value that begins with this character must be quoted",
+        ),
         ("api_key: *hunter2\n", "line 1, column 10: there is no anchor of this name; quote a value that begins with *"),
         ("api_key: !hunter2 x\n", "line 1, column 10: unknown tag; quote a value that begins with !"),
         ('api_key: "hunter2\n', "line 2, column 1: the text ends within a value, list or mapping"),
         ("store:\n  url: http://u:hunter2: x@h\n", "line 2, column 24: a colon followed by a space must be quoted"),
-        ("api_key: !!int hunter2\n", "line 1, column 10: the value is not what its tag or its form says"),
-        ("server: {port: 1, port: 2}\n", "line 1, column 19: port stands there twice"),
-        ("{api_key: {hunter2: 1, hunter2: 2}}\n", "line 1, column 24: a name stands there twice"),
+        ("api_key: !!int hunter2\n", "line 1, column 10: the value does not match its tag or its form"),
+        ("server: {port: 1, port: 2}\n", "line 1, column 19: port appears twice"),
+        ("{api_key: {hunter2: 1, hunter2: 2}}\n", "line 1, column 24: a name appears twice"),
         ("api_key: a\x07b\n", "position 11: a control character"),
-        ("api_key: 2026-13-45\n", "line 1, column 10: the value is not what its tag or its form says"),
+        ("api_key: 2026-13-45\n", "line 1, column 10: the value does not match its tag or its form"),
     ],
 )
 def test_a_fault_in_the_yaml_file_is_told_by_its_place_and_its_kind(tmp_path: Path, text: str, said: str) -> None:

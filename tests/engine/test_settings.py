@@ -110,11 +110,11 @@ def test_a_secret_file_of_no_setting_and_a_directory_that_is_none_are_refused(
 SECRET_FILES = {
     "no JSON list": (
         lambda file: write(file.with_name("METERPORT_PORTAL__TOKEN_KEYS"), TOKEN_KEY),
-        'METERPORT_PORTAL__TOKEN_KEYS: must be a JSON list, as ["a", "b"] (in {})',
+        'METERPORT_PORTAL__TOKEN_KEYS: must be a JSON list such as ["a", "b"] (in {})',
     ),
     "no JSON of a group": (
         lambda file: write(file.with_name("METERPORT_STORE"), "http://clickhouse:8123"),
-        'METERPORT_STORE: must be a JSON object, as {{"a": "b"}} (in {})',
+        'METERPORT_STORE: must be a JSON object such as {{"a": "b"}} (in {})',
     ),
     "not UTF-8": (lambda file: file.write_bytes(b"key\xff"), "{}/METERPORT_API_KEY is not UTF-8: byte 4"),
     "a directory": (lambda file: file.mkdir(), "cannot read {}/METERPORT_API_KEY: Is a directory"),
@@ -176,7 +176,7 @@ def test_an_empty_file_is_no_setting(tmp_path: Path) -> None:
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 EARLIEST = "ingest.earliest_time: must be an RFC 3339 timestamp with an offset, from 1970 on"
-HEADER = "api_key: must be visible ASCII characters, without spaces: no request could carry another"
+HEADER = "api_key: must be visible ASCII characters without spaces: a request cannot send others"
 FILES = {
     "an unknown setting": ("prot: 1\n", "prot: unknown setting"),
     "an unknown setting of a group": ("server:\n  prot: 1\n", "server.prot: unknown setting"),
@@ -221,8 +221,8 @@ def test_a_file_that_holds_no_settings_or_is_not_there_is_refused_with_one_line(
 
     assert refusal(broken).startswith(f"{broken} is not YAML: ")
     assert "\n" not in refusal(broken)
-    assert refusal(write(tmp_path / "list.yaml", "- 1\n")) == f"{tmp_path}/list.yaml must hold settings by name"
-    assert refusal(write(tmp_path / "number.yaml", "1: 2\n")) == f"{tmp_path}/number.yaml must hold settings by name"
+    assert refusal(write(tmp_path / "list.yaml", "- 1\n")) == f"{tmp_path}/list.yaml must contain settings by name"
+    assert refusal(write(tmp_path / "number.yaml", "1: 2\n")) == f"{tmp_path}/number.yaml must contain settings by name"
     assert refusal(tmp_path / "gone.yaml") == f"cannot read {tmp_path}/gone.yaml: No such file or directory"
     broken.write_bytes(b"log_level: \xffinfo\n")
     assert refusal(broken) == f"{broken} is not UTF-8: byte 12"
@@ -234,8 +234,8 @@ def test_a_setting_that_stands_twice_in_the_file_is_refused(tmp_path: Path) -> N
     within = write(tmp_path / "n.yaml", "server: {port: 1, port: 2}\n")
     merged = write(tmp_path / "o.yaml", "kafka: {options: &a {x: '1', y: '2'}}\nmeters: [{<<: *a, x: '3'}]\n")
 
-    assert refusal(twice) == f"{twice} is not YAML: line 3, column 1: server stands there twice"
-    assert refusal(within) == f"{within} is not YAML: line 1, column 19: port stands there twice"
+    assert refusal(twice) == f"{twice} is not YAML: line 3, column 1: server appears twice"
+    assert refusal(within) == f"{within} is not YAML: line 1, column 19: port appears twice"
     assert refusal(merged) == "meters[0].x: no such member of a meter"
 
 
@@ -281,7 +281,7 @@ def test_a_variable_that_is_wrong_is_refused_by_name(
 def test_a_variable_that_is_not_the_json_it_should_be_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "a,b")
 
-    assert refusal() == f'{name}: must be a JSON list, as ["a", "b"]'
+    assert refusal() == f'{name}: must be a JSON list such as ["a", "b"]'
 
 
 def test_a_flag_that_is_wrong_is_refused_by_name() -> None:
@@ -392,8 +392,8 @@ WEAK = {
     "abcdabcdabcdabcdabcd": "has fewer than 5 different characters",
     "passwordpassword": "repeats a few characters",
     "secretsecretsecretse": "repeats a few characters",
-    "abcdefghijklmnop": "is a row of neighbouring characters",
-    "ponmlkjihgfedcba": "is a row of neighbouring characters",
+    "abcdefghijklmnop": "is a sequence of consecutive characters",
+    "ponmlkjihgfedcba": "is a sequence of consecutive characters",
 }
 
 
@@ -438,7 +438,7 @@ def test_loopback_needs_no_key(host: str) -> None:
 def test_a_digest_of_another_key_is_refused() -> None:
     refused = refusal(api_key=KEY, api_key_sha256="0f" * 32)
 
-    assert refused == "api_key_sha256: is not the SHA-256 of api_key; give one of them"
+    assert refused == "api_key_sha256: is not the SHA-256 of api_key; set only one of them"
     assert KEY not in refused
 
 
@@ -475,7 +475,7 @@ def test_without_brokers_there_is_no_kafka() -> None:
 def test_an_option_that_would_break_exactly_once_is_refused(name: str) -> None:
     refused = refusal(kafka={"options": {"client.rack": "eu-1a", name: PASSWORD}})
 
-    assert refused == f"kafka.options: {name} is set by Meterport: usage is not exact with another value"
+    assert refused == f"kafka.options: {name} is set by Meterport: with another value usage would not be exact"
 
 
 KAFKA = {
@@ -485,15 +485,15 @@ KAFKA = {
     ),
     "dead letters among the events": (
         {"topic": "usage", "dead_letter_topic": "usage"},
-        "kafka: dead_letter_topic must be another topic than that of events",
+        "kafka: dead_letter_topic must not be the topic of events",
     ),
     "SASL without a mechanism": (
         {"security_protocol": "SASL_SSL", "sasl_username": "meterport"},
-        "kafka: sasl_mechanism and a security_protocol of SASL_SSL or SASL_PLAINTEXT need each other",
+        "kafka: sasl_mechanism and security_protocol SASL_SSL or SASL_PLAINTEXT must be set together",
     ),
     "a mechanism that would not be used": (
         {"sasl_mechanism": "PLAIN", "sasl_password": PASSWORD},
-        "kafka: sasl_mechanism and a security_protocol of SASL_SSL or SASL_PLAINTEXT need each other",
+        "kafka: sasl_mechanism and security_protocol SASL_SSL or SASL_PLAINTEXT must be set together",
     ),
     "a topic that is no name": (
         {"topic": "a topic"},
@@ -521,7 +521,7 @@ def test_a_mechanism_may_be_given_as_an_option() -> None:
 def test_options_that_are_no_json_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METERPORT_KAFKA__OPTIONS", "client.rack=eu-1a")
 
-    assert refusal() == 'METERPORT_KAFKA__OPTIONS: must be a JSON object, as {"a": "b"}'
+    assert refusal() == 'METERPORT_KAFKA__OPTIONS: must be a JSON object such as {"a": "b"}'
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------

@@ -654,7 +654,7 @@ def test_a_data_directory_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
     answer = meterport("meters", "list", data_dir=directory, code=78)
 
     assert answer.stderr.startswith(b"meterport: data_dir: ")
-    assert b"\\xe9 is not UTF-8: the store takes no such path" in answer.stderr
+    assert b"\\xe9 is not UTF-8: the store does not accept such a path" in answer.stderr
     assert answer.stderr.count(b"\n") == 1
     assert not directory.exists()
 
