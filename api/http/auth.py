@@ -4,7 +4,7 @@ Owns: the parsing of `Authorization`, the comparison of keys, and the guards of 
 route reads any parameter. Nothing here is ever logged.
 Limits: an address that keeps sending wrong keys is answered 429 after a number of them, so that a flood of wrong keys
 costs little and is visible. The right key is accepted even then, because behind a proxy all clients have one address.
-Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20 (portal queries).
+Source: docs/contract.md D.1, D.3, D.21 and "Portal"; docs/design.md R20 (the subject of a portal query).
 """
 
 import hashlib

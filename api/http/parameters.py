@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from api.http.openapi import known_parameters
 from api.http.problems import InvalidParameter, truncate
-from engine.events.repeated_members import doubled_anywhere
+from engine.events.repeated_members import find_repeated_name
 from engine.filters import asked_text
 from engine.instants import Instant, parse_instant
 from engine.meters.definition import SLUG
@@ -177,7 +177,7 @@ def refuse_duplicate_members(where: str, text: bytes, parsed: Any) -> None:
 
     Args: where: the beginning of the error message. text: the JSON. parsed: the same JSON, parsed.
     """
-    duplicate = doubled_anywhere(text, parsed)
+    duplicate = find_repeated_name(text, parsed)
     if duplicate is not None:
         raise InvalidParameter(f'{where}: member "{truncate(duplicate)}" is there twice')
 

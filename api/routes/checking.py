@@ -1,8 +1,9 @@
-"""Which events of a request can be metered, and what is answered about those that cannot.
+"""Which events of a request can be metered, and the answer about those that cannot.
 
-Owns: the list of what is wrong with a batch, and the preference by which its good events are taken nevertheless.
-Limits: the first `LISTED` faults are listed with their reasons. All refused events are told as ranges of their indexes,
-of which a body has few: between two of them there is an event that is good, and so is not short.
+Owns: the list of what is wrong with a batch, and the preference `handling=lenient`, with which the valid events of a
+batch are accepted although others are invalid.
+Limits: the first `MAX_LISTED` problems are listed with their reasons. All refused events are reported as ranges of
+indexes. A body has few such ranges, because between two of them there is a valid event, which is not short.
 Source: docs/contract.md D.12, D.20, D.30 and "Batches"; RFC 7240 (Prefer).
 """
 
@@ -16,70 +17,78 @@ from api.http.problems import InvalidEvents
 from engine.errors import InvalidEvent
 from engine.events.cloudevents import TimeSpan, decode_event
 
-LISTED = 1000
-APPLIED = {"Preference-Applied": "handling=lenient"}
+MAX_LISTED = 1000
+PREFERENCE_APPLIED = {"Preference-Applied": "handling=lenient"}
 _PREFERENCE = re.compile(
     r'\s*([\w-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*+"|[^\s,;"]*+))?(?:[^,"]++|"(?:[^"\\]|\\.)*+")*+(?:,|$)', re.ASCII
 )
-_MOST_CHARACTERS = 1000  # of preferences that are read
+_MAX_PREFERENCE_CHARACTERS = 1000  # Only so much of the Prefer headers is parsed.
 
 
 @dataclass(slots=True)
-class Checked:
-    """Events of a request. `ranges`: first and last index of those refused, in order; `problems`: the first of them."""
+class CheckedEvents:
+    """The events of a request, checked.
+
+    accepted: the valid events. ranges: first and last index of each range of refused events, in order. problems: what
+    is wrong with the first refused events, at most MAX_LISTED.
+    """
 
     total: int = 0
-    good: list[bytes] = field(default_factory=list)
+    accepted: list[bytes] = field(default_factory=list)
     ranges: list[list[int]] = field(default_factory=list)
     problems: list[dict[str, object]] = field(default_factory=list)
 
     @property
     def refused(self) -> int:
-        """How many cannot be metered."""
-        return self.total - len(self.good)
+        """Return how many events cannot be metered."""
+        return self.total - len(self.accepted)
 
     def answer(self) -> dict[str, object]:
-        """Return what became of the events where the good ones are taken."""
-        return {"accepted": len(self.good), "refused": self.refused, **self._faults()}
+        """Return the JSON of the answer to a request whose valid events are accepted."""
+        return {"accepted": len(self.accepted), "refused": self.refused, **self._extensions()}
 
     def error(self) -> InvalidEvents:
-        """Return why the whole request is refused."""
+        """Return the error with which the whole request is refused."""
         first = self.problems[0]
         if self.total == 1:
-            return InvalidEvents(str(first["message"]), self._faults())
-        listed = f", the first {LISTED} are listed" if self.refused > LISTED else ""
+            return InvalidEvents(str(first["message"]), self._extensions())
+        listed = f", the first {MAX_LISTED} are listed" if self.refused > MAX_LISTED else ""
         message = f"{self.refused} of {self.total} events are invalid{listed}"
-        return InvalidEvents(f"{message}; at index {first['index']}: {first['message']}", self._faults())
+        return InvalidEvents(f"{message}; at index {first['index']}: {first['message']}", self._extensions())
 
-    def _faults(self) -> dict[str, object]:
+    def _extensions(self) -> dict[str, object]:
         return {"refusedRanges": self.ranges, "validationErrors": self.problems}
 
 
-def check_events(values: Sequence[bytes], arrived_ms: int, span: TimeSpan) -> Checked:
-    """Judge events, each by itself."""
-    checked = Checked(len(values))
+def check_events(values: Sequence[bytes], arrived_ms: int, span: TimeSpan) -> CheckedEvents:
+    """Check each event by itself.
+
+    Args: values: the events as JSON. arrived_ms: when they arrived, in Unix milliseconds. span: which event times are
+        accepted.
+    """
+    checked = CheckedEvents(len(values))
     for index, value in enumerate(values):
         try:
             decode_event(value, arrived_ms, 0, 0, span)
         except InvalidEvent as error:
-            if len(checked.problems) < LISTED:
+            if len(checked.problems) < MAX_LISTED:
                 checked.problems.append(problem(index, error))
             if checked.ranges and checked.ranges[-1][1] == index - 1:
                 checked.ranges[-1][1] = index
             else:
                 checked.ranges.append([index, index])
         else:
-            checked.good.append(value)
+            checked.accepted.append(value)
     return checked
 
 
 def only_event_refused(error: InvalidEvent) -> InvalidEvents:
-    """Return why a request is refused whose one event cannot be read."""
+    """Return the error with which a request is refused if its only event is invalid."""
     return InvalidEvents(str(error), {"refusedRanges": [[0, 0]], "validationErrors": [problem(0, error)]})
 
 
 def problem(index: int, error: InvalidEvent) -> dict[str, object]:
-    """Return what is wrong with one event."""
+    """Return the JSON of what is wrong with one event. Args: index: its index in the batch."""
     return {
         "index": index,
         "field": error.field,
@@ -90,8 +99,8 @@ def problem(index: int, error: InvalidEvent) -> dict[str, object]:
 
 
 def is_lenient(request: Request) -> bool:
-    """Whether the good events of a batch are to be taken though others are bad. The first preference counts."""
-    for found in _PREFERENCE.finditer(", ".join(request.headers.getlist("prefer"))[:_MOST_CHARACTERS]):
+    """Return whether a request prefers `handling=lenient`. Only the first preference named `handling` counts."""
+    for found in _PREFERENCE.finditer(", ".join(request.headers.getlist("prefer"))[:_MAX_PREFERENCE_CHARACTERS]):
         if found[1].lower() == "handling":
             return (found[2] or "").strip('"').lower() == "lenient"
     return False

@@ -1,6 +1,6 @@
-"""Duplicates that are no retries.
+"""Duplicates that are not retries: events that were dropped although the stored event has different content.
 
-    GET /api/v1/duplicates   events dropped though their content is not that of the stored one, the last arrived first
+    GET /api/v1/duplicates   lists them, the last arrived first
 
 Source: docs/contract.md 3.8.
 """
@@ -18,10 +18,10 @@ from engine.log_position import parse_cursor
 
 
 async def list_duplicates(dependencies: Dependencies, request: Request) -> Response:
-    """List duplicates, the last arrived first; a full page links to the next."""
+    """List duplicates with different content, the last arrived first; a full page has a link to the next one."""
     query = Parameters(request)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("before")
-    wanted = DuplicateFilter(
+    filter_ = DuplicateFilter(
         from_=query.instant("from"),
         to=query.instant("to"),
         id_contains=query.text("id"),
@@ -29,6 +29,6 @@ async def list_duplicates(dependencies: Dependencies, request: Request) -> Respo
         after=None if cursor is None else parse_cursor(cursor),
         limit=limit,
     )
-    found = await in_thread(request, lambda: duplicates.list_duplicates(dependencies.store, wanted))
+    found = await in_thread(request, lambda: duplicates.list_duplicates(dependencies.store, filter_))
     link = next_page(request, found[-1].position, limit) if len(found) == limit else None
     return raw_json(b"[" + b",".join(duplicate.json for duplicate in found) + b"]", headers=link)

@@ -1,13 +1,14 @@
-"""Events in, events out.
+"""Events: they are ingested and listed.
 
-    POST /api/v1/events   durable in the event log, then 204; a batch with one bad event is refused whole, by default
-    GET  /api/v1/events   newest first
-    GET  /api/v2/events   newest first, by filters, page by page
+    POST /api/v1/events   answers 204 when the events are durable in the event log; by default, a batch with one
+                          invalid event is refused as a whole
+    GET  /api/v1/events   lists events, newest first
+    GET  /api/v2/events   lists events by filters, newest first, page by page
 
-Owns: the content modes of the CloudEvents HTTP binding. The content type tells them apart, and without one of
-CloudEvents the `ce-` headers do (engine/events/http.py).
-Decoding is CPU work and goes to a thread of its own kind, so that slow queries never hold up ingest.
-Source: docs/contract.md D.12, D.13, D.20 and "Events"; docs/design.md R3.
+Owns: the content modes of the CloudEvents HTTP binding. The content type selects the mode; if it is not a type of
+CloudEvents, the `ce-` headers do (engine/events/http.py).
+Decoding needs CPU time and runs in threads apart from those of queries, so that slow queries never delay ingest.
+Source: docs/contract.md D.12, D.13, D.20 and "Events"; docs/design.md R3 (durable before it is acknowledged).
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from api.http.bodies import JSON, media_type, other_media_type, read_body
 from api.http.parameters import Parameters
 from api.http.problems import InvalidParameter
 from api.http.responses import json_response, no_content, raw_json
-from api.routes.checking import APPLIED, Checked, check_events, is_lenient, only_event_refused
+from api.routes.checking import PREFERENCE_APPLIED, CheckedEvents, check_events, is_lenient, only_event_refused
 from engine.errors import InvalidEvent
 from engine.events import listing
 from engine.events.cloudevents import TimeSpan, split_batch
@@ -35,43 +36,49 @@ from engine.instants import milliseconds
 from engine.log_position import parse_cursor
 from engine.metrics import EVENTS_ACCEPTED
 
-_NEVER_EMPTY = frozenset({SINGLE, BATCH})
+_BODY_REQUIRED = frozenset({SINGLE, BATCH})
 _WHITESPACE = b" \t\r\n"
-_OF_CLOUDEVENTS = "application/cloudevents"
-_THREAD_BYTES = 16_384  # a smaller body is decoded in less time than a thread takes to wake
+_CLOUDEVENTS_PREFIX = "application/cloudevents"
+_THREAD_BYTES = 16_384  # A smaller body is decoded in less time than it takes to hand it to a thread.
 
 
 async def ingest_events(dependencies: Dependencies, request: Request) -> Response:
-    """Make the events of a request durable; of a batch with bad ones none, or by preference the good ones."""
-    split = _mode(request)
+    """Make the events of a request durable. If some are invalid, none is accepted, or only the valid ones if preferred.
+
+    Raises: InvalidEvents, InvalidEvent, InvalidParameter, TooLarge.
+    """
+    split = _event_splitter(request)
     body = await read_body(request, dependencies.settings.server.body_limit_bytes)
-    if media_type(request) in _NEVER_EMPTY and not body.strip(_WHITESPACE):
+    if media_type(request) in _BODY_REQUIRED and not body.strip(_WHITESPACE):
         raise InvalidEvent("the body is empty")
     arrived_ms = milliseconds(dependencies.clock())
     span = TimeSpan.of(dependencies.settings.ingest)
 
-    def check() -> Checked:
+    def check() -> CheckedEvents:
         return check_events(split(body), arrived_ms, span)
 
     checked = check() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(check)
     lenient = is_lenient(request)
-    if checked.refused and not (lenient and checked.good):
+    if checked.refused and not (lenient and checked.accepted):
         raise checked.error()
-    if checked.good:
-        # Shielded: a client that goes away must not cancel an append others share a commit with.
-        await asyncio.shield(asyncio.wrap_future(dependencies.log.append(checked.good, arrived_ms)))
-        EVENTS_ACCEPTED.inc(len(checked.good))
-    return json_response(checked.answer(), headers=APPLIED) if lenient else no_content()
+    if checked.accepted:
+        # Shielded: other requests share the commit of this append, so a disconnected client must not cancel it.
+        await asyncio.shield(asyncio.wrap_future(dependencies.log.append(checked.accepted, arrived_ms)))
+        EVENTS_ACCEPTED.inc(len(checked.accepted))
+    return json_response(checked.answer(), headers=PREFERENCE_APPLIED) if lenient else no_content()
 
 
-def _mode(request: Request) -> Callable[[bytes], list[bytes]]:
-    """Return what makes events of the body of a request. Raises: InvalidParameter: the content type has no events."""
+def _event_splitter(request: Request) -> Callable[[bytes], list[bytes]]:
+    """Return the function that splits the body of a request into events.
+
+    Raises: InvalidParameter: the content type is not one of events.
+    """
     kind = media_type(request)
     if kind == SINGLE:
         return lambda body: [body]
     if kind == BATCH:
         return split_batch
-    if has_attributes(request.headers.raw) and not kind.startswith(_OF_CLOUDEVENTS):
+    if has_attributes(request.headers.raw) and not kind.startswith(_CLOUDEVENTS_PREFIX):
         return lambda body: [_binary(request, body)]
     if kind != JSON:
         raise other_media_type(request)
@@ -92,13 +99,13 @@ def _json_events(body: bytes) -> list[bytes]:
         case b"[":
             values = split_batch(body)
         case _:
-            values = _no_events(body)
+            values = _json_without_events(body)
     if not values:
         raise InvalidEvent("no events found")
     return values
 
 
-def _no_events(body: bytes) -> list[bytes]:
+def _json_without_events(body: bytes) -> list[bytes]:
     try:
         msgspec.json.decode(body or b"null")
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -114,7 +121,7 @@ async def list_events(dependencies: Dependencies, request: Request) -> Response:
     if query.list("customerId"):
         raise InvalidParameter('parameter "customerId" is not supported')
     from_, to, ingested_from, ingested_to = (query.instant(name) for name in bounds)
-    wanted = EventFilter(
+    filter_ = EventFilter(
         id_contains=query.text("id"),
         subject=query.text("subject"),
         from_=from_,
@@ -126,7 +133,7 @@ async def list_events(dependencies: Dependencies, request: Request) -> Response:
 
     def ask() -> bytes:
         found = listing.list_events(
-            dependencies.store, dependencies.registry, wanted, dependencies.settings.query, dependencies.clock
+            dependencies.store, dependencies.registry, filter_, dependencies.settings.query, dependencies.clock
         )
         return b"[" + b",".join(to_json(event) for event in found) + b"]"
 
@@ -134,18 +141,18 @@ async def list_events(dependencies: Dependencies, request: Request) -> Response:
 
 
 async def search_events(dependencies: Dependencies, request: Request) -> Response:
-    """List events that pass filters, newest first; a full page names the next."""
+    """List events that pass the filters, newest first; a full page has the cursor of the next one."""
     query = Parameters(request)
     query.text("clientId", most=36)
     limit, cursor = query.integer("limit", 100, 1, 100), query.text("cursor")
     body = query.json("filter") or {}
     if "customerId" in body:
         raise InvalidParameter('parameter "filter": customerId is not supported')
-    wanted = EventSearch(search_filters(body), None if cursor is None else parse_cursor(cursor), limit)
+    search = EventSearch(search_filters(body), None if cursor is None else parse_cursor(cursor), limit)
 
     def ask() -> bytes:
         found = listing.search_events(
-            dependencies.store, dependencies.registry, wanted, dependencies.settings.query, dependencies.clock
+            dependencies.store, dependencies.registry, search, dependencies.settings.query, dependencies.clock
         )
         more = b',"nextCursor":"%b"' % found[-1].position.cursor.encode() if len(found) == limit else b""
         return b'{"items":[' + b",".join(to_json(event) for event in found) + b"]" + more + b"}"

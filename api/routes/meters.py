@@ -1,6 +1,6 @@
-"""Meters: create, list, show, change, delete.
+"""Meters: create, list, get, update, delete.
 
-Owns: the JSON of a meter, and what a PUT may change. A meter's rules are engine/meters/meter.py's.
+Owns: the JSON of a meter, and what a PUT may change. The rules for definitions are in engine/meters/definition.py.
 Source: docs/contract.md "Meters" and D.4.
 """
 
@@ -19,18 +19,18 @@ from engine.errors import InvalidRequest
 from engine.meters.definition import MeterDefinition, check_event_type, parse_definition
 from engine.meters.meter import Meter
 
-_FIXED_TEXTS = ("slug", "aggregation", "eventType", "valueProperty")
+_FIXED_MEMBERS = ("slug", "aggregation", "eventType", "valueProperty")
 
 
 class Order(StrEnum):
-    """Which way a listing runs."""
+    """The direction of a listing's order."""
 
     ASC = "ASC"
     DESC = "DESC"
 
 
 class OrderBy(StrEnum):
-    """What meters are listed by."""
+    """The property by which meters are sorted."""
 
     KEY = "key"
     NAME = "name"
@@ -71,7 +71,7 @@ def meter_json(meter: Meter) -> dict[str, object]:
 
 
 async def create_meter(dependencies: Dependencies, request: Request) -> Response:
-    """Create a meter: 201."""
+    """Create a meter; answer 201."""
     body = await read_object(request, dependencies.settings.server.body_limit_bytes)
     refuse_misspelt_case(iter(body), MeterDefinition.model_fields)
     definition = parse_definition(body)
@@ -81,7 +81,7 @@ async def create_meter(dependencies: Dependencies, request: Request) -> Response
 
 
 async def list_meters(dependencies: Dependencies, request: Request) -> Response:
-    """List meters. `page` and `pageSize` are taken and change nothing: there is one page."""
+    """List meters. `page` and `pageSize` are checked but have no effect: there is only one page."""
     query = Parameters(request)
     query.integer("page", 1, 1, 10**9)
     query.integer("pageSize", 1000, 1, 1000)
@@ -93,25 +93,25 @@ async def list_meters(dependencies: Dependencies, request: Request) -> Response:
 
 
 async def get_meter(dependencies: Dependencies, request: Request) -> Response:
-    """Show a meter; by id also a deleted one."""
+    """Return a meter by slug or id; a deleted meter can be found by its id."""
     return json_response(meter_json(dependencies.registry.find(slug_or_id(request))))
 
 
 async def update_meter(dependencies: Dependencies, request: Request) -> Response:
-    """Change a meter's name, description, group-by and metadata; another group-by fills a new rollup."""
-    wanted = slug_or_id(request)
+    """Update a meter's name, description, group-by and metadata; a new group-by starts the fill of a new rollup."""
+    id_or_slug = slug_or_id(request)
     body = await read_object(request, dependencies.settings.server.body_limit_bytes)
     refuse_misspelt_case(iter(body), MeterDefinition.model_fields)
 
     def update() -> Meter:
-        return dependencies.registry.update(wanted, lambda current: _changed(current, body))
+        return dependencies.registry.update(id_or_slug, lambda current: _updated_definition(current, body))
 
     return json_response(meter_json(await in_thread(request, update)))
 
 
-def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
-    """Return the definition after a PUT: what is left out is cleared, but for the description, which is kept."""
-    fixed = {name: getattr(current, name) for name in _FIXED_TEXTS}
+def _updated_definition(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
+    """Return the definition after a PUT: absent members are cleared, except the description, which is kept."""
+    fixed = {name: getattr(current, name) for name in _FIXED_MEMBERS}
     for name, value in fixed.items():
         if body.get(name) not in (None, value):
             raise InvalidRequest(f"{name} cannot be changed")
@@ -130,7 +130,7 @@ def _changed(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
 
 
 async def delete_meter(dependencies: Dependencies, request: Request) -> Response:
-    """Delete a meter: 204; its slug is free again."""
-    wanted = slug_or_id(request)
-    await in_thread(request, lambda: dependencies.registry.delete(wanted))
+    """Delete a meter; answer 204. Its slug can be used again."""
+    id_or_slug = slug_or_id(request)
+    await in_thread(request, lambda: dependencies.registry.delete(id_or_slug))
     return no_content()

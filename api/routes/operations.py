@@ -1,4 +1,4 @@
-"""What operators and orchestrators ask a process: alive, ready, which version, how much.
+"""Routes for operators and orchestrators: liveness, readiness, version, OpenAPI document and metrics.
 
 Source: docs/contract.md D.21.
 """
@@ -22,23 +22,23 @@ from api.http.parameters import Parameters
 from api.http.problems import RETRY_SECONDS, problem
 from api.http.responses import json_response, raw_json
 from engine import __version__
-from engine.events.listing import events_today
+from engine.events.listing import count_events_today
 from engine.health import Ability, Readiness
 from engine.metrics import REGISTRY
 
-_FRESH = {"Cache-Control": "no-store"}
+_NO_STORE = {"Cache-Control": "no-store"}
 _OTHERS = "Beyond query.max_values subjects the others are counted together, the subject empty."
 _OPENMETRICS = "application/openmetrics-text"
 _WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 
 
-async def get_liveness(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001 - every handler takes both
-    """Say that the process answers."""
+async def get_liveness(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001 - all handlers have both parameters
+    """Report that the process answers."""
     return json_response({"status": "ok"})
 
 
-class Asked(StrEnum):
-    """What a probe wants to know of."""
+class Probe(StrEnum):
+    """What a readiness probe asks for."""
 
     ALL = "all"
     ANY = "any"
@@ -48,32 +48,32 @@ class Asked(StrEnum):
 
 
 async def get_readiness(dependencies: Dependencies, request: Request) -> Response:
-    """Say that the process can do its work, or 503 and why not."""
-    asked = Parameters(request).choice("for", Asked) or Asked.ALL
-    found = dependencies.readiness()
-    if _suffices(asked, found):
-        return json_response({"status": "ok", **({"degraded": list(found.degraded)} if found.degraded else {})})
+    """Report that the process can do its work; otherwise answer 503 with the reason."""
+    probe = Parameters(request).choice("for", Probe) or Probe.ALL
+    readiness = dependencies.readiness()
+    if _is_ready(probe, readiness):
+        return json_response({"status": "ok", **({"degraded": list(readiness.degraded)} if readiness.degraded else {})})
     parts = {
-        "away": [asdict(away) for away in found.away],
-        "works": list(found.works),
-        "degraded": list(found.degraded),
+        "away": [asdict(away) for away in readiness.away],
+        "works": list(readiness.works),
+        "degraded": list(readiness.degraded),
     }
     headers = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(request.scope, 503, "not-ready", found.reason or f"this process has no {asked}", parts, headers)
+    return problem(request.scope, 503, "not-ready", readiness.reason or f"this process has no {probe}", parts, headers)
 
 
-def _suffices(asked: Asked, found: Readiness) -> bool:
-    match asked:
-        case Asked.ALL:
-            return not found.away
-        case Asked.ANY:
-            return bool(found.works)
+def _is_ready(probe: Probe, readiness: Readiness) -> bool:
+    match probe:
+        case Probe.ALL:
+            return not readiness.away
+        case Probe.ANY:
+            return bool(readiness.works)
         case _:
-            return Ability(asked) in found.works
+            return Ability(probe) in readiness.works
 
 
 async def get_version(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001
-    """Say which release runs, on what."""
+    """Return the running release, the operating system and the architecture."""
     return json_response({"version": __version__, "os": platform.system().lower(), "arch": platform.machine().lower()})
 
 
@@ -83,22 +83,22 @@ async def get_openapi(dependencies: Dependencies, request: Request) -> Response:
 
 
 async def get_debug_metrics(dependencies: Dependencies, request: Request) -> Response:
-    """Return how many events each subject has today (UTC), in Prometheus' text format or in OpenMetrics'."""
+    """Return how many events each subject has today (UTC), in the text format of Prometheus or of OpenMetrics."""
     most = dependencies.settings.query.max_values
     counted = CounterMetricFamily("openmeter_events", f"Events of today (UTC). {_OTHERS}", labels=["subject"])
-    for subject, count in await in_thread(request, lambda: events_today(dependencies.store, most, dependencies.clock)):
+    for subject, count in await in_thread(request, lambda: count_events_today(dependencies.store, most, dependencies.clock)):
         counted.add_metric([subject], count)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_One(counted))
+    registry.register(_SingleFamily(counted))
     if _wants_openmetrics(",".join(request.headers.getlist("accept"))):
         text, kind = openmetrics.generate_latest(registry), openmetrics.CONTENT_TYPE_LATEST  # type: ignore[no-untyped-call]
     else:
         text, kind = generate_latest(registry), CONTENT_TYPE_LATEST
-    return Response(text, headers={"Content-Type": kind, **_FRESH})
+    return Response(text, headers={"Content-Type": kind, **_NO_STORE})
 
 
 def _wants_openmetrics(accept: str) -> bool:
-    """Return whether an Accept header names the OpenMetrics format, and no other text before it."""
+    """Return whether an Accept header names the OpenMetrics format with at least the weight of text/plain."""
     weights = {"text/plain": 0.0, _OPENMETRICS: 0.0}
     for item in accept.lower().split(","):
         kind, _, parameters = item.partition(";")
@@ -107,14 +107,14 @@ def _wants_openmetrics(accept: str) -> bool:
 
 
 def _weight(parameters: str) -> float:
-    """Return the weight among the parameters of a media type: 1 without one, 0 for one that is no weight."""
+    """Return the weight among the parameters of a media type: 1 if there is none, 0 if it is invalid."""
     given = [parameter.strip() for parameter in parameters.split(";")]
     weight = next((parameter for parameter in given if parameter.startswith("q=")), "q=1")
     return float(weight[2:]) if _WEIGHT.match(weight) else 0
 
 
-class _One(Collector):
-    """A collector of one family, made for one answer."""
+class _SingleFamily(Collector):
+    """A collector of one metric family, created for one answer."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family
@@ -125,4 +125,4 @@ class _One(Collector):
 
 async def get_metrics(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Return every metric in Prometheus' text format."""
-    return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_FRESH})
+    return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE})

@@ -1,8 +1,10 @@
-"""What became of events that were sent.
+"""The outcome of events that were sent.
 
-    POST /api/v1/events/outcomes   for a list of sources and ids: stored or not, when, and what meters left out
+    POST /api/v1/events/outcomes   for a list of sources and ids: whether and when each event was stored, and which
+                                   meters could not count it
 
-Owns: the request and the answer. A POST, for a list that is longer than a query string; it changes nothing.
+Owns: the request and the answer. The request is a POST because the list is too long for a query string; it changes
+nothing.
 Source: docs/contract.md 3.7.
 """
 
@@ -19,11 +21,11 @@ from engine.events.outcome import EventName, Outcome
 from engine.events.outcomes import event_outcomes, newest_stamp
 from engine.instants import Instant
 
-MOST_EVENTS = 50_000
+MAX_EVENTS = 50_000
 
 
 class NamedEvent(BaseModel):
-    """Which event is meant. Other members are ignored: an event as it was sent will do."""
+    """The source and id of an event. Other members are ignored, so that an event can be given as it was sent."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -32,24 +34,26 @@ class NamedEvent(BaseModel):
 
 
 class OutcomesBody(BaseModel):
-    """Which events are meant, and which of them are explained."""
+    """The events, and from when on they are explained."""
 
     model_config = ConfigDict(extra="forbid")
 
-    events: list[NamedEvent] = Field(max_length=MOST_EVENTS)
+    events: list[NamedEvent] = Field(max_length=MAX_EVENTS)
     explain_after: JsonInstant | None = Field(default=None, alias="explainAfter")
 
 
 async def list_outcomes(dependencies: Dependencies, request: Request) -> Response:
-    """Say what became of each event, in the order asked."""
+    """Return the outcome of each event, in the order of the request."""
     body = await read_model(request, dependencies.settings.server.body_limit_bytes, OutcomesBody)
     names = [EventName(event.source, event.id) for event in body.events]
     after_ms = None if body.explain_after is None else body.explain_after.nanos // 1_000_000
 
     def ask() -> dict[str, object]:
-        newest_ms = newest_stamp(dependencies.store)  # before the events: none of them is said to be newer than it is
+        newest_ms = newest_stamp(
+            dependencies.store
+        )  # Read first: events stored in between are later than it.
         found = event_outcomes(dependencies.store, dependencies.registry, names, after_ms)
-        newest = {} if newest_ms is None else {"newestStoredAt": _text(newest_ms)}
+        newest = {} if newest_ms is None else {"newestStoredAt": _timestamp(newest_ms)}
         return {**newest, "events": [_outcome(*pair) for pair in zip(names, found, strict=True)]}
 
     return json_response(await in_thread(request, ask))
@@ -61,11 +65,11 @@ def _outcome(name: EventName, outcome: Outcome) -> dict[str, object]:
         "source": name.source,
         "id": name.id,
         "stored": stored_ms is not None,
-        **({} if stored_ms is None else {"storedAt": _text(stored_ms)}),
+        **({} if stored_ms is None else {"storedAt": _timestamp(stored_ms)}),
         **({} if error is None else {"validationError": error}),
     }
 
 
-@lru_cache(maxsize=1024)  # the events of a batch have one stamp
-def _text(unix_ms: int) -> str:
+@lru_cache(maxsize=1024)  # All events of a batch have the same timestamp.
+def _timestamp(unix_ms: int) -> str:
     return Instant(unix_ms * 1_000_000).text

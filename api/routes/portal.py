@@ -1,13 +1,13 @@
-"""Portal tokens, and what a token's holder may see.
+"""Portal tokens, and what the holder of a token may see.
 
-    POST /api/v1/portal/tokens              the one answer that holds the token itself
-    GET  /api/v1/portal/tokens              newest first
-    POST /api/v1/portal/tokens/invalidate   by id, by subject, or all issued before an instant
+    POST /api/v1/portal/tokens              creates a token; the only answer that contains the token itself
+    GET  /api/v1/portal/tokens              lists tokens, newest first
+    POST /api/v1/portal/tokens/invalidate   invalidates tokens by id, by subject, or all issued before an instant
     GET  /api/v1/portal/meters              with a token: the meters it allows
-    GET  /api/v1/portal/subject             with a token: who it is of, and that subject's current period
+    GET  /api/v1/portal/subject             with a token: its subject, and the subject's current period
 
-Owns: the bodies of these, and that every allowed slug is one of a live meter. What makes a token good is
-engine/tokens/portal_tokens.py's.
+Owns: the bodies of these requests and answers, and the check that every allowed slug belongs to a live meter. The
+rules for valid tokens are in engine/tokens/portal_tokens.py.
 Source: docs/contract.md D.2, D.14, D.22 and "Portal".
 """
 
@@ -42,7 +42,7 @@ _Text = Annotated[str, AfterValidator(asked_text)]
 
 
 class TokenBody(BaseModel):
-    """A token to make. Unknown members are refused: a misspelt list of meters must not become every meter."""
+    """A token to create. Unknown members are refused: a misspelt list of meters must not allow every meter."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class TokenBody(BaseModel):
     allowed_meter_slugs: list[str] | None = Field(default=None, alias="allowedMeterSlugs")
     allowed_meters: list[str] | None = Field(default=None, alias="allowedMeters")
     expires_at: _JsonDatetime | None = Field(default=None, alias="expiresAt")
-    # Members of an answer that clients send back: taken, not used.
+    # Members of an answer that clients send back: they are accepted and ignored.
     id: Any = None
     token: Any = None
     expired: Any = None
@@ -58,7 +58,7 @@ class TokenBody(BaseModel):
 
 
 class InvalidateBody(BaseModel):
-    """The tokens to invalidate. Unknown members are refused: a misspelt one must not be answered 204."""
+    """The tokens to invalidate. Unknown members are refused: a misspelt member must not be answered 204."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -68,16 +68,19 @@ class InvalidateBody(BaseModel):
 
 
 async def create_token(dependencies: Dependencies, request: Request) -> Response:
-    """Make a token: 200, and the only sight of it."""
+    """Create a token; answer 200. Only this answer contains the token."""
     body = await read_model(request, dependencies.settings.server.body_limit_bytes, TokenBody)
     check_subject(body.subject)
-    slugs = _allowed(dependencies, body)
+    slugs = _allowed_slugs(dependencies, body)
     record, token = await in_thread(request, lambda: dependencies.tokens.create(body.subject, slugs, body.expires_at))
     return json_response({**_token_json(dependencies, record), "token": token}, headers=NO_STORE)
 
 
-def _allowed(dependencies: Dependencies, body: TokenBody) -> list[str] | None:
-    """Return the slugs asked for. Raises: InvalidRequest, NotFound: the first that is no live meter's."""
+def _allowed_slugs(dependencies: Dependencies, body: TokenBody) -> list[str] | None:
+    """Return the slugs that a token is to allow; None allows every meter.
+
+    Raises: InvalidRequest, InvalidParameter. NotFound: it names the first slug that no live meter has.
+    """
     newer, older = body.allowed_meter_slugs, body.allowed_meters
     if newer is not None and older is not None and newer != older:
         raise InvalidParameter("invalid request body: allowedMeters and allowedMeterSlugs differ, give one of them")
@@ -94,7 +97,7 @@ def _allowed(dependencies: Dependencies, body: TokenBody) -> list[str] | None:
 
 
 async def list_tokens(dependencies: Dependencies, request: Request) -> Response:
-    """List tokens, newest first; never the token itself."""
+    """List tokens, newest first; the answer never contains a token itself."""
     query = Parameters(request)
     limit, subject = query.integer("limit", 25, 1, 100), query.text("subject")
     records = await in_thread(request, lambda: dependencies.tokens.list(subject, limit))
@@ -102,7 +105,10 @@ async def list_tokens(dependencies: Dependencies, request: Request) -> Response:
 
 
 async def invalidate_tokens(dependencies: Dependencies, request: Request) -> Response:
-    """Invalidate one token, all of a subject, or all issued before an instant: 204, whether or not any is on record."""
+    """Invalidate one token, all tokens of a subject, or all issued before an instant; answer 204 even if none is known.
+
+    Raises: InvalidRequest, InvalidParameter.
+    """
     body = await read_model(request, dependencies.settings.server.body_limit_bytes, InvalidateBody)
     check_invalidation(body.id, body.subject, body.issued_before, dependencies.clock())
     await in_thread(request, lambda: dependencies.tokens.invalidate(body.id, body.subject, body.issued_before))
@@ -125,14 +131,14 @@ def _token_json(dependencies: Dependencies, record: TokenRecord) -> dict[str, ob
 
 
 async def list_meters(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:  # noqa: ARG001
-    """List the meters the token allows, by slug, without their metadata: it is the operator's own."""
+    """List the meters that the token allows, by slug. Their metadata is left out, because it is the operator's own."""
     meters = sorted(dependencies.registry.all(), key=lambda meter: meter.slug)
     shown = [meter_json(meter) for meter in meters if claims.allows(meter.slug)]
     return json_response([_without_metadata(meter) for meter in shown])
 
 
 async def get_subject(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
-    """Show the token's subject: what is meant for its holder. Metadata and the Stripe id are the operator's own."""
+    """Return what the token's holder may see of the subject. Metadata and the Stripe id are the operator's own."""
     subject = await in_thread(request, lambda: dependencies.subjects.of_key(claims.subject))
     given = subject.definition if subject is not None else {}
     shown = {name: given.get(name) for name in ("displayName", "currentPeriodStart", "currentPeriodEnd")}

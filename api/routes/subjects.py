@@ -1,4 +1,4 @@
-"""Subjects: display names and metadata of those who use; usage never needs one.
+"""Subjects: their display names and metadata. Usage is metered even if a subject was never created here.
 
 Source: docs/contract.md "Events and subjects".
 """
@@ -17,36 +17,36 @@ from engine.subjects import Subject
 
 
 async def upsert_subjects(dependencies: Dependencies, request: Request) -> Response:
-    """Create or change subjects; only the members present change, null clears."""
+    """Create or update subjects. Only the members that are present are changed; null clears a member."""
     body = await read_json(request, dependencies.settings.server.body_limit_bytes)
-    return _shown(await in_thread(request, lambda: dependencies.subjects.upsert(body)))
+    return _list_response(await in_thread(request, lambda: dependencies.subjects.upsert(body)))
 
 
 async def list_subjects(dependencies: Dependencies, request: Request) -> Response:
-    """List subjects, as many as a page holds."""
+    """List one page of subjects; it has a link to the next page if there are more."""
     query = Parameters(request)
     most = dependencies.settings.query.max_values
     limit, after = query.integer("limit", most, 1, most), query.text("after")
     found = await in_thread(request, lambda: dependencies.subjects.list(limit + 1, after))
     page = found[:limit]
     more = len(found) > limit
-    return _shown(page, link_to_next(request, {"limit": str(limit), "after": page[-1].place}) if more else None)
+    return _list_response(page, link_to_next(request, {"limit": str(limit), "after": page[-1].place}) if more else None)
 
 
 async def get_subject(dependencies: Dependencies, request: Request) -> Response:
-    """Show a subject by id or key; an id goes before a key."""
-    wanted = str(request.path_params["subject"])
-    return json_response(_json(await in_thread(request, lambda: dependencies.subjects.find(wanted))))
+    """Return a subject by id or key; an id takes precedence over a key."""
+    id_or_key = str(request.path_params["subject"])
+    return json_response(_json(await in_thread(request, lambda: dependencies.subjects.find(id_or_key))))
 
 
 async def delete_subject(dependencies: Dependencies, request: Request) -> Response:
-    """Delete a subject: 204; its events stay, its key is free again."""
-    wanted = str(request.path_params["subject"])
-    await in_thread(request, lambda: dependencies.subjects.delete(wanted))
+    """Delete a subject; answer 204. Its events stay, and its key can be used again."""
+    id_or_key = str(request.path_params["subject"])
+    await in_thread(request, lambda: dependencies.subjects.delete(id_or_key))
     return no_content()
 
 
-def _shown(subjects: Iterable[Subject], headers: Mapping[str, str] | None = None) -> Response:
+def _list_response(subjects: Iterable[Subject], headers: Mapping[str, str] | None = None) -> Response:
     return json_response([_json(subject) for subject in subjects], headers=headers)
 
 

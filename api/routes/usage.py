@@ -1,8 +1,9 @@
-"""Usage queries, for whoever holds the API key and, of one subject, for whoever holds that subject's portal token.
+"""Usage queries: over any subjects with the API key, and over one subject with a portal token of that subject.
 
-Owns: from a request to a `UsageQuery`, and from an `Answer` to JSON or CSV around the rows ClickHouse formatted.
-A portal query's subject comes from the token on every path; nothing of a request can widen it.
-Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md R18, R20, R21.
+Owns: the conversion of a request into a `UsageQuery`, and of an `Answer`, whose rows ClickHouse has formatted, into a
+JSON or CSV response. The subject of a portal query always comes from the token; no part of a request can widen it.
+Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md
+R18 (ClickHouse formats the rows), R20 (the subject of a portal query), R21 (the grains of an answer).
 """
 
 from collections.abc import Callable, Sequence
@@ -29,9 +30,9 @@ from engine.usage.answers import Answer, RowLimit, UsageQuery, check_query, quer
 from engine.usage.windows import WindowSize
 
 T = TypeVar("T")
-_MAX_ITEMS = 100  # of an array in a query's body
-_MAX_BODY_BYTES = 262_144  # of a query: it is read on the event loop, and a token is enough to send one
-MIN_GROUPS, MAX_GROUPS = 2, 1000  # of maxGroups: one that has a name, and the others
+_MAX_ITEMS = 100  # per array in the body of a query
+_MAX_BODY_BYTES = 262_144  # of a query: it is parsed on the event loop, and a portal token is enough to send one
+MIN_GROUPS, MAX_GROUPS = 2, 1000  # the range of maxGroups; at least one named group, and the group of all others
 _IGNORED = frozenset({"clientId"})
 _IGNORED_OF_PORTAL = _IGNORED | {"subject", "filterCustomerId"}
 
@@ -42,7 +43,7 @@ _Keys = Field(max_length=MAX_GROUP_BY)
 
 
 class QueryBody(BaseModel):
-    """The body of a usage query by POST."""
+    """The body of a usage query sent by POST."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -60,14 +61,14 @@ class QueryBody(BaseModel):
 
 
 class PortalQueryBody(QueryBody):
-    """The same on the portal: of whom is the token's to say, whatever stands here."""
+    """The same on the portal. `subject` and `filterCustomerId` are ignored: the subject comes from the token."""
 
     subjects: Any = Field(default=None, alias="subject")
     customers: Any = Field(default=None, alias="filterCustomerId")
 
 
 async def query_by_get(dependencies: Dependencies, request: Request) -> Response:
-    """Answer a usage query over any subjects."""
+    """Answer a usage query over any subjects, sent by GET."""
     id_or_slug = slug_or_id(request)
     parameters = Parameters(request)
     query = replace(_from_parameters(parameters), subjects=tuple(parameters.list("subject")) or None)
@@ -80,7 +81,7 @@ async def query_by_get(dependencies: Dependencies, request: Request) -> Response
 
 
 async def query_by_post(dependencies: Dependencies, request: Request) -> Response:
-    """Answer a usage query whose lists are too long for a query string."""
+    """Answer a usage query over any subjects, sent by POST because its lists are too long for a query string."""
     id_or_slug = slug_or_id(request)
     _refuse_parameters(request, _IGNORED)
     body = await read_model(request, _body_limit(dependencies), QueryBody)
@@ -91,14 +92,14 @@ async def query_by_post(dependencies: Dependencies, request: Request) -> Respons
 
 
 async def query_portal_by_get(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
-    """Answer a usage query over the token's subject."""
+    """Answer a usage query over the token's subject, sent by GET."""
     slug_ = slug(request)
     parameters = Parameters(request)
     return await _portal_answer(dependencies, request, claims, slug_, _from_parameters(parameters), parameters.ignored)
 
 
 async def query_portal_by_post(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
-    """Answer a usage query over the token's subject, by POST."""
+    """Answer a usage query over the token's subject, sent by POST."""
     slug_ = slug(request)
     _refuse_parameters(request, _IGNORED_OF_PORTAL)
     body = await read_model(request, _body_limit(dependencies), PortalQueryBody)
@@ -106,7 +107,7 @@ async def query_portal_by_post(dependencies: Dependencies, request: Request, cla
 
 
 def live_meter(dependencies: Dependencies, id_or_slug: str) -> Meter:
-    """Return a meter that can be values_query. Raises: NotFound: there is none, or it was deleted."""
+    """Return a meter that can be queried. Raises: NotFound: it does not exist, or it was deleted."""
     meter = dependencies.registry.find(id_or_slug)
     if meter.state is MeterState.DELETED:
         raise NotFound(f"meter not found: {id_or_slug}")
@@ -114,7 +115,7 @@ def live_meter(dependencies: Dependencies, id_or_slug: str) -> Meter:
 
 
 def meter_of_slug(dependencies: Dependencies, slug_: str) -> Meter:
-    """Return a live meter by slug alone: portal tokens name slugs, and an id may look like one. Raises: NotFound."""
+    """Return a live meter by slug only: portal tokens contain slugs, and an id can look like one. Raises: NotFound."""
     meter = live_meter(dependencies, slug_)
     if meter.slug != slug_:
         raise NotFound(f"meter not found: {slug_}")
@@ -122,7 +123,7 @@ def meter_of_slug(dependencies: Dependencies, slug_: str) -> Meter:
 
 
 def retry_with_fresh_meter(dependencies: Dependencies, find: Callable[[], Meter], run: Callable[[Meter], T]) -> T:
-    """Ask a meter; once more if its tables were replaced between looking it up and reading them. Blocks."""
+    """Find a meter and run a query on it; run both again if its tables were replaced in between. Blocks."""
     try:
         return run(find())
     except StoreError as error:
@@ -168,7 +169,7 @@ def _body_limit(dependencies: Dependencies) -> int:
 
 
 def _refuse_parameters(request: Request, ignored: frozenset[str]) -> None:
-    """Refuse members of the body in the query string, where they would be missed. Raises: InvalidParameter."""
+    """Refuse members of the body in the query string, where they would have no effect. Raises: InvalidParameter."""
     members = {field.alias or name for name, field in QueryBody.model_fields.items()} - ignored
     folded = {name.lower() for name in members}
     for name in request.query_params:
@@ -177,7 +178,7 @@ def _refuse_parameters(request: Request, ignored: frozenset[str]) -> None:
 
 
 def _advanced(bodies: dict[str, Any]) -> dict[str, Filter]:
-    """Return the filter of each key; a key whose filter filters nothing is still checked to be one of the meter."""
+    """Return the filter of each key. An empty filter is kept, so that its key is still checked against the meter."""
     if len(bodies) > MAX_GROUP_BY:
         raise InvalidRequest(f"advanced meter group by filters have more than {MAX_GROUP_BY} keys")
     found: dict[str, Filter] = {}
@@ -197,9 +198,10 @@ def _refuse_both_filters(query: UsageQuery) -> None:
 
 
 def _refuse_bare_keys(ignored: Sequence[str], meter: Meter) -> None:
-    """Refuse group-by keys given as parameters: ignoring them would answer unfiltered. Raises: InvalidParameter.
+    """Refuse group-by keys as parameter names: if they were ignored, the answer would not be filtered.
 
-    Generated clients that do not know the style `deepObject` send filters so.
+    Generated clients that do not support the style `deepObject` send filters in this form.
+    Raises: InvalidParameter.
     """
     for name in ignored:
         if name in meter.dimensions:
@@ -244,7 +246,10 @@ async def _answer(
     limit: RowLimit,
     ignored: Sequence[str] = (),
 ) -> Response:
-    """Answer a usage query. `ignored` are the parameters of the request that its route does not know."""
+    """Answer a usage query.
+
+    Args: find: returns the meter; runs in a thread. ignored: parameters of the request that its route does not know.
+    """
     as_csv = wants_csv(request)
     if as_csv and query.max_groups is not None:
         raise InvalidParameter('parameter "maxGroups" cannot be used with text/csv: no cell says "all others"')
@@ -266,7 +271,7 @@ async def _answer(
 
 
 def wrap_rows(query: UsageQuery, answer: Answer) -> bytes:
-    """Return rows, a JSON array, within the answer that echoes the query."""
+    """Return the JSON answer: members that repeat the query, and the rows, which are a JSON array already."""
     echoes: dict[str, str | int | None] = {
         "from": query.from_.text if query.from_ else None,
         "to": query.to.text if query.to else None,
@@ -280,6 +285,6 @@ def wrap_rows(query: UsageQuery, answer: Answer) -> bytes:
 
 
 def wants_csv(request: Request) -> bool:
-    """Return whether Accept is exactly one media type, text/csv; with a list of types JSON is answered."""
+    """Return whether Accept is exactly one media type, text/csv; a list of types gets JSON."""
     accepted = request.headers.getlist("accept")
     return len(accepted) == 1 and "," not in accepted[0] and accepted[0].split(";")[0].strip().lower() == "text/csv"

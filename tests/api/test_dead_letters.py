@@ -31,7 +31,7 @@ from ingest.sqlite_log import SqliteLog
 from tests.api.conftest import build, event
 from tests.harness.api_client import ApiClient
 from tests.harness.broker import Kafka
-from tests.harness.topics import Topic, read, real
+from tests.harness.topics import Topic, read, require_real_broker
 
 URL = "/api/v1/dead-letters"
 REPLAY = f"{URL}/replay"
@@ -274,7 +274,7 @@ def test_a_position_without_a_letter_to_replay_is_told(client: ApiClient, refuse
     first = replayed(client, positions=[letter, nowhere, letter])
     second = replayed(client, positions=[letter])
 
-    missing = "no dead letter that was not replayed is here"
+    missing = "dead letter not found or already replayed"
     assert outcome(first) == (1, 0)
     assert [(problem["offset"], problem["reason"]) for problem in problems(first)] == [(nowhere["offset"], missing)]
     assert outcome(second) == (0, 0)
@@ -483,7 +483,7 @@ def test_a_full_log_ends_a_replay_and_what_it_took_is_not_sent_again(
 def test_a_letter_the_log_finds_too_large_does_not_hold_up_the_others(
     portal: BlockingPortal, broker: Kafka, store: Store, api_settings: Settings
 ) -> None:
-    topic = Topic(real(broker).bootstrap, 1)
+    topic = Topic(require_real_broker(broker).bootstrap, 1)
     broker.create_topic(topic.name, 1)
     topic.configure("max.message.bytes", "2000")
     for offset, size in enumerate([10, 4000, 10, 10]):

@@ -14,7 +14,7 @@ from anyio.from_thread import BlockingPortal
 
 from api.app import create_app
 from api.dependencies import Dependencies
-from api.routes.outcomes import MOST_EVENTS
+from api.routes.outcomes import MAX_EVENTS
 from engine.config.settings import Settings
 from engine.instants import milliseconds, parse_instant, utc_now
 from engine.meters.definition import parse_definition
@@ -147,7 +147,7 @@ def test_thousands_of_events_are_answered_in_the_order_asked(client: ApiClient, 
         ({"events": {}}, "invalid request body: events: Input should be a valid list"),
         ({"events": [{"source": "s"}]}, "invalid request body: events.0.id: Field required"),
         ({"events": [{"source": "s", "id": 1}]}, "invalid request body: events.0.id: Input should be a valid string"),
-        ({"events": [{"source": "s", "id": "1"}] * (MOST_EVENTS + 1)}, "events: List should have at most 50000 items"),
+        ({"events": [{"source": "s", "id": "1"}] * (MAX_EVENTS + 1)}, "events: List should have at most 50000 items"),
         ({"events": [], "explainAfter": "today"}, "explainAfter: not an RFC 3339 timestamp with an offset"),
         ({"events": [], "explainafter": None}, 'did you mean "explainAfter"?'),
         ({"events": [], "other": 1}, "invalid request body: other: Extra inputs are not permitted"),
