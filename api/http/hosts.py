@@ -63,7 +63,7 @@ def _host_error(scope: Scope) -> str | None:
         return "header host is there twice"
     if not hosts:
         return None if scope["http_version"] == "1.0" else "header host is missing"
-    return None if _HOST.match(hosts[0]) else f"header host names no host: {truncate(hosts[0])!r}"
+    return None if _HOST.match(hosts[0]) else f"header host is not a valid host: {truncate(hosts[0])!r}"
 
 
 def check_local(request: Request) -> None:

@@ -129,7 +129,7 @@ def _letter_filter(body: ReplayBody) -> DeadLetterFilter:
             "invalid request body: choose letters by positions, or by from, to, partition, offset and reason, or all"
         )
     if body.positions is not None and (body.limit or body.after):
-        raise InvalidParameter("invalid request body: limit and after do not go with positions")
+        raise InvalidParameter("invalid request body: limit and after cannot be used with positions")
     return DeadLetterFilter(
         from_=body.from_,
         to=body.to,

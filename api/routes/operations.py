@@ -59,7 +59,9 @@ async def get_readiness(dependencies: Dependencies, request: Request) -> Respons
         "degraded": list(readiness.degraded),
     }
     headers = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(request.scope, 503, "not-ready", readiness.reason or f"this process has no {probe}", parts, headers)
+    return problem(
+        request.scope, 503, "not-ready", readiness.reason or f"this process does not provide {probe}", parts, headers
+    )
 
 
 def _is_ready(probe: Probe, readiness: Readiness) -> bool:
@@ -86,7 +88,9 @@ async def get_debug_metrics(dependencies: Dependencies, request: Request) -> Res
     """Return how many events each subject has today (UTC), in the text format of Prometheus or of OpenMetrics."""
     most = dependencies.settings.query.max_values
     counted = CounterMetricFamily("openmeter_events", f"Events of today (UTC). {_OTHERS}", labels=["subject"])
-    for subject, count in await in_thread(request, lambda: count_events_today(dependencies.store, most, dependencies.clock)):
+    for subject, count in await in_thread(
+        request, lambda: count_events_today(dependencies.store, most, dependencies.clock)
+    ):
         counted.add_metric([subject], count)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_SingleFamily(counted))

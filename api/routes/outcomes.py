@@ -49,9 +49,7 @@ async def list_outcomes(dependencies: Dependencies, request: Request) -> Respons
     after_ms = None if body.explain_after is None else body.explain_after.nanos // 1_000_000
 
     def ask() -> dict[str, object]:
-        newest_ms = newest_stamp(
-            dependencies.store
-        )  # Read first: events stored in between are later than it.
+        newest_ms = newest_stamp(dependencies.store)  # Read first: events stored in between are later than it.
         found = event_outcomes(dependencies.store, dependencies.registry, names, after_ms)
         newest = {} if newest_ms is None else {"newestStoredAt": _timestamp(newest_ms)}
         return {**newest, "events": [_outcome(*pair) for pair in zip(names, found, strict=True)]}

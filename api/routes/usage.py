@@ -252,7 +252,9 @@ async def _answer(
     """
     as_csv = wants_csv(request)
     if as_csv and query.max_groups is not None:
-        raise InvalidParameter('parameter "maxGroups" cannot be used with text/csv: no cell says "all others"')
+        raise InvalidParameter(
+            'parameter "maxGroups" cannot be used with text/csv: CSV cannot mark the group of all others'
+        )
 
     def run(meter: Meter) -> tuple[Meter, Answer]:
         _refuse_bare_keys(ignored, meter)

@@ -42,7 +42,7 @@ class Refusal(NamedTuple):
     detail: str
 
 
-MALFORMED = Refusal("malformed", 400, "malformed-request", "the request is not HTTP/1.1 as RFC 9112 has it")
+MALFORMED = Refusal("malformed", 400, "malformed-request", "the request is not HTTP/1.1 as RFC 9112 defines it")
 BODY_OVERHEAD = Refusal(
     "body-overhead", 400, "malformed-request", "the extensions of a chunk, or the trailers, are too long"
 )

@@ -307,7 +307,10 @@ def test_a_page_behind_a_value_too_long_for_a_link_is_refused(bounded: Bounded, 
     answer = bounded(values=3).get(f"{VALUES}?limit=1")
 
     assert (answer.status_code, answer.json()["code"]) == (400, "too-many-rows")
-    assert answer.json()["detail"] == "the answer has more than 1 values, and the last is too long: use search"
+    assert (
+        answer.json()["detail"]
+        == "the answer has more than 1 values, and the last one is too long to continue after it: use search"
+    )
 
 
 def test_subjects_of_a_meter_come_in_pages(bounded: Bounded, meter: Create, send: Send) -> None:
