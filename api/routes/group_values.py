@@ -93,8 +93,8 @@ def _next_page(request: Request, values_query: _ValuesQuery, last: str) -> dict[
     """
     if len(last) > _MAX_AFTER_CHARACTERS:
         raise TooManyRows(
-            f"the answer has more than {values_query.page.limit} values, and the last one is too long to continue after it:"
-            " use search"
+            f"the answer has more than {values_query.page.limit} values, "
+            "and the last one is too long to continue after it: use search"
         )
     bounds = {"from": values_query.query.from_, "to": values_query.query.to}
     changes = {name: bound.text for name, bound in bounds.items() if bound is not None}

@@ -1,13 +1,13 @@
-"""Portal tokens: what a customer's frontend shows to ask for that customer's usage, and nothing else.
+"""Portal tokens: a customer's frontend sends one to query that customer's usage, and nothing else.
 
     om_portal_ <base64url: id, subject, slugs, issued, expires> . <base64url: HMAC-SHA-256>
 
-Owns: making, verifying, listing and revoking them, and the signing key where none is configured. A token is checked
-without a query: its signature, then its expiry, then what is invalidated (engine/tokens/revocations.py), which each
-process knows from its last `refresh`. The store holds what was issued and revoked, never a token; no error or log line
-quotes one.
-Limits: 8 KiB a token. Another process honours a revocation at its next `refresh`.
-Source: docs/design.md "Tokens"; docs/contract.md 1.1, 1.2.
+Owns: creating, verifying, listing and revoking tokens. A token is checked without a query: first its signature, then
+its expiry, then the invalidations (engine/tokens/revocations.py), which each process has in memory since its last
+`refresh`. The store has a record of each token that was issued or revoked, but never its text. No error and no log line
+quotes a token.
+Limits: a token has at most 8 KiB. Other processes apply a revocation after their next `refresh`.
+Source: docs/design.md "Tokens"; docs/contract.md 1.1 and 1.2.
 """
 
 import binascii
@@ -35,15 +35,15 @@ from engine.tokens.revocations import Invalidation, Revocations
 
 PREFIX = "om_portal_"
 TOKEN_BYTES = 8192
-_SALT = "meterport.portal-token.1"  # changes with the shape of the payload
+_SALT = "meterport.portal-token.1"  # It must change when the form of the payload changes.
 _TOKEN = re.compile(rf"{PREFIX}\.?[A-Za-z0-9_-]+\.(?P<signature>[A-Za-z0-9_-]{{43}})\Z", re.ASCII)
 _COLUMNS = ("id", "version", "subject", "allowed_meter_slugs", "created_at", "expires_at", "revoked_at")
-_Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]  # before the year 10000
+_Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]  # Before the year 10000.
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a verified token says. `allowed_meter_slugs`: None is every meter."""
+    """The claims of a verified token. `allowed_meter_slugs`: None means every meter."""
 
     id: str
     subject: str
@@ -51,13 +51,13 @@ class TokenClaims:
     expires_at: datetime
 
     def allows(self, slug: str) -> bool:
-        """Whether the token may ask for a meter, be there one of that name or not."""
+        """Return whether the token may query a meter with this slug, whether or not that meter exists."""
         return self.allowed_meter_slugs is None or slug in self.allowed_meter_slugs
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """A token as it was issued, without its text. `allowed_meter_slugs`: empty is every meter."""
+    """The record of an issued token, without its text. `allowed_meter_slugs`: empty means every meter."""
 
     id: str
     subject: str
@@ -68,7 +68,7 @@ class TokenRecord:
 
 
 class _Payload(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """What is signed, as a JSON array in this order."""
+    """The signed payload: a JSON array of these members in this order."""
 
     id: Annotated[str, msgspec.Meta(min_length=1)]
     subject: Annotated[str, msgspec.Meta(min_length=1)]
@@ -81,12 +81,12 @@ class PortalTokens:
     """The tokens of one store. Thread-safe."""
 
     def __init__(self, store: Store, keys: Sequence[str], settings: PortalSettings, clock: Clock = utc_now) -> None:
-        """Args: keys: the first signs, all verify."""
+        """Args: keys: the signing keys; the first signs, all verify."""
         self._store = store
         self._settings = settings
         self._clock = clock
         self._serializer = URLSafeSerializer(
-            [*reversed(keys)],  # itsdangerous signs with the last
+            [*reversed(keys)],  # itsdangerous signs with the last key.
             salt=_SALT,
             signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
         )
@@ -95,35 +95,36 @@ class PortalTokens:
     def create(
         self, subject: str, allowed_meter_slugs: Sequence[str] | None, expires_at: datetime | None
     ) -> tuple[TokenRecord, str]:
-        """Issue a token; it is on record before its text is returned.
+        """Issue a token and return its record and its text. The record is stored first.
 
-        Args: allowed_meter_slugs: None is every meter; whether there are such meters is not looked up.
-            expires_at: None is the configured life from now; finer than a millisecond is cut.
-        Raises: InvalidRequest: what is wrong with an argument.
+        Args: allowed_meter_slugs: None means every meter; it is not checked whether the meters exist.
+            expires_at: None means the configured lifetime from now; it is rounded down to a millisecond.
+        Raises: InvalidRequest: an argument is wrong; the message says how.
         """
         check_subject(subject)
         check_slugs(allowed_meter_slugs)
         now = self._clock()
-        end = self._expiry(now, expires_at)
+        expiry = self._expiry(now, expires_at)
         record = TokenRecord(
             id=new_ulid(),
             subject=subject,
             allowed_meter_slugs=tuple(allowed_meter_slugs or ()),
             created_at=self._revocations.next_issue(subject, now),
-            expires_at=end,
+            expires_at=expiry,
             revoked_at=None,
         )
         token = self._sign(record)
         if len(token) > TOKEN_BYTES:
-            raise InvalidRequest(f"allowed meter slugs make a token longer than {TOKEN_BYTES} bytes")
+            raise InvalidRequest(f"allowed meter slugs make the token longer than {TOKEN_BYTES} bytes")
         self._write([(1, record)])
         return record, token
 
     def verify(self, token: str) -> TokenClaims:
-        """Return what a token says. Exactly the text that was issued verifies, until the instant it expires.
+        """Return the claims of a token. Only exactly the text that was issued is accepted, and only until it expires.
 
-        None lives longer than `max_token_seconds`, whatever its expiry says: it may be from a time when that was more.
-        Raises: Unauthorized: it is malformed, its signature is bad, it is expired, or revoked.
+        No token is accepted for longer than `max_token_seconds` after its issue, whatever its own expiry: the setting
+        may have been larger when it was issued.
+        Raises: Unauthorized: the token is malformed, its signature is bad, or it is expired or revoked.
         """
         payload = self._signed_payload(token)
         slugs = payload.allowed_meter_slugs
@@ -138,26 +139,30 @@ class PortalTokens:
         return claims
 
     def list(self, subject: str | None, limit: int) -> list[TokenRecord]:
-        """Return tokens, newest first, also revoked and expired ones until 30 days after they expired.
+        """Return the records of tokens, newest first; revoked and expired ones too, until 30 days after their expiry.
 
-        Args: subject: None is everybody's.
+        Args: subject: None means all subjects. limit: the largest number of records.
         """
         now_ms = milliseconds(self._clock())
         rows = self._store.rows(sql.statement("tokens/list"), subject=subject, now_ms=now_ms, limit=limit)
-        return [self._with_fate(_versioned(row)[1]) for row in rows]
+        return [self._with_revocation(_versioned(row)[1]) for row in rows]
 
-    def _with_fate(self, record: TokenRecord) -> TokenRecord:
-        """Return a record that says so if an invalidation covers it that was not about a token on record."""
+    def _with_revocation(self, record: TokenRecord) -> TokenRecord:
+        """Return a record whose `revoked_at` is set if any invalidation covers the token.
+
+        Some invalidations do not change records, such as one of every token that was issued before an instant.
+        """
         if record.revoked_at is not None:
             return record
         until = self._revocations.revoked_until(record.subject, milliseconds(record.created_at))
         return record if until is None else dataclasses.replace(record, revoked_at=until)
 
     def invalidate(self, id_: str | None, subject: str | None, issued_before: Instant | None = None) -> None:
-        """Revoke one token, or all tokens a subject has now, or both; or every token issued before an instant.
+        """Revoke one token, all present tokens of a subject, or both; or every token that was issued before an instant.
 
-        What is revoked or expired stays so. A token need not be on record: the store may be an older copy.
-        Raises: InvalidRequest: nothing is given, or an empty or impossible one.
+        A token that is revoked or expired stays so. The store needs no record of a token, because it may have been
+        restored from an older copy.
+        Raises: InvalidRequest: no argument is given, or one is empty or impossible.
         """
         now = self._clock()
         check_invalidation(id_, subject, issued_before, now)
@@ -178,7 +183,7 @@ class PortalTokens:
         )
 
     def refresh(self) -> None:
-        """Read again what is invalidated. Run it twice a second."""
+        """Read the invalidations from the store again. Call it twice a second."""
         self._revocations.refresh()
 
     def _expiry(self, now: datetime, wanted: datetime | None) -> datetime:
@@ -218,10 +223,10 @@ class PortalTokens:
 
 
 def _is_canonical(signature: str) -> bool:
-    """Whether this is how we write the signature it decodes to.
+    """Return whether a signature has the one text that Meterport writes for it.
 
-    43 characters hold 258 bits, a signature has 256: four texts decode alike. The payload needs no such check, its
-    text is what is signed.
+    43 characters hold 258 bits and a signature has 256, so four texts decode to the same signature. The payload needs
+    no such check, because its text is what is signed.
     """
     try:
         return hmac.compare_digest(base64_encode(base64_decode(signature)), signature.encode())
@@ -230,18 +235,19 @@ def _is_canonical(signature: str) -> bool:
 
 
 def _invalidations(
-    id_: str | None, subject: str | None, on_record: Sequence[TokenRecord], now: datetime
+    id_: str | None, subject: str | None, records: Sequence[TokenRecord], now: datetime
 ) -> list[Invalidation]:
-    """Return what invalidates a token, all tokens of a subject, or both.
+    """Return the invalidations that revoke a token, all tokens of a subject, or both.
 
-    Args: on_record: those of them that the store has a row of. Clocks differ, so they may be of a later time than now.
+    Args: records: the tokens of these that the store has a record of. They may have been created later than `now`,
+        because the clocks of processes differ.
     """
     found: list[Invalidation] = []
     if id_ is not None:
-        expires_at = next((record.expires_at for record in on_record if record.id == id_), None)
+        expires_at = next((record.expires_at for record in records if record.id == id_), None)
         found.append(Invalidation("id", id_, now, expires_at))
     if subject is not None:
-        issued = [record.created_at for record in on_record if record.subject == subject]
+        issued = [record.created_at for record in records if record.subject == subject]
         found.append(Invalidation("subject", subject, max([now, *issued])))
     return found
 

@@ -1,6 +1,6 @@
-"""What may be asked for when a portal token is made, or when tokens are invalidated.
+"""Checks of requests to create a portal token, or to invalidate tokens.
 
-Source: docs/contract.md 1.1, 1.2.
+Source: docs/contract.md 1.1 and 1.2.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from engine.subjects import key_problem
 
 
 def check_subject(subject: str) -> None:
-    """Refuse a subject no event can carry. Raises: InvalidRequest."""
+    """Check that an event can have this subject. Raises: InvalidRequest."""
     if not subject:
         raise InvalidRequest("subject is required")
     problem = key_problem(subject)
@@ -22,7 +22,7 @@ def check_subject(subject: str) -> None:
 
 
 def check_slugs(slugs: Sequence[str] | None) -> None:
-    """Refuse a list of meters that allows none. Raises: InvalidRequest."""
+    """Check that a list of meters allows at least one, and has no empty slug. Raises: InvalidRequest."""
     if slugs is None:
         return
     if not slugs:
@@ -32,10 +32,10 @@ def check_slugs(slugs: Sequence[str] | None) -> None:
 
 
 def check_invalidation(id_: str | None, subject: str | None, issued_before: Instant | None, now: datetime) -> None:
-    """Refuse an invalidation that names nothing, or something that no token can have. Raises: InvalidRequest."""
+    """Check that an invalidation names tokens, and by values that a token can have. Raises: InvalidRequest."""
     if issued_before is not None:
         if id_ is not None or subject is not None:
-            raise InvalidRequest("issuedBefore is about every token, give it alone")
+            raise InvalidRequest("issuedBefore applies to every token: it cannot be combined with id or subject")
         if issued_before.ceil_milliseconds > milliseconds(now):
             raise InvalidRequest("issuedBefore must not be in the future")
         return
@@ -46,6 +46,6 @@ def check_invalidation(id_: str | None, subject: str | None, issued_before: Inst
     if subject == "":
         raise InvalidRequest("subject cannot be empty")
     if id_ is not None and not is_ulid(id_):
-        raise InvalidRequest("id must be a ULID, as the ids of tokens are")
+        raise InvalidRequest("id must be a ULID, like the ids of all tokens")
     if subject is not None:
         check_subject(subject)

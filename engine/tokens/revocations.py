@@ -1,16 +1,17 @@
-"""Invalidations of portal tokens: which tokens are refused although their signature is good.
+"""Invalidations of portal tokens: which tokens are refused although their signature is valid.
 
-Owns: the table of invalidations, and the copy of it that each process keeps in memory, so that a token is checked
-without a query. An invalidation is a fact by itself. It holds for tokens that the store has no row of, too: those that
-were issued after the copy of the store that was restored.
+Owns: the table of invalidations, and the snapshot of it that each process keeps in memory, so that a token is checked
+without a query. An invalidation does not depend on the record of a token. It also applies to tokens that have no record
+because the store was restored from a copy that is older than they are.
 
-Tokens are named by id, by subject and the instant until which they were issued, or by that instant alone. Instants
-come from the clocks of several processes, which differ. So they are put in order through the store: an invalidation of
-a subject reaches at least as far as the latest token on record of the subject, and a token is issued at the earliest
-one millisecond after the invalidations of its subject. Whatever the clocks say, a token that was issued before an
-invalidation is refused, and one issued after it is good.
+An invalidation names tokens by id, by subject and an instant until which they were issued, or by such an instant only.
+These instants come from the clocks of several processes, which differ. The store therefore puts them in order: an
+invalidation of a subject covers at least the latest recorded token of the subject, and a token is issued at the
+earliest one millisecond after the invalidations of its subject. So a token that was issued before an invalidation is
+refused, and one that was issued after it is accepted, whatever the clocks say.
 
-Limits: memory holds what names tokens that can be alive: of portal.max_token_seconds at most.
+Limits: the snapshot contains only the invalidations of tokens that may not have expired, at most those of the last
+portal.max_token_seconds and a day.
 Source: docs/contract.md 1.2.
 """
 
@@ -26,12 +27,13 @@ from engine.store import sql
 from engine.store.clickhouse import Store
 
 _COLUMNS = ("kind", "name", "issued_until", "expires_at", "invalidated_at")
-_CLOCKS_DIFFER_MS = DAY_SECONDS * 1000  # at most, by assumption, when it is decided what is kept in memory
-_LONGEST = timedelta(seconds=LONGEST_TOKEN_SECONDS)
+# The snapshot is read on the assumption that the clocks of processes differ by no more than this.
+_MAX_CLOCK_DIFFERENCE_MS = DAY_SECONDS * 1000
+_LONGEST_LIFETIME = timedelta(seconds=LONGEST_TOKEN_SECONDS)
 
 
 class Invalidation(NamedTuple):
-    """Tokens that are not accepted. `expires_at`: when none of them can be alive; None: nobody knows."""
+    """A set of tokens that are not accepted. `expires_at`: when all of them have expired; None: unknown."""
 
     kind: Literal["id", "subject", "all"]
     name: str
@@ -41,24 +43,26 @@ class Invalidation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """What is invalidated, as far as this process knows. Instants are Unix milliseconds, inclusive."""
+    """The invalidations that this process knows. Instants are Unix milliseconds, inclusive; -1 means none."""
 
     ids: frozenset[str] = frozenset()
     subjects: dict[str, int] = field(default_factory=dict)
-    everyone_ms: int = -1
+    all_until_ms: int = -1
 
     def until_ms(self, subject: str) -> int:
-        return max(self.subjects.get(subject, -1), self.everyone_ms)
+        """Return the instant until which the tokens of a subject are invalidated."""
+        return max(self.subjects.get(subject, -1), self.all_until_ms)
 
-    def with_(self, facts: Sequence[tuple[str, str, int]]) -> "_Snapshot":
-        ids = self.ids | {name for kind, name, _ in facts if kind == "id"}
-        subjects, everyone_ms = dict(self.subjects), self.everyone_ms
-        for kind, name, until_ms in facts:
+    def extended(self, invalidations: Sequence[tuple[str, str, int]]) -> "_Snapshot":
+        """Return a snapshot with more invalidations, each as (kind, name, issued until in Unix milliseconds)."""
+        ids = self.ids | {name for kind, name, _ in invalidations if kind == "id"}
+        subjects, all_until_ms = dict(self.subjects), self.all_until_ms
+        for kind, name, until_ms in invalidations:
             if kind == "subject":
                 subjects[name] = max(subjects.get(name, -1), until_ms)
             elif kind == "all":
-                everyone_ms = max(everyone_ms, until_ms)
-        return _Snapshot(ids, subjects, everyone_ms)
+                all_until_ms = max(all_until_ms, until_ms)
+        return _Snapshot(ids, subjects, all_until_ms)
 
 
 class Revocations:
@@ -68,48 +72,49 @@ class Revocations:
         self._store = store
         self._max_token_ms = max_token_seconds * 1000
         self._clock = clock
-        self._changing = threading.Lock()
+        self._snapshot_lock = threading.Lock()
         self._snapshot = _Snapshot()
         self.refresh()
 
     def add(self, invalidations: Sequence[Invalidation]) -> None:
-        """Invalidate tokens: at once in this process, at their next `refresh` in all others."""
+        """Invalidate tokens: in this process at once, in every other process at its next `refresh`."""
         now = self._clock()
-        rows = [[*given[:3], given.expires_at or _end(given.issued_until), now] for given in invalidations]
-        facts = [(given.kind, given.name, milliseconds(given.issued_until)) for given in invalidations]
-        with self._changing:
+        rows = [[*added[:3], added.expires_at or _latest_expiry(added.issued_until), now] for added in invalidations]
+        facts = [(added.kind, added.name, milliseconds(added.issued_until)) for added in invalidations]
+        with self._snapshot_lock:
             self._store.insert_rows("portal_invalidations", _COLUMNS, rows)
-            self._snapshot = self._snapshot.with_(facts)
+            self._snapshot = self._snapshot.extended(facts)
 
     def refresh(self) -> None:
-        """Read the invalidations again. Run it twice a second."""
-        with self._changing:  # or a snapshot that was read before an invalidation would replace the one with it
+        """Read the invalidations from the store again. Call it twice a second."""
+        # Without the lock, a snapshot that was read before an invalidation could replace the one that contains it.
+        with self._snapshot_lock:
             now_ms = milliseconds(self._clock())
-            oldest_ms = max(0, now_ms - self._max_token_ms - _CLOCKS_DIFFER_MS)
+            oldest_ms = max(0, now_ms - self._max_token_ms - _MAX_CLOCK_DIFFERENCE_MS)
             rows = self._store.rows(sql.statement("tokens/invalidations"), now_ms=now_ms, oldest_ms=oldest_ms)
-            self._snapshot = _Snapshot().with_([(kind, name, until_ms) for kind, name, until_ms in rows])
+            self._snapshot = _Snapshot().extended([(kind, name, until_ms) for kind, name, until_ms in rows])
 
     def is_revoked(self, id_: str, subject: str, issued_ms: int) -> bool:
-        """Whether a token is invalidated."""
+        """Return whether a token that was issued at `issued_ms` is invalidated."""
         snapshot = self._snapshot
         return id_ in snapshot.ids or issued_ms <= snapshot.until_ms(subject)
 
     def revoked_until(self, subject: str, issued_ms: int) -> datetime | None:
-        """Return until when the tokens of a subject are invalidated, None if one issued at `issued_ms` is not."""
+        """Return until when the tokens of a subject are invalidated; None if one issued at `issued_ms` is not."""
         until_ms = self._snapshot.until_ms(subject)
         return of_milliseconds(until_ms) if issued_ms <= until_ms else None
 
     def __len__(self) -> int:
-        """Return how many invalidations this process keeps in memory."""
+        """Return the number of invalidations in the snapshot of this process."""
         snapshot = self._snapshot
-        return len(snapshot.ids) + len(snapshot.subjects) + (snapshot.everyone_ms >= 0)
+        return len(snapshot.ids) + len(snapshot.subjects) + (snapshot.all_until_ms >= 0)
 
     def next_issue(self, subject: str, now: datetime) -> datetime:
-        """Return the instant at which a token of a subject is issued: now, or just after what is invalidated."""
+        """Return when a token of a subject is issued: now, or a millisecond after the subject's invalidations."""
         ((until_ms,),) = self._store.rows(sql.statement("tokens/invalidated_until"), subject=subject)
         return max(now, of_milliseconds(until_ms + 1))
 
 
-def _end(issued_until: datetime) -> datetime:
-    """Return when no token issued until an instant can be alive, whatever processes have for a setting."""
-    return issued_until + _LONGEST
+def _latest_expiry(issued_until: datetime) -> datetime:
+    """Return when every token issued until an instant has expired, whatever portal.max_token_seconds was."""
+    return issued_until + _LONGEST_LIFETIME

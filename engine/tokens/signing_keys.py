@@ -1,4 +1,4 @@
-"""The keys that portal tokens are signed with: those of the settings, or one that is kept in the data directory."""
+"""The keys that sign portal tokens: the configured ones, or one that is kept in the data directory."""
 
 import os
 import secrets
@@ -13,45 +13,47 @@ _KEY_FILE = "portal_token_key"
 
 
 def load_token_keys(settings: Settings) -> list[str]:
-    """Return the signing keys, newest first: the configured ones, else the one kept in the data directory.
+    """Return the signing keys, newest first: the configured ones, or else the one in the data directory.
 
-    That one is made the first time, for this user's eyes only. Processes that start together end up with the same.
-    Raises: ConfigurationError: it cannot be kept or read.
+    The key in the data directory is created the first time, readable by this user only. Processes that start at the
+    same time get the same key.
+    Raises: ConfigurationError: the key cannot be written or read, or is weak.
     """
     configured = [key.get_secret_value() for key in settings.portal.token_keys]
-    return configured or [_kept_key(settings.data_dir, settings.trust_data_dir)]
+    return configured or [_stored_key(settings.data_dir, settings.trust_data_dir)]
 
 
-def _kept_key(directory: Path, trusted: bool) -> str:
+def _stored_key(directory: Path, trusted: bool) -> str:
     path = directory / _KEY_FILE
     try:
         make_private(directory)
         if not trusted:
             check_directory(directory)
         if not path.exists():
-            _keep(path, secrets.token_urlsafe(32))
+            _create_key_file(path, secrets.token_urlsafe(32))
         key = read_key(path, trusted)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"data_dir: cannot keep a token key in {path}: {error}") from None
+        raise ConfigurationError(f"data_dir: cannot store a token key in {path}: {error}") from None
     weak = weakness(key)
     if weak:
         raise ConfigurationError(f"data_dir: the key in {path} {weak}")
     return key
 
 
-def _keep(path: Path, key: str) -> None:
-    """Make the file, whole and on disk, unless another process is first."""
-    whole = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    file = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _create_key_file(path: Path, key: str) -> None:
+    """Create the key file, complete and synced to disk, unless another process has created it first."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(file, key.encode())
         os.fsync(file)
-        path.hardlink_to(whole)  # fails if there is one, as O_EXCL would, but never shows a file half written
+        # This fails if the file exists, like O_EXCL; but other processes never see an incomplete file.
+        path.hardlink_to(temporary)
     except FileExistsError:
         return
     finally:
         os.close(file)
-        whole.unlink()
+        temporary.unlink()
     _sync_directory(path.parent)
 
 

@@ -217,7 +217,7 @@ def test_an_invalidated_token_is_refused_at_once(client: ApiClient, anyone: ApiC
         ({"issuedBefore": "2999-01-01T00:00:00Z"}, "validation error: issuedBefore must not be in the future"),
         (
             {"issuedBefore": "2026-01-01T00:00:00Z", "subject": "a"},
-            "validation error: issuedBefore is about every token, give it alone",
+            "validation error: issuedBefore applies to every token: it cannot be combined with id or subject",
         ),
     ],
 )

@@ -175,7 +175,9 @@ def test_an_instant_in_the_future_is_refused(tokens: PortalTokens) -> None:
 
 @pytest.mark.parametrize(("id_", "subject"), [(UNRECORDED, None), (None, "leaver")])
 def test_an_instant_stands_alone(tokens: PortalTokens, id_: str | None, subject: str | None) -> None:
-    with pytest.raises(InvalidRequest, match="issuedBefore is about every token, give it alone"):
+    with pytest.raises(
+        InvalidRequest, match="issuedBefore applies to every token: it cannot be combined with id or subject"
+    ):
         tokens.invalidate(id_, subject, Instant(0))
 
 

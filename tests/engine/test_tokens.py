@@ -591,5 +591,5 @@ def test_a_key_file_that_holds_no_key_stops_the_process(tmp_path: Path, content:
 def test_a_directory_that_cannot_hold_a_key_stops_the_process(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the directory should be")
 
-    with pytest.raises(ConfigurationError, match="data_dir: cannot keep a token key"):
+    with pytest.raises(ConfigurationError, match="data_dir: cannot store a token key"):
         load_token_keys(keyless(tmp_path / "data"))
