@@ -427,7 +427,7 @@ def _status(error: type[errors.MeterportError]) -> int:
 
 
 def test_codes_the_api_gives_by_itself_are_given_by_it() -> None:
-    written = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "api").glob("*.py")))
+    written = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "api").rglob("*.py")))
 
     missing = {code for code in HTTP_ONLY if f'"{code}"' not in written}
     assert missing == {"method-not-allowed"}  # which is the status' own phrase
