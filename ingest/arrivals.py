@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine import metrics
-from engine.events.arrivals import AHEAD_MS, EARLIEST_MS, is_credible
+from engine.events.arrivals import EARLIEST_CREDIBLE_MS, MAX_AHEAD_MS, is_credible
 from ingest.event_log import Record
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def with_credible_arrivals(records: Sequence[Record], clock_ms: int) -> Sequence
     If every timestamp is credible, the same object is returned.
     """
     timestamps = [record.arrived_ms for record in records]
-    if not timestamps or (min(timestamps) >= EARLIEST_MS and max(timestamps) <= clock_ms + AHEAD_MS):
+    if not timestamps or (min(timestamps) >= EARLIEST_CREDIBLE_MS and max(timestamps) <= clock_ms + MAX_AHEAD_MS):
         return records
     return [
         record if is_credible(record.arrived_ms, clock_ms) else record._replace(arrived_ms=clock_ms)

@@ -60,12 +60,12 @@ class BlockWriter:
         """
         with phase("deduplicate"):
             kept = self.drop_duplicates(plan, batch)
-        faults.passing("ingest.after-claim")
+        faults.hit("ingest.after-claim")
         letters = self._store_letters(plan, batch.letters) if batch.letters else []
         if len(kept):
             self._insert(plan, "events", kept.block(plan.stored_ms), plan.token)
             self._duplicates.remember(kept)
-        faults.passing("ingest.after-insert")
+        faults.hit("ingest.after-insert")
         if len(kept) < len(batch.events):
             self._keep_differing(plan, batch.events, kept)
         metrics.EVENTS_STORED.inc(len(kept))
@@ -94,13 +94,13 @@ class BlockWriter:
             self._insert(plan, "dead_letters", dead_letter_block(new, plan.stored_ms), f"dead-{plan.token}")
             if self._sink:
                 self._retry_until_done(lambda: self._sink.send(new))  # type: ignore[union-attr]
-        faults.passing("ingest.after-dead-letters")
+        faults.hit("ingest.after-dead-letters")
         return new
 
     def _insert(self, plan: Plan, table: str, block: pa.Table, token: str) -> None:
         def attempt() -> None:
             self._check_fence(plan)
-            faults.entering("ingest.in-insert", _CRASH_WINDOW_SECONDS)
+            faults.hit_within("ingest.in-insert", _CRASH_WINDOW_SECONDS)
             self._store.insert_block(table, block, token)
 
         with phase("insert"):

@@ -153,14 +153,14 @@ class Consumer:
             self._reader.shutdown(cancel_futures=True)
 
     def step(self, wait_seconds: float = _READ_WAIT_SECONDS) -> bool:
-        """Store one batch, if the log has one, while the next one is read and decoded. Returns whether the log had one."""
+        """Store one batch, if the log has one, while the next one is read and decoded. Returns whether it had one."""
         self._finish_pending()
         batch = self._prefetched.result() if self._prefetched else self._fetch(wait_seconds)
         self._prefetched = None
         if not batch.records:
             self._acknowledge()
             return False
-        faults.passing("ingest.before-plan")
+        faults.hit("ingest.before-plan")
         last_confirmed = time.monotonic()
         with phase("plan"):
             plan = self._retry_until_done(lambda: self._log.plan(ranges_of(batch.records), self._next_stamp_ms()))
@@ -169,7 +169,7 @@ class Consumer:
             self._dead_letter_runs.reset()
             return True
         batch = self._decode_under_stamp(batch, plan)
-        faults.passing("ingest.after-plan")
+        faults.hit("ingest.after-plan")
         self._unacknowledged = None  # making the new plan has acknowledged it
         if self._has_more():
             self._prefetched = self._reader.submit(self._fetch, 0)
@@ -221,7 +221,7 @@ class Consumer:
         if plan:
             with phase("acknowledge"):
                 self._retry_until_done(lambda: self._log.acknowledge(plan))
-            faults.passing("ingest.after-acknowledge")
+            faults.hit("ingest.after-acknowledge")
 
     def _fetch(self, wait_seconds: float) -> Batch:
         with phase("poll"):
@@ -253,8 +253,8 @@ class Consumer:
     def _hold(self, run: DeadLetterRun) -> None:
         self._log.hold(run)
         logger.error(
-            "partition_held partition=%d first=%d records=%d reason=%s: nothing from offset %d on is stored. Repair what "
-            "writes them, or set ingest.max_dead_letter_run above %d and restart to keep them as dead letters",
+            "partition_held partition=%d first=%d records=%d reason=%s: nothing from offset %d on is stored. Repair "
+            "what writes them, or set ingest.max_dead_letter_run above %d and restart to keep them as dead letters",
             run.partition,
             run.first,
             run.records,

@@ -35,7 +35,7 @@ class DeadLetterSink(Protocol):
 
 
 class DeadLetterRuns:
-    """Counts for each partition how many records in a row are no events. `limit` of them are too many. Not thread-safe."""
+    """Counts, by partition, how many records in a row are no events. `limit` of them are too many. Not thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

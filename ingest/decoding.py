@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import InvalidEvent
-from engine.events.arrivals import AHEAD_MS
+from engine.events.arrivals import MAX_AHEAD_MS
 from engine.events.cloudevents import TimeSpan
 from engine.events.columns import decode_events
 from engine.events.event import EventBatch, Numbers
-from engine.events.kafka import structured
+from engine.events.kafka import to_structured_json
 from engine.instants import milliseconds, utc_now
 from ingest.arrivals import with_credible_arrivals
 from ingest.dead_letters import DeadLetter
@@ -43,7 +43,7 @@ class Batch:
     def depends_on(self, clock_ms: int) -> bool:
         """Return whether decoding at `clock_ms` may give other rows: some records have no credible arrival."""
         return self.records is not self.as_read or any(
-            record.arrived_ms > clock_ms + AHEAD_MS for record in self.as_read
+            record.arrived_ms > clock_ms + MAX_AHEAD_MS for record in self.as_read
         )
 
 
@@ -64,7 +64,7 @@ def decode_records(
     values: list[bytes] = []
     for row, record in enumerate(records):
         try:
-            values.append(structured(record.value, record.headers))
+            values.append(to_structured_json(record.value, record.headers))
             rows.append(row)
         except InvalidEvent as error:
             reasons[row] = record.loss or str(error)
@@ -78,7 +78,7 @@ def decode_records(
     )
     reasons |= {rows[place]: str(error) for place, error in decoded.refused}
     count = _count_within_months(decoded.events.times_ms, max_months)
-    event_rows = np.array(rows, np.int64)[decoded.places]
+    event_rows = np.array(rows, np.int64)[decoded.indexes]
     end = len(records) if count == len(event_rows) else int(event_rows[count])
     letters = [DeadLetter(records[row], reasons[row]) for row in sorted(reasons) if row < end]
     if records is as_read:

@@ -49,15 +49,15 @@ def find_differing(store: Store, events: EventBatch, kept: EventBatch, since_ms:
         return dropped.first(0)
     keys = dropped.columns.column("key").to_pylist()
     differ = [row for row, key in enumerate(keys) if key in stored_ms and not same[row]]
-    return dropped.at(np.array(differ, np.int64))
+    return dropped.take(np.array(differ, np.int64))
 
 
 def _sample(events: EventBatch, kept: EventBatch) -> EventBatch:
     """Return the events that were not kept; if there are too many, an evenly spread sample of them."""
-    kept_positions = {position[1:] for position in kept.places()}
-    rows = [row for row, position in enumerate(events.places()) if position[1:] not in kept_positions]
+    kept_positions = {position[1:] for position in kept.keys_with_positions()}
+    rows = [row for row, position in enumerate(events.keys_with_positions()) if position[1:] not in kept_positions]
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_COMPARED)).astype(np.int64))
-    return events.at(np.array(rows, np.int64)[chosen])
+    return events.take(np.array(rows, np.int64)[chosen])
 
 
 def _stored_ms(store: Store, events: EventBatch, since_ms: int) -> dict[bytes, int]:

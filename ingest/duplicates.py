@@ -94,7 +94,7 @@ class Duplicates:
             raise KeysForgotten
         candidates = np.flatnonzero(kept & self._filter.contains(keys))
         if len(candidates):
-            kept[candidates] = ~self._known_elsewhere(events.at(candidates), result.earlier, plan)
+            kept[candidates] = ~self._known_elsewhere(events.take(candidates), result.earlier, plan)
         return events.where(kept)
 
     def since_ms(self, plan: Plan) -> int:
@@ -110,8 +110,10 @@ class Duplicates:
             self._filter.add(as_keys([keys]))
 
     def _known_elsewhere(self, candidates: EventBatch, earlier: Sequence[Claim], plan: Plan) -> npt.NDArray[np.bool_]:
-        """Return for each candidate whether its key is stored by another record or plan, or claimed by an earlier one."""
-        positions = {key: (partition, offset, plan.stored_ms) for key, partition, offset in candidates.places()}
+        """Return for each candidate whether another record or plan has stored its key, or an earlier one claimed it."""
+        positions = {
+            key: (partition, offset, plan.stored_ms) for key, partition, offset in candidates.keys_with_positions()
+        }
         since_ms = self.since_ms(plan)
         known = self._stored_elsewhere(positions, since_ms)
         claimed = _claims_by_key(positions.keys() - known, earlier)

@@ -71,7 +71,8 @@ def _drain(leftover: SqliteLog, consumer: Consumer, stop: threading.Event) -> No
             for run in leftover.held():
                 raise TooManyDeadLetters(
                     f"{run.records} records in a row in {leftover.name} are no events, the first at offset "
-                    f"{run.first}: {run.reason}; set ingest.max_dead_letter_run above {run.records} to keep them as dead letters"
+                    f"{run.first}: {run.reason}; set ingest.max_dead_letter_run above {run.records} to keep them as "
+                    "dead letters"
                 )
             if time.monotonic() - last_logged > _PROGRESS_SECONDS:
                 last_logged = time.monotonic()

@@ -31,7 +31,7 @@ from engine.texts import printable
 from ingest.consumer import Consumer
 from ingest.event_log import EventLog
 from ingest.kafka.log import KafkaLog
-from ingest.kafka.probe import BrokerProbe, as_words
+from ingest.kafka.probe import BrokerProbe, describe_missing_rights
 from ingest.kafka.producer import KafkaProducer
 from ingest.sqlite_log import SqliteLog
 from ingest.workers import Workers
@@ -41,7 +41,7 @@ _REFRESH_WORKERS = ("refresher", "revocations")  # these workers refresh the dat
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a process. `log`: the log it stores from, None if it stores nothing; `appender`: takes new events."""
+    """The parts of a process. `log`: the log it stores from, None if it stores nothing. `appender`: takes events."""
 
     settings: Settings
     store: Store
@@ -103,7 +103,7 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
 
     def refused(ability: Ability) -> Trouble | None:
         missing = [right for needed_for, right in probe.missing if needed_for is ability]
-        return Trouble(as_words(missing), probe.refused_seconds) if missing else None
+        return Trouble(describe_missing_rights(missing), probe.refused_seconds) if missing else None
 
     health.needs("kafka-rights", (Ability.EVENTS,), lambda: refused(Ability.EVENTS))
     health.needs("kafka-rights", (Ability.INGEST,), lambda: refused(Ability.INGEST))
@@ -120,16 +120,24 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
         def consumer_silent_seconds() -> float:
             return max(log.silent_seconds, probe.pulse.silent_seconds)
 
-        health.needs("kafka-consumer", (Ability.INGEST,), health.silent(consumer_silent_seconds, lambda: probe.words))
+        health.needs(
+            "kafka-consumer", (Ability.INGEST,), health.silent(consumer_silent_seconds, lambda: probe.silence_reason)
+        )
         metrics.DEPENDENCY_SILENT.labels("kafka-consumer").set_function(consumer_silent_seconds)
     if parts.serves:
-        health.needs("kafka-producer", (Ability.EVENTS,), health.silent(producer_silent_seconds, lambda: probe.words))
+        health.needs(
+            "kafka-producer", (Ability.EVENTS,), health.silent(producer_silent_seconds, lambda: probe.silence_reason)
+        )
         metrics.DEPENDENCY_SILENT.labels("kafka-producer").set_function(producer_silent_seconds)
 
 
 def _add_group_check(health: Health, log: KafkaLog) -> None:
     def refused() -> Trouble | None:
-        return Trouble(as_words([f"READ on group {log.group}"]), log.outside_seconds) if log.refused else None
+        return (
+            Trouble(describe_missing_rights([f"READ on group {log.group}"]), log.outside_group_seconds)
+            if log.refused
+            else None
+        )
 
     health.needs("kafka-group", (Ability.INGEST,), refused)
     metrics.PARTITIONS.set_function(log.partitions)

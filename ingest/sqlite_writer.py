@@ -66,9 +66,9 @@ class SqliteWriter:
             db.execute("BEGIN IMMEDIATE")
             for write, _ in group:
                 write(db)
-            faults.passing("log.before-commit")
+            faults.hit("log.before-commit")
             db.execute("COMMIT")
-            faults.passing("log.after-commit")
+            faults.hit("log.after-commit")
             # before the futures are done, so that the log contains every record reported as durable
             self._on_commit(db)
         except sqlite3.Error as error:

@@ -1,6 +1,6 @@
-"""One process of Meterport: store, log, meters, tokens and workers, built from settings and run together.
+"""One process of Meterport: store, event log, meters, tokens and workers, built from settings and run together.
 
-Owns: what a process opens, in which order, and how it starts and stops. What it answers over HTTP is the API's.
+Owns: what a process opens and in which order, and how it starts and stops. Its HTTP routes are in `api`.
 """
 
 import contextlib
@@ -47,34 +47,35 @@ logger = logging.getLogger("meterport")
 
 
 class Process:
-    """Everything of one process: open from construction on, running between `start` and `stop`.
+    """All parts of one process. They are open from construction on, and the workers run between `start` and `stop`.
 
-    `ingests`: it moves the log into the store too, as a process alone must. `serves`: it answers over HTTP.
+    Args: ingests: whether it stores the events of the event log; a process that runs alone must. serves: whether it
+        answers over HTTP.
     """
 
     def __init__(self, settings: Settings, ingests: bool = True, serves: bool = True) -> None:
         faults.arm(settings.fault)
         descriptors.raise_limit()
         self.settings = settings
-        self._closing = contextlib.ExitStack()  # what is open, to be closed in reverse
+        self._open_resources = contextlib.ExitStack()  # closed in reverse order
         self._lock = DirectoryLock(settings.data_dir, settings.trust_data_dir) if _keeps_data(settings) else None
         if self._lock:
-            self._closing.callback(self._lock.release)
+            self._open_resources.callback(self._lock.release)
         self.store = open_store(settings)
-        self._closing.callback(self.store.close)
+        self._open_resources.callback(self.store.close)
         for name in migrate(self.store, settings):
             logger.info("migration_completed name=%s", name)
         self.store.check_tables()
         self.registry = MeterRegistry(self.store)
         self.tokens = PortalTokens(self.store.with_own_connection(), load_token_keys(settings), settings.portal)
         self.subjects = Subjects(self.store)
-        self.workers = Workers(on_failure=self._failed)
+        self.workers = Workers(on_failure=self._worker_failed)
         self.stopping = False
-        self.when_failed: Callable[[], None] = lambda: None
+        self.on_failure: Callable[[], None] = lambda: None
         self._serves = serves
         self._consumer: Consumer | None = None
-        self._health: Health | None = None  # once its workers run
-        self.log: EventLog | None = None
+        self._health: Health | None = None  # set once the workers run
+        self.event_log: EventLog | None = None
         self.appender: KafkaProducer | SqliteLog
         self._dead_letter_sink: DeadLetterSink | None = None
         if settings.kafka.brokers:
@@ -87,8 +88,8 @@ class Process:
             sqlite = SqliteLog(self._sqlite_path, settings.log.max_bytes, StoredPositions(self.store))
         except sqlite3.Error as error:
             raise ConfigurationError(f"data_dir: cannot keep the event log in {self._sqlite_path}: {error}") from None
-        self._closing.callback(sqlite.close)
-        self.log = self.appender = sqlite
+        self._open_resources.callback(sqlite.close)
+        self.event_log = self.appender = sqlite
 
     @property
     def _sqlite_path(self) -> Path:
@@ -96,65 +97,71 @@ class Process:
 
     def _open_kafka(self, settings: KafkaSettings, ingests: bool) -> None:
         producer = KafkaProducer(settings)
-        self._closing.callback(producer.close)
+        self._open_resources.callback(producer.close)
         self.appender = producer
         self._dead_letter_sink = producer if settings.dead_letter_topic else None
         if ingests:
-            look_seconds = self.settings.server.unready_seconds / PROBE_SHARE
-            self.log = kafka_log = KafkaLog(settings, positions=StoredPositions(self.store), look_seconds=look_seconds)
-            self._closing.callback(kafka_log.close)
+            end_query_seconds = self.settings.server.unready_seconds / PROBE_SHARE
+            self.event_log = kafka_log = KafkaLog(
+                settings, positions=StoredPositions(self.store), end_query_seconds=end_query_seconds
+            )
+            self._open_resources.callback(kafka_log.close)
 
     def start(self) -> None:
         """Create the configured meters, then start consuming, filling and refreshing."""
         self.registry.drop_orphans()
         self._create_configured_meters()
         self.registry.refresh()
-        if self.log and self.settings.kafka.brokers:
+        if self.event_log and self.settings.kafka.brokers:
             self._store_leftover_events()
-        if self.log and not self.workers.stop.is_set():
-            self._start_ingest(self.log)
+        if self.event_log and not self.workers.stop.is_set():
+            self._start_ingest(self.event_log)
         self.workers.repeat("refresher", self.registry.refresh, 1.0)
-        self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # on its own: within a second, however many meters
-        parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.log, self._consumer)
+        self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # apart: within a second, however many meters there are
+        parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.event_log, self._consumer)
         self._health = start_monitoring(Parts(*parts, serves=self._serves))
         metrics.READY.set_function(lambda: 0 if self.readiness().away else 1)
 
     def _store_leftover_events(self) -> None:
-        """Take up what the data directory's own log holds of the time before Kafka."""
+        """Store the events that the SQLite log in the data directory still holds from before Kafka was configured."""
         if self._lock:
             sink = self._dead_letter_sink
             store_leftover_events(self._sqlite_path, self.store, self.settings, self.workers.stop, sink)
-        else:  # nothing says that the directory belongs to this store
+        else:  # It is not certain that the directory belongs to this store.
             warn_about_leftover_events(self._sqlite_path)
 
-    def _start_ingest(self, log: EventLog) -> None:
-        if isinstance(log, SqliteLog):
-            compare_with_store(log, self.store)
+    def _start_ingest(self, event_log: EventLog) -> None:
+        if isinstance(event_log, SqliteLog):
+            compare_with_store(event_log, self.store)
         self._consumer = consumer = Consumer(
-            log, self.store, fit_batches(self.settings), self.workers.stop, dead_letter_sink=self._dead_letter_sink
+            event_log,
+            self.store,
+            fit_batches(self.settings),
+            self.workers.stop,
+            dead_letter_sink=self._dead_letter_sink,
         )
         filler = Filler(self.store, self.registry, FillBarrier(consumer.unresolved, consumer.claims))
 
         def fill() -> None:
-            while log.is_leader() and not self.workers.stop.is_set() and filler.step():
+            while event_log.is_leader() and not self.workers.stop.is_set() and filler.step():
                 pass
 
         self.workers.run("consumer", consumer.run)
         self.workers.repeat("filler", fill, 0.2)
 
     def stop(self, drain_seconds: float = 0) -> None:
-        """Let the consumer empty a log of our own for up to `drain_seconds`, then stop and close everything."""
+        """Let the consumer drain the SQLite log for up to `drain_seconds`, then stop and close everything."""
         deadline = time.monotonic() + drain_seconds
         while self._has_own_work() and time.monotonic() < deadline and not self.workers.stop.is_set():
             time.sleep(0.02)
         self.workers.join(timeout_seconds=30)
-        self._closing.close()
+        self._open_resources.close()
 
     def _has_own_work(self) -> bool:
-        return self._consumer is not None and isinstance(self.log, SqliteLog) and self.log.has_work()
+        return self._consumer is not None and isinstance(self.event_log, SqliteLog) and self.event_log.has_work()
 
     def announce(self, url: str) -> None:
-        """Let commands that find the data directory in use know where to ask."""
+        """Publish the server's URL to commands that find the data directory in use."""
         if self._lock:
             self._lock.announce(url)
 
@@ -167,11 +174,11 @@ class Process:
         return create_telemetry_app(self._dependencies())
 
     def readiness(self) -> Readiness:
-        """Say what the process cannot do and why; what it does nevertheless."""
+        """Return what the process cannot do and why, and what it can still do."""
         health = self._health or Health([], self.settings.server.unready_seconds)
         failure = self.workers.failure
         if failure:
-            # The words of others may name hosts and statements: they are in the log.
+            # Messages of other errors may name hosts and statements; they are only logged.
             words = str(failure) if isinstance(failure, Fatal) else type(failure).__name__
             return health.ended(f"thread {self.workers.failed_thread}", words)
         if self.stopping or self.workers.stop.is_set():
@@ -185,40 +192,45 @@ class Process:
             registry=self.registry,
             tokens=self.tokens,
             subjects=self.subjects,
-            log=self.appender,
+            appender=self.appender,
             readiness=self.readiness,
         )
 
-    def _failed(self) -> None:
-        self.when_failed()
+    def _worker_failed(self) -> None:
+        self.on_failure()
 
     def _create_configured_meters(self) -> None:
         definitions = configured_definitions(self.settings.meters, self.settings.reserved_event_types)
-        missing = [(at, definition) for at, definition in enumerate(definitions) if self._is_missing(at, definition)]
-        for at, definition in missing:
+        missing = [
+            (index, definition) for index, definition in enumerate(definitions) if self._is_missing(index, definition)
+        ]
+        for index, definition in missing:
             try:
                 self.registry.create(definition)
             except Conflict:
-                self._is_missing(at, definition)  # another process made it meanwhile; the same one, or this raises
+                self._is_missing(index, definition)  # Another process created it meanwhile. This raises if it differs.
             else:
                 logger.info("meter_created slug=%s", definition.slug)
 
-    def _is_missing(self, at: int, definition: MeterDefinition) -> bool:
-        """Return whether a configured meter is to be created. Raises: ConfigurationError: it cannot be."""
+    def _is_missing(self, index: int, definition: MeterDefinition) -> bool:
+        """Return whether a configured meter must be created. Raises: ConfigurationError: it cannot be created.
+
+        Args: index: its index in the setting `meters`.
+        """
         for meter in self.registry.all():
             if meter.slug == definition.slug:
                 if meter.definition.counted == definition.counted:
                     return False
                 raise ConfigurationError(
-                    f"meters: {definition.slug} exists with another definition; delete it or change it"
+                    f"meters: {definition.slug} exists with a different definition; delete that meter or change this one"
                 )
         try:
             self.registry.check_paths(definition)
         except InvalidMeter as error:
-            raise ConfigurationError(f"meters[{at}]: {error}") from None
+            raise ConfigurationError(f"meters[{index}]: {error}") from None
         return True
 
 
 def _keeps_data(settings: Settings) -> bool:
-    """Whether anything is kept in the data directory, which one process has then for itself."""
+    """Return whether anything is stored in the data directory. If so, only one process may use it at a time."""
     return not (settings.store.url and settings.kafka.brokers)

@@ -1,15 +1,17 @@
 """The event log on Kafka: a share of a topic's partitions, and plans in the metadata of committed offsets.
 
-Owns: what was read and is not planned yet, the plan each partition of ours carries, what is told of gaps.
-Offsets are committed by hand alone: the start of a range with the plan when it is planned, its end when it is stored.
-So the group's offsets never pass a batch that is not stored, and whoever is given a partition finds the plan its
-last owner was at. Where the topic no longer holds what comes next, a record says so; nothing is skipped in silence.
+Owns: the records that were read and are not planned yet, the plan that each assigned partition carries, and the reports
+about gaps.
+Offsets are committed by hand only: the start of a range together with the plan when it is planned, its end when it is
+stored. So the group's offsets never pass a batch that is not stored, and the next owner of a partition finds the plan
+that its last owner was running. Where the topic no longer has the next offset, a record reports the gap; nothing is
+skipped without a report.
 
-While nobody reads, a thread of its own keeps the membership alive and the partitions paused.
-Limits: held in memory are, inside librdkafka, `QUEUE_BYTES` of records or 100,000 of them, and what one fetch brings a
-broker: `FETCH_BYTES`, several times as many if they are compressed; small records take about as much again. Of what was
-read and is not planned: one batch (ingest.batch_rows, ingest.batch_bytes) and a chunk. All partitions together.
-Source: docs/design.md R6, R8; ingest/kafka/consumer_group.py.
+While nothing is read, a separate thread keeps the membership alive and the partitions paused.
+Limits, over all partitions together: librdkafka holds in memory `QUEUE_BYTES` or 100,000 records, and one fetch per
+broker: `FETCH_BYTES`, several times as much if records are compressed; small records need about as much again. Of the
+records that were read and are not planned, one batch (ingest.batch_rows, ingest.batch_bytes) and one chunk are held.
+Source: docs/design.md R6 (plans), R8 (retries); ingest/kafka/consumer_group.py.
 """
 
 import logging
@@ -27,30 +29,33 @@ from engine.instants import Clock, utc_now
 from ingest.event_log import DeadLetterRun, Lag, Plan, Range, Record
 from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
-from ingest.kafka.client import as_ours, as_record, is_refused_by_group, is_unsupported
+from ingest.kafka.client import as_record, is_refused_by_group, is_unsupported, to_log_error
 from ingest.kafka.comparison import Comparison
 from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.planned_records import reread
-from ingest.kafka.plans import PLAN_PARTITIONS, Commit, to_metadata, was_made
+from ingest.kafka.plans import PLAN_PARTITIONS, Commit, is_durable, to_metadata
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)
-_CHUNK = 2000  # records taken from librdkafka at a time
+_CHUNK_RECORDS = 2000  # records taken from librdkafka at once
 _POLL_SECONDS = 0.05
-_MORE_SECONDS = 0.02  # how long a batch waits for more where more is known to come
-_FRESH_SECONDS = 0.1  # how long it waits at all, unless the topic has enough to fill it: somebody waits to see it
-_KEEP_SECONDS = 0.2
-_LOOK_SECONDS = 5
-_LOOK_LONGEST_SECONDS = 3  # how long an answer to that is waited for: nobody reads meanwhile
-_LOOKS_UNANSWERED = 3  # after so many nothing is known of the topic's end
-_IDLE_SECONDS = 2  # partitions nobody reads are paused after it
-_NOT_THERE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION})
+_MORE_WAIT_SECONDS = 0.02  # how long a batch waits for more records when more are known to come
+_MAX_FILL_SECONDS = 0.1  # stop filling a batch after this long, unless the topic already holds enough to fill it
+_KEEPALIVE_SECONDS = 0.2
+_END_QUERY_SECONDS = 5
+_END_QUERY_TIMEOUT_SECONDS = 3  # how long to wait for these answers: nothing is read meanwhile
+_MAX_UNANSWERED_QUERIES = 3  # after this many, the topic's end counts as unknown
+_IDLE_SECONDS = 2  # if nothing is read for this long, partitions are paused
+_OUT_OF_RANGE_CODES = frozenset(
+    {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
+)
 
 
 class KafkaLog:
     """An `EventLog` that shares a topic with every other process of its group. Thread-safe.
 
-    `positions`: of the store that the log is read into; without them committed offsets are all there is to go by.
+    `positions`: those of the store that the log is read into. Without them only committed offsets say how far ingest
+    is.
     """
 
     def __init__(
@@ -58,25 +63,25 @@ class KafkaLog:
         settings: KafkaSettings,
         clock: Clock = utc_now,
         positions: StoredPositions | None = None,
-        look_seconds: float = _LOOK_SECONDS,
+        end_query_seconds: float = _END_QUERY_SECONDS,
     ) -> None:
-        """Args: look_seconds: brokers that say nothing of a partition for so long are asked for its end."""
+        """Args: end_query_seconds: if brokers report nothing about a partition for this long, ask for its end."""
         self._settings = settings
         self._topic = settings.topic
-        self._member = GroupMember(settings, self._given, self._taken)
-        self._shares: dict[int, AssignedPartition] = {}
-        self._held = RecordBuffer()
-        self._comparison = Comparison(settings, positions, self._member, self._shares, self._held, clock)
-        self._unanswered: Plan | None = None  # its commit may or may not have arrived
-        self._released: list[Plan] = []  # stored, and still to be acknowledged on partitions that are not ours
-        self._read_at = 0.0
+        self._member = GroupMember(settings, self._on_assigned, self._on_revoked)
+        self._assigned: dict[int, AssignedPartition] = {}
+        self._buffer = RecordBuffer()
+        self._comparison = Comparison(settings, positions, self._member, self._assigned, self._buffer, clock)
+        self._unanswered_plan: Plan | None = None  # a plan whose commit may or may not have arrived
+        self._released_plans: list[Plan] = []  # stored, not yet acknowledged on partitions of other members
+        self._last_read = 0.0
         self._lag = Lag(math.nan, math.nan)
-        self._look_seconds = look_seconds
-        self._looked_at = 0.0
-        self._heard_at = time.monotonic()  # when brokers last said something, of whatever partition
+        self._end_query_seconds = end_query_seconds
+        self._last_end_query = 0.0
+        self._last_heard = time.monotonic()  # when brokers last reported anything, about any partition
         self.assignments = 0
-        self._not_taken_in = False  # the group has refused this process since it was last a member
-        self.thread = threading.Thread(target=self._keep, name="kafka-keeper", daemon=True)
+        self._membership_refused = False  # the group has refused this process since it was last a member
+        self.thread = threading.Thread(target=self._keep_membership, name="kafka-keeper", daemon=True)
         self.thread.start()
 
     @property
@@ -91,70 +96,70 @@ class KafkaLog:
         deadline = time.monotonic() + timeout_seconds
         while True:
             with self._member.using("reading") as consumer:
-                self._read_at = time.monotonic()
+                self._last_read = time.monotonic()
                 self._member.resume()
                 self._comparison.compare()
-                self._comparison.find_places()
-                self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._read_at)))
-                self._comparison.compare()  # with what was assigned meanwhile: nothing of it may be planned before
-                self._look_at_ends()
-                batch = self._held.batch(max_records, max_bytes, PLAN_PARTITIONS)
-                self._lag = self._measured()
+                self._comparison.reposition_out_of_range()
+                self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._last_read)))
+                self._comparison.compare()  # with what was assigned meanwhile: it must be compared before it is planned
+                self._query_ends()
+                batch = self._buffer.batch(max_records, max_bytes, PLAN_PARTITIONS)
+                self._lag = self._measure_lag()
             if batch or time.monotonic() >= deadline:
                 return batch
 
     def _fill(self, consumer: Consumer, max_records: int, max_bytes: int, wait_seconds: float) -> None:
-        if not self._held:
-            self._take(_polled(consumer, wait_seconds))
+        if not self._buffer:
+            self._buffer_messages(_poll(consumer, wait_seconds))
         began = time.monotonic()
-        patience = began + _MORE_SECONDS
-        while self._held and len(self._held) < max_records and self._held.bytes < max_bytes:
-            messages = consumer.consume(min(_CHUNK, max_records - len(self._held)), 0)
-            self._take(messages)
+        more_until = began + _MORE_WAIT_SECONDS
+        while self._buffer and len(self._buffer) < max_records and self._buffer.bytes < max_bytes:
+            messages = consumer.consume(min(_CHUNK_RECORDS, max_records - len(self._buffer)), 0)
+            self._buffer_messages(messages)
             now = time.monotonic()
             if messages:
-                patience = now + _MORE_SECONDS
-            elif now > patience or not any(share.is_read for share in self._shares.values()):
+                more_until = now + _MORE_WAIT_SECONDS
+            elif now > more_until or not any(partition.has_more for partition in self._assigned.values()):
                 return
             else:
-                self._take(_polled(consumer, _MORE_SECONDS))
-            if now > began + _FRESH_SECONDS and self._unread() < max_records - len(self._held):
+                self._buffer_messages(_poll(consumer, _MORE_WAIT_SECONDS))
+            if now > began + _MAX_FILL_SECONDS and self._count_unread() < max_records - len(self._buffer):
                 return
 
-    def _take(self, messages: list[Message]) -> None:
-        """Hold the records among messages; act on what else they are."""
+    def _buffer_messages(self, messages: list[Message]) -> None:
+        """Buffer the records among messages, and handle the other messages. Raises: what `_handle_error` returns."""
         failed, now = None, time.monotonic()
         for message in messages:
             error = message.error()
             if error is not None:
-                failed = self._failure(error, message) or failed
+                failed = self._handle_error(error, message) or failed
                 continue
             record = as_record(message)
-            share = self._shares.get(record.partition)
-            if share is not None and share.run is None and record.offset >= share.seen:
-                self._held.add(record)
-                share.seen, share.heard_at = record.offset + 1, now
+            partition = self._assigned.get(record.partition)
+            if partition is not None and partition.run is None and record.offset >= partition.read_to:
+                self._buffer.add(record)
+                partition.read_to, partition.last_heard = record.offset + 1, now
         if failed:
             raise failed
 
-    def _failure(self, error: KafkaError, message: Message) -> Exception | None:
-        """Act on an event that is no record; returns an error that concerns the caller."""
+    def _handle_error(self, error: KafkaError, message: Message) -> Exception | None:
+        """Handle an event that is no record. Returns an error that the caller must raise, or None."""
         code, offset, number = error.code(), message.offset(), message.partition()
-        share = None if number is None or message.topic() is None else self._shares.get(number)
+        partition = None if number is None or message.topic() is None else self._assigned.get(number)
         if code == KafkaError._PARTITION_EOF:
-            if share is not None and offset is not None:
-                share.end, share.heard_at = offset, time.monotonic()
+            if partition is not None and offset is not None:
+                partition.end, partition.last_heard = offset, time.monotonic()
             return None
-        self._not_taken_in = self._not_taken_in or is_refused_by_group(error)
-        if share is not None and code in _NOT_THERE:
-            share.astray = share.run is None
+        self._membership_refused = self._membership_refused or is_refused_by_group(error)
+        if partition is not None and code in _OUT_OF_RANGE_CODES:
+            partition.out_of_range = partition.run is None
             return None
         if code == KafkaError._MAX_POLL_EXCEEDED:
             logger.warning("membership_lost reason=%s", error.str())
             return None
-        if is_unsupported(error) and self._member.take_older_protocol():
+        if is_unsupported(error) and self._member.fall_back_to_classic():
             return None
-        return as_ours(error, "reading")
+        return to_log_error(error, "reading")
 
     def reread(self, plan: Plan) -> list[Record]:
         """See `EventLog.reread`."""
@@ -166,148 +171,153 @@ class KafkaLog:
         """See `EventLog.plan`."""
         with self._member.using("planning"):
             if not self._may_plan(ranges):
-                self._settle_unanswered()
+                self._resolve_unanswered_plan()
                 return None
-            plan = self._unanswered or Plan(ranges, stored_ms)
+            plan = self._unanswered_plan or Plan(ranges, stored_ms)
             planned = {range_.partition for range_ in ranges}
             stored = [
                 number
-                for number, share in self._shares.items()
-                if share.plan and not share.inherited and number not in planned
+                for number, partition in self._assigned.items()
+                if partition.plan and not partition.inherited and number not in planned
             ]
             commits = (
                 self._released_ends()
-                | {number: (self._shares[number].planned, "") for number in stored}
+                | {number: (self._assigned[number].planned_to, "") for number in stored}
                 | {range_.partition: (range_.start, to_metadata(plan)) for range_ in ranges}
             )
-            self._comparison.note(commits, self._released)
-            self._unanswered = plan
+            self._comparison.note(commits, self._released_plans)
+            self._unanswered_plan = plan
             self._member.commit(commits)
-            self._unanswered = None
-            self._released.clear()
-            self._note_stored(stored)
+            self._unanswered_plan = None
+            self._released_plans.clear()
+            self._mark_stored(stored)
             for number, start, _ in ranges:
-                self._shares[number].acknowledged = start
-            self._carry(plan, planned, inherited=False)
+                self._assigned[number].acknowledged_to = start
+            self._set_plan(plan, planned, inherited=False)
             return plan
 
     def _may_plan(self, ranges: tuple[Range, ...]) -> bool:
-        """Whether ranges are what comes next on partitions of ours, so that nobody else can have planned them."""
-        if self._unanswered and self._unanswered.ranges != ranges:
+        """Return whether ranges are the next ones of our partitions, so that no other process can have planned them."""
+        if self._unanswered_plan and self._unanswered_plan.ranges != ranges:
             return False
-        firsts = self._held.firsts()
+        first_offsets = self._buffer.first_offsets()
         for number, start, end in ranges:
-            share = self._shares.get(number)
+            partition = self._assigned.get(number)
             if (
-                share is None
+                partition is None
                 or number in self._comparison.uncompared
-                or (share.plan and share.inherited)
-                or firsts.get(number) != start
-                or share.seen < end
+                or (partition.plan and partition.inherited)
+                or first_offsets.get(number) != start
+                or partition.read_to < end
             ):
                 return False
         return True
 
-    def _carry(self, plan: Plan, numbers: Collection[int], inherited: bool) -> None:
-        """Note that partitions of ours carry a plan now."""
+    def _set_plan(self, plan: Plan, numbers: Collection[int], inherited: bool) -> None:
+        """Note that assigned partitions now carry a plan."""
         ends = {number: end for number, _, end in plan.ranges if number in numbers}
         for number, end in ends.items():
-            share = self._shares[number]
-            share.planned, share.plan, share.inherited = end, plan, inherited
-        self._held.let_go(lambda record: record.offset < ends.get(record.partition, 0))
+            partition = self._assigned[number]
+            partition.planned_to, partition.plan, partition.inherited = end, plan, inherited
+        self._buffer.discard(lambda record: record.offset < ends.get(record.partition, 0))
 
-    def _settle_unanswered(self) -> None:
-        """Find out what became of a plan whose commit was not answered, now that its partitions are no longer all ours.
+    def _resolve_unanswered_plan(self) -> None:
+        """Find out whether a plan is durable whose commit was not answered, once its partitions are no longer all ours.
 
-        The group has moved on since, so a commit still under way is refused.
+        The group has rebalanced since, so a commit that is still under way will be refused.
         """
-        plan = self._unanswered
+        plan = self._unanswered_plan
         if plan is None:
             return
         commits = self._member.committed(range_.partition for range_ in plan.ranges)
-        self._unanswered = None
-        if was_made(plan, commits):
-            ours = [number for number in self._shares if number in commits and not self._carries(number, plan)]
-            self._carry(plan, [number for number in ours if commits[number].plan == plan], inherited=True)
+        self._unanswered_plan = None
+        if is_durable(plan, commits):
+            ours = [number for number in self._assigned if number in commits and not self._has_plan(number, plan)]
+            self._set_plan(plan, [number for number in ours if commits[number].plan == plan], inherited=True)
 
     def acknowledge(self, plan: Plan) -> None:
         """See `EventLog.acknowledge`."""
         with self._member.using("acknowledging"):
             self._comparison.compare()
-            stored = [number for number, _, _ in plan.ranges if self._carries(number, plan)]
-            self._pass_marks(stored)
-            commits = self._released_ends() | {number: (self._shares[number].planned, "") for number in stored}
+            stored = [number for number, _, _ in plan.ranges if self._has_plan(number, plan)]
+            self._skip_transaction_markers(stored)
+            commits = self._released_ends() | {number: (self._assigned[number].planned_to, "") for number in stored}
             if commits:
-                self._comparison.note(commits, self._released)
+                self._comparison.note(commits, self._released_plans)
                 self._member.commit(commits)
-                self._released.clear()
-            self._note_stored(stored)
-            self._lag = self._measured()
+                self._released_plans.clear()
+            self._mark_stored(stored)
+            self._lag = self._measure_lag()
 
     def release(self, plan: Plan) -> None:
         """See `EventLog.release`."""
-        self._released.append(plan)
+        self._released_plans.append(plan)
 
     def _released_ends(self) -> dict[int, tuple[int, str]]:
-        """Return what to commit for released plans: their ends on partitions of others that still carry them.
+        """Return what to commit for released plans: their ends on partitions of other members that still carry them.
 
-        Nothing before this process has joined the group: the coordinator would refuse the commit.
+        Before this process has joined the group this is empty: the coordinator would refuse the commit.
         """
         ends = {
             number: (plan, end)
-            for plan in self._released
+            for plan in self._released_plans
             for number, _, end in plan.ranges
-            if number not in self._shares and self._member.is_member
+            if number not in self._assigned and self._member.is_member
         }
         commits = self._member.committed(ends)
         return {number: (end, "") for number, (plan, end) in ends.items() if commits[number].plan == plan}
 
-    def _pass_marks(self, numbers: Iterable[int]) -> None:
-        """Go on at the topic's end where nothing is left to plan: a transaction ends without a record."""
-        held = self._held.firsts()
+    def _skip_transaction_markers(self, numbers: Iterable[int]) -> None:
+        """Continue at the topic's end where nothing is left to plan: markers that end transactions are no records."""
+        held = self._buffer.first_offsets()
         for number in numbers:
-            share = self._shares[number]
-            if share.drained and number not in held:
-                share.planned = share.seen = share.end
+            partition = self._assigned[number]
+            if partition.at_end and number not in held:
+                partition.planned_to = partition.read_to = partition.end
 
-    def _note_stored(self, numbers: Iterable[int]) -> None:
+    def _mark_stored(self, numbers: Iterable[int]) -> None:
         for number in numbers:
-            self._shares[number].acknowledged, self._shares[number].plan = self._shares[number].planned, None
+            self._assigned[number].acknowledged_to, self._assigned[number].plan = (
+                self._assigned[number].planned_to,
+                None,
+            )
 
     def hold(self, run: DeadLetterRun) -> None:
         """See `EventLog.hold`."""
         with self._member.using("holding a partition"):
-            share = self._shares.get(run.partition)
-            if share is None or run.offset < share.planned or share.seen < run.offset:
-                return  # it was given away meanwhile, or is read again from another place
-            self._held.let_go(lambda record: record.partition == run.partition and record.offset >= run.offset)
-            share.run, share.seen, share.end = run, run.offset, -1
+            partition = self._assigned.get(run.partition)
+            if partition is None or run.offset < partition.planned_to or partition.read_to < run.offset:
+                return  # it was revoked meanwhile, or is read again from another offset
+            self._buffer.discard(lambda record: record.partition == run.partition and record.offset >= run.offset)
+            partition.run, partition.read_to, partition.end = run, run.offset, -1
             self._member.hold(run.partition)
 
     def held(self) -> list[DeadLetterRun]:
         """See `EventLog.held`."""
-        return [share.run for share in list(self._shares.values()) if share.run]
+        return [partition.run for partition in list(self._assigned.values()) if partition.run]
 
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
         with self._member.using("reading again"):
-            carried = {number: start for number, start, _ in plan.ranges if self._carries(number, plan)}
-            # before its start if the partition was cut off since
-            places = {number: min(start, self._shares[number].planned) for number, start in carried.items()}
-            commits = self._member.committed(places)
-            still = {number: (place, "") for number, place in places.items() if commits[number].plan == plan}
-            if still:  # nothing may come for long, and until then others would wait for the plan
+            carried = {number: start for number, start, _ in plan.ranges if self._has_plan(number, plan)}
+            # lower than the plan's start if the topic was cut off since
+            offsets = {number: min(start, self._assigned[number].planned_to) for number, start in carried.items()}
+            commits = self._member.committed(offsets)
+            still = {number: (offset, "") for number, offset in offsets.items() if commits[number].plan == plan}
+            if still:  # records may not come for long, and until then other processes would wait for the plan
                 self._member.commit(still)
-            for number, place in places.items():
-                if self._carries(number, plan):
-                    share = self._shares[number]
-                    self._held.let_go(lambda record, number=number: record.partition == number)  # type: ignore[misc]
-                    self._member.move(number, place)
-                    self._shares[number] = AssignedPartition(place, share.acknowledged, None, place, inherited=False)
+            for number, offset in offsets.items():
+                if self._has_plan(number, plan):
+                    partition = self._assigned[number]
+                    self._buffer.discard(lambda record, number=number: record.partition == number)  # type: ignore[misc]
+                    self._member.move(number, offset)
+                    self._assigned[number] = AssignedPartition(
+                        offset, partition.acknowledged_to, None, offset, inherited=False
+                    )
 
-    def _carries(self, number: int, plan: Plan) -> bool:
-        share = self._shares.get(number)
-        return share is not None and share.plan == plan
+    def _has_plan(self, number: int, plan: Plan) -> bool:
+        partition = self._assigned.get(number)
+        return partition is not None and partition.plan == plan
 
     def is_current(self, plan: Plan) -> bool:
         """See `EventLog.is_current`."""
@@ -319,51 +329,53 @@ class KafkaLog:
         """See `EventLog.pending`."""
         with self._member.using("joining the group"):
             self._comparison.compare()  # before a plan is run: its end would hide what the store lacks before it
-            return self._inherited()
+            return self._inherited_plans()
 
-    def _inherited(self) -> list[Plan]:
-        plans = [share.plan for share in self._shares.values() if share.plan and share.inherited]
+    def _inherited_plans(self) -> list[Plan]:
+        plans = [partition.plan for partition in self._assigned.values() if partition.plan and partition.inherited]
         return list({plan.token: plan for plan in plans}.values())
 
     def planned(self) -> list[Plan]:
         """See `EventLog.planned`."""
         with self._member.using("asking for plans"):
-            self._comparison.begin()
+            self._comparison.ensure_noted()
             commits = self._member.committed(self._member.partitions())
         plans = {commit.plan.token: commit.plan for commit in commits.values() if commit.plan}
-        return [plan for plan in plans.values() if was_made(plan, commits)]
+        return [plan for plan in plans.values() if is_durable(plan, commits)]
 
     # how far it is
 
     def is_leader(self) -> bool:
-        """See `EventLog.is_leader`: the owner of the first partition does."""
-        return 0 in self._shares
+        """See `EventLog.is_leader`: the owner of the first partition is the leader."""
+        return 0 in self._assigned
 
     def waiting(self) -> int:
-        """See `EventLog.waiting`; a partition that was not read to its end counts as one."""
-        return len(self._held) + sum(share.is_read for share in list(self._shares.values()))
+        """See `EventLog.waiting`. A partition that was not read to its end counts as one record."""
+        return len(self._buffer) + sum(partition.has_more for partition in list(self._assigned.values()))
 
     def lag(self) -> Lag:
-        """See `EventLog.lag`; as of the last look at the log, seconds ago at most. Brokers say nothing of bytes."""
-        return self._lag if self._is_known else Lag(math.nan, math.nan)
+        """See `EventLog.lag`. It is as of the last look at the log, seconds ago at most; bytes are never known."""
+        return self._lag if self._is_lag_known else Lag(math.nan, math.nan)
 
     def partitions(self) -> float:
-        """Return how many partitions this process reads; NaN: nobody says whether they are still its own."""
-        return len(self._shares) if self._is_known else math.nan
+        """Return how many partitions this process reads; NaN if it is not known whether it still owns them."""
+        return len(self._assigned) if self._is_lag_known else math.nan
 
     @property
     def is_member(self) -> bool:
-        """Whether the group has said which partitions are this process's, if any.
+        """Whether the group has said which partitions this process owns, if any.
 
-        By the newer protocol it says nothing to a member for which there is no partition: brokers that answer, and a
-        group that refuses nothing for a while, are taken for that.
+        With the newer protocol the group reports nothing to a member for which there is no partition. If brokers answer
+        and the group refuses nothing for a while, this counts as such a membership.
         """
         if self._member.is_member:
             return True
-        since = self._member.outside_since
+        since = self._member.outside_group_since
         if since is None or self.refused:
             return False
-        return self._heard_at > since and time.monotonic() - since >= _LOOKS_UNANSWERED * self._look_seconds
+        return (
+            self._last_heard > since and time.monotonic() - since >= _MAX_UNANSWERED_QUERIES * self._end_query_seconds
+        )
 
     @property
     def group(self) -> str:
@@ -372,126 +384,139 @@ class KafkaLog:
 
     @property
     def refused(self) -> bool:
-        """Whether the group refuses this process: it lacks the right READ on it."""
-        return self._not_taken_in or self._member.refused
+        """Whether the group refuses this process: it lacks the right READ on the group."""
+        return self._membership_refused or self._member.refused
 
     @property
-    def outside_seconds(self) -> float:
-        """Return how long ago this process asked to be a member, or was one; 0 while it is one."""
-        since = self._member.outside_since
+    def outside_group_seconds(self) -> float:
+        """Return how long ago this process asked to join or was last a member, in seconds; 0 while it is a member."""
+        since = self._member.outside_group_since
         return 0 if self.is_member or since is None else time.monotonic() - since
 
     @property
     def silent_seconds(self) -> float:
-        """Return for how long brokers have said nothing of a partition of ours, as of when they were last asked.
+        """Return how many seconds brokers had reported nothing about one of our partitions when they were last asked.
 
-        A thread that waits for the store meanwhile, so that nobody can ask, is no silence of the brokers.
+        If a thread waits for the store and so nobody can ask the brokers, this does not count as silence of the
+        brokers.
         """
-        return max(0, self._looked_at - self._heard_of_all_at)
+        return max(0, self._last_end_query - self._all_heard_since)
 
     @property
-    def _heard_of_all_at(self) -> float:
-        heard = [share.heard_at for share in list(self._shares.values())]
-        return min(heard) if heard else self._heard_at
+    def _all_heard_since(self) -> float:
+        heard = [partition.last_heard for partition in list(self._assigned.values())]
+        return min(heard) if heard else self._last_heard
 
     @property
-    def _is_known(self) -> bool:
-        return self.is_member and time.monotonic() - self._heard_of_all_at < _LOOKS_UNANSWERED * self._look_seconds
+    def _is_lag_known(self) -> bool:
+        return (
+            self.is_member
+            and time.monotonic() - self._all_heard_since < _MAX_UNANSWERED_QUERIES * self._end_query_seconds
+        )
 
-    def _measured(self) -> Lag:
+    def _measure_lag(self) -> Lag:
         if not self.is_member:
             return Lag(math.nan, math.nan)
-        held = self._held.counts()
-        records = sum(self._behind(number, share, held[number]) for number, share in self._shares.items())
+        held = self._buffer.counts()
+        records = sum(
+            self._partition_lag(number, partition, held[number]) for number, partition in self._assigned.items()
+        )
         return Lag(records, math.nan)
 
-    def _unread(self) -> int:
+    def _count_unread(self) -> int:
         """Return how many records the topic has that were not read, as of the last fetch."""
-        highs = ((self._member.bounds_heard(number)[1], share) for number, share in self._shares.items())
-        return sum(max(0, high - share.seen) for high, share in highs)
+        highs = ((self._member.cached_bounds(number)[1], partition) for number, partition in self._assigned.items())
+        return sum(max(0, high - partition.read_to) for high, partition in highs)
 
-    def _behind(self, number: int, share: AssignedPartition, held: int) -> float:
-        if share.drained and share.plan is None and share.asked <= share.end:
-            return held  # a transaction ends without a record
-        low, high = self._member.bounds_heard(number)
-        if max(high, share.asked) < 0:
+    def _partition_lag(self, number: int, partition: AssignedPartition, held: int) -> float:
+        if partition.at_end and partition.plan is None and partition.reported_end <= partition.end:
+            return held  # the rest are transaction markers, which are no records
+        low, high = self._member.cached_bounds(number)
+        if max(high, partition.reported_end) < 0:
             return math.nan  # nothing was fetched of it yet
-        return max(0, max(high, share.asked, share.seen) - max(low, share.acknowledged))
+        return max(0, max(high, partition.reported_end, partition.read_to) - max(low, partition.acknowledged_to))
 
     # membership
 
-    def _given(self, commits: Mapping[int, Commit], numbers: set[int]) -> dict[int, int]:
-        """Take partitions over, with their plans. Returns where each is to be read from."""
+    def _on_assigned(self, commits: Mapping[int, Commit], numbers: set[int]) -> dict[int, int]:
+        """Take over partitions with their plans. Returns the offset where each is to be read from."""
         for number in numbers:
             offset, plan, forged = commits[number]
             if forged:
                 logger.error("plan_refused topic=%s partition=%d: what is committed is no plan", self._topic, number)
                 metrics.PLANS_REFUSED.inc()
-            made = plan if plan and was_made(plan, commits) else None
+            made = plan if plan and is_durable(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset
-            self._shares[number] = AssignedPartition(max(0, start), max(0, offset), made, max(0, start), inherited=True)
+            self._assigned[number] = AssignedPartition(
+                max(0, start), max(0, offset), made, max(0, start), inherited=True
+            )
             self._comparison.uncompared[number] = offset
         self.assignments += 1
-        self._not_taken_in, self._heard_at = False, time.monotonic()
+        self._membership_refused, self._last_heard = False, time.monotonic()
         metrics.REBALANCES.inc()
-        logger.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._inherited()))
-        return {number: self._shares[number].seen for number in numbers if commits[number].offset >= 0}
+        logger.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._inherited_plans()))
+        return {number: self._assigned[number].read_to for number in numbers if commits[number].offset >= 0}
 
-    def _taken(self, numbers: set[int]) -> None:
-        """Give partitions up: whatever of them is not planned is the next owner's, what is planned he finds."""
+    def _on_revoked(self, numbers: set[int]) -> None:
+        """Give up partitions. The next owner reads again what is not planned, and finds the plans."""
         for number in numbers:
-            self._shares.pop(number, None)
+            self._assigned.pop(number, None)
             self._comparison.uncompared.pop(number, None)
-        self._held.let_go(lambda record: record.partition in numbers)
+        self._buffer.discard(lambda record: record.partition in numbers)
         logger.info("partitions_revoked partitions=%s", sorted(numbers))
 
-    def _keep(self) -> None:
-        """Poll while nobody reads, so that the membership lives; paused, so that nothing piles up."""
-        while not self._member.closing.wait(_KEEP_SECONDS):
-            if self._member.unanswered:
-                self._looked_at = time.monotonic()  # so the brokers were asked, and do not answer
-            idle = time.monotonic() - self._read_at
-            if idle < _KEEP_SECONDS or not self._member.joined:
+    def _keep_membership(self) -> None:
+        """Poll while nothing is read, so that the membership lives; pause, so that no records pile up."""
+        while not self._member.closing.wait(_KEEPALIVE_SECONDS):
+            if self._member.commit_unanswered:
+                self._last_end_query = time.monotonic()  # the brokers were asked, by the commit, and do not answer
+            idle = time.monotonic() - self._last_read
+            if idle < _KEEPALIVE_SECONDS or not self._member.joined:
                 continue
             try:
                 with self._member.using("keeping the membership") as consumer:
                     if idle > _IDLE_SECONDS:
                         self._member.pause()
-                    self._take(_polled(consumer, 0))
-                    self._look_at_ends()
+                    self._buffer_messages(_poll(consumer, 0))
+                    self._query_ends()
             except LogUnavailable as error:
                 if not self._member.closing.is_set():
                     logger.warning("membership_kept_with_error error=%s", error)
             except LogFailed as error:
-                logger.warning("membership_not_kept error=%s", error)  # whoever uses the log hears it, too
+                # the next caller that uses the log gets the error, too
+                logger.warning("membership_not_kept error=%s", error)
                 return
 
-    def _look_at_ends(self) -> None:
-        """Ask for what brokers have not said for a while: the lag grows where nothing is fetched, or is not known."""
+    def _query_ends(self) -> None:
+        """Ask brokers about partitions they have not reported on for a while: the lag may grow without fetches."""
         now = time.monotonic()
-        quiet = [number for number, share in self._shares.items() if now - share.heard_at >= self._look_seconds]
-        is_quiet = quiet or (not self._shares and now - self._heard_at >= self._look_seconds)
-        if not is_quiet or now - self._looked_at < self._look_seconds:
+        quiet = [
+            number
+            for number, partition in self._assigned.items()
+            if now - partition.last_heard >= self._end_query_seconds
+        ]
+        is_quiet = quiet or (not self._assigned and now - self._last_heard >= self._end_query_seconds)
+        if not is_quiet or now - self._last_end_query < self._end_query_seconds:
             return
-        self._looked_at = now
-        seconds = min(_LOOK_LONGEST_SECONDS, max(1, self._look_seconds))
+        self._last_end_query = now
+        seconds = min(_END_QUERY_TIMEOUT_SECONDS, max(1, self._end_query_seconds))
         if quiet:
-            for number, end in self._member.ends(list(self._shares), seconds).items():
-                self._shares[number].asked, self._shares[number].heard_at = end, time.monotonic()
+            for number, end in self._member.ends(list(self._assigned), seconds).items():
+                self._assigned[number].reported_end, self._assigned[number].last_heard = end, time.monotonic()
         else:
             self._member.partitions(seconds)
             if self._member.refused:
                 self._member.committed([0])
-            self._heard_at = time.monotonic()
-        self._lag = self._measured()
+            self._last_heard = time.monotonic()
+        self._lag = self._measure_lag()
 
     def close(self) -> None:
-        """Leave the group; plans that are not acknowledged are the next owner's."""
+        """Leave the group. The next owner of a partition runs its plans that are not acknowledged."""
         self._member.close()
         self.thread.join()
 
 
-def _polled(consumer: Consumer, wait_seconds: float) -> list[Message]:
-    """Return one message, if one comes. A message is false if it is empty: it is compared with None."""
+def _poll(consumer: Consumer, wait_seconds: float) -> list[Message]:
+    """Return one message, or none. It is compared with None because an empty message is falsy."""
     message = consumer.poll(wait_seconds)
     return [] if message is None else [message]

@@ -1,20 +1,20 @@
 """Where a partition is read from when the group's committed offset and the store's position differ.
 
-Owns: the comparison of the two, once for each partition that is assigned, and what is noted in the store of it.
+Owns: the comparison of the two, once for each partition that is assigned, and what the store notes about it.
 
 | committed offset      | the store                                   | reading begins                          |
 |-----------------------|---------------------------------------------|-----------------------------------------|
-| not past the position | has all before it                           | at the offset                           |
+| not past the position | has everything before it                    | at the offset                           |
 | past the position     | lacks what lies between                     | at the position; a gap is reported      |
-| there                 | knows the topic but not the partition       | at the first record; a gap is reported  |
-| there                 | was filled by a release without positions   | at the offset, which is noted           |
+| exists                | knows the topic but not the partition       | at the first record; a gap is reported  |
+| exists                | was filled by a release without positions   | at the offset, which is noted           |
 | none                  | has a position before the topic's beginning | at the first record; a gap is reported  |
 | none                  | has a position that the topic still holds   | at the position                         |
 
-With `kafka.trust_offsets` reading begins at the offset in every case; the gap is reported as lost.
-Limits: while a release without positions shares the group, its progress looks like a gap; what is read again is dropped
-as duplicate.
-Source: docs/design.md R6b; KIP-516 (topic ids).
+With `kafka.trust_offsets`, reading begins at the offset in every case, and the gap is reported as lost.
+Limits: while a release without positions shares the group, its progress looks like a gap. What is then read again is
+dropped as duplicate.
+Source: docs/design.md R6b (positions in the store); KIP-516 (topic ids).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,50 +25,51 @@ from ingest.stored_positions import KnownTopic, StoredPositions
 
 
 class Gap(NamedTuple):
-    """Offsets [start, end) that the store lacks, though they were passed by the group or deleted from the topic."""
+    """Offsets [start, end) that the store lacks, although the group passed them or the topic has deleted them."""
 
     start: int
     end: int
 
 
-class Places:
-    """Compares what the group and the store say of one topic. Not thread-safe."""
+class TopicPositions:
+    """Compares what the group and the store know about one topic. Not thread-safe."""
 
-    def __init__(self, positions: StoredPositions, topic: str, trusting: bool) -> None:
-        """Args: trusting: `kafka.trust_offsets`."""
+    def __init__(self, positions: StoredPositions, topic: str, trust_offsets: bool) -> None:
+        """Args: trust_offsets: the setting `kafka.trust_offsets`."""
         self._positions = positions
         self._topic = topic
-        self.trusting = trusting
+        self.trust_offsets = trust_offsets
         self._topic_id: str | None = None  # as of the last comparison
 
     @property
-    def begun(self) -> bool:
-        """Whether the topic is noted in the store: it must be before anything is stored of it."""
+    def is_noted(self) -> bool:
+        """Whether the store has noted the topic; it must have before anything of the topic is stored."""
         return self._topic_id is not None
 
-    def rename(self, topic_id: str) -> None:
-        """Note positions for the topic that was made anew under its name."""
+    def set_topic_id(self, topic_id: str) -> None:
+        """From now on note positions for the topic that was created again under the same name."""
         self._topic_id = topic_id
 
     def known(self, topic_id: str, committed: Callable[[], Mapping[int, int]]) -> KnownTopic:
         """Return what the store knows, after noting the topic there if it is new.
 
-        Args: committed: the committed offsets of all partitions of the topic.
+        Args: committed: returns the committed offsets of all partitions of the topic.
         """
         self._topic_id = topic_id
         known = self._positions.known(self._topic, topic_id)
-        if known.legacy or (known.unknown and self.trusting):
-            # All partitions at once: one that is assigned later would seem to have a gap.
+        if known.legacy or (known.unknown and self.trust_offsets):
+            # All partitions at once: a partition that is assigned later would otherwise seem to have a gap.
             self._positions.note(self._topic, topic_id, committed())
             return KnownTopic(self._positions.known(self._topic, topic_id).positions, unknown=False, legacy=False)
         if known.unknown:
-            self._positions.note(self._topic, topic_id, {})  # so that a store without positions is never taken for new
+            # so that a store without positions is never taken for a new one
+            self._positions.note(self._topic, topic_id, {})
         return known
 
     def note(self, positions: Mapping[int, int], released: Sequence[Range] = ()) -> None:
         """Note in the store that everything before these positions is stored.
 
-        Args: released: stored ranges of partitions that were not compared: their ends are noted if there is no gap
+        Args: released: stored ranges of partitions that were not compared. Their ends are noted if there is no gap
         before them.
         """
         if released:
@@ -82,9 +83,10 @@ class Places:
 
 
 def gap_between(committed: int, position: int | None, low: int) -> Gap | None:
-    """Return what lies between the store's position and a committed offset.
+    """Return what lies between the store's position and a committed offset; None if there is no gap.
 
-    Args: committed: -1: none. position: None: the store knows nothing of the partition. low: the first offset it has.
+    Args: committed: -1 if nothing is committed. position: None if the store knows nothing about the partition. low: the
+    first offset that the partition has.
     """
     if committed < 0:
         return Gap(position, low) if position is not None and position < low else None

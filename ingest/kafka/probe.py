@@ -1,10 +1,11 @@
-"""What brokers answer when they are asked for nothing else: whether they are there, and whether we may do our work.
+"""Asks the brokers regularly whether they answer, and whether this process has the rights it needs.
 
-Owns: one admin client, and a question about our topics every few seconds. librdkafka says a refusal once and goes on in
-silence; asked with "authorized operations" the brokers name the rights there are, so that one that is missing is seen
-for as long as it is. A broker that does not tell them (null, or none at all) is not judged.
-The group is not asked for here: a question to its coordinator that is not answered in time aborts the whole process
-(librdkafka issue 4605). The log itself sees that the group refuses it (ingest/kafka/log.py).
+Owns: one admin client, and a request about our topics every few seconds. librdkafka reports a refusal only once and
+then goes on silently. When asked with "authorized operations", the brokers list the rights of this process, so a
+missing right is seen for as long as it is missing. A broker that does not list them (null, or an empty list) is not
+judged.
+The group is not queried here: a request to its coordinator that is not answered in time aborts the whole process
+(librdkafka issue 4605). The log itself notices when the group refuses it (ingest/kafka/log.py).
 Source: KIP-430 (authorized operations in Describe responses); Kafka "Authorization", where READ and WRITE imply
 DESCRIBE.
 """
@@ -25,32 +26,32 @@ from ingest.kafka.client import client_options, connect, kafka_errors, log_error
 
 
 class Missing(NamedTuple):
-    """A right that this process lacks, as "WRITE on topic events", and what it needs it for."""
+    """A right that this process lacks, such as "WRITE on topic events", and the ability that needs it."""
 
     ability: Ability
     right: str
 
 
 class BrokerProbe:
-    """The question of one process. `produces`, `consumes`: what it does with the topic. One thread asks."""
+    """The probe of one process, used by one thread. `produces`, `consumes`: what the process does with the topic."""
 
     def __init__(self, settings: KafkaSettings, produces: bool, consumes: bool, seconds: float) -> None:
-        """Args: seconds: how long brokers may take for an answer."""
+        """Args: seconds: how long the brokers may take for an answer."""
         self.pulse = Pulse()
         self.missing: tuple[Missing, ...] = ()
         self.leaderless: tuple[int, ...] = ()  # partitions of the topic that nobody can write to or read
         self._allowed = Pulse()  # when no right was missing
-        self._led = Pulse()  # when each partition had a leader
+        self._leaders = Pulse()  # when each partition had a leader
         self._seconds = seconds
         self._rights = _topics(settings, produces, consumes)
         self._topic = settings.topic
-        self._is_there = False
+        self._topic_exists = False
         self._last_error = ""
         self._admin = connect(AdminClient, client_options(settings, {"error_cb": self._note_error}))
 
     @property
-    def words(self) -> str:
-        """Say why the brokers may be silent."""
+    def silence_reason(self) -> str:
+        """The reason why the brokers may be silent, with the client's last error."""
         return "the brokers do not answer" + (f" ({self._last_error})" if self._last_error else "")
 
     def _note_error(self, error: KafkaError) -> None:
@@ -58,20 +59,20 @@ class BrokerProbe:
         log_error(error)
 
     def ask(self) -> None:
-        """Ask once. Raises: LogUnavailable: no answer."""
-        with kafka_errors("asking whether the brokers are there"):
-            self._admin.poll(0)  # what befell the client is told to `_note_error`
-            # Brokers may make a topic that is asked for by its name, with as many partitions as they like.
-            listed = self._admin.list_topics(self._topic if self._is_there else None, timeout=self._seconds)
+        """Ask the brokers once. Raises: LogUnavailable: no answer."""
+        with kafka_errors("probing the brokers"):
+            self._admin.poll(0)  # reports the client's errors to `_note_error`
+            # If a missing topic is requested by name, brokers may create it, with their own number of partitions.
+            listed = self._admin.list_topics(self._topic if self._topic_exists else None, timeout=self._seconds)
             topic = listed.topics.get(self._topic)
-            self._is_there = topic is not None and topic.error is None
+            self._topic_exists = topic is not None and topic.error is None
             self._last_error = ""
             self.pulse.succeeded()
-            partitions = topic.partitions.values() if topic and self._is_there else ()
+            partitions = topic.partitions.values() if topic and self._topic_exists else ()
             self.leaderless = tuple(sorted(partition.id for partition in partitions if partition.leader < 0))
             if not self.leaderless:
-                self._led.succeeded()
-            self.missing = tuple(self._missing())
+                self._leaders.succeeded()
+            self.missing = tuple(self._find_missing())
         if not self.missing:
             self._allowed.succeeded()
         for missed in self.missing:
@@ -79,15 +80,15 @@ class BrokerProbe:
 
     @property
     def refused_seconds(self) -> float:
-        """Return how long ago no right was missing."""
+        """How many seconds ago no right was missing."""
         return self._allowed.silent_seconds
 
     @property
     def leaderless_seconds(self) -> float:
-        """Return how long ago each partition had a leader, 0 if each of them had one when the brokers answered last."""
-        return self._led.silent_seconds if self.leaderless else 0
+        """How many seconds ago each partition had a leader; 0 if each had one when the brokers last answered."""
+        return self._leaders.silent_seconds if self.leaderless else 0
 
-    def _missing(self) -> Iterator[Missing]:
+    def _find_missing(self) -> Iterator[Missing]:
         asked = self._admin.describe_topics(
             TopicCollection(list(self._rights)), include_authorized_operations=True, request_timeout=self._seconds
         )
@@ -98,7 +99,7 @@ class BrokerProbe:
                     yield Missing(use, f"{right} on topic {name}")
 
     def _granted(self, asked: "Future[TopicDescription]") -> Set[str] | None:
-        """Return the rights there are on a topic; None: the brokers do not say."""
+        """Return the rights this process has on a topic; None if the brokers do not report them."""
         try:
             described = asked.result(2 * self._seconds)
         except TimeoutError:
@@ -107,13 +108,13 @@ class BrokerProbe:
             if exception.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 return frozenset()
             if exception.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return None  # whoever needs it makes it
+                return None  # the process that needs the topic creates it
             raise
         return {operation.name for operation in described.authorized_operations or ()} or None
 
 
 def _topics(settings: KafkaSettings, produces: bool, consumes: bool) -> dict[str, dict[str, Ability]]:
-    """Return the topics, the rights that are needed on each, and what for."""
+    """Return the topics, the rights that are needed on each, and the ability that needs each right."""
     reading = {"READ": Ability.INGEST} if consumes else {}
     writing = {"WRITE": Ability.EVENTS} if produces else {}
     wanted = {settings.topic: {**reading, **writing}}
@@ -122,6 +123,6 @@ def _topics(settings: KafkaSettings, produces: bool, consumes: bool) -> dict[str
     return wanted
 
 
-def as_words(rights: Iterable[str]) -> str:
-    """Say which rights are missing."""
+def describe_missing_rights(rights: Iterable[str]) -> str:
+    """Return the message about missing rights."""
     return "the brokers refuse this process: it lacks " + ", ".join(rights)

@@ -1,8 +1,8 @@
-"""Events to the topic: what came over HTTP is durable on the brokers before it is answered.
+"""Writes events to the topic: what came over HTTP is durable on the brokers before it is answered.
 
 Owns: one idempotent producer with acks=all, the key of a record (the event's subject), and the wait for every delivery
-report of a batch. Safe to repeat: an event that was sent twice is counted once (docs/design.md R10).
-Source: docs/design.md R3, R4; CloudEvents Kafka protocol binding 1.0.2.
+report of a batch. Safe to repeat: an event that is sent twice is counted once (docs/design.md R10: duplicates).
+Source: docs/design.md R3 (durable append), R4 (what is accepted is stored); CloudEvents Kafka protocol binding 1.0.2.
 """
 
 import logging
@@ -21,12 +21,12 @@ from engine.health import Pulse
 from engine.logging_setup import SaidOnce
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Headers
-from ingest.kafka.client import ANSWER_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
+from ingest.kafka.client import ANSWER_TIMEOUT_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
 
 logger = logging.getLogger(__name__)
-logger.addFilter(SaidOnce())  # brokers may refuse each new producer, too
+logger.addFilter(SaidOnce())  # brokers may refuse each new producer again
 _POLL_SECONDS = 0.1
-_RENEW_SECONDS = 1  # between two new producers
+_REPLACE_SECONDS = 1  # at least this long between two new producers
 _QUEUE_RECORDS = 1_000_000
 _REASON_CHARACTERS = 1000  # a reason may quote the record
 _STRUCTURED: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
@@ -40,25 +40,25 @@ class _Keyed(msgspec.Struct):
 _key_decoder = msgspec.json.Decoder(_Keyed)
 
 
-class _Batch:
-    """Counts the delivery reports of one batch and then settles its future."""
+class _Delivery:
+    """Counts the delivery reports of one batch, and completes its future after the last one."""
 
     def __init__(self, size: int, appends: Pulse) -> None:
-        """Args: appends: is told how it went."""
-        self.done = _begun()
+        """Args: appends: receives the result."""
+        self.done = _running_future()
         self._appends = appends
-        self._counting = threading.Lock()
-        self._left = size
+        self._lock = threading.Lock()
+        self._unreported = size
         self._error: MeterportError | None = None
         if not size:
             self.done.set_result(None)
 
-    def reported(self, error: KafkaError | None, _: Message | None) -> None:
-        with self._counting:
+    def on_delivery(self, error: KafkaError | None, _: Message | None) -> None:
+        with self._lock:
             if error is not None:
-                self._error = self._error or _refusal(error)
-            self._left -= 1
-            if self._left:
+                self._error = self._error or _to_error(error)
+            self._unreported -= 1
+            if self._unreported:
                 return
         if self._error:
             if isinstance(self._error, Unavailable):
@@ -70,18 +70,18 @@ class _Batch:
 
 
 class KafkaProducer:
-    """An `EventAppender` and a `DeadLetterSink`. Thread-safe. One thread of its own serves the delivery reports."""
+    """An `EventAppender` and a `DeadLetterSink`. Thread-safe. A thread of its own serves the delivery reports."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self.appends = Pulse()  # when brokers last took a batch, and since when they take none
-        self._producer = connect(Producer, client_options(settings, _writing(settings)))
-        self._renewing = threading.Lock()
-        self._renewed_at = -math.inf  # monotonic seconds
-        self._refused: Producer | None = None  # the brokers will not let it go on
-        self._topics: set[str] = set()  # known to exist
-        self._looking = threading.Lock()
-        self._look: Future[None] | None = None  # for the topic of events
+        self.appends = Pulse()  # when brokers last accepted a batch, and since when they accept none
+        self._producer = connect(Producer, client_options(settings, _producer_options(settings)))
+        self._replace_lock = threading.Lock()
+        self._last_replaced = -math.inf  # monotonic seconds
+        self._failed_producer: Producer | None = None  # the brokers do not let it go on
+        self._topics: set[str] = set()  # topics known to exist
+        self._search_lock = threading.Lock()
+        self._topic_search: Future[None] | None = None  # the search for the topic of events
         self._closing = threading.Event()
         self.thread = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
         self.thread.start()
@@ -97,8 +97,8 @@ class KafkaProducer:
         )
 
     def _append_later(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
-        """Append once the topic is known to be there: the caller does not wait."""
-        done = _begun()
+        """Append once the topic is known to exist, without making the caller wait."""
+        done = _running_future()
 
         def sent(appended: "Future[None]") -> None:
             error = appended.exception()
@@ -114,18 +114,18 @@ class KafkaProducer:
             except MeterportError as refused:
                 done.set_exception(refused)
 
-        self._look_for_topic().add_done_callback(looked)
+        self._find_topic().add_done_callback(looked)
         return done
 
-    def _look_for_topic(self) -> "Future[None]":
-        """Look for the topic of events in a thread of its own, one for all who wait."""
-        with self._looking:
-            if self._look is None or self._look.done():
-                self._look = look = _begun()
+    def _find_topic(self) -> "Future[None]":
+        """Search for the topic of events in a separate thread, one search for all who wait."""
+        with self._search_lock:
+            if self._topic_search is None or self._topic_search.done():
+                self._topic_search = look = _running_future()
 
                 def find() -> None:
                     try:
-                        self._find(self._settings.topic)
+                        self._ensure_topic(self._settings.topic)
                     except Exception as error:
                         self.appends.failed(str(error))
                         look.set_exception(error)
@@ -133,21 +133,21 @@ class KafkaProducer:
                         look.set_result(None)
 
                 threading.Thread(target=find, name="kafka-topic", daemon=True).start()
-            return self._look
+            return self._topic_search
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
-        """See `DeadLetterSink.send`. A record as it was, with headers that say where it stood and what was wrong.
+        """See `DeadLetterSink.send`. A letter is sent as the original record, with headers for its position and reason.
 
-        One that is too large for the topic goes there without its value and its own headers: the store has them.
+        A record that is too large for the topic is sent without its value and its own headers: the store has them.
         """
         topic = self._settings.dead_letter_topic
-        assert topic is not None  # noqa: S101 - else nobody calls
-        self._find(topic)
+        assert topic is not None  # noqa: S101 - nobody calls this without such a topic
+        self._ensure_topic(topic)
         sent = [self._send(topic, [_as_record(letter, self._settings.topic)], 0) for letter in letters]
         for letter, done in zip(letters, sent, strict=True):
             try:
                 done.result()
-            except TooLarge:  # or one it was sent together with is
+            except TooLarge:  # this record, or another one sent in the same request
                 self._send_alone(topic, letter)
 
     def _send_alone(self, topic: str, letter: DeadLetter) -> None:
@@ -158,9 +158,9 @@ class KafkaProducer:
             bare = letter._replace(record=letter.record._replace(value=None, headers=None))
             self._send(topic, [_as_record(bare, self._settings.topic)], 0).result()
 
-    def _find(self, topic: str) -> None:
+    def _ensure_topic(self, topic: str) -> None:
         if topic not in self._topics:
-            ensure_topic(self._settings, topic, min(ANSWER_SECONDS, self._settings.produce_seconds))
+            ensure_topic(self._settings, topic, min(ANSWER_TIMEOUT_SECONDS, self._settings.produce_seconds))
             self._topics.add(topic)
 
     def _send(
@@ -170,27 +170,28 @@ class KafkaProducer:
         if len(producer) + len(records) > _QUEUE_RECORDS:
             self.appends.failed("too many events wait for the brokers")
             raise LogFull(f"{len(producer)} events wait for the brokers already")
-        batch = _Batch(len(records), self.appends)
+        delivery = _Delivery(len(records), self.appends)
         for value, key, headers in records:
             try:
                 producer.produce(
-                    topic, value, key, headers=list(headers), timestamp=timestamp_ms, on_delivery=batch.reported
+                    topic, value, key, headers=list(headers), timestamp=timestamp_ms, on_delivery=delivery.on_delivery
                 )
             except BufferError:
-                batch.reported(KafkaError(KafkaError._QUEUE_FULL), None)
+                delivery.on_delivery(KafkaError(KafkaError._QUEUE_FULL), None)
             except KafkaException as exception:
-                batch.reported(exception.args[0], None)
+                delivery.on_delivery(exception.args[0], None)
                 if is_fatal(exception.args[0]):
-                    self._refused = producer  # its thread replaces it: whoever sends does not wait
-        return batch.done
+                    # the thread of the delivery reports replaces it, so that no sender waits
+                    self._failed_producer = producer
+        return delivery.done
 
-    def _renew(self, dead: Producer) -> None:
-        """Replace a producer the brokers will not let go on, once a second; what it had not delivered is refused."""
-        with self._renewing:
-            if self._producer is dead and time.monotonic() - self._renewed_at >= _RENEW_SECONDS:
+    def _replace_producer(self, dead: Producer) -> None:
+        """Replace a producer that the brokers stopped, once a second at most. Its undelivered events are refused."""
+        with self._replace_lock:
+            if self._producer is dead and time.monotonic() - self._last_replaced >= _REPLACE_SECONDS:
                 logger.error("producer_renewed undelivered=%d", len(dead))
-                self._renewed_at = time.monotonic()
-                self._producer = connect(Producer, client_options(self._settings, _writing(self._settings)))
+                self._last_replaced = time.monotonic()
+                self._producer = connect(Producer, client_options(self._settings, _producer_options(self._settings)))
                 dead.purge()
                 deadline = time.monotonic() + 1
                 while len(dead) and time.monotonic() < deadline:
@@ -200,34 +201,34 @@ class KafkaProducer:
         while not self._closing.is_set() or len(self._producer):
             producer = self._producer
             self._poll(producer)
-            if self._refused is producer:
-                self._renew(producer)
+            if self._failed_producer is producer:
+                self._replace_producer(producer)
 
     def _poll(self, producer: Producer) -> None:
-        """Serve delivery reports; an error that ends the producer comes out here, too, without any event sent."""
+        """Serve delivery reports. An error that ends the producer also appears here, even if no event is sent."""
         try:
             producer.poll(_POLL_SECONDS)
         except KafkaException as exception:
             logger.warning("producer_failed error=%s", exception.args[0].str())
             if is_fatal(exception.args[0]):
-                self._refused = producer
+                self._failed_producer = producer
 
     def close(self) -> None:
-        """Wait for what was sent, at most as long as it may take, then end."""
+        """Wait for what was sent, as long as its delivery may take, then end."""
         self._closing.set()
         self.thread.join()
 
 
-def _begun() -> "Future[None]":
-    """Return a future that cannot be cancelled: others may wait for the same."""
+def _running_future() -> "Future[None]":
+    """Return a future that cannot be cancelled: several callers may wait for it."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
     return future
 
 
-def _refusal(error: KafkaError) -> MeterportError:
+def _to_error(error: KafkaError) -> MeterportError:
     if error.code() in _TOO_LARGE:
-        return TooLarge(f"an event is larger than the brokers take: {error.str()}")
+        return TooLarge(f"an event is larger than the brokers accept: {error.str()}")
     if error.code() == KafkaError._QUEUE_FULL:
         return LogFull("too many bytes wait for the brokers already")
     return LogUnavailable(f"Kafka: producing: {error.str()} ({error.name()})")
@@ -244,14 +245,14 @@ def _as_record(letter: DeadLetter, topic: str) -> tuple[bytes | None, None, Head
     return origin.value, None, headers
 
 
-def _writing(settings: KafkaSettings) -> Options:
+def _producer_options(settings: KafkaSettings) -> Options:
     return {
         "enable.idempotence": True,
         "acks": "all",
-        "partitioner": "murmur2_random",  # as producers in Java choose, so that a subject has one partition
+        "partitioner": "murmur2_random",  # the choice of Java producers, so that a subject has one partition
         "delivery.timeout.ms": round(settings.produce_seconds * 1000),
-        "linger.ms": 1,  # a batch is sent as it comes: its producer waits
+        "linger.ms": 1,  # a batch is sent at once: its producer waits
         "queue.buffering.max.messages": _QUEUE_RECORDS,
         "queue.buffering.max.kbytes": 256 << 10,
-        "message.max.bytes": 64 << 20,  # the brokers' own limit says what is too large
+        "message.max.bytes": 64 << 20,  # the brokers' own limit decides what is too large
     }

@@ -496,7 +496,7 @@ def test_a_letter_the_log_finds_too_large_does_not_hold_up_the_others(
 
     assert outcome(answer) == (3, 1)
     assert [(problem["offset"], str(problem["reason"])[:42]) for problem in problems(answer)] == [
-        (1, "an event is larger than the brokers take: ")
+        (1, "an event is larger than the brokers accept: ")
     ]
     with closing(KafkaLog(topic.settings())) as log:
         sent = read(log, 3)

@@ -1,6 +1,6 @@
-"""Topics for tests: filled as any producer fills them, read by logs that stand for processes.
+"""Topics for tests: filled as any producer would fill them, and read by event logs that represent processes.
 
-Owns: `Topic`, what its group has committed, and waiting: a group takes its time to share partitions out.
+Owns: `Topic`, the commits of its group, and waiting for a group, which takes some time to assign its partitions.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ from engine.errors import LogUnavailable
 from ingest.event_log import EventLog, Headers, Record
 from ingest.kafka.log import KafkaLog
 from tests.harness.broker import Kafka, Kind
-from tests.harness.services import lacking
+from tests.harness.services import skip_or_fail
 
 _T = TypeVar("_T")
 
@@ -35,7 +35,7 @@ CLASSIC = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
 
 @dataclass
 class Topic:
-    """A topic and the group that reads it, both named for one test."""
+    """A topic and the group that reads it. Both have names that only one test uses."""
 
     bootstrap: str
     partitions: int
@@ -60,7 +60,7 @@ class Topic:
         headers: Headers | None = None,
         max_bytes: int = 1_000_000,
     ) -> None:
-        """Returns when all brokers have the records, each once and in this order, whatever is sent again."""
+        """Send records. Return when all brokers have each of them once and in this order, even if some were sent again."""
         sizes = {"queue.buffering.max.messages": 0, "message.max.bytes": max_bytes}
         producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, **sizes})
         for value in values:
@@ -68,7 +68,7 @@ class Topic:
         assert producer.flush(WAIT_SECONDS) == 0
 
     def put_with_header_name(self, name: bytes, *values: bytes) -> None:
-        """Send records with a header named as no client in Python can; straight through librdkafka, by its C API."""
+        """Send records with a header name that no Python client can send: directly through the C API of librdkafka."""
         [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
         library = ctypes.CDLL(str(path))
         library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
@@ -84,14 +84,14 @@ class Topic:
         library.rd_kafka_destroy(producer)
 
     def put_in_transaction(self, values_: Sequence[bytes], outcome: str) -> None:
-        """`outcome`: commit or abort."""
+        """Send values to partition 0 in a transaction. `outcome` is commit or abort."""
         with self.transaction(values_) as commit:
             if outcome == "commit":
                 commit()
 
     @contextmanager
     def transaction(self, values_: Sequence[bytes]) -> Iterator[Callable[[], None]]:
-        """Yield what commits a transaction that holds values on partition 0; it is taken back if that is not called."""
+        """Send values to partition 0 in a transaction. Yield the function that commits it; abort if it is not called."""
         producer = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": self.name})
         producer.init_transactions(WAIT_SECONDS)
         producer.begin_transaction()
@@ -118,70 +118,70 @@ class Topic:
             done.result(WAIT_SECONDS)
 
     def committed(self) -> dict[int, tuple[int, str]]:
-        """Return offset and metadata of each partition that has a commit."""
-        asked = [TopicPartition(self.name, number) for number in range(self.partitions)]
+        """Return the committed offset and metadata of each partition that has a commit."""
+        partitions = [TopicPartition(self.name, number) for number in range(self.partitions)]
         found: list[TopicPartition] = []
 
         def answered() -> bool:
             nonlocal found
             try:
-                found = asker.committed(asked, timeout=WAIT_SECONDS)
+                found = consumer.committed(partitions, timeout=WAIT_SECONDS)
             except KafkaException as exception:
                 if not exception.args[0].retriable() and exception.args[0].code() != KafkaError.NOT_COORDINATOR:
                     raise
             return bool(found)
 
-        with Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name}) as asker:
+        with Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name}) as consumer:
             wait_for(answered)
         return {answer.partition: (answer.offset, answer.metadata or "") for answer in found if answer.offset >= 0}
 
     def commit(self, commits: Mapping[int, tuple[int, str]]) -> None:
-        """Leave commits as a process that died would; the group has no members."""
-        left = [TopicPartition(self.name, number, *commit) for number, commit in commits.items()]
+        """Commit offsets with metadata, as a process that died had done. The group must have no members."""
+        offsets = [TopicPartition(self.name, number, *commit) for number, commit in commits.items()]
         with Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.name}) as committer:
-            committer.commit(offsets=left, asynchronous=False)
+            committer.commit(offsets=offsets, asynchronous=False)
 
     def delete_before(self, offsets: Mapping[int, int]) -> None:
-        """Delete records as retention would, up to an offset of each partition."""
+        """Delete the records before an offset of each partition, as retention would."""
         limits = [TopicPartition(self.name, number, offset) for number, offset in offsets.items()]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for done in admin.delete_records(limits).values():
             done.result(WAIT_SECONDS)
 
 
-def real(broker: Kafka) -> Kafka:
-    """Return a broker that is no mock: a mock has neither groups by the newer protocol nor transactions."""
+def require_real_broker(broker: Kafka) -> Kafka:
+    """Return the broker, or skip the test if it is a mock, which has no transactions and no newer group protocol."""
     if broker.kind is Kind.MOCK:
-        lacking(f"needs a real broker, but there is only a {broker.label}")
+        skip_or_fail(f"needs a real broker, but there is only a {broker.label}")
     return broker
 
 
-def owned(log: KafkaLog) -> list[int]:
-    """Return the partitions a log was given; joins the group if it has not."""
+def assigned_partitions(log: KafkaLog) -> list[int]:
+    """Return the partitions that the group has assigned to a log. The log joins the group if it is not a member."""
     log.pending()
-    return sorted(log._shares)
+    return sorted(log._assigned)
 
 
-def shared_out(*logs: KafkaLog, partitions: int = 3) -> list[list[int]]:
-    """Wait until logs share all partitions among them, each some, and return each one's."""
+def wait_for_assignment(*logs: KafkaLog, partitions: int = 3) -> list[list[int]]:
+    """Wait until each log has some partitions and all partitions are assigned. Return the partitions of each log."""
     shares: list[list[int]] = []
 
-    def all_are_given() -> bool:
+    def all_are_assigned() -> bool:
         nonlocal shares
-        shares = [owned(log) for log in logs]
+        shares = [assigned_partitions(log) for log in logs]
         return sorted(number for share in shares for number in share) == list(range(partitions)) and all(shares)
 
-    wait_for(all_are_given, lambda: shares)
+    wait_for(all_are_assigned, lambda: shares)
     return shares
 
 
 def read(log: EventLog, count: int) -> list[Record]:
-    """Return what a log has to be planned, once it is `count` records."""
+    """Wait until a log has exactly `count` records to plan, and return them."""
     records: list[Record] = []
 
     def enough() -> bool:
         nonlocal records
-        records = patiently(lambda: log.read(max(1000, 2 * count), 1 << 30, 0.1))
+        records = retry_until_answered(lambda: log.read(max(1000, 2 * count), 1 << 30, 0.1))
         return len(records) >= count
 
     wait_for(enough, lambda: f"{len(records)} of {count} records")
@@ -190,30 +190,30 @@ def read(log: EventLog, count: int) -> list[Record]:
 
 
 def lag(log: EventLog) -> float:
-    """Return how far a log is behind, once it has heard of each of its partitions."""
+    """Wait until a log knows the lag of each of its partitions, and return it in records."""
 
     def known() -> bool:
-        patiently(lambda: log.read(1, 1, 0.1))
+        retry_until_answered(lambda: log.read(1, 1, 0.1))
         return not math.isnan(log.lag().records)
 
     wait_for(known)
     return log.lag().records
 
 
-def patiently(attempt: Callable[[], _T]) -> _T:
-    """Do what the consumer does: try until the log answers; a broker has nothing to say for a moment now and then."""
+def retry_until_answered(attempt: Callable[[], _T]) -> _T:
+    """Call `attempt` until the log answers, as the consumer does: a broker may not answer for a moment now and then."""
     answers: list[_T] = []
-    refusals: list[LogUnavailable] = []
+    errors: list[LogUnavailable] = []
 
     def answered() -> bool:
         try:
             answers.append(attempt())
         except LogUnavailable as error:
-            refusals.append(error)
+            errors.append(error)
             return False
         return True
 
-    wait_for(answered, lambda: refusals[-1])
+    wait_for(answered, lambda: errors[-1])
     return answers[0]
 
 
@@ -222,9 +222,9 @@ def values(records: Sequence[Record]) -> list[bytes | None]:
 
 
 def wait_for(condition: Callable[[], bool], seen: Callable[[], object] = lambda: "") -> float:
-    """Return the seconds it took."""
+    """Wait until a condition holds, and return the seconds it took. On failure the message contains `seen()`."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < WAIT_SECONDS, f"not in {WAIT_SECONDS} s; at last: {seen()}"
+        assert time.monotonic() - began < WAIT_SECONDS, f"not within {WAIT_SECONDS} s; last seen: {seen()}"
         time.sleep(0.02)
     return time.monotonic() - began

@@ -12,7 +12,7 @@ import pytest
 from engine import metrics
 from engine.config.settings import IngestSettings
 from engine.dead_letters.replay import check
-from engine.events.arrivals import AHEAD_MS, EARLIEST_MS
+from engine.events.arrivals import EARLIEST_CREDIBLE_MS, MAX_AHEAD_MS
 from engine.events.cloudevents import TimeSpan
 from engine.instants import Instant, milliseconds, utc_now
 from engine.log_position import LogPosition
@@ -98,7 +98,7 @@ def test_an_event_whose_timestamp_cannot_be_true_is_judged_by_our_clock(
 def test_a_timestamp_that_can_be_true_is_the_arrival(open_log: OpenLog, topic: Topic, store: Store) -> None:
     """Clocks differ a little, and a topic may be years old."""
     now = milliseconds(utc_now())
-    claims = {"a": now - 10, "b": now + AHEAD_MS // 2, "c": now - 5 * YEAR_MS}
+    claims = {"a": now - 10, "b": now + MAX_AHEAD_MS // 2, "c": now - 5 * YEAR_MS}
     for id_, claim in claims.items():
         topic.put(event(id_), at_ms=claim)
 
@@ -119,7 +119,7 @@ def test_the_time_of_the_broker_is_taken_where_the_topic_says_so(open_log: OpenL
 
     [(_, time_ms, arrived_ms, stamp)] = stored(store)
     assert time_ms == arrived_ms
-    assert began - AHEAD_MS < arrived_ms <= stamp
+    assert began - MAX_AHEAD_MS < arrived_ms <= stamp
 
 
 def test_a_plan_run_again_by_another_process_stores_the_same_rows(
@@ -139,7 +139,7 @@ def test_a_plan_run_again_by_another_process_stores_the_same_rows(
     first.close()
 
     with closing(KafkaLog(topic.settings())) as second:
-        consume(second, store, lambda: second.pending() == [] and bool(second._shares) and second.planned() == [])
+        consume(second, store, lambda: second.pending() == [] and bool(second._assigned) and second.planned() == [])
 
     assert (stored(store), letters(store)) == rows
     assert rows[0] == [("absent", stamp, stamp, stamp), ("now", now, stamp, stamp)]
@@ -166,7 +166,7 @@ def test_a_plan_that_nobody_has_begun_is_stored_under_its_own_stamp(
 SPAN = TimeSpan.of(IngestSettings())
 
 
-@pytest.mark.parametrize("ahead_ms", [0, 1, AHEAD_MS, AHEAD_MS + 1])
+@pytest.mark.parametrize("ahead_ms", [0, 1, MAX_AHEAD_MS, MAX_AHEAD_MS + 1])
 def test_a_batch_is_decoded_again_exactly_where_its_rows_depend_on_the_clock(ahead_ms: int) -> None:
     """What is credible when it is read may not be by the stamp, if a clock was set back in between."""
     read_ms = 1_767_225_600_000
@@ -178,7 +178,7 @@ def test_a_batch_is_decoded_again_exactly_where_its_rows_depend_on_the_clock(ahe
         again = decode_records([record], SPAN, None, stamp_ms)
         same = batch.events.columns.equals(again.events.columns)
         assert same or batch.depends_on(stamp_ms), stamp_ms
-    assert batch.depends_on(read_ms) == (ahead_ms > AHEAD_MS)
+    assert batch.depends_on(read_ms) == (ahead_ms > MAX_AHEAD_MS)
 
 
 def test_a_batch_that_is_decoded_again_counts_its_dead_letters_once(
@@ -193,10 +193,10 @@ def test_a_batch_that_is_decoded_again_counts_its_dead_letters_once(
     assert len(stored(store)) == 1
 
 
-@pytest.mark.parametrize("claimed_ms", [0, EARLIEST_MS - 1, 2**62])
+@pytest.mark.parametrize("claimed_ms", [0, EARLIEST_CREDIBLE_MS - 1, 2**62])
 def test_only_what_cannot_be_true_is_replaced(claimed_ms: int) -> None:
     now = 1_767_225_600_000
-    true = [Record(0, at, claim, b"") for at, claim in enumerate([EARLIEST_MS, now, now + AHEAD_MS])]
+    true = [Record(0, at, claim, b"") for at, claim in enumerate([EARLIEST_CREDIBLE_MS, now, now + MAX_AHEAD_MS])]
 
     assert with_credible_arrivals(true, now) is true
     assert with_credible_arrivals([*true, Record(0, 3, claimed_ms, b"")], now) == [*true, Record(0, 3, now, b"")]
@@ -250,7 +250,7 @@ def test_a_topic_read_again_keeps_one_dead_letter_of_each_record(open_log: OpenL
 
 
 def topic_is_read(log: KafkaLog) -> bool:
-    return bool(log._shares) and log.lag().records == 0
+    return bool(log._assigned) and log.lag().records == 0
 
 
 def test_a_letter_kept_with_an_impossible_arrival_is_replayed_with_the_time_it_was_stored(store: Store) -> None:

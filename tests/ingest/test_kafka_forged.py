@@ -16,7 +16,7 @@ from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.event_log import Plan
-from tests.harness.topics import Topic, read, shared_out, values, wait_for
+from tests.harness.topics import Topic, read, values, wait_for, wait_for_assignment
 from tests.ingest.conftest import OpenLog
 
 IN_2096 = 4_000_000_000_000
@@ -71,7 +71,7 @@ def test_a_commit_with_numbers_of_no_plan_is_told_and_reading_goes_on(
     forge(topic, metadata)
     before = refused()
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
 
     assert answered(lambda: [*log.pending(), *log.planned()]) == []
     assert refused() > before

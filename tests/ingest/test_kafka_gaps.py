@@ -15,9 +15,9 @@ from engine import metrics
 from engine.errors import LogUnavailable
 from ingest.event_log import Plan, Range, Record, ranges_of
 from ingest.kafka.log import KafkaLog
-from ingest.kafka.planned_records import _Rereading
+from ingest.kafka.planned_records import _PlanReader
 from ingest.kafka.plans import to_metadata
-from tests.harness.topics import Topic, lag, read, shared_out, values, wait_for
+from tests.harness.topics import Topic, lag, read, values, wait_for, wait_for_assignment
 from tests.ingest.conftest import OpenLog
 
 
@@ -123,7 +123,7 @@ def test_what_is_deleted_under_a_plan_is_told_and_the_rest_is_read(open_log: Ope
     topic.commit({0: (2, to_metadata(plan)), 1: (0, to_metadata(plan)), 2: (0, to_metadata(plan))})
     topic.delete_before({0: 4, 1: 5})
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
 
     assert log.pending() == [plan]
     told = "offsets {} were deleted from the topic while a plan held them"
@@ -147,7 +147,7 @@ def test_a_plan_of_which_everything_was_deleted_can_be_finished(open_log: OpenLo
     topic.commit({0: (2, to_metadata(plan))})
     topic.delete_before({0: 10})
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
 
     [lost] = log.reread(plan)
     assert lost.loss == "offsets 2 to 9 were deleted from the topic while a plan held them"
@@ -161,7 +161,7 @@ def test_a_plan_beyond_the_end_of_its_partition_can_be_finished(open_log: OpenLo
     plan = Plan((Range(0, 8, 14), Range(1, 3, 5)), 5000)
     topic.commit({0: (8, to_metadata(plan)), 1: (3, to_metadata(plan))})
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
 
     assert log.pending() == [plan]
     eight, nine, lost, all_lost = log.reread(plan)
@@ -186,7 +186,8 @@ def test_a_commit_beyond_the_end_is_told_and_read_from_the_beginning(
 
     assert values(records) == [b"a", b"b"]
     assert _gaps() == gaps_before + 2
-    assert "offset 7 was reached, but the topic ends at 2: made anew or cut off; read from 0" in caplog.text
+    reason = "offset 7 was reached, but the topic ends at 2: it was created again or cut off; it is read from 0"
+    assert reason in caplog.text
     assert lag(log) == 2
     plan = log.plan(ranges_of(records), 5000)
     assert plan is not None
@@ -248,7 +249,7 @@ def _cut_off(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let partition 0 be found to end at 2: a leader was elected that has no more; then others come."""
     with monkeypatch.context() as patched:
         patched.setattr(log._member, "bounds", lambda _: (0, 2))
-        log._shares[0].astray = True
+        log._assigned[0].out_of_range = True
         log.read(1000, 1 << 20, 0)
 
 
@@ -315,7 +316,7 @@ def test_what_is_held_of_a_partition_that_was_cut_off_is_let_go(
 
 def test_plans_of_a_topic_that_is_not_there_are_not_known(open_log: OpenLog, topic: Topic) -> None:
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
     admin = AdminClient({"bootstrap.servers": topic.bootstrap})
     admin.delete_topics([topic.name])[topic.name].result(10)
 
@@ -330,7 +331,7 @@ def test_plans_of_a_topic_that_is_not_there_are_not_known(open_log: OpenLog, top
 
 def test_an_empty_topic_has_nothing_and_then_what_comes(open_log: OpenLog, topic: Topic) -> None:
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
 
     wait_for(lambda: log.read(10, 1000, 0.1) == [] and log.waiting() == 0)
     assert (lag(log), log.planned()) == (0, [])
@@ -399,6 +400,6 @@ def test_the_end_of_a_broker_that_is_behind_is_not_the_end_of_a_range() -> None:
     first, rest = [_Message(at) for at in range(4)], [_Message(at) for at in range(4, 10)]
     behind = _Behind([[*first, _Message(4, eof)], rest])
 
-    records = _Rereading("topic", behind, Plan((Range(0, 0, 10),), 5000)).records()  # type: ignore[arg-type]
+    records = _PlanReader("topic", behind, Plan((Range(0, 0, 10),), 5000)).records()  # type: ignore[arg-type]
 
     assert _offsets(records) == list(range(10))

@@ -7,7 +7,7 @@ import pytest
 
 from ingest.kafka.log import KafkaLog
 from tests.harness.broker import Kafka
-from tests.harness.topics import Topic, owned, real, wait_for
+from tests.harness.topics import Topic, assigned_partitions, require_real_broker, wait_for
 
 LOOK_SECONDS = 1.0
 
@@ -15,7 +15,7 @@ LOOK_SECONDS = 1.0
 @pytest.fixture
 def single(broker: Kafka) -> Topic:
     """A topic of one partition."""
-    made = Topic(real(broker).bootstrap, 1)
+    made = Topic(require_real_broker(broker).bootstrap, 1)
     broker.create_topic(made.name, 1)
     return made
 
@@ -23,16 +23,18 @@ def single(broker: Kafka) -> Topic:
 def test_a_member_that_the_group_gives_no_partition_is_a_member_nevertheless(single: Topic, protocol: str) -> None:
     """It stands by; it is ready, and behind by nothing."""
     with (
-        closing(KafkaLog(single.settings(protocol), look_seconds=LOOK_SECONDS)) as one,
-        closing(KafkaLog(single.settings(protocol), look_seconds=LOOK_SECONDS)) as other,
+        closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as one,
+        closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as other,
     ):
         logs = (one, other)
-        wait_for(lambda: sorted(owned(log) for log in logs) == [[], [0]] and all(log.is_member for log in logs))
-        [standby] = [log for log in logs if not owned(log)]
+        wait_for(
+            lambda: sorted(assigned_partitions(log) for log in logs) == [[], [0]] and all(log.is_member for log in logs)
+        )
+        [standby] = [log for log in logs if not assigned_partitions(log)]
         single.put(b"a")
 
         wait_for(lambda: standby.read(10, 1 << 20, 0.1) == [] and standby.lag().records == standby.partitions() == 0)
-        assert standby.outside_seconds == 0
+        assert standby.outside_group_seconds == 0
 
 
 def test_the_lag_of_a_process_that_has_not_joined_is_not_known(single: Topic) -> None:
@@ -43,19 +45,19 @@ def test_the_lag_of_a_process_that_has_not_joined_is_not_known(single: Topic) ->
 
 def test_a_topic_in_which_nothing_happens_is_asked_about_and_its_lag_is_known(single: Topic, protocol: str) -> None:
     """Brokers answer a fetch of nothing with nothing that a client is told of."""
-    with closing(KafkaLog(single.settings(protocol), look_seconds=LOOK_SECONDS)) as log:
-        wait_for(lambda: owned(log) == [0])
+    with closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as log:
+        wait_for(lambda: assigned_partitions(log) == [0])
         wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log.lag().records == 0)
-        heard = log._heard_of_all_at
+        heard = log._all_heard_since
 
-        wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log._heard_of_all_at > heard)
+        wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log._all_heard_since > heard)
         assert log.partitions() == 1
 
 
 def test_the_lag_grows_while_nobody_reads(single: Topic) -> None:
     """The store is away."""
-    with closing(KafkaLog(single.settings(), look_seconds=LOOK_SECONDS)) as log:
-        wait_for(lambda: owned(log) == [0])
+    with closing(KafkaLog(single.settings(), end_query_seconds=LOOK_SECONDS)) as log:
+        wait_for(lambda: assigned_partitions(log) == [0])
         single.put(*[b"x"] * 20)
 
         wait_for(lambda: log.lag().records == 20, log.lag)

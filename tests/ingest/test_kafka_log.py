@@ -21,7 +21,16 @@ from ingest.kafka.client import FETCH_BYTES, QUEUE_BYTES
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import PLAN_PARTITIONS, to_metadata
 from tests.harness.broker import Kafka
-from tests.harness.topics import Topic, lag, owned, read, real, shared_out, values, wait_for
+from tests.harness.topics import (
+    Topic,
+    assigned_partitions,
+    lag,
+    read,
+    require_real_broker,
+    values,
+    wait_for,
+    wait_for_assignment,
+)
 from tests.ingest.conftest import OpenLog
 
 
@@ -36,7 +45,7 @@ def _at(commits: dict[int, tuple[int, str]], partitions: list[int]) -> list[tupl
 
 def test_each_record_is_read_by_one_of_those_who_share(open_log: OpenLog, topic: Topic) -> None:
     one, other = open_log(), open_log()
-    shares = shared_out(one, other)
+    shares = wait_for_assignment(one, other)
 
     _put_two_each(topic)
 
@@ -47,7 +56,7 @@ def test_each_record_is_read_by_one_of_those_who_share(open_log: OpenLog, topic:
 def test_only_the_owner_of_the_first_partition_leads(open_log: OpenLog) -> None:
     one, other = open_log(), open_log()
 
-    shares = shared_out(one, other)
+    shares = wait_for_assignment(one, other)
 
     assert [one.is_leader(), other.is_leader()] == [0 in share for share in shares]
 
@@ -62,7 +71,7 @@ def test_each_new_owner_of_partitions_that_part_ways_finds_the_plan_and_reads_al
     assert plan == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
 
     takers = [open_log(), open_log()]
-    shared_out(giver, *takers)
+    wait_for_assignment(giver, *takers)
 
     assert [taker.pending() for taker in takers] == [[plan], [plan]]
     for log in (giver, *takers):
@@ -79,7 +88,7 @@ def test_an_acknowledgement_moves_the_partitions_of_its_process_alone(open_log: 
     assert plan is not None
     planned, stored = (0, to_metadata(plan)), (2, "")
     one, other = open_log(), open_log()
-    [[kept], [given], [given_too]] = shared_out(giver, one, other)
+    [[kept], [given], [given_too]] = wait_for_assignment(giver, one, other)
 
     one.acknowledge(plan)
     assert topic.committed() == {given: stored, kept: planned, given_too: planned}
@@ -104,7 +113,7 @@ def test_who_gave_a_partition_away_never_moves_it_forwards_or_back(open_log: Ope
     plan = giver.plan(ranges_of(read(giver, 6)), 5000)
     assert plan is not None
     taker = open_log()
-    kept, given = shared_out(giver, taker)
+    kept, given = wait_for_assignment(giver, taker)
 
     for partition in range(3):
         topic.put(b"c", partition=partition)
@@ -127,7 +136,7 @@ def test_a_batch_one_of_whose_partitions_was_taken_away_is_not_planned(open_log:
     giver = open_log()
     batch = read(giver, 6)
     taker = open_log()
-    kept, given = shared_out(giver, taker)
+    kept, given = wait_for_assignment(giver, taker)
 
     assert giver.plan(ranges_of(batch), 5000) is None
 
@@ -145,7 +154,7 @@ def test_a_partition_that_comes_back_is_read_where_the_other_process_left_it(ope
     plan = giver.plan(ranges_of(read(giver, 6)), 5000)
     assert plan is not None
     taker = open_log()
-    _, given = shared_out(giver, taker)
+    _, given = wait_for_assignment(giver, taker)
     for partition in given:
         topic.put(b"c", b"d", partition=partition)
     taker.acknowledge(plan)
@@ -155,7 +164,7 @@ def test_a_partition_that_comes_back_is_read_where_the_other_process_left_it(ope
     taker.acknowledge(further)
 
     taker.close()
-    shared_out(giver)
+    wait_for_assignment(giver)
 
     assert giver.pending() == []
     assert values(read(giver, len(given))) == [b"d"] * len(given)
@@ -165,14 +174,14 @@ def test_a_partition_that_comes_back_is_read_where_the_other_process_left_it(ope
 
 def test_a_partition_that_went_while_nobody_read_is_read_when_it_comes_back(open_log: OpenLog, topic: Topic) -> None:
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
     wait_for(lambda: log._member._paused)
     taker = open_log()
-    shared_out(log, taker)
+    wait_for_assignment(log, taker)
 
     assert log.read(10, 1000, 0.1) == []
     taker.close()
-    shared_out(log)
+    wait_for_assignment(log)
     _put_two_each(topic)
 
     assert len(read(log, 6)) == 6
@@ -183,11 +192,11 @@ def test_the_plan_of_a_partition_that_comes_back_is_pending_then(open_log: OpenL
     log = open_log()
     plan = log.plan(ranges_of(read(log, 6)), 5000)
     taker = open_log()
-    shared_out(log, taker)
+    wait_for_assignment(log, taker)
     assert log.pending() == []
 
     taker.close()
-    shared_out(log)
+    wait_for_assignment(log)
 
     assert log.pending() == [plan]
 
@@ -197,10 +206,10 @@ def test_a_plan_whose_partitions_were_all_taken_away_is_no_longer_pending(open_l
     _put_two_each(topic)
     topic.commit({partition: (0, to_metadata(plan)) for partition, plan in enumerate(plans)})
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
     assert sorted(plan.ranges for plan in log.pending()) == [plan.ranges for plan in plans]
 
-    kept, given = shared_out(log, taker := open_log())
+    kept, given = wait_for_assignment(log, taker := open_log())
 
     for owner, share in ((log, kept), (taker, given)):
         assert sorted(plan.ranges[0].partition for plan in owner.pending()) == share
@@ -215,7 +224,7 @@ def test_a_plan_of_others_that_reaches_over_partitions_not_given_is_left_to_them
     topic.commit({at: (1, to_metadata(plan)) for at, plan in enumerate(plans)})
     logs = [open_log(), open_log(), open_log()]
 
-    shares = shared_out(*logs)
+    shares = wait_for_assignment(*logs)
 
     assert [log.pending() for log in logs] == [[plans[at]] for [at] in shares]
     topic.put(b"c", partition=0)
@@ -229,7 +238,7 @@ def test_a_plan_that_was_planned_anew_on_a_neighbour_is_not_run(open_log: OpenLo
     anew = Plan((Range(1, 0, 1),), 6000)
     topic.commit({0: (0, void), 1: (0, to_metadata(anew))})
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
 
     assert log.pending() == log.planned() == [anew]
     assert values(read(log, 5)) == [b"0-a", b"0-b", b"1-b", b"2-a", b"2-b"]
@@ -246,7 +255,7 @@ def test_a_commit_without_a_plan_of_ours_is_where_reading_begins(
     topic.put(b"a", b"b")
     topic.commit({0: (0, metadata)})
     log = open_log()
-    shared_out(log)
+    wait_for_assignment(log)
 
     assert log.pending() == log.planned() == []
     assert values(read(log, 2)) == [b"a", b"b"]
@@ -285,10 +294,10 @@ def test_a_discarded_plan_gives_back_only_partitions_that_carry_it(open_log: Ope
     void = log.plan(ranges_of(read(log, 6)), 5000)
     assert void is not None
     taker = open_log()
-    _, given = shared_out(log, taker)
+    _, given = wait_for_assignment(log, taker)
     taker.acknowledge(void)
     taker.close()
-    shared_out(log)
+    wait_for_assignment(log)
     for partition in given:
         topic.put(b"c", partition=partition)
     wait_for(lambda: len(log.read(100, 1 << 20, 0.1)) == len(given))
@@ -303,7 +312,7 @@ def test_a_discarded_plan_gives_back_only_partitions_that_carry_it(open_log: Ope
 
 def test_partitions_that_are_added_are_read_from_their_beginning(open_log: OpenLog, topic: Topic) -> None:
     log = open_log(topic_metadata_refresh_interval_ms="500")
-    shared_out(log)
+    wait_for_assignment(log)
     topic.put(b"a")
     assert values(read(log, 1)) == [b"a"]
 
@@ -313,7 +322,7 @@ def test_partitions_that_are_added_are_read_from_their_beginning(open_log: OpenL
     topic.put(b"b", b"c", partition=3)
 
     assert values(read(log, 3)) == [b"a", b"b", b"c"]
-    assert owned(log) == [0, 1, 2, 3]
+    assert assigned_partitions(log) == [0, 1, 2, 3]
 
 
 def test_a_batch_is_of_no_more_partitions_than_a_plan_holds(open_log: OpenLog, topic: Topic) -> None:
@@ -324,7 +333,7 @@ def test_a_batch_is_of_no_more_partitions_than_a_plan_holds(open_log: OpenLog, t
     for partition in range(count):
         topic.put(b"%d" % partition, partition=partition)
     log = open_log()
-    shared_out(log, partitions=count)
+    wait_for_assignment(log, partitions=count)
     wait_for(lambda: len(log.read(1000, 1 << 20, 0.1)) >= PLAN_PARTITIONS)
 
     first = log.read(1000, 1 << 20, 0.1)
@@ -506,8 +515,8 @@ def test_a_batch_ends_though_records_keep_coming(
     open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody waits to see them. In a topic that is busy enough no partition is ever read to its end."""
-    monkeypatch.setattr(AssignedPartition, "drained", False)
-    monkeypatch.setattr("ingest.kafka.log._MORE_SECONDS", 1)
+    monkeypatch.setattr(AssignedPartition, "at_end", False)
+    monkeypatch.setattr("ingest.kafka.log._MORE_WAIT_SECONDS", 1)
     log, stop = open_log(), threading.Event()
 
     def send() -> None:
@@ -532,7 +541,7 @@ def test_a_batch_ends_though_records_keep_coming(
 
 def test_what_waits_in_a_topic_is_not_held_in_memory(broker: Kafka) -> None:
     """Two million records, compressed as producers do, and a process that has read one and then reads no more."""
-    topic = Topic(real(broker).bootstrap, 12)
+    topic = Topic(require_real_broker(broker).bootstrap, 12)
     broker.create_topic(topic.name, 12)
     producer = Producer({"bootstrap.servers": topic.bootstrap, "compression.type": "lz4", "linger.ms": 20})
     for number in range(2_000_000):
@@ -586,9 +595,9 @@ def test_partitions_that_cannot_be_taken_over_end_the_log(open_log: OpenLog) -> 
     def broken(*_: object) -> dict[int, int]:
         raise KeyError(7)
 
-    log._member._given = broken
+    log._member._on_assigned = broken
 
-    with pytest.raises(LogFailed, match="partitions were given or taken, and that failed: 7"):
+    with pytest.raises(LogFailed, match="assigning or revoking partitions failed: 7"):
         wait_for(lambda: log.read(10, 1000, 0.1) != [])
     with pytest.raises(LogFailed):
         log.planned()

@@ -20,7 +20,7 @@ from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
 from tests.harness.broker import Broker, create_topic
 from tests.harness.own_broker import broker, hang, process
-from tests.harness.topics import Topic, patiently, read, shared_out, values, wait_for
+from tests.harness.topics import Topic, read, retry_until_answered, values, wait_for, wait_for_assignment
 from tests.ingest.conftest import OpenLog
 
 __all__ = ["broker", "process"]  # fixtures of another file
@@ -31,7 +31,7 @@ IMPATIENT = {"socket_timeout_ms": "1000"}
 @pytest.fixture(autouse=True)
 def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("client", "consumer_group", "planned_records"):
-        monkeypatch.setattr(f"ingest.kafka.{module}.ANSWER_SECONDS", 1)
+        monkeypatch.setattr(f"ingest.kafka.{module}.ANSWER_TIMEOUT_SECONDS", 1)
 
 
 def _put_two_each(topic: Topic) -> None:
@@ -50,7 +50,7 @@ def test_a_commit_that_is_not_answered_is_settled_by_planning_again(
     with pytest.raises(LogUnavailable):
         log.plan(ranges_of(batch), 5000)
     process.continue_()
-    plan = patiently(lambda: log.plan(ranges_of(batch), 9000))
+    plan = retry_until_answered(lambda: log.plan(ranges_of(batch), 9000))
 
     assert plan == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)  # the stamp others may have seen
     assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
@@ -70,7 +70,7 @@ def test_an_acknowledgement_that_is_not_answered_is_made_again(
     with pytest.raises(LogUnavailable):
         log.acknowledge(plan)
     process.continue_()
-    patiently(lambda: log.acknowledge(plan))
+    retry_until_answered(lambda: log.acknowledge(plan))
 
     assert topic.committed() == dict.fromkeys(range(3), (2, ""))
     assert log.planned() == []
@@ -88,22 +88,22 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
         log.plan(ranges_of(batch), 5000)
     process.continue_()
     taker = open_log()
-    kept, _ = shared_out(log, taker)
+    kept, _ = wait_for_assignment(log, taker)
 
     hang(process)
     with pytest.raises(LogUnavailable):  # nobody says now what became of it
         log.plan(ranges_of(batch), 9000)
     process.continue_()
-    assert patiently(lambda: log.plan(ranges_of(batch), 9000)) is None
+    assert retry_until_answered(lambda: log.plan(ranges_of(batch), 9000)) is None
 
     commits = topic.committed()
     if commits:  # the broker had the commit
         plan = Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
         assert commits == dict.fromkeys(range(3), (0, to_metadata(plan)))
-        assert patiently(log.pending) == taker.pending() == [plan]
+        assert retry_until_answered(log.pending) == taker.pending() == [plan]
         assert log.read(10, 1000, 0.5) == taker.read(10, 1000, 0.5) == []
     else:
-        assert patiently(log.pending) == taker.pending() == []
+        assert retry_until_answered(log.pending) == taker.pending() == []
         assert read(log, 2 * len(kept)) == [record for record in batch if record.partition in kept]
 
 
@@ -121,7 +121,7 @@ def test_a_log_is_closed_though_a_commit_is_not_answered(open_log: OpenLog, topi
 
     process.continue_()
     following = open_log()
-    shared_out(following)
+    wait_for_assignment(following)
     [plan] = following.pending() or [Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)]
     assert following.reread(plan) == batch
 
@@ -140,22 +140,22 @@ def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_b
         log.plan(ranges_of(batch), 5000)
     process.start()
     if group == "begins anew":
-        wait_for(lambda: not log._member.unanswered)
+        wait_for(lambda: not log._member.commit_unanswered)
         taker = open_log()
-        patiently(lambda: shared_out(log, taker))
+        retry_until_answered(lambda: wait_for_assignment(log, taker))
         taker.close()
 
-    plan = patiently(lambda: log.plan(ranges_of(batch), 6000))
+    plan = retry_until_answered(lambda: log.plan(ranges_of(batch), 6000))
     if plan is None:
-        patiently(lambda: shared_out(log))
+        retry_until_answered(lambda: wait_for_assignment(log))
         plan = next(iter(log.pending()), None)
     if plan is None:
         assert read(log, 6) == batch
-        plan = patiently(lambda: log.plan(ranges_of(batch), 7000))
+        plan = retry_until_answered(lambda: log.plan(ranges_of(batch), 7000))
     assert plan is not None
     assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
-    assert patiently(log.planned) == [plan]
-    patiently(lambda: log.acknowledge(plan))  # refused once, if the group begins anew now
+    assert retry_until_answered(log.planned) == [plan]
+    retry_until_answered(lambda: log.acknowledge(plan))  # refused once, if the group begins anew now
     topic.put(b"c")
     assert values(read(log, 1)) == [b"c"]
 
@@ -210,7 +210,7 @@ def test_a_process_that_wakes_up_late_moves_nothing(
         assert zombie.line() == "read 0:2"
         zombie.pause()
         log = open_log()
-        shared_out(log)
+        wait_for_assignment(log)
         [plan] = log.pending()
         log.acknowledge(plan)
         further = log.plan(ranges_of(read(log, 1)), 6000)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.event_log import LATEST_STAMP_MS, Plan, Range
-from ingest.kafka.plans import PLAN_PARTITIONS, Commit, from_metadata, is_forged, to_metadata, was_made
+from ingest.kafka.plans import PLAN_PARTITIONS, Commit, from_metadata, is_durable, is_forged, to_metadata
 
 _OFFSETS = st.integers(0, 2**63 - 1)
 METADATA_BYTES = 4096  # offset.metadata.max.bytes of a broker nobody configured
@@ -139,4 +139,4 @@ def test_metadata_like_ours_is_a_plan_to_the_letter_or_none(text: str) -> None:
     ],
 )
 def test_a_plan_was_made_if_each_partition_carries_it_or_is_past_it(commits: dict[int, Commit], made: bool) -> None:
-    assert was_made(PLAN, commits) is made
+    assert is_durable(PLAN, commits) is made

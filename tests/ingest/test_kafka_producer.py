@@ -154,7 +154,7 @@ def test_an_event_that_is_too_large_is_refused_and_the_next_is_not(open_producer
     topic.configure("max.message.bytes", "100000")
     producer = open_producer(topic)
 
-    with pytest.raises(TooLarge, match="larger than the brokers take"):
+    with pytest.raises(TooLarge, match="larger than the brokers accept"):
         producer.append([_event(size=100_000)], 1).result(30)
     producer.append([_event(size=99_000)], 1).result(30)
 
@@ -245,7 +245,7 @@ def test_a_client_that_brokers_let_not_go_on_is_replaced(open_producer: Open, to
     hang(process)
     given_up = producer.append([_event("during")], 1)
 
-    producer._renew(producer._producer)
+    producer._replace_producer(producer._producer)
     process.continue_()
 
     with pytest.raises(LogUnavailable):

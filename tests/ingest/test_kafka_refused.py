@@ -28,7 +28,7 @@ from ingest.kafka.producer import KafkaProducer
 from ingest.readiness import Parts, start_monitoring
 from ingest.workers import Workers
 from tests.harness.broker import Broker, create_topic
-from tests.harness.services import had
+from tests.harness.services import available_or_skip
 from tests.harness.topics import WAIT_SECONDS, Topic, read, values, wait_for
 
 AUTHORIZER = {
@@ -48,7 +48,7 @@ EVENT = b'{"id":"1","source":"s","type":"t","subject":"u"}'
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    made = had(lambda: Broker(tmp_path_factory.mktemp("kafka"), AUTHORIZER))
+    made = available_or_skip(lambda: Broker(tmp_path_factory.mktemp("kafka"), AUTHORIZER))
     made.start()
     yield made
     made.kill()
@@ -171,7 +171,7 @@ def _health(
     workers = Workers()
     with (
         closing(KafkaProducer(own.kafka)) as producer,
-        closing(KafkaLog(own.kafka, look_seconds=0.5)) as log,
+        closing(KafkaLog(own.kafka, end_query_seconds=0.5)) as log,
     ):
         parts = Parts(own, store, MeterRegistry(store), workers, producer, log, None, serves=True)
         yield start_monitoring(parts), log

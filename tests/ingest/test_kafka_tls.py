@@ -21,7 +21,7 @@ from engine.errors import LogUnavailable
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
 from tests.harness.broker import Broker
-from tests.harness.services import had
+from tests.harness.services import available_or_skip
 from tests.harness.topics import WAIT_SECONDS, wait_for
 
 USER, PASSWORD, STORE_PASSWORD = "meterport", "sesame-open", "of-the-key-store"
@@ -40,7 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings
         "sasl.enabled.mechanisms": "SCRAM-SHA-512",
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": SCRAM,
     }
-    broker = had(lambda: Broker(directory, config, secured="SASL_SSL"))
+    broker = available_or_skip(lambda: Broker(directory, config, secured="SASL_SSL"))
     _keytool(keys, "-genkeypair", "-keyalg", "EC", "-dname", "CN=broker", "-ext", "SAN=ip:127.0.0.1")
     _keytool(keys, "-exportcert", "-rfc", "-file", str(certificate))
     broker.start()

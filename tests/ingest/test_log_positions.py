@@ -80,7 +80,7 @@ def run(topic: Topic, store: Store, **settings: object) -> None:
     with closing(KafkaLog(chosen, positions=StoredPositions(store))) as log:
         consumer = Consumer(log, store, IngestSettings(), threading.Event())
         consumer.start()
-        wait_for(lambda: not consumer.step(0.1) and len(log._shares) == topic.partitions and log.waiting() == 0)
+        wait_for(lambda: not consumer.step(0.1) and len(log._assigned) == topic.partitions and log.waiting() == 0)
         consumer._acknowledge()
 
 
