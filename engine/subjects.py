@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from engine.controls import CONTROL, PROBLEM
 from engine.errors import Conflict, InvalidRequest, NotFound
-from engine.events.cloudevents import ATTRIBUTE_BYTES
+from engine.events.cloudevents import MAX_ATTRIBUTE_BYTES
 from engine.ids import new_ulid
 from engine.instants import EPOCH, Clock, Instant, milliseconds, of_milliseconds, parse_instant, utc_now
 from engine.store import sql
@@ -37,8 +37,8 @@ def key_problem(key: str) -> str | None:
         return "must not be empty"
     if CONTROL.search(key):
         return PROBLEM
-    if len(key.encode()) > ATTRIBUTE_BYTES:
-        return f"is longer than {ATTRIBUTE_BYTES} bytes"
+    if len(key.encode()) > MAX_ATTRIBUTE_BYTES:
+        return f"is longer than {MAX_ATTRIBUTE_BYTES} bytes"
     return None
 
 

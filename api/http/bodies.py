@@ -80,7 +80,7 @@ def _check_charset(request: Request, body: bytes) -> None:
     Raises: InvalidParameter.
     """
     if len(request.headers.getlist("content-type")) > 1:
-        raise InvalidParameter("header content-type is there twice")
+        raise InvalidParameter("header content-type appears twice")
     content_type = request.headers.get("content-type", "")
     named = _CHARSET.search(content_type)
     charset = named[1].lower() if named else "utf-8"

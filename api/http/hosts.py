@@ -60,7 +60,7 @@ class HostCheck:
 def _host_error(scope: Scope) -> str | None:
     hosts = _header_values(scope, b"host")
     if len(hosts) > 1:
-        return "header host is there twice"
+        return "header host appears twice"
     if not hosts:
         return None if scope["http_version"] == "1.0" else "header host is missing"
     return None if _HOST.match(hosts[0]) else f"header host is not a valid host: {truncate(hosts[0])!r}"

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from api.http.openapi import known_parameters
 from api.http.problems import InvalidParameter, truncate
 from engine.events.repeated_members import find_repeated_name
-from engine.filters import asked_text
+from engine.filters import check_operand
 from engine.instants import Instant, parse_instant
 from engine.meters.definition import SLUG
 
@@ -179,7 +179,7 @@ def refuse_duplicate_members(where: str, text: bytes, parsed: Any) -> None:
     """
     duplicate = find_repeated_name(text, parsed)
     if duplicate is not None:
-        raise InvalidParameter(f'{where}: member "{truncate(duplicate)}" is there twice')
+        raise InvalidParameter(f'{where}: member "{truncate(duplicate)}" appears twice')
 
 
 def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:
@@ -190,7 +190,7 @@ def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:
 
 def _checked_operand(name: str, value: str) -> str:
     try:
-        return asked_text(value)
+        return check_operand(value)
     except ValueError as error:
         raise _invalid_in_query(name, str(error)) from None
 

@@ -28,7 +28,7 @@ from engine.dead_letters.listing import DeadLetterFilter
 from engine.dead_letters.replay import Problem, Sendable
 from engine.errors import TooLarge
 from engine.events.cloudevents import TimeSpan
-from engine.filters import asked_text
+from engine.filters import check_operand
 from engine.instants import Instant, milliseconds, parse_instant
 from engine.log_position import LogPosition, parse_cursor
 from engine.store.clickhouse import Store
@@ -103,7 +103,7 @@ class ReplayBody(BaseModel):
     to: JsonInstant | None = None
     partition: _Partition | None = None
     offset: _Offset | None = None
-    reason: Annotated[str, AfterValidator(asked_text)] | None = Field(default=None, min_length=1)
+    reason: Annotated[str, AfterValidator(check_operand)] | None = Field(default=None, min_length=1)
     all: StrictBool = False
     dry_run: StrictBool = Field(default=False, alias="dryRun")
     limit: int | None = Field(default=None, strict=True, ge=1, le=_PAGE_LETTERS)
@@ -203,7 +203,7 @@ class _Replay:
             return []
         try:
             # Shielded: other requests share the commit of this append, so a disconnected client must not cancel it.
-            appended = self._dependencies.log.append([letter.event for letter in letters], now_ms)
+            appended = self._dependencies.appender.append([letter.event for letter in letters], now_ms)
             await asyncio.shield(asyncio.wrap_future(appended))
         except TooLarge as error:
             half = len(letters) // 2

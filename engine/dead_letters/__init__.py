@@ -1,1 +1,1 @@
-"""Records that could not become an event, listed and replayed."""
+"""Dead letters, that is records that are not events: how they are listed and replayed."""

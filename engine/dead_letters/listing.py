@@ -1,6 +1,6 @@
-"""Dead letters as they are listed: the last arrived first, a page at a time.
+"""The listing of dead letters in pages, the latest arrival first.
 
-Owns: which of them a page holds, and the JSON of one. Source: docs/contract.md 3.3.
+Owns: which dead letters a page contains, and the JSON of one. Source: docs/contract.md 3.3.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ from engine.time_range import bound_ms, check_order
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters are meant. The range is half-open and of arrivals; None does not filter, nor do no places.
+    """Which dead letters to select. The range is half-open and bounds the arrival.
 
-    `reason`: a part of the reason. `replayed`: whether it was replayed.
+    None does not filter, and neither do empty `positions`. `reason`: a part of the reason. `replayed`: whether the
+    letter was replayed.
     """
 
     from_: Instant | None = None
@@ -29,19 +30,19 @@ class DeadLetterFilter:
     offset: int | None = None
     reason: str | None = None
     replayed: bool | None = None
-    places: Sequence[LogPosition] = ()
+    positions: Sequence[LogPosition] = ()
 
     def __post_init__(self) -> None:
-        """Raises: InvalidRequest: the range ends before it begins."""
+        """Check the range. Raises: InvalidRequest: `from_` is not before `to`."""
         check_order("from", self.from_, "to", self.to)
 
     def statement(self, name: str) -> str:
-        """Return a statement about the dead letters that are meant; `parameters` are to be bound."""
+        """Return a SQL statement with this filter. The caller binds `parameters`."""
         return sql.statement(name, filter=sql.statement("events/dead_letter_filter"))
 
     @property
     def parameters(self) -> dict[str, object]:
-        """What the filter binds."""
+        """The parameters that the filter binds."""
         return {
             "from_ms": bound_ms(self.from_),
             "to_ms": bound_ms(self.to),
@@ -49,18 +50,19 @@ class DeadLetterFilter:
             "offset": self.offset,
             "reason": self.reason,
             "replayed": self.replayed,
-            "places": [tuple(place) for place in self.places],
+            "places": [tuple(position) for position in self.positions],
         }
 
 
 def list_dead_letters(
     store: Store, limit: int, before: LogPosition | None = None, wanted: DeadLetterFilter | None = None
 ) -> list[dict[str, object]]:
-    """Return records that could not become an event, the last arrived first.
+    """Return a page of dead letters, the latest arrival first.
 
-    Args: before: `arrivedAt`, `partition` and `offset` of the last one of the page before. wanted: None: all.
-    Returns: members `arrivedAt storedAt partition offset reason value`; `valueEncoding` "base64" where the value is
-        not UTF-8, `headers` where the record had some, `replayedAt` where it was replayed.
+    Args: before: `arrivedAt`, `partition` and `offset` of the last letter of the previous page. wanted: None selects
+        all.
+    Returns: objects with the members `arrivedAt storedAt partition offset reason value`. `valueEncoding` is "base64" if
+        the value is not UTF-8; `headers` is present if the record had some; `replayedAt` if it was replayed.
     """
     filter_ = wanted or DeadLetterFilter()
     after = before or (None, None, None)

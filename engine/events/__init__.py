@@ -1,1 +1,1 @@
-"""CloudEvents: what a valid event is, how many are decoded at once, and how stored ones are listed."""
+"""CloudEvents: what a valid event is, how many events are decoded at once, and how stored events are listed."""

@@ -1,9 +1,9 @@
-"""CloudEvents in binary mode as structured JSON: what the protocol bindings have in common.
+"""CloudEvents in binary mode as structured JSON: the part that the protocol bindings have in common.
 
-Owns: the event that attributes (taken from headers) and a body make together. How a header names an attribute, and how
-its value is written, differs between the bindings: engine/events/kafka.py and engine/events/http.py.
-What makes an event valid is not decided here but in engine/events/cloudevents.py. Binary mode is refused here only
-where the event could not be put into JSON, or where the reason would be hard to understand without the headers.
+Owns: how attributes from headers and a body are combined into the JSON of an event. How a header names an attribute
+and how its value is encoded differs between the bindings; see engine/events/kafka.py and engine/events/http.py.
+engine/events/cloudevents.py decides whether an event is valid. This module refuses an event only if it could not be
+written as JSON, or if the reason would be hard to understand without the names of the headers.
 Source: CloudEvents 1.0.2, Kafka protocol binding 3.2 and HTTP protocol binding 3.1.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from engine.errors import InvalidEvent
-from engine.events.cloudevents import NESTING
+from engine.events.cloudevents import MAX_NESTING
 from engine.events.unreadable import why_not_json
 
 _REQUIRED = ("id", "source", "type", "subject", "specversion")
@@ -21,27 +21,33 @@ _json_decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
 def check_required(attributes: Mapping[str, str], prefix: str) -> None:
-    """Check that no required attribute is missing. Raises: InvalidEvent: names the header, `prefix` included."""
+    """Check that no required attribute is missing.
+
+    Raises: InvalidEvent: the message names the missing header, including `prefix`.
+    """
     for name in _REQUIRED:
         if name not in attributes:
             raise InvalidEvent(f"header {prefix}{name} is missing", name)
 
 
 def event_json(attributes: Mapping[str, str], data: bytes | None) -> bytes:
-    """Return the JSON of an event; `data` is put into it as it is, an empty one is left out.
+    """Return the JSON of an event. It contains `data` unchanged; empty data is left out.
 
-    Raises: InvalidEvent: the data is no JSON.
+    Raises: InvalidEvent: the data is not JSON.
     """
     envelope = orjson.dumps(attributes)
-    return envelope[:-1] + b',"data":' + _json(data) + b"}" if data else envelope
+    return envelope[:-1] + b',"data":' + _check_json(data) + b"}" if data else envelope
 
 
-def _json(data: bytes) -> bytes:
-    """Return the data, which is one JSON value and so cannot end the envelope it is put into."""
+def _check_json(data: bytes) -> bytes:
+    """Return the data if it is exactly one JSON value, so that it cannot close the envelope that contains it.
+
+    Raises: InvalidEvent.
+    """
     try:
         _json_decoder.decode(data)
     except msgspec.DecodeError as error:
         raise InvalidEvent(f"data is not JSON: {why_not_json(data, error)}", "data") from None
     except RecursionError:
-        raise InvalidEvent(f"data is nested deeper than {NESTING} levels", "data") from None
+        raise InvalidEvent(f"data is nested deeper than {MAX_NESTING} levels", "data") from None
     return data

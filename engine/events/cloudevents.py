@@ -1,9 +1,9 @@
-"""CloudEvents JSON to events: decoding and every rule an event keeps before it is metered.
+"""The decoder that turns CloudEvents JSON into events, and all rules that an event must follow.
 
-Owns: what a valid event is. The HTTP routes and the consumer of the log decode with the same code, so that what was
-accepted with 204 is what is stored. `data` is kept as the bytes that were sent, `data_base64` as those it stands for.
-Limits: attributes of 2,048 bytes, nesting of 500 levels, numbers a double can hold (the engine's JSON parser reads
-nothing of a document with a larger one), times of a configured span.
+Owns: what a valid event is. The HTTP routes and the consumer of the event log decode with the same code, so that an
+event accepted with 204 is stored. `data` is kept as the bytes that were sent, `data_base64` as the decoded bytes.
+Limits: attributes have at most 2,048 bytes; JSON nests at most 500 levels; numbers fit into a double (ClickHouse's JSON
+parser reads nothing of a document with a larger number); times lie in a configured span.
 Source: CloudEvents 1.0 JSON format; docs/contract.md "Events".
 """
 
@@ -20,25 +20,25 @@ import orjson
 from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
 from engine.events.event import Event, event_key
-from engine.events.repeated_members import doubled_members, has_doubled
-from engine.events.unreadable import is_foreign, why_not_json
+from engine.events.repeated_members import may_repeat_names, repeated_names
+from engine.events.unreadable import has_other_format, why_not_json
 from engine.instants import LAST_MS, milliseconds
 from engine.texts import printable
 
-ATTRIBUTE_BYTES = 2048
-NESTING = 500
-_SURELY_SHORT = ATTRIBUTE_BYTES // 4  # characters: four bytes each at most
+MAX_ATTRIBUTE_BYTES = 2048
+MAX_NESTING = 500
+_SURELY_SHORT_CHARACTERS = MAX_ATTRIBUTE_BYTES // 4  # a character has at most four bytes in UTF-8
 _VERSIONS = frozenset({"1.0", "0.3"})
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)\Z", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JSON_TYPE = re.compile(r"[^\s/]+/(?:[^\s/]+\+)?json\Z")
-_AN_OBJECT = "it is an object; send one event as application/cloudevents+json, several as an array"
-_TOO_LARGE = "number is infinity"  # orjson's words
-_EXTENSION = re.compile(r"[a-z0-9]+\Z")
+_OBJECT_ADVICE = "it is an object; send one event as application/cloudevents+json, several as an array"
+_INFINITY_ERROR = "number is infinity"  # a part of orjson's message
+_EXTENSION_NAME = re.compile(r"[a-z0-9]+\Z")
 
 
 class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """A CloudEvent without extensions: nearly all of them; the rest takes the slower way through `_Open`."""
+    """A CloudEvent without extensions. Nearly all are like this; `_ExtendedEnvelope` decodes the others more slowly."""
 
     id: str
     source: str
@@ -52,23 +52,23 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     data_base64: str | None = None
 
 
-class _Open(_Envelope, forbid_unknown_fields=False):
-    """The same with extensions left aside, but for one that was an attribute in version 0.3."""
+class _ExtendedEnvelope(_Envelope, forbid_unknown_fields=False):
+    """A CloudEvent whose extensions are ignored, except one that was an attribute in version 0.3."""
 
     datacontentencoding: msgspec.Raw = msgspec.Raw(b"")
 
 
-_closed_decoder = msgspec.json.Decoder(_Envelope)
-_open_decoder = msgspec.json.Decoder(_Open)
+_plain_decoder = msgspec.json.Decoder(_Envelope)
+_extended_decoder = msgspec.json.Decoder(_ExtendedEnvelope)
 decode_attributes = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _batch_decoder = msgspec.json.Decoder(list[msgspec.Raw])
-_QUOTES_OF_REQUIRED = 5 * 4  # two of a name and two of its text
-_CORE = frozenset(_Envelope.__struct_fields__) - {"datacontenttype", "dataschema"}
+_QUOTES_OF_REQUIRED = 5 * 4  # the quotation marks of five attributes: two for the name, two for the value
+_CORE_ATTRIBUTES = frozenset(_Envelope.__struct_fields__) - {"datacontenttype", "dataschema"}
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """The times events may have: from `earliest_ms` on, and at most `future_ms` after they arrived."""
+    """The times that events may have: not before `earliest_ms`, and at most `future_ms` after their arrival."""
 
     earliest_ms: int
     future_ms: int
@@ -79,22 +79,23 @@ class TimeSpan:
 
 
 def split_batch(body: bytes) -> list[bytes]:
-    """Return the JSON text of each event of a JSON array, as sent. Raises: InvalidEvent: it is not a JSON array."""
+    """Return the JSON text of each event of a JSON array, unchanged. Raises: InvalidEvent: it is not a JSON array."""
     try:
         return [bytes(item) for item in _batch_decoder.decode(body)]
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        is_object = body.lstrip(b" \t\r\n").startswith(b"{") and not is_foreign(body)
-        reason = _AN_OBJECT if is_object else why_not_json(body, error)
+        is_object = body.lstrip(b" \t\r\n").startswith(b"{") and not has_other_format(body)
+        reason = _OBJECT_ADVICE if is_object else why_not_json(body, error)
         raise InvalidEvent(f"not a JSON array of events: {reason}") from None
 
 
 def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, span: TimeSpan) -> Event:
     """Decode one structured-mode CloudEvent.
 
-    Args: arrived_ms: when the log took it; the event's time if it has none, and what "future" is measured from.
-    Raises: InvalidEvent: the reason, and the attribute at fault.
+    Args: arrived_ms: when the event log took it, in Unix milliseconds. It is the time of an event that has none, and a
+        time in the future is measured from it.
+    Raises: InvalidEvent: with the reason and the invalid attribute.
     """
-    envelope, extensions = _envelope(value)
+    envelope, extensions = _decode_envelope(value)
     if envelope.specversion not in _VERSIONS:
         raise InvalidEvent(f"specversion must be 1.0, not {envelope.specversion!r}", "specversion")
     for name, text in (
@@ -103,13 +104,13 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
         ("type", envelope.type),
         ("subject", envelope.subject),
     ):
-        if not 0 < len(text) <= _SURELY_SHORT or not text.isprintable():
+        if not 0 < len(text) <= _SURELY_SHORT_CHARACTERS or not text.isprintable():
             _check_attribute(name, text)
     if envelope.datacontenttype is not None:
         check_content_type(envelope.datacontenttype)
-    time_ms = arrived_ms if envelope.time is None else _time(envelope.time)
+    time_ms = arrived_ms if envelope.time is None else _parse_time(envelope.time)
     if time_ms < span.earliest_ms:
-        raise InvalidEvent("time is before the earliest time taken", "time")
+        raise InvalidEvent("time is before the earliest accepted time", "time")
     if time_ms > arrived_ms + span.future_ms or time_ms > LAST_MS:
         raise InvalidEvent("time is too far in the future", "time")
     return Event(
@@ -118,7 +119,7 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
         envelope.type,
         envelope.subject,
         time_ms,
-        _content(envelope),
+        _decode_data(envelope),
         extensions,
         arrived_ms,
         partition,
@@ -127,31 +128,34 @@ def decode_event(value: bytes, arrived_ms: int, partition: int, offset: int, spa
     )
 
 
-def _envelope(value: bytes) -> tuple[_Envelope, bytes]:
-    """Return the core attributes and the extensions; what it does not look into (`data`) is checked by `_data`."""
+def _decode_envelope(value: bytes) -> tuple[_Envelope, bytes]:
+    """Return the core attributes and the extensions. `data` is only located here; `_check_data` checks it."""
     try:
-        envelope = _closed_decoder.decode(value)
+        envelope = _plain_decoder.decode(value)
         if envelope.datacontenttype is None and envelope.dataschema is None:
-            if value.count(b'"') != _fewest_quotes(envelope):
-                _refuse_doubled(value, decode_attributes(value))
+            if value.count(b'"') != _min_quotes(envelope):
+                _refuse_repeated(value, decode_attributes(value))
             return envelope, b""
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        _check_utf8(value)  # extensions, or a fault: the open decoder says which
+        _check_utf8(value)  # The event has extensions or is invalid; the extended decoder finds out which.
     try:
-        opened = _open_decoder.decode(value)
+        extended = _extended_decoder.decode(value)
         attributes = decode_attributes(value)
-        _refuse_doubled(value, attributes)
-        return opened, extensions_of(attributes, "datacontentencoding" if _is_encoded(opened) else None)
+        _refuse_repeated(value, attributes)
+        return extended, extensions_of(attributes, "datacontentencoding" if _is_encoded(extended) else None)
     except msgspec.ValidationError as error:
-        raise InvalidEvent(_plain(str(error)), _field(str(error))) from None
+        raise InvalidEvent(_translate_error(str(error)), _field_at_fault(str(error))) from None
     except msgspec.DecodeError as error:
         raise InvalidEvent(f"not JSON: {why_not_json(value, error)}") from None
     except RecursionError:
-        raise InvalidEvent(f"nested deeper than {NESTING} levels") from None
+        raise InvalidEvent(f"nested deeper than {MAX_NESTING} levels") from None
 
 
-def _fewest_quotes(envelope: _Envelope) -> int:
-    """Return how many quotation marks an event has at least, and exactly where nothing is null, escaped or doubled."""
+def _min_quotes(envelope: _Envelope) -> int:
+    """Return how many quotation marks an event has at least.
+
+    The number is exact if no attribute is null, contains an escaped quotation mark, or appears twice.
+    """
     data = bytes(envelope.data)
     return (
         _QUOTES_OF_REQUIRED
@@ -161,16 +165,16 @@ def _fewest_quotes(envelope: _Envelope) -> int:
     )
 
 
-def _refuse_doubled(value: bytes, attributes: Mapping[str, msgspec.Raw]) -> None:
-    """Refuse an event that has an attribute twice: whoever reads it before us may take the other one.
+def _refuse_repeated(value: bytes, attributes: Mapping[str, msgspec.Raw]) -> None:
+    """Refuse an event that has an attribute twice, because another program may have read the other one of the two.
 
-    Raises: InvalidEvent: names the attribute.
+    Raises: InvalidEvent: the message names the attribute.
     """
-    if not has_doubled(value, attributes):
+    if not may_repeat_names(value, attributes):
         return
-    names = doubled_members(value)
+    names = repeated_names(value)
     if names:
-        raise InvalidEvent(f"{printable(names[0])} is there twice", names[0])
+        raise InvalidEvent(f"{printable(names[0])} appears twice", names[0])
 
 
 def _check_utf8(value: bytes) -> None:
@@ -178,22 +182,22 @@ def _check_utf8(value: bytes) -> None:
         value.decode("utf-8")
     except UnicodeDecodeError as error:
         reason = f"not UTF-8: {error.reason} at byte {error.start}"
-        raise InvalidEvent(f"not JSON: {why_not_json(value, error)}" if is_foreign(value) else reason) from None
+        raise InvalidEvent(f"not JSON: {why_not_json(value, error)}" if has_other_format(value) else reason) from None
 
 
-def extensions_of(attributes: Mapping[str, msgspec.Raw], without: str | None = None) -> bytes:
-    """Return what `Event.extensions` holds of an event. Raises: InvalidEvent.
+def extensions_of(attributes: Mapping[str, msgspec.Raw], excluded: str | None = None) -> bytes:
+    """Return the extensions of an event as `Event.extensions` stores them. Raises: InvalidEvent.
 
-    Args: without: the name of one that is not kept.
+    Args: excluded: the name of an extension that is left out.
     """
     kept: dict[str, Any] = {}
-    for name in [name for name in attributes if name not in _CORE and name != without]:
+    for name in [name for name in attributes if name not in _CORE_ATTRIBUTES and name != excluded]:
         raw = attributes[name]
-        if not _EXTENSION.match(name):
+        if not _EXTENSION_NAME.match(name):
             raise InvalidEvent(f"attribute name {name!r} must be lower-case letters and digits", name)
-        if len(raw) > ATTRIBUTE_BYTES:
-            raise InvalidEvent(f"{name} is longer than {ATTRIBUTE_BYTES} bytes", name)
-        decoded = _loads(bytes(raw), name)
+        if len(raw) > MAX_ATTRIBUTE_BYTES:
+            raise InvalidEvent(f"{name} is longer than {MAX_ATTRIBUTE_BYTES} bytes", name)
+        decoded = _parse_json(bytes(raw), name)
         if isinstance(decoded, dict | list):
             raise InvalidEvent(f"{name} must be a string, a number, a boolean or null", name)
         if decoded is not None:
@@ -204,88 +208,96 @@ def extensions_of(attributes: Mapping[str, msgspec.Raw], without: str | None = N
 def _check_attribute(name: str, text: str) -> None:
     if not text:
         raise InvalidEvent(f"{name} must not be empty", name)
-    if len(text.encode("utf-8", "replace")) > ATTRIBUTE_BYTES:
-        raise InvalidEvent(f"{name} is longer than {ATTRIBUTE_BYTES} bytes", name)
+    if len(text.encode("utf-8", "replace")) > MAX_ATTRIBUTE_BYTES:
+        raise InvalidEvent(f"{name} is longer than {MAX_ATTRIBUTE_BYTES} bytes", name)
     if has_control(text):
         raise InvalidEvent(f"{name} holds a control character", name)
 
 
 def has_control(text: str) -> bool:
-    """Whether text holds a control character or half a surrogate pair."""
+    """Return whether a text contains a control character or a lone surrogate."""
     return _CONTROL.search(text) is not None
 
 
 def check_content_type(content_type: str) -> None:
-    """Check that data is said to be JSON. Raises: InvalidEvent."""
+    """Check that a `datacontenttype` is a type of JSON. Raises: InvalidEvent."""
     if not is_json(content_type):
         raise InvalidEvent("datacontenttype must be application/json or another type of JSON", "datacontenttype")
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a media type, parameters aside, is one of JSON: its subtype is `json`, or ends with `+json`."""
+    """Return whether a media type is a type of JSON: its subtype is `json` or ends with `+json`.
+
+    Parameters of the media type are ignored.
+    """
     return _JSON_TYPE.match(content_type.split(";", maxsplit=1)[0].strip().lower()) is not None
 
 
-def _time(text: str) -> int:
-    """Return Unix milliseconds; finer digits are cut."""
+def _parse_time(text: str) -> int:
+    """Return Unix milliseconds, rounded down. Raises: InvalidEvent."""
     if not _RFC3339.match(text):
         raise InvalidEvent("time must be an RFC 3339 timestamp with an offset", "time")
     try:
-        at = datetime.fromisoformat(text if text[-1] != "z" else text.upper())
-        seconds = at.timestamp() // 1  # exact: a double holds these seconds with all six decimals
+        instant = datetime.fromisoformat(text if text[-1] != "z" else text.upper())
+        seconds = instant.timestamp() // 1  # exact: a double can represent these seconds with six decimals
     except (ValueError, OverflowError) as error:
-        raise InvalidEvent(f"time is no instant: {error}", "time") from None
-    return int(seconds) * 1000 + at.microsecond // 1000
+        raise InvalidEvent(f"invalid time: {error}", "time") from None
+    return int(seconds) * 1000 + instant.microsecond // 1000
 
 
-def _content(envelope: _Envelope) -> bytes:
-    """Return the data of an event, decoded where it is in base64. Raises: InvalidEvent."""
+def _decode_data(envelope: _Envelope) -> bytes:
+    """Return the checked data of an event, decoded if it is in base64. Raises: InvalidEvent."""
     if envelope.data_base64 is not None:
         if envelope.data and bytes(envelope.data) != b"null":
             raise InvalidEvent("an event has data or data_base64, not both", "data_base64")
-        return _decoded(envelope.data_base64, "data_base64")
+        return _decode_base64(envelope.data_base64, "data_base64")
     if _is_encoded(envelope):
-        return _decoded(_loads(bytes(envelope.data), "data"), "data")
-    return _data(bytes(envelope.data), "data")
+        return _decode_base64(_parse_json(bytes(envelope.data), "data"), "data")
+    return _check_data(bytes(envelope.data), "data")
 
 
 def _is_encoded(envelope: _Envelope) -> bool:
-    """Whether `data` is a text in base64: version 0.3 had no other place for it."""
-    if not isinstance(envelope, _Open) or envelope.specversion != "0.3":
+    """Return whether `data` is a string in base64. Version 0.3 had no `data_base64`."""
+    if not isinstance(envelope, _ExtendedEnvelope) or envelope.specversion != "0.3":
         return False
     return bytes(envelope.data).startswith(b'"') and bytes(envelope.datacontentencoding).lower() == b'"base64"'
 
 
-def _decoded(text: str, name: str) -> bytes:
+def _decode_base64(text: str, name: str) -> bytes:
     try:
         data = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         raise InvalidEvent(f"{name} is not base64", name) from None
-    return _data(data.strip(b" \t\r\n"), name, " in base64")
+    return _check_data(data.strip(b" \t\r\n"), name, " in base64")
 
 
-def _data(data: bytes, name: str, form: str = "") -> bytes:
-    """Return the JSON text of data. Args: name: the member it is from. form: how it is written there."""
+def _check_data(data: bytes, name: str, suffix: str = "") -> bytes:
+    """Return the JSON text of data. Raises: InvalidEvent: it is neither a JSON object nor null.
+
+    Args: name: the member that it comes from. suffix: how that member encodes it, for the message.
+    """
     if not data or data == b"null":
         return data
     if not data.startswith(b"{"):
-        raise InvalidEvent(f"{name} must be a JSON object or null{form}", name)
-    if data.count(b"{") + data.count(b"[") > NESTING and _depth(data) > NESTING:
-        raise InvalidEvent(f"{name} is nested deeper than {NESTING} levels", name)
-    _loads(data, name)  # refuses what the engine's parser would read nothing of
+        raise InvalidEvent(f"{name} must be a JSON object or null{suffix}", name)
+    if data.count(b"{") + data.count(b"[") > MAX_NESTING and _nesting_depth(data) > MAX_NESTING:
+        raise InvalidEvent(f"{name} is nested deeper than {MAX_NESTING} levels", name)
+    _parse_json(data, name)  # refuses data of which ClickHouse's parser would read nothing
     return data
 
 
-def _loads(text: bytes, name: str) -> Any:
+def _parse_json(text: bytes, name: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        wrong = ": a number is larger than a double can hold" if _TOO_LARGE in str(error) else f" is not JSON: {error}"
-        raise InvalidEvent(f"{name}{wrong}", name) from None
+        problem = (
+            ": a number is larger than a double can hold" if _INFINITY_ERROR in str(error) else f" is not JSON: {error}"
+        )
+        raise InvalidEvent(f"{name}{problem}", name) from None
 
 
-def _depth(data: bytes) -> int:
-    """Return how deeply JSON text nests; brackets inside strings do not count."""
+def _nesting_depth(data: bytes) -> int:
+    """Return the nesting depth of a JSON text. Brackets inside strings do not count."""
     deepest = depth = 0
     for byte in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", data):
         if byte in b"{[":
@@ -296,17 +308,17 @@ def _depth(data: bytes) -> int:
     return deepest
 
 
-def _plain(message: str) -> str:
-    """Turn the decoder's words into ours: `Object missing required field `id`` → `id is missing`."""
+def _translate_error(message: str) -> str:
+    """Translate a message of msgspec, such as "Object missing required field `id`" to "id is missing"."""
     missing = re.match(r"Object missing required field `(\w+)`", message)
     if missing:
         return f"{missing[1]} is missing"
-    wrong = re.match(r"Expected `(.+?)`, got `(\w+)` - at `\$\.(\w+)`", message)
-    if wrong:
-        return f"{wrong[3]} must be {wrong[1].removesuffix(' | null')}, not {wrong[2]}"
+    problem = re.match(r"Expected `(.+?)`, got `(\w+)` - at `\$\.(\w+)`", message)
+    if problem:
+        return f"{problem[3]} must be {problem[1].removesuffix(' | null')}, not {problem[2]}"
     return "an event must be a JSON object" if "got `" in message else message
 
 
-def _field(message: str) -> str | None:
+def _field_at_fault(message: str) -> str | None:
     found = re.search(r"required field `(\w+)`", message) or re.search(r"at `\$\.(\w+)`", message)
     return found[1] if found else None

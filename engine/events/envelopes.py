@@ -1,7 +1,7 @@
-"""The attributes of many CloudEvents at once, and which events have one twice.
+"""The decoder of the attributes of many CloudEvents, and the search for events that have an attribute twice.
 
-Owns: the decoders of a block. Their rules may be stricter than those of `decode_event`, never laxer: what they do not
-take is left to it, as is an event that may have an attribute twice.
+Owns: the fast decoders. Their rules may be stricter than those of `decode_event`, but never more lenient. The events
+that they do not accept, and those that may have an attribute twice, are decoded by `decode_event`.
 Source: docs/contract.md 3.1; engine/events/columns.py.
 """
 
@@ -12,15 +12,16 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from engine.errors import InvalidEvent
-from engine.events.cloudevents import ATTRIBUTE_BYTES, decode_attributes, extensions_of
-from engine.events.repeated_members import count_quotes, has_doubled, quotes_in
+from engine.events.cloudevents import MAX_ATTRIBUTE_BYTES, decode_attributes, extensions_of
+from engine.events.repeated_members import count_quotes, may_repeat_names, quotes_in
 
-_Attribute = Annotated[str, msgspec.Meta(min_length=1, max_length=ATTRIBUTE_BYTES // 4)]  # four bytes a character
-_MediaType = Annotated[str, msgspec.Meta(max_length=ATTRIBUTE_BYTES // 16)]  # kept as JSON: twelve bytes a character
+# A character has at most four bytes. A media type is stored as JSON, where a character has at most twelve bytes.
+_Attribute = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ATTRIBUTE_BYTES // 4)]
+_MediaType = Annotated[str, msgspec.Meta(max_length=MAX_ATTRIBUTE_BYTES // 16)]
 
 
-class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A CloudEvent without extensions whose attributes are surely of the right length."""
+class PlainEnvelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A CloudEvent without extensions whose attributes certainly have an allowed length."""
 
     id: _Attribute
     source: _Attribute
@@ -32,31 +33,34 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     datacontenttype: _MediaType | None = None
 
 
-class _Extended(Plain, forbid_unknown_fields=False, gc=False):
-    """The same with extensions left aside. One with data in base64 (the last two members) is decoded exactly."""
+class _ExtendedEnvelope(PlainEnvelope, forbid_unknown_fields=False, gc=False):
+    """A CloudEvent whose extensions are ignored.
+
+    If one of the last two members says that data is in base64, the event is decoded exactly.
+    """
 
     dataschema: str | None = None
     data_base64: msgspec.Raw = msgspec.Raw(b"")
     datacontentencoding: msgspec.Raw = msgspec.Raw(b"")
 
 
-_decode = msgspec.json.Decoder(Plain).decode
-_decode_extended = msgspec.json.Decoder(_Extended).decode
+_decode_plain = msgspec.json.Decoder(PlainEnvelope).decode
+_decode_extended = msgspec.json.Decoder(_ExtendedEnvelope).decode
 _UNDECODED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-STAND_IN = Plain("-", "-", "-", "-", "1.0")
-_QUOTES_OF_REQUIRED = 5 * 4  # two of a name and two of its text
+PLACEHOLDER = PlainEnvelope("-", "-", "-", "-", "1.0")
+_QUOTES_OF_REQUIRED = 5 * 4  # the quotation marks of five attributes: two for the name, two for the value
 
 
-class Columns(NamedTuple):
-    """What some events have in their optional attributes. `data`: in one piece; `with_data`: how many have any."""
+class OptionalAttributes(NamedTuple):
+    """The optional attributes of several events. `data`: all data joined; `data_count`: how many events have data."""
 
     times: list[str | msgspec.UnsetType | None]
     media_types: list[str | None]
     data: bytes
-    with_data: int
+    data_count: int
 
     @classmethod
-    def of(cls, events: Sequence[Plain]) -> "Columns":
+    def of(cls, events: Sequence[PlainEnvelope]) -> "OptionalAttributes":
         data = [event.data for event in events if event.data]
         times, media_types = [event.time for event in events], [event.datacontenttype for event in events]
         return cls(times, media_types, b"".join(data), len(data))
@@ -64,24 +68,24 @@ class Columns(NamedTuple):
 
 @dataclass(slots=True)
 class Envelopes:
-    """The envelopes of some values, `STAND_IN` for one to be decoded exactly.
+    """The envelopes of several values. `PLACEHOLDER` stands for a value that must be decoded exactly.
 
-    extended: the extensions of those that have any, by row, and of stand-ins. names, inner: of the former, how many
-    attributes they have and what is in these.
+    `extended`: by row, the extensions of the events that have some; placeholders are in it too.
+    `attribute_count`, `attribute_values`: how many attributes the events with extensions have, and their values.
     """
 
-    plain: list[Plain] = field(default_factory=list)
+    plain: list[PlainEnvelope] = field(default_factory=list)
     extended: dict[int, bytes] = field(default_factory=dict)
-    names: int = 0
-    inner: list[bytes] = field(default_factory=list)
+    attribute_count: int = 0
+    attribute_values: list[bytes] = field(default_factory=list)
 
     def add_extended(self, value: bytes) -> None:
-        """Add the envelope of an event that has extensions, or is to be decoded exactly."""
+        """Add the envelope of an event with extensions, or a placeholder if it must be decoded exactly."""
         row = len(self.plain)
-        self.plain.append(STAND_IN)
+        self.plain.append(PLACEHOLDER)
         self.extended[row] = b""
         try:
-            value.decode()  # also what neither decoder looks at, as data
+            value.decode()  # checks the UTF-8 of parts that neither decoder reads, such as data
             envelope = _decode_extended(value)
             if envelope.data_base64 or envelope.datacontentencoding:
                 return
@@ -90,40 +94,43 @@ class Envelopes:
         except (*_UNDECODED, InvalidEvent):
             return
         self.plain[row] = envelope
-        self.names += len(attributes)
-        self.inner.append(b"".join(attributes.values()))
+        self.attribute_count += len(attributes)
+        self.attribute_values.append(b"".join(attributes.values()))
 
 
 def decode_envelopes(values: Sequence[bytes]) -> Envelopes:
-    """Return the envelope of each value."""
+    """Return the envelopes of all values."""
     envelopes = Envelopes()
     add = envelopes.plain.append
     for value in values:
         try:
-            add(_decode(value))
+            add(_decode_plain(value))
         except _UNDECODED:
             envelopes.add_extended(value)
     return envelopes
 
 
-def with_doubled(values: Sequence[bytes], envelopes: Envelopes, columns: Columns) -> list[int]:
-    """Return which events may have an attribute twice; `STAND_IN` is not looked at. Args: columns: of all events.
+def rows_with_repeated_names(values: Sequence[bytes], envelopes: Envelopes, optional: OptionalAttributes) -> list[int]:
+    """Return the rows whose events may have an attribute twice. Placeholders are left out.
 
-    Where all events together have no more quotation marks than their attributes need, none has an attribute twice.
-    That is one pass over the block.
+    If all events together have no more quotation marks than their attributes need, no event has an attribute twice.
+    So one pass over all values is enough in most cases.
+    Args: optional: the optional attributes of all events.
     """
     texts = values
     if envelopes.extended:
-        columns = Columns.of([event for row, event in enumerate(envelopes.plain) if row not in envelopes.extended])
-        texts = [value for value, event in zip(values, envelopes.plain, strict=True) if event is not STAND_IN]
-    count = len(columns.times)
-    quotes = (_QUOTES_OF_REQUIRED + 8) * count + 2 * columns.with_data + 2 * envelopes.names
-    quotes -= 4 * columns.times.count(msgspec.UNSET) + 2 * columns.times.count(None)
-    quotes -= 4 * columns.media_types.count(None)
-    if count_quotes(texts) == quotes + quotes_in(columns.data) + count_quotes(envelopes.inner):
+        optional = OptionalAttributes.of(
+            [event for row, event in enumerate(envelopes.plain) if row not in envelopes.extended]
+        )
+        texts = [value for value, event in zip(values, envelopes.plain, strict=True) if event is not PLACEHOLDER]
+    count = len(optional.times)
+    quotes = (_QUOTES_OF_REQUIRED + 8) * count + 2 * optional.data_count + 2 * envelopes.attribute_count
+    quotes -= 4 * optional.times.count(msgspec.UNSET) + 2 * optional.times.count(None)
+    quotes -= 4 * optional.media_types.count(None)
+    if count_quotes(texts) == quotes + quotes_in(optional.data) + count_quotes(envelopes.attribute_values):
         return []
     return [
         row
         for row, (value, event) in enumerate(zip(values, envelopes.plain, strict=True))
-        if event is not STAND_IN and has_doubled(value, decode_attributes(value))
+        if event is not PLACEHOLDER and may_repeat_names(value, decode_attributes(value))
     ]

@@ -1,7 +1,7 @@
-"""An event as the store keeps it, and many of them as columns and as a block.
+"""An event as it is stored, and many events as columns and as a block.
 
-Owns: `Event`, the 128-bit key of (source, id), `EventBatch`, the Arrow schema of a block of events.
-Source: docs/design.md R7, R10; CloudEvents 1.0.
+Owns: `Event`, the 128-bit key of (source, id), `EventBatch`, and the Arrow schema of a block of events.
+Source: docs/design.md R7 (blocks), R10 (duplicates); CloudEvents 1.0.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,10 @@ Numbers: TypeAlias = npt.NDArray[np.int64]
 
 
 class Event(NamedTuple):
-    """One event, decoded. `time_ms`, `arrived_ms`: Unix milliseconds. `data`: the JSON text as sent, "" if absent.
+    """A decoded event. `time_ms` and `arrived_ms` are Unix milliseconds.
 
-    `extensions`: JSON object text of all further CloudEvents attributes, "" if there are none.
+    `data`: the JSON text as it was sent, b"" if it is absent. `extensions`: all other CloudEvents attributes as the
+    text of a JSON object, b"" if there are none.
     """
 
     id: str
@@ -38,10 +39,11 @@ class Event(NamedTuple):
 
 
 def event_key(source: str, id_: str) -> bytes:
-    """Return the 16-byte key of an event: a hash of both attributes with their lengths.
+    """Return the 16-byte key of an event, which is a hash of the source's length, the source and the id.
 
-    Joining them with a separator would let `a-b` + `c` meet `a` + `b-c`. Keyed hashes are not needed, but one that
-    nobody can aim is: a producer that could make two keys meet could make another's event look like a duplicate.
+    With a separator instead of the length, `a-b` + `c` and `a` + `b-c` would have the same key. The hash needs no
+    secret key, but it must be collision-resistant: a producer who can construct two equal keys could make the event of
+    somebody else look like a duplicate.
     """
     state = _source_hash(source).copy()
     state.update(id_.encode())
@@ -50,7 +52,7 @@ def event_key(source: str, id_: str) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _source_hash(source: str) -> blake2b:
-    """Return the state of an event's hash that has read the source; it is copied, never updated."""
+    """Return the hash state after the source. Callers copy it and never update it, because it is cached."""
     text = source.encode()
     return blake2b(b"%d:%b" % (len(text), text), digest_size=16)
 
@@ -76,13 +78,13 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events as Arrow columns, in their order: all that the store keeps of them but the stamp of their block."""
+    """Events as Arrow columns. The order of events is kept; only the stamp of the block (`stored_at`) is missing."""
 
     columns: pa.RecordBatch
 
     @classmethod
     def of(cls, *columns: Sequence[object] | pa.Array) -> "EventBatch":
-        """Return the batch of the columns of `Event`, in its order of fields."""
+        """Return a batch from columns, one for each field of `Event` and in the same order."""
         arrays = [
             column if isinstance(column, pa.Array) else pa.array(column, field.type)
             for column, field in zip(columns, _SCHEMA, strict=True)
@@ -108,24 +110,24 @@ class EventBatch:
         return EventBatch(self.columns.slice(0, count))
 
     def where(self, kept: npt.NDArray[np.bool_]) -> "EventBatch":
-        """Return the events at which `kept` holds."""
+        """Return the events whose entry in the mask `kept` is true."""
         return self if kept.all() else EventBatch(self.columns.filter(pa.array(kept)))
 
-    def places(self) -> Iterator[tuple[bytes, int, int]]:
-        """Yield the key of each event and its place in the log."""
+    def keys_with_positions(self) -> Iterator[tuple[bytes, int, int]]:
+        """Yield the key, the partition and the offset of each event."""
         columns = (self.columns.column(name).to_pylist() for name in ("key", "log_partition", "log_offset"))
         return zip(*columns, strict=True)
 
-    def at(self, rows: Numbers) -> "EventBatch":
-        """Return the events at some rows."""
+    def take(self, rows: Numbers) -> "EventBatch":
+        """Return the events at the given row indexes, in this order."""
         return EventBatch(self.columns.take(pa.array(rows)))
 
     def block(self, stored_ms: int) -> pa.Table:
-        """Return them as one block of the table `events`, all stored at `stored_ms`."""
+        """Return the events as one block of the table `events`, with the stamp `stored_ms` (Unix milliseconds)."""
         stamps = pa.array(np.full(len(self), stored_ms), _MILLISECOND)
         return pa.Table.from_batches([self.columns]).append_column(_STORED_AT, stamps)
 
 
 def event_block(events: Sequence[Event], stored_ms: int) -> pa.Table:
-    """Return events as one block of the table `events`, all stored at `stored_ms`."""
+    """Return events as one block of the table `events`, with the stamp `stored_ms` (Unix milliseconds)."""
     return EventBatch.of(*zip(*events, strict=True)).block(stored_ms)

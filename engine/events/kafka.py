@@ -1,16 +1,16 @@
-"""The CloudEvent of a Kafka record, as structured JSON.
+"""The conversion of a Kafka record to the JSON of a structured-mode CloudEvent.
 
-Owns: the content modes of the Kafka protocol binding, and how they are told apart. A content type of
-`application/cloudevents…` is structured mode, of whose event formats JSON is taken. Binary mode has five `ce_` headers
-at least, so a record without any is in structured mode, too, unless its content type is not JSON's. Every other record
-is in binary mode: its `ce_` headers are the attributes, its value is `data`. There is no batched mode.
-Names of headers are compared without case; values are UTF-8 and mean what they say, percent signs included (only the
-HTTP binding encodes with them). A header without a value is as if it were absent. A record whose attributes have the
-header names of HTTP (`ce-id`) is refused, for its value is probably not the event.
-What makes an event valid is not decided here but in engine/events/cloudevents.py; what the bindings' binary modes have
-in common is in engine/events/binary_mode.py, and how a value that is no JSON is recognized in
-engine/events/unreadable.py.
-Source: CloudEvents Kafka protocol binding 1.0.2; docs/contract.md 3.5; docs/design.md R4.
+Owns: the content modes of the Kafka protocol binding, and how they are distinguished. A content type that begins with
+`application/cloudevents` means structured mode, of whose event formats only JSON is accepted. Binary mode has at least
+five `ce_` headers, so a record without any is in structured mode too, unless its content type is not a type of JSON.
+Every other record is in binary mode: its `ce_` headers are the attributes, and its value is `data`. There is no batched
+mode.
+The case of header names is ignored. Header values are UTF-8 and are taken literally, including percent signs (only the
+HTTP binding has percent-encoding). A header without a value is treated as absent. A record whose attributes have the
+header names of the HTTP binding (`ce-id`) is refused, because its value is probably not the event.
+engine/events/cloudevents.py decides whether an event is valid. engine/events/binary_mode.py has the part of binary mode
+that all bindings share. engine/events/unreadable.py recognizes values that are not JSON.
+Source: CloudEvents Kafka protocol binding 1.0.2; docs/contract.md 3.5; docs/design.md R4 (an accepted event is stored).
 """
 
 import re
@@ -29,19 +29,19 @@ Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 _CONTENT_TYPE = "content-type"
 _PREFIX = "ce_"
 _NAME = re.compile(r"[a-z0-9]+\Z")
-_TYPE_OF_DATA = "ce_datacontenttype"
+_DATA_CONTENT_TYPE = "ce_datacontenttype"
 _HTTP_NAMES = {f"ce-{name}": name for name in ("id", "source", "type", "subject", "specversion")}
 
 
-def structured(value: bytes | None, headers: Headers | None) -> bytes:
-    """Return the JSON of a record's event: the value itself in structured mode.
+def to_structured_json(value: bytes | None, headers: Headers | None) -> bytes:
+    """Return the JSON of a record's event. In structured mode it is the value without a byte order mark.
 
-    Raises: InvalidEvent: the reason, naming the header or the attribute at fault.
+    Raises: InvalidEvent: the message names the invalid header or attribute.
     """
-    given = [(_ours(name), text) for name, text in headers if text is not None] if headers else []
-    ours = [(name, text) for name, text in given if name]
-    if ours and not _is_structured(ours):
-        return _binary(value, ours)
+    named = [(_standard_name(name), text) for name, text in headers if text is not None] if headers else []
+    relevant = [(name, text) for name, text in named if name]
+    if relevant and not _is_structured(relevant):
+        return _from_binary_mode(value, relevant)
     text = json_text(value, "the value") if value else b""
     if not text:
         raise InvalidEvent("the record has no value")
@@ -49,21 +49,21 @@ def structured(value: bytes | None, headers: Headers | None) -> bytes:
 
 
 @lru_cache(maxsize=256)
-def _ours(header: str) -> str:
-    """Return a header as the bindings spell it, "" if it is none of theirs."""
+def _standard_name(header: str) -> str:
+    """Return the name of a header in lower case if a binding defines it, and "" otherwise."""
     name = header.lower()
     return name if name == _CONTENT_TYPE or name.startswith(_PREFIX) or name in _HTTP_NAMES else ""
 
 
 def _is_structured(headers: Sequence[tuple[str, bytes]]) -> bool:
-    """Whether the value is the event. Raises: InvalidEvent: what the headers say fits neither mode."""
-    types = [_text(name, text) for name, text in headers if name == _CONTENT_TYPE]
+    """Return whether the value is the event. Raises: InvalidEvent: the headers fit neither mode."""
+    types = [_decode_text(name, text) for name, text in headers if name == _CONTENT_TYPE]
     if len(types) > 1:
-        raise InvalidEvent(f"header {_CONTENT_TYPE} is there twice")
-    kind = _media_type(types[0]) if types else ""
-    if kind.startswith("application/cloudevents") and kind != SINGLE:
-        raise InvalidEvent(f"header {_CONTENT_TYPE} must be {SINGLE} in structured mode, not {kind[:80]!r}")
-    if kind == SINGLE:
+        raise InvalidEvent(f"header {_CONTENT_TYPE} appears twice")
+    media_type = _media_type(types[0]) if types else ""
+    if media_type.startswith("application/cloudevents") and media_type != SINGLE:
+        raise InvalidEvent(f"header {_CONTENT_TYPE} must be {SINGLE} in structured mode, not {media_type[:80]!r}")
+    if media_type == SINGLE:
         return True
     names = {name for name, _ in headers}
     if any(name.startswith(_PREFIX) for name in names):
@@ -75,37 +75,42 @@ def _is_structured(headers: Sequence[tuple[str, bytes]]) -> bool:
             f"header {misnamed} must be named {_PREFIX}{name}: the attributes of a Kafka record begin with {_PREFIX}",
             name,
         )
-    if kind and not is_json(kind):
-        raise InvalidEvent(f"header {_CONTENT_TYPE} is {kind[:80]!r}; without {_PREFIX} headers it must be {SINGLE}")
+    if media_type and not is_json(media_type):
+        raise InvalidEvent(
+            f"header {_CONTENT_TYPE} is {media_type[:80]!r}; without {_PREFIX} headers it must be {SINGLE}"
+        )
     return True
 
 
-def _binary(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> bytes:
+def _from_binary_mode(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> bytes:
     texts: dict[str, str] = {}
     misnamed = [header for header, _ in headers if header in _HTTP_NAMES]
     for header, text in headers:
         if header in texts:
-            raise InvalidEvent(f"header {header} is there twice", _attribute(header))
+            raise InvalidEvent(f"header {header} appears twice", _attribute_name(header))
         if header not in misnamed:
-            texts[header] = _text(header, text)
+            texts[header] = _decode_text(header, text)
     for header in misnamed:
         name = _HTTP_NAMES[header]
         if f"{_PREFIX}{name}" not in texts:
             raise InvalidEvent(f"header {_PREFIX}{name} is missing, but there is {header}", name)
     if _CONTENT_TYPE in texts:
-        _check_same(texts[_CONTENT_TYPE], texts.pop(_TYPE_OF_DATA, texts[_CONTENT_TYPE]))
-    attributes = {_attribute(header): text for header, text in texts.items()}
+        _check_same_type(texts[_CONTENT_TYPE], texts.pop(_DATA_CONTENT_TYPE, texts[_CONTENT_TYPE]))
+    attributes = {_attribute_name(header): text for header, text in texts.items()}
     check_required(attributes, _PREFIX)
     if "datacontenttype" in attributes:
         check_content_type(attributes["datacontenttype"])
     return event_json(attributes, json_text(value, "data", "data") if value else None)
 
 
-def _check_same(content_type: str, attribute: str) -> None:
-    """Check that a `ce_datacontenttype`, which the binding does not have, says the same as the content type."""
+def _check_same_type(content_type: str, attribute: str) -> None:
+    """Check that `ce_datacontenttype`, which the binding does not define, names the same type as the content type.
+
+    Raises: InvalidEvent.
+    """
     if _media_type(content_type) != _media_type(attribute):
         raise InvalidEvent(
-            f"headers {_CONTENT_TYPE} ({content_type[:80]!r}) and {_TYPE_OF_DATA} ({attribute[:80]!r}) "
+            f"headers {_CONTENT_TYPE} ({content_type[:80]!r}) and {_DATA_CONTENT_TYPE} ({attribute[:80]!r}) "
             "say different types",
             "datacontenttype",
         )
@@ -116,14 +121,14 @@ def _media_type(content_type: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _attribute(header: str) -> str:
+def _attribute_name(header: str) -> str:
     name = "datacontenttype" if header == _CONTENT_TYPE else header.removeprefix(_PREFIX)
     if name == "data" or not _NAME.match(name):
         raise InvalidEvent(f"header {header[:80]!r} names no attribute")
     return name
 
 
-def _text(header: str, value: bytes) -> str:
+def _decode_text(header: str, value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
-"""Events and dead letters as they are listed: newest first, a page at a time.
+"""The listing of events in pages, the newest first.
 
-Owns: which of them a page holds, and the JSON of a listed event. `data` comes out byte for byte as it was sent, so
-events are put together as text, never parsed. A listing is bounded in time, so that months outside are not read.
+Owns: which events a page contains, and the JSON of a listed event. `data` is returned byte for byte as it was sent, so
+the JSON is assembled as text and never parsed. A listing has a range of time, so that months outside are not read.
 Source: docs/contract.md 3.2, 3.3, D.13; CloudEvents 1.0 JSON format.
 """
 
@@ -14,17 +14,17 @@ import orjson
 
 from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest
-from engine.events.verdicts import Place, validation_errors
+from engine.events.verdicts import EventPosition, validation_errors
 from engine.filters import Allowance, Bindings, Filter, condition, text_filter, time_filter
 from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, timestamp_text, utc_now
 from engine.log_position import LogPosition
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.time_range import bound_ms, check_order, clamped
+from engine.time_range import bound_ms, check_order, clamp_ms
 
-# What a search of events may filter: the API's name, its column, and how its filter is read.
-SEARCHED: Mapping[str, tuple[str, Callable[[object, Allowance, int], Filter | None]]] = {
+# The fields that a search of events may filter: the API's name, the column, and the function that parses the filter.
+SEARCH_FIELDS: Mapping[str, tuple[str, Callable[[object, Allowance, int], Filter | None]]] = {
     "id": ("id", text_filter),
     "source": ("source", text_filter),
     "subject": ("subject", text_filter),
@@ -36,31 +36,31 @@ _SEARCH_DEPTH = 1
 
 
 def search_filters(body: Mapping[str, object]) -> dict[str, Filter]:
-    """Return the filters a search names, by column. Raises: InvalidRequest: names the member at fault."""
-    found, allowance = {}, Allowance()
-    folded = {name.lower(): name for name in SEARCHED}
-    for name, given in body.items():
-        if name not in SEARCHED:
-            meant = f', did you mean "{folded[name.lower()]}"?' if name.lower() in folded else ""
-            raise InvalidRequest(f'filter: "{name}" is unknown{meant}')
-        if given is None:
+    """Return the filters of a search by column. Raises: InvalidRequest: the message names the invalid member."""
+    filters, allowance = {}, Allowance()
+    folded = {name.lower(): name for name in SEARCH_FIELDS}
+    for name, value in body.items():
+        if name not in SEARCH_FIELDS:
+            suggestion = f', did you mean "{folded[name.lower()]}"?' if name.lower() in folded else ""
+            raise InvalidRequest(f'filter: "{name}" is unknown{suggestion}')
+        if value is None:
             continue
-        column, read = SEARCHED[name]
+        column, read = SEARCH_FIELDS[name]
         try:
-            filter_ = read(given, allowance, _SEARCH_DEPTH)
+            filter_ = read(value, allowance, _SEARCH_DEPTH)
         except InvalidRequest as error:
             raise InvalidRequest(f"filter: {name}: {error}") from None
         if filter_ is not None:
-            found[column] = filter_
-    return found
+            filters[column] = filter_
+    return filters
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which events to list. Ranges are half-open; None does not filter.
 
-    `from_`: None is as far back as events are listed. `id_contains`: a part of the id. `after`: the end of the page
-    before. `limit`: events at most.
+    `from_`: None means as far back as events are listed. `id_contains`: a part of the id. `after`: the last position of
+    the previous page. `limit`: the maximum number of events.
     """
 
     id_contains: str | None = None
@@ -75,7 +75,10 @@ class EventFilter:
 
 @dataclass(frozen=True, slots=True)
 class EventSearch:
-    """Which events to search for: those that pass the filter of each column of SEARCHED named."""
+    """Which events to search for. `filters`: by column, the filters that an event must all pass.
+
+    `after`: the last position of the previous page. `limit`: the maximum number of events.
+    """
 
     filters: Mapping[str, Filter]
     after: LogPosition | None = None
@@ -84,9 +87,9 @@ class EventSearch:
 
 @dataclass(frozen=True, slots=True)
 class ListedEvent:
-    """An event in a listing. `event`: a CloudEvent as JSON. Times in Unix milliseconds.
+    """An event in a listing. `event`: a CloudEvent as JSON. Times are in Unix milliseconds.
 
-    `validation_error`: why meters of its type did not count it, a line each; None if all did.
+    `validation_error`: one line for each meter of its type that did not count it, with the reason. None: all did.
     """
 
     event: bytes
@@ -99,33 +102,38 @@ class ListedEvent:
 def list_events(
     store: Store, registry: MeterRegistry, filter_: EventFilter, settings: QuerySettings, clock: Clock = utc_now
 ) -> list[ListedEvent]:
-    """Return a page of events, the latest `time` first, of one time the last in the log first.
+    """Return a page of events, the latest `time` first. Among equal times, the last in the event log comes first.
 
-    Raises: InvalidRequest: `from` is further back than events are listed, or not before `to`.
+    Raises: InvalidRequest: `from` is further back than events are listed, or a range does not begin before its end.
     """
-    return _explained(store, registry, _rows(store, filter_, *_range(filter_, settings, clock), Bindings("none")))
+    return _with_errors(
+        store, registry, _read_rows(store, filter_, *_range(filter_, settings, clock), Bindings("none"))
+    )
 
 
 def search_events(
     store: Store, registry: MeterRegistry, search: EventSearch, settings: QuerySettings, clock: Clock = utc_now
 ) -> list[ListedEvent]:
-    """Return a page of events that pass filters, in the order of `list_events`, however old they are.
+    """Return a page of events that pass the filters, in the order of `list_events` and without a limit on their age.
 
-    Most pages lie within the days looked at first; months before them are read if they do not fill one.
+    The most recent days are searched first, which is enough for most pages. If they do not fill the page, all times are
+    searched.
     """
-    given = Bindings("filter")
-    conditions = " AND ".join(["true", *(condition(found, name, given) for name, found in search.filters.items())])
+    bindings = Bindings("filter")
+    conditions = " AND ".join(
+        ["true", *(condition(filter_, column, bindings) for column, filter_ in search.filters.items())]
+    )
     page = EventFilter(after=search.after, limit=search.limit)
     latest_ms = search.after.at_ms if search.after else milliseconds(clock())
     recent_ms = max(BEGINNING * 1000, latest_ms - settings.events_days * DAY_SECONDS * 1000)
-    rows = _rows(store, page, recent_ms, END * 1000, given, conditions)
+    rows = _read_rows(store, page, recent_ms, END * 1000, bindings, conditions)
     if len(rows) < search.limit and recent_ms > BEGINNING * 1000:
-        rows = _rows(store, page, BEGINNING * 1000, END * 1000, given, conditions)
-    return _explained(store, registry, rows)
+        rows = _read_rows(store, page, BEGINNING * 1000, END * 1000, bindings, conditions)
+    return _with_errors(store, registry, rows)
 
 
-def _rows(
-    store: Store, filter_: EventFilter, from_ms: int, to_ms: int, given: Bindings, conditions: str = "true"
+def _read_rows(
+    store: Store, filter_: EventFilter, from_ms: int, to_ms: int, bindings: Bindings, conditions: str = "true"
 ) -> Sequence[Sequence[Any]]:
     after = filter_.after or (None, None, None)
     return store.rows(
@@ -140,17 +148,17 @@ def _rows(
         after_partition=after[1],
         after_offset=after[2],
         limit=filter_.limit,
-        **given.values,
+        **bindings.values,
     )
 
 
-def _explained(store: Store, registry: MeterRegistry, rows: Sequence[Sequence[Any]]) -> list[ListedEvent]:
-    errors = validation_errors(store, registry, [Place(*row[:5]) for row in rows])
-    return [listed_event(row, errors.get(Place(*row[:5]))) for row in rows]
+def _with_errors(store: Store, registry: MeterRegistry, rows: Sequence[Sequence[Any]]) -> list[ListedEvent]:
+    errors = validation_errors(store, registry, [EventPosition(*row[:5]) for row in rows])
+    return [listed_event(row, errors.get(EventPosition(*row[:5]))) for row in rows]
 
 
 def to_json(listed: ListedEvent) -> bytes:
-    """Return a listed event as the JSON object the API answers."""
+    """Return a listed event as the JSON object of the API."""
     error = b"" if listed.validation_error is None else b',"validationError":' + orjson.dumps(listed.validation_error)
     return b'{"event":%b%b,"ingestedAt":"%b","storedAt":"%b"}' % (
         listed.event,
@@ -160,17 +168,19 @@ def to_json(listed: ListedEvent) -> bytes:
     )
 
 
-def events_today(store: Store, most: int, clock: Clock = utc_now) -> list[tuple[str, int]]:
-    """Return how many events each subject has whose `time` is of today (UTC), by subject.
+def count_events_today(store: Store, max_subjects: int, clock: Clock = utc_now) -> list[tuple[str, int]]:
+    """Return the subjects, in order, each with the number of its events whose `time` is today (UTC).
 
-    Of more subjects than `most` those with the most events are named; all others are counted together, under "".
+    If there are more than `max_subjects` subjects, those with the most events are named. The events of all others are
+    counted together under the subject "".
     """
     midnight = clock().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    rows = store.rows(sql.statement("events/today"), from_ms=milliseconds(midnight), most=most)
+    rows = store.rows(sql.statement("events/today"), from_ms=milliseconds(midnight), most=max_subjects)
     return [(str(subject), int(count)) for subject, count in rows]
 
 
 def _range(filter_: EventFilter, settings: QuerySettings, clock: Clock) -> tuple[int, int]:
+    """Return the range of `time` in Unix milliseconds. Raises: InvalidRequest."""
     earliest_ms = milliseconds(clock() - timedelta(days=settings.events_days))
     from_ms = earliest_ms if filter_.from_ is None else filter_.from_.ceil_milliseconds
     if from_ms < earliest_ms:
@@ -178,11 +188,11 @@ def _range(filter_: EventFilter, settings: QuerySettings, clock: Clock) -> tuple
     check_order("from", filter_.from_, "to", filter_.to)
     check_order("ingestedAtFrom", filter_.ingested_from, "ingestedAtTo", filter_.ingested_to)
     to_ms = END * 1000 if filter_.to is None else filter_.to.ceil_milliseconds
-    return clamped(from_ms), clamped(to_ms)
+    return clamp_ms(from_ms), clamp_ms(to_ms)
 
 
 def listed_event(row: Sequence[Any], error: str | None) -> ListedEvent:
-    """Return an event of a row of events/list. Args: error: why meters did not count it."""
+    """Return the event of a row of sql/events/list.sql. Args: error: its `validation_error`."""
     type_, subject, time_ms, partition, offset, id_, source, data, extensions, arrived_ms, stored_ms = row
     attributes = {"id": id_, "source": source, "type": type_, "subject": subject, "time": timestamp_text(time_ms)}
     event = orjson.dumps({**attributes, "specversion": "1.0"})[:-1]

@@ -1,19 +1,20 @@
-"""The name of an event, and what became of it."""
+"""The name of an event, and whether it was stored and counted."""
 
 from typing import NamedTuple
 
 
 class EventName(NamedTuple):
-    """What makes an event itself: no two are stored with both within the duplicate window."""
+    """The identity of an event. Within the duplicate window, at most one event with this source and id is stored."""
 
     source: str
     id: str
 
 
 class Outcome(NamedTuple):
-    """What became of an event. `stored_ms`: None: none is stored.
+    """Whether an event was stored and counted. `stored_ms`: Unix milliseconds; None if no such event is stored.
 
-    `validation_error`: why meters of its type did not count it, a line each; None: all did, or it was not asked.
+    `validation_error`: one line for each meter of its type that did not count it, with the reason. None: all meters
+    counted it, or the reasons were not asked for.
     """
 
     stored_ms: int | None = None

@@ -1,8 +1,8 @@
-"""Why an event did not count for a meter of its type, told when the event is listed.
+"""The reasons why a meter did not count an event of its type, for the listing of events.
 
-Owns: the lines of `validationError`. Whether a value counted is asked of the SQL expression that fills the rollups, on
-the stored row itself, so a line stands there exactly where usage lacks the event. COUNT and UNIQUE_COUNT take every
-event; an event before a meter's `eventFrom` is none of its business.
+Owns: the lines of `validationError`. The SQL expression that fills the rollups decides, on the stored row, whether a
+value counted. So an event has a line exactly if the usage lacks it. COUNT and UNIQUE_COUNT count every event. An event
+before a meter's `eventFrom` does not concern this meter.
 Source: docs/contract.md D.5, D.13, D.16, 4.8.
 """
 
@@ -18,14 +18,16 @@ from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store
 
-_TAKES_ALL = frozenset({Aggregation.COUNT, Aggregation.UNIQUE_COUNT})
-_SHOWN = 200  # characters of a text that is no number
+_TAKE_EVERY_EVENT = frozenset({Aggregation.COUNT, Aggregation.UNIQUE_COUNT})
+_MAX_SHOWN_CHARACTERS = 200  # of a text that is not a number
 _COUNTED = "counted"
-_NO_NUMBER = re.compile(r"(?P<nan>nan)|[+-]?inf(?:inity)?", re.IGNORECASE | re.ASCII)  # doubles that are no numbers
-# By the verdicts of sql/events/verdict.sql; the words are OpenMeter's where it has some, for clients that read them.
-_LINES: Mapping[str, str] = {
+# Texts that name a double which is not a number or is infinite.
+_NOT_FINITE = re.compile(r"(?P<nan>nan)|[+-]?inf(?:inity)?", re.IGNORECASE | re.ASCII)
+# The message for each verdict of sql/events/verdict.sql. OpenMeter's wording is used where it has one, because clients
+# may parse it.
+_MESSAGES: Mapping[str, str] = {
     "absent": "null and missing value property",
-    "unreadable": "failed to parse event data: not JSON the engine can read",
+    "unreadable": "failed to parse event data: not JSON that ClickHouse can read",
     "missing": 'missing value property: "{path}"',
     "null": "value cannot be null",
     "bool": "unsupported value property type: bool",
@@ -38,8 +40,8 @@ _LINES: Mapping[str, str] = {
 }
 
 
-class Place(NamedTuple):
-    """Where an event stands: by what the table is ordered by, and in the log."""
+class EventPosition(NamedTuple):
+    """The position of an event in the order of the table `events`, and in the event log."""
 
     type: str
     subject: str
@@ -48,61 +50,65 @@ class Place(NamedTuple):
     offset: int
 
 
-def validation_errors(store: Store, registry: MeterRegistry, places: Sequence[Place]) -> dict[Place, str]:
-    """Return, for each event that did not count for every meter of its type, a line for each such meter.
+def validation_errors(
+    store: Store, registry: MeterRegistry, positions: Sequence[EventPosition]
+) -> dict[EventPosition, str]:
+    """Return the errors of the events that some meter of their type did not count, with one line for each such meter.
 
-    An event type without a meter is a line of its own. One statement for each event type with numeric meters.
+    If an event type has no meter, the error says so. One statement is run for each event type with numeric meters.
     """
-    errors: dict[Place, str] = {}
-    for event_type in dict.fromkeys(place.type for place in places):
-        of_type = [place for place in places if place.type == event_type]
+    errors: dict[EventPosition, str] = {}
+    for event_type in dict.fromkeys(position.type for position in positions):
+        of_type = [position for position in positions if position.type == event_type]
         meters = registry.of_type(event_type)
         if meters:
-            errors |= _of_meters(store, [meter for meter in meters if _is_numeric(meter)], of_type)
+            errors |= _errors_of_type(store, [meter for meter in meters if _is_numeric(meter)], of_type)
         else:
             errors |= dict.fromkeys(of_type, f"no meter found for event type: {event_type}")
     return errors
 
 
 def _is_numeric(meter: Meter) -> bool:
-    return meter.definition.aggregation not in _TAKES_ALL
+    return meter.definition.aggregation not in _TAKE_EVERY_EVENT
 
 
-def _of_meters(store: Store, meters: Sequence[Meter], places: Sequence[Place]) -> dict[Place, str]:
-    """Return the errors of events of one type."""
+def _errors_of_type(
+    store: Store, meters: Sequence[Meter], positions: Sequence[EventPosition]
+) -> dict[EventPosition, str]:
+    """Return the errors of events that all have the same type."""
     if not meters:
         return {}
-    by_position = {(place.partition, place.offset): place for place in places}
+    by_position = {(position.partition, position.offset): position for position in positions}
     rows = store.rows(
         _statement(meters),
-        event_type=places[0].type,
-        subjects=sorted({place.subject for place in places}),
-        first_ms=min(place.time_ms for place in places),
-        last_ms=max(place.time_ms for place in places),
+        event_type=positions[0].type,
+        subjects=sorted({position.subject for position in positions}),
+        first_ms=min(position.time_ms for position in positions),
+        last_ms=max(position.time_ms for position in positions),
         positions=[*by_position],
     )
     errors = {}
     for partition, offset, *verdicts in rows:
-        place = by_position[partition, offset]
+        position = by_position[partition, offset]
         lines = [
-            _line(meter, verdict, text)
+            _message(meter, verdict, text)
             for meter, verdict, text in zip(meters, verdicts[::2], verdicts[1::2], strict=True)
-            if verdict != _COUNTED and _counts_from(meter) <= place.time_ms
+            if verdict != _COUNTED and _first_counted_ms(meter) <= position.time_ms
         ]
         if lines:
-            errors[place] = "\n".join(lines)
+            errors[position] = "\n".join(lines)
     return errors
 
 
 def _statement(meters: Sequence[Meter]) -> str:
     found, verdicts = [], []
-    for at, meter in enumerate(meters):
-        text, kinds = f"text_{at}", f"kinds_{at}"
+    for index, meter in enumerate(meters):
+        text, kinds = f"text_{index}", f"kinds_{index}"
         number = sql.statement("usage/number", text=text)
         value, matches = json_expression(_path(meter)), json_expression(_path(meter), "JSON_QUERY")
         found.append(sql.statement("events/found", value=value, matches=matches, text=text, kinds=kinds))
         verdicts.append(sql.statement("events/verdict", number=number, text=text, kinds=kinds))
-        verdicts.append(f"toValidUTF8(substringUTF8({text}, 1, {_SHOWN + 1}))")
+        verdicts.append(f"toValidUTF8(substringUTF8({text}, 1, {_MAX_SHOWN_CHARACTERS + 1}))")
     return sql.statement("events/verdicts", verdicts=", ".join(verdicts), found=", ".join(found))
 
 
@@ -110,19 +116,22 @@ def _path(meter: Meter) -> str:
     return meter.definition.valueProperty or ""
 
 
-def _counts_from(meter: Meter) -> int:
-    """Return the first millisecond whose events are the meter's."""
+def _first_counted_ms(meter: Meter) -> int:
+    """Return the first event time, in Unix milliseconds, that the meter counts."""
     event_from = meter.definition.eventFrom
     return BEGINNING * 1000 if event_from is None else parse_instant(event_from.isoformat()).ceil_milliseconds
 
 
-def _line(meter: Meter, verdict: str, text: str) -> str:
-    if verdict == "text" and (match := _NO_NUMBER.fullmatch(text)):
+def _message(meter: Meter, verdict: str, text: str) -> str:
+    if verdict == "text" and (match := _NOT_FINITE.fullmatch(text)):
         verdict = "nan" if match["nan"] else "infinity"
-    return "invalid event: " + _LINES[verdict].format(path=_path(meter), text=_shown(text))
+    return "invalid event: " + _MESSAGES[verdict].format(path=_path(meter), text=_shorten(text))
 
 
-def _shown(text: str) -> str:
-    """Return text fit for one line, cut where it is long."""
-    printable = "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text[:_SHOWN])
-    return printable + ("…" if len(text) > _SHOWN else "")
+def _shorten(text: str) -> str:
+    """Return a text on one line, with escapes for unprintable characters. A long text is truncated."""
+    printable = "".join(
+        character if character.isprintable() else f"\\u{ord(character):04x}"
+        for character in text[:_MAX_SHOWN_CHARACTERS]
+    )
+    return printable + ("…" if len(text) > _MAX_SHOWN_CHARACTERS else "")

@@ -202,7 +202,7 @@ def test_a_type_of_data_that_is_there_twice_and_the_same_does_no_harm(client: Ap
 def test_a_header_that_is_there_twice_is_refused(still: ApiClient) -> None:
     headers = [*ATTRIBUTES.items(), ("ce-id", "b2")]
 
-    assert refusal(still.post(URL, content=b"{}", headers=headers)) == ("header ce-id is there twice", "id")
+    assert refusal(still.post(URL, content=b"{}", headers=headers)) == ("header ce-id appears twice", "id")
 
 
 @pytest.mark.parametrize(

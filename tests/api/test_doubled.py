@@ -26,7 +26,7 @@ def test_an_event_with_an_attribute_twice_is_refused(
 
     assert answer.status_code == 400
     (fault,) = answer.json()["extensions"]["validationErrors"]
-    assert (fault["index"], fault["field"], fault["message"]) == (index, "subject", "subject is there twice")
+    assert (fault["index"], fault["field"], fault["message"]) == (index, "subject", "subject appears twice")
     assert log.values == []
 
 
@@ -83,7 +83,7 @@ def test_a_body_with_a_member_twice_is_refused(still: ApiClient, method: str, ur
     answer = still.request(method, url, content=body, headers={"Content-Type": JSON})
 
     assert answer.status_code == 400
-    assert answer.json()["detail"] == f'invalid request body: member "{name}" is there twice'
+    assert answer.json()["detail"] == f'invalid request body: member "{name}" appears twice'
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_json_in_a_parameter_with_a_member_twice_is_refused(still: ApiClient, ur
     answer = still.get(f"{url}?{parameter}={twice}")
 
     assert answer.status_code == 400
-    assert answer.json()["detail"] == f'invalid param format from: {parameter}: member "$eq" is there twice'
+    assert answer.json()["detail"] == f'invalid param format from: {parameter}: member "$eq" appears twice'
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_two_content_types_are_one_too_many(still: ApiClient, url: str, body: by
     answer = still.post(url, content=body, headers=[("Content-Type", kind), ("Content-Type", "text/plain")])
 
     assert answer.status_code == 400
-    assert answer.json()["detail"] == "header content-type is there twice"
+    assert answer.json()["detail"] == "header content-type appears twice"

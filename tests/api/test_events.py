@@ -116,7 +116,7 @@ def test_a_body_without_events_is_refused(
         ({"data": "text"}, "data", "data must be a JSON object or null"),
         ({"data": [1]}, "data", "data must be a JSON object or null"),
         ({"time": "2025-01-01"}, "time", "time must be an RFC 3339 timestamp with an offset"),
-        ({"time": "1969-12-31T23:59:59Z"}, "time", "time is before the earliest time taken"),
+        ({"time": "1969-12-31T23:59:59Z"}, "time", "time is before the earliest accepted time"),
         ({"time": "2099-01-01T00:00:00Z"}, "time", "time is too far in the future"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,

@@ -151,8 +151,8 @@ def raw(server: Server, head: str) -> tuple[int, str]:
     ("head", "reason"),
     [
         ("GET /livez HTTP/1.1\r\nX: y", "header host is missing"),
-        ("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost", "header host is there twice"),
-        ("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: evil.example", "header host is there twice"),
+        ("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost", "header host appears twice"),
+        ("GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: evil.example", "header host appears twice"),
         ('GET /livez HTTP/1.1\r\nHost: a b"<>', "header host is not a valid host"),
         ("GET /livez HTTP/1.1\r\nHost: localhost/x", "header host is not a valid host"),
         ("GET /livez HTTP/1.1\r\nHost: user@localhost", "header host is not a valid host"),

@@ -35,7 +35,7 @@ def at_once(values: Sequence[bytes], arrived: Sequence[int], span: TimeSpan = SP
     count = len(values)
     decoded = decode_events(values, arrived, [at % 3 for at in range(count)], range(100, 100 + count), span)
     events = events_of(decoded.events)
-    assert [event.offset - 100 for event in events] == decoded.places.tolist()
+    assert [event.offset - 100 for event in events] == decoded.indexes.tolist()
     return events, [(at, str(error), error.field) for at, error in decoded.refused]
 
 

@@ -477,7 +477,7 @@ def test_an_offset_of_sixty_minutes_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["1969-12-31T23:59:59.999Z", "1970-01-01T00:59:59+01:00", "0001-01-01T00:00:00Z"])
 def test_a_time_before_1970_is_refused(text: str) -> None:
-    assert refusal(envelope(time=text)) == ("time is before the earliest time taken", "time")
+    assert refusal(envelope(time=text)) == ("time is before the earliest accepted time", "time")
 
 
 @pytest.mark.parametrize("text", ["2026-01-02T00:00:00.001Z", "2026-01-02T01:00:00Z", "2200-01-01T00:00:00Z"])

@@ -9,8 +9,8 @@ import pytest
 from engine.errors import InvalidEvent
 from engine.events.cloudevents import decode_event
 from engine.events.columns import decode_events
-from engine.events.kafka import structured
-from engine.events.repeated_members import doubled_anywhere
+from engine.events.kafka import to_structured_json
+from engine.events.repeated_members import find_repeated_name
 from tests.engine.test_cloudevents import ARRIVED, SPAN, decoded, envelope, refusal
 
 MEMBERS = b'"specversion":"1.0","id":"1","source":"s","type":"t","subject":"u"'
@@ -56,17 +56,17 @@ def at_once(values: list[bytes]) -> tuple[int, list[tuple[int, str, str | None]]
     """Decode a block. Returns the number of its events, and what is refused."""
     count = len(values)
     found = decode_events(values, [ARRIVED] * count, [0] * count, range(count), SPAN)
-    return len(found.places), [(at, str(error), error.field) for at, error in found.refused]
+    return len(found.indexes), [(at, str(error), error.field) for at, error in found.refused]
 
 
 @pytest.mark.parametrize(("form", "name"), DOUBLED.values(), ids=DOUBLED)
 def test_an_event_that_has_an_attribute_twice_is_refused(form: bytes, name: str) -> None:
     value = form % MEMBERS
 
-    assert refusal(value) == (f"{name} is there twice", name)
-    assert at_once([value]) == (0, [(0, f"{name} is there twice", name)])
-    with pytest.raises(InvalidEvent, match="is there twice"):  # as the consumer of a topic reads it
-        decode_event(structured(value, []), ARRIVED, 0, 7, SPAN)
+    assert refusal(value) == (f"{name} appears twice", name)
+    assert at_once([value]) == (0, [(0, f"{name} appears twice", name)])
+    with pytest.raises(InvalidEvent, match="appears twice"):  # as the consumer of a topic reads it
+        decode_event(to_structured_json(value, []), ARRIVED, 0, 7, SPAN)
 
 
 @pytest.mark.parametrize("form", SINGLE.values(), ids=SINGLE)
@@ -77,13 +77,13 @@ def test_an_event_that_has_each_attribute_once_is_taken(form: bytes) -> None:
 
 def test_the_doubled_ones_of_a_block_are_found_among_all_others() -> None:
     values = [form % MEMBERS for form in SINGLE.values()] * 40
-    places = range(3, len(values), 11)
+    indexes = range(3, len(values), 11)
     forms = list(DOUBLED.values())
     wanted = []
-    for at, place in enumerate(places):
+    for at, place in enumerate(indexes):
         form, name = forms[at % len(forms)]
         values.insert(place, form % MEMBERS)
-        wanted.append((place, f"{name} is there twice", name))
+        wanted.append((place, f"{name} appears twice", name))
 
     assert at_once(values) == (len(SINGLE) * 40, wanted)
 
@@ -92,7 +92,7 @@ def test_the_doubled_ones_of_a_block_are_found_among_all_others() -> None:
 def test_a_doubled_attribute_beside_deep_data_is_named(levels: int) -> None:
     deep = b'{"a":' * levels + b"1" + b"}" * levels
 
-    assert refusal(envelope(deep)[:-1] + b',"subject":"v"}') == ("subject is there twice", "subject")
+    assert refusal(envelope(deep)[:-1] + b',"subject":"v"}') == ("subject appears twice", "subject")
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ def test_a_doubled_attribute_beside_deep_data_is_named(levels: int) -> None:
 def test_a_member_of_a_body_that_is_there_twice_is_found_at_any_depth(text: bytes, name: str | None) -> None:
     parsed = orjson.loads(text.replace(b"1e999999", b"1"))
 
-    assert doubled_anywhere(text, parsed) == name
+    assert find_repeated_name(text, parsed) == name

@@ -56,7 +56,7 @@ def _batch(events: list[Event]) -> EventBatch:
 
 def _places(batch: EventBatch) -> list[tuple[bytes, int, int]]:
     """Return the events' places, after checking that every view of the batch agrees with them."""
-    places = list(batch.places())
+    places = list(batch.keys_with_positions())
     assert batch.keys.tobytes() == b"".join(key for key, *_ in places)
     assert batch.times_ms.tolist() == [1000 - 40 + offset for *_, offset in places]
     assert len(batch) == len(places)
@@ -78,8 +78,8 @@ def test_a_batch_is_cut_filtered_and_picked_from() -> None:
     assert _places(batch.where(np.ones(6, np.bool_))) == places
     assert _places(batch.where(np.zeros(6, np.bool_))) == []
     assert _places(EventBatch(batch.columns.slice(2))) == places[2:]
-    assert _places(batch.at(np.array([4, 0]))) == [places[4], places[0]]
-    assert _places(batch.first(5).where(np.array([False, *[True] * 4])).at(np.array([0]))) == places[1:2]
+    assert _places(batch.take(np.array([4, 0]))) == [places[4], places[0]]
+    assert _places(batch.first(5).where(np.array([False, *[True] * 4])).take(np.array([0]))) == places[1:2]
 
 
 def test_a_block_is_the_events_and_their_stamp() -> None:

@@ -15,7 +15,7 @@ from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import Event
-from engine.events.kafka import Headers, structured
+from engine.events.kafka import Headers, to_structured_json
 
 ARRIVED = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SPAN = TimeSpan.of(IngestSettings())
@@ -30,7 +30,7 @@ def binary(**changed: bytes | None) -> Headers:
 
 
 def decoded(value: bytes | None, headers: Headers | None) -> Event:
-    return decode_event(structured(value, headers), ARRIVED, 0, 7, SPAN)
+    return decode_event(to_structured_json(value, headers), ARRIVED, 0, 7, SPAN)
 
 
 def refusal(value: bytes | None, headers: Headers | None) -> tuple[str, str | None]:
@@ -65,7 +65,7 @@ STRUCTURED: dict[str, Headers | None] = {
 
 @pytest.mark.parametrize("headers", STRUCTURED.values(), ids=STRUCTURED)
 def test_in_structured_mode_the_value_is_the_event(headers: Headers | None) -> None:
-    assert structured(EVENT, headers) is EVENT
+    assert to_structured_json(EVENT, headers) is EVENT
 
 
 @pytest.mark.parametrize("value", [None, b""])
@@ -151,7 +151,7 @@ def test_a_value_in_another_form_is_refused_by_the_name_of_the_form(value: bytes
 
 def test_a_byte_order_mark_before_the_value_is_passed_over() -> None:
     """N21, RFC 8259 §8.1."""
-    assert structured(b"\xef\xbb\xbf" + EVENT, None) == EVENT
+    assert to_structured_json(b"\xef\xbb\xbf" + EVENT, None) == EVENT
     assert decoded(b'\xef\xbb\xbf{"v": 1}', binary()).data == b'{"v": 1}'
     assert refusal(b"\xef\xbb\xbf", None) == ("the record has no value", None)
     assert decoded(b"\xef\xbb\xbf", binary()).data == b""
@@ -241,7 +241,7 @@ def test_a_content_type_and_an_attribute_that_differ_are_both_named(kind: str) -
 def test_the_attribute_of_the_content_type_is_there_once() -> None:
     headers = [*binary(), *[("ce_datacontenttype", b"application/json")] * 2]
 
-    assert refusal(b"{}", headers) == ("header ce_datacontenttype is there twice", "datacontenttype")
+    assert refusal(b"{}", headers) == ("header ce_datacontenttype appears twice", "datacontenttype")
 
 
 @pytest.mark.parametrize("name", ["id", "source", "type", "subject", "specversion"])
@@ -276,16 +276,16 @@ def test_extensions_are_texts() -> None:
 
 
 REFUSED_HEADERS: dict[str, tuple[Headers, str, str | None]] = {
-    "an attribute twice": ([*binary(), ("ce_id", b"1")], "header ce_id is there twice", "id"),
-    "an attribute twice, in two cases": ([*binary(), ("CE_ID", b"2")], "header ce_id is there twice", "id"),
+    "an attribute twice": ([*binary(), ("ce_id", b"1")], "header ce_id appears twice", "id"),
+    "an attribute twice, in two cases": ([*binary(), ("CE_ID", b"2")], "header ce_id appears twice", "id"),
     "an extension twice": (
         [*binary(), ("ce_ext", b"1"), ("ce_ext", b"1")],
-        "header ce_ext is there twice",
+        "header ce_ext appears twice",
         "ext",
     ),
     "two content types": (
         [*binary(), *[("content-type", b"application/json")] * 2],
-        "header content-type is there twice",
+        "header content-type appears twice",
         None,
     ),
     "an attribute that is not UTF-8": (

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dead_letters.replay import BATCH_BYTES, BATCH_LETTERS, KEYS_KEPT_LONGER, Chosen, batches, with_time
+from engine.dead_letters.replay import (
+    BATCH_BYTES,
+    BATCH_LETTERS,
+    KEYS_KEPT_AFTER_WINDOW,
+    ChosenLetter,
+    add_time,
+    batches,
+)
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.log_position import LogPosition
 from engine.store.migrations import _KEY_MARGIN
@@ -26,21 +33,21 @@ ANY_TIME = TimeSpan(0, 10**12)
     ],
 )
 def test_an_event_without_a_time_is_given_one_and_keeps_every_other_character(event: str, sent: str) -> None:
-    assert with_time(event.encode(), ARRIVED_MS).decode() == sent
+    assert add_time(event.encode(), ARRIVED_MS).decode() == sent
 
 
 @pytest.mark.parametrize(
     "event", ['{"time":"2025-01-01T00:00:00Z" , "id":"1"}', '{"time":5}', '{"time":null,"time":""}']
 )
 def test_an_event_with_a_time_is_sent_as_it_came(event: str) -> None:
-    assert with_time(event.encode(), ARRIVED_MS) == event.encode()
+    assert add_time(event.encode(), ARRIVED_MS) == event.encode()
 
 
 @given(data=data_texts(), before=st.booleans())
 def test_the_data_of_an_event_is_not_touched(data: str, before: bool) -> None:
     event = f'{{{CORE},"data":{data}}}' if before else f'{{"data":{data},{CORE}}}'
 
-    sent = decode_event(with_time(event.encode(), ARRIVED_MS), ARRIVED_MS + 1, 0, 0, ANY_TIME)
+    sent = decode_event(add_time(event.encode(), ARRIVED_MS), ARRIVED_MS + 1, 0, 0, ANY_TIME)
 
     came = decode_event(event.encode(), ARRIVED_MS, 0, 0, ANY_TIME)
     assert (sent.data, sent.time_ms, sent.key) == (came.data, ARRIVED_MS, came.key)
@@ -48,7 +55,7 @@ def test_the_data_of_an_event_is_not_touched(data: str, before: bool) -> None:
 
 def test_batches_hold_so_many_letters_and_bytes_at_most() -> None:
     def sizes(*lengths: int, most_bytes: int = BATCH_BYTES) -> list[int]:
-        chosen = [Chosen(LogPosition(0, 0, at), length) for at, length in enumerate(lengths)]
+        chosen = [ChosenLetter(LogPosition(0, 0, at), length) for at, length in enumerate(lengths)]
         grouped = list(batches(chosen, most_bytes))
         assert [position for batch in grouped for position in batch] == [letter.position for letter in chosen]
         return [len(batch) for batch in grouped]
@@ -60,4 +67,4 @@ def test_batches_hold_so_many_letters_and_bytes_at_most() -> None:
 
 
 def test_keys_are_kept_longer_than_the_duplicate_window_by_as_much_as_is_relied_on() -> None:
-    assert KEYS_KEPT_LONGER == _KEY_MARGIN
+    assert KEYS_KEPT_AFTER_WINDOW == _KEY_MARGIN

@@ -27,7 +27,9 @@ def decoded(records: list[Record], months: int | None = None) -> Batch:
 
 def offsets(batch: Batch) -> tuple[list[int], list[int]]:
     """Return the offsets of a batch's events, and those of its dead letters."""
-    return [offset for *_, offset in batch.events.places()], [letter.record.offset for letter in batch.letters]
+    return [offset for *_, offset in batch.events.keys_with_positions()], [
+        letter.record.offset for letter in batch.letters
+    ]
 
 
 def test_every_record_becomes_an_event_or_a_dead_letter() -> None:
