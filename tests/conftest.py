@@ -1,7 +1,7 @@
-"""Fixtures every test shares: one engine for the session, a fresh migrated database for each test.
+"""Fixtures that all tests share: one chDB for the session, and a new migrated database for each test.
 
-chDB takes one path per process, so the engine is opened once and kept open by an anchor; a database costs about 30 ms.
-METERPORT_TEST_TRANSPORT=http runs every test of a store against a ClickHouse server instead
+chDB accepts one path per process. It is therefore opened once, and an anchor connection keeps it open. A database costs
+about 30 ms. With METERPORT_TEST_TRANSPORT=http every test of a store runs against a ClickHouse server instead
 (tests/harness/clickhouse.py).
 """
 
@@ -21,15 +21,15 @@ from engine.store.opening import open_store
 from tests.harness.broker import broker
 from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
 
-__all__ = ["broker", "clickhouse_server"]  # fixtures of other files, for every test that asks for them
+__all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
-LONGEST = ("test_chaos.py", "test_crash.py", "test_examples.py")
+LONGEST_FILES = ("test_chaos.py", "test_crash.py", "test_examples.py")
 _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest: workers that are done take what is left of another's, and share best what is short."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Run the longest tests first. An idle worker takes tests from another one, which works best with short tests."""
+    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def transport() -> str:
-    """How the store is reached: `chdb` in this process, `http` on a server. A module may have it both ways."""
+    """Return how the store is reached: `chdb` in this process, `http` on a server. A module may run both."""
     return os.environ.get("METERPORT_TEST_TRANSPORT", "chdb")
 
 

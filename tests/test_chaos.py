@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos import alone, scenarios
 from tests.chaos.cluster import Ground, Result
-from tests.harness.services import had
+from tests.harness.services import available_or_skip
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(1800 if LONG else 600)
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    ground = had(lambda: Ground(tmp_path_factory.mktemp("chaos")))
+    ground = available_or_skip(lambda: Ground(tmp_path_factory.mktemp("chaos")))
     try:
         ground.start()
         yield ground

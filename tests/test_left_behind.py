@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness.broker import Kafka
 from tests.harness.server import Server
-from tests.harness.topics import real
+from tests.harness.topics import require_real_broker
 
 METER = {"slug": "calls", "eventType": "call", "aggregation": "COUNT"}
 EVENT = '{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'
@@ -32,7 +32,10 @@ def test_events_answered_204_before_the_change_to_kafka_are_usage_after_it(
 
     after = Server(
         tmp_path,
-        variables={"METERPORT_KAFKA__BROKERS": real(broker).bootstrap, "METERPORT_KAFKA__TOPIC": f"left-{step}"},
+        variables={
+            "METERPORT_KAFKA__BROKERS": require_real_broker(broker).bootstrap,
+            "METERPORT_KAFKA__TOPIC": f"left-{step}",
+        },
     )
     after.start()
     try:

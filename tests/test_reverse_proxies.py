@@ -17,7 +17,7 @@ import pytest
 
 from tests.harness.raw_http import eventually
 from tests.harness.server import ROOT, Server
-from tests.harness.services import free_ports, lacking
+from tests.harness.services import free_ports, skip_or_fail
 
 PAGE = ROOT / "docs" / "reverse-proxies.md"
 KEY = "the-key-behind-the-proxy"
@@ -41,7 +41,7 @@ def nginx(server: Server, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Start nginx with the configuration of the page; returns its URL. Args: changes: what to read instead of what."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if program is None:
-        lacking("nginx is not installed")
+        skip_or_fail("nginx is not installed")
     started: list[subprocess.Popen[bytes]] = []
 
     def start(**changes: str) -> str:

@@ -25,7 +25,16 @@ from api.server.http_protocol import MAX_PIPELINED, BoundedProtocol
 from api.server.server import HttpServer
 from engine.config.settings import ServerSettings
 from engine.metrics import CONNECTIONS
-from tests.harness.raw_http import PATIENCE, Answer, Raw, ended, eventually, port_of, serving, value_of
+from tests.harness.raw_http import (
+    TIMEOUT_SECONDS,
+    Answer,
+    Raw,
+    connections_ended,
+    eventually,
+    port_of,
+    serving,
+    value_of,
+)
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 32 << 20
@@ -296,7 +305,7 @@ def test_no_more_than_some_requests_of_a_connection_wait(app: Starlette, gate: G
     with serving(app) as server, Raw(port_of(server)) as client:
         client.send(b"GET /held HTTP/1.1\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n" * 7_000)
         eventually(lambda: gate.held == 1, "the first request is held")
-        eventually(lambda: ended("too-many-pipelined") >= 1, "the others are counted")
+        eventually(lambda: connections_ended("too-many-pipelined") >= 1, "the others are counted")
         (connection,) = server.server_state.connections
         assert len(connection.pipeline) == MAX_PIPELINED  # type: ignore[union-attr]
         gate.open.set()
@@ -311,11 +320,11 @@ def test_no_more_than_some_requests_of_a_connection_wait(app: Starlette, gate: G
 
 def test_a_connection_that_sends_nothing_is_closed(app: Starlette) -> None:
     """S2: without a word, for nobody has asked anything."""
-    before = ended("no-request")
+    before = connections_ended("no-request")
     with serving(app, first_byte_seconds=0.1) as server, Raw(port_of(server)) as client:
         assert client.closed()
 
-    assert ended("no-request") == before + 1
+    assert connections_ended("no-request") == before + 1
 
 
 def test_a_head_that_does_not_end_is_answered_408(app: Starlette) -> None:
@@ -344,26 +353,26 @@ def test_the_first_byte_of_a_head_begins_it(app: Starlette) -> None:
 @pytest.mark.parametrize("drop", [b"", b"1\r\na\r\n", b"1;x"])
 def test_a_body_that_pauses_or_crawls_is_answered_408(app: Starlette, drop: bytes) -> None:
     """S2: nothing comes, a byte now and then, an extension of a chunk that never ends."""
-    before = ended("slow-body")
+    before = connections_ended("slow-body")
     with serving(app, body_seconds=0.3) as server, Raw(port_of(server)) as client:
         answer = dripped(client, CHUNKED + b"2\r\nab\r\n", drop)
 
     assert answer.problem() == (408, "request-timeout")
     assert answer.closed
-    assert ended("slow-body") == before + 1
+    assert connections_ended("slow-body") == before + 1
 
 
 def dripped(client: Raw, start: bytes, drop: bytes) -> Answer:
     """Send a part of a request, then a little now and then until an answer comes."""
     client.send(start)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     client.socket.settimeout(0.05)
     while time.monotonic() < deadline:
         with contextlib.suppress(TimeoutError):
             if client.more():
                 break
         client.send(drop)
-    client.socket.settimeout(PATIENCE)
+    client.socket.settimeout(TIMEOUT_SECONDS)
     return client.read(until_closed=True)
 
 
@@ -384,10 +393,10 @@ def test_a_body_is_not_late_while_the_server_does_not_read_it(app: Starlette, ex
 
 def test_a_client_that_does_not_read_its_answer_is_closed(app: Starlette) -> None:
     """S2, extra member: 32 MB for whoever asks for them and never reads were held for ever."""
-    before = ended("answer-not-read")
+    before = connections_ended("answer-not-read")
     with serving(app, answer_seconds=0.3) as server, Raw(port_of(server), receive_buffer=4096) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
-        eventually(lambda: ended("answer-not-read") == before + 1, "the connection is ended")
+        eventually(lambda: connections_ended("answer-not-read") == before + 1, "the connection is ended")
         eventually(lambda: not server.server_state.connections, "the connection is gone")
 
 
@@ -444,12 +453,12 @@ def test_idle_connections_are_used_again_after_the_five_seconds_of_the_library(a
 
 def test_empty_lines_between_requests_are_passed_over(app: Starlette) -> None:
     """RFC 9112 §2.2: old clients send one after a body; it is no head that has begun, and must not end as one."""
-    before = ended("slow-head")
+    before = connections_ended("slow-head")
     with serving(app, head_seconds=0.1, keep_alive_seconds=1.2) as server, Raw(port_of(server)) as client:
         assert client.ask(GET + b"\r\n").status == 200
         assert client.closed()
 
-    assert ended("slow-head") == before
+    assert connections_ended("slow-head") == before
 
 
 # the number
@@ -461,7 +470,7 @@ def open_connections() -> float:
 
 def test_a_connection_over_the_number_is_told_so(app: Starlette, gate: Gate) -> None:
     """S2: those before it wait for answers, so none of them can make room."""
-    before = ended("too-many-connections")
+    before = connections_ended("too-many-connections")
     with serving(app, max_connections=3) as server:
         port = port_of(server)
         clients = [Raw(port) for _ in range(3)]
@@ -481,7 +490,7 @@ def test_a_connection_over_the_number_is_told_so(app: Starlette, gate: Gate) -> 
             client.socket.close()
         eventually(lambda: open_connections() == 0, "all are gone")
 
-    assert ended("too-many-connections") == before + 50
+    assert connections_ended("too-many-connections") == before + 50
 
 
 FILLERS = {
@@ -658,7 +667,7 @@ def test_nothing_behind_an_answer_that_closes_is_asked(port: int, gate: Gate) ->
 
 def test_clients_cannot_fill_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
     """S10: 20 requests of a kind are a line a minute at most; all of them are counted."""
-    before = ended("malformed")
+    before = connections_ended("malformed")
     with caplog.at_level(logging.INFO):
         for _ in range(20):
             with Raw(port) as client:
@@ -669,7 +678,7 @@ def test_clients_cannot_fill_the_log(port: int, caplog: pytest.LogCaptureFixture
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert set(lines) <= {"connection_ended reason=malformed"}
     assert len(lines) <= 1
-    assert ended("malformed") == before + 20
+    assert connections_ended("malformed") == before + 20
 
 
 def test_the_server_library_is_what_our_protocol_leans_on(app: Starlette) -> None:

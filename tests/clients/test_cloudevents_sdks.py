@@ -18,8 +18,8 @@ import pytest
 
 from tests.harness.broker import Kafka, Kind, fetch_jars
 from tests.harness.server import Server
-from tests.harness.services import build_go, had, install_packages, install_python_packages
-from tests.harness.topics import real
+from tests.harness.services import available_or_skip, build_go, install_packages, install_python_packages
+from tests.harness.topics import require_real_broker
 
 HERE = Path(__file__).parent
 TOPIC = "cloudevents-sdks"
@@ -115,11 +115,11 @@ def javascript_command() -> list[str]:
 
 
 def go_command() -> list[str]:
-    return [str(had(lambda: build_go(HERE / "cloudevents" / "go")))]
+    return [str(available_or_skip(lambda: build_go(HERE / "cloudevents" / "go")))]
 
 
 def java_command() -> list[str]:
-    jars = had(lambda: fetch_jars(HERE / "cloudevents" / "java" / "pom.xml"))
+    jars = available_or_skip(lambda: fetch_jars(HERE / "cloudevents" / "java" / "pom.xml"))
     class_path = os.pathsep.join(map(str, jars))
     return ["java", "-XX:TieredStopAtLevel=1", "-cp", class_path, str(HERE / "cloudevents" / "java" / "Produce.java")]
 
@@ -195,7 +195,7 @@ def test_events_sent_over_http_are_usage(server: Server, produce: Produce, langu
 @pytest.mark.parametrize("language", KAFKA_CASES)
 def test_records_sent_to_kafka_are_usage(server: Server, produce: Produce, broker: Kafka, language: str) -> None:
     """C2, C3, C4: structured and binary mode, with and without a data type, data as bytes, extensions."""
-    real(broker)
+    require_real_broker(broker)
     produce(language)
 
     counted(server, language, KAFKA_CASES[language])
@@ -216,7 +216,7 @@ def test_a_subject_sent_to_kafka_is_itself_in_the_portal(
     server: Server, produce: Produce, broker: Kafka, language: str
 ) -> None:
     """C1: Kafka's binary mode does not encode, a percent sign is one."""
-    real(broker)
+    require_real_broker(broker)
     produce(language)
     subject = next(subject for subject in KAFKA_CASES[language] if "%20" in subject and "structured" not in subject)
 

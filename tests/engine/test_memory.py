@@ -13,7 +13,7 @@ from engine.config.loading import load_settings
 from engine.store.memory import fit_batches, memory_budget, process_limit
 from engine.store.opening import open_store
 from tests.harness.clickhouse import ClickHouseServer, server_settings
-from tests.harness.services import Unavailable, had
+from tests.harness.services import Unavailable, available_or_skip
 
 MIB = 1 << 20
 V2 = "30 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw"
@@ -113,7 +113,7 @@ def test_a_machine_that_says_nothing_of_cgroups_has_its_memory(tmp_path: Path) -
 
 def test_a_real_cgroup_limits_what_is_planned() -> None:
     """N19: the kernel's own files, not ours."""
-    with had(lambda: real_cgroup(300 * MIB)) as procs:
+    with available_or_skip(lambda: real_cgroup(300 * MIB)) as procs:
         said = subprocess.run(
             ["/bin/sh", "-c", f'echo $$ > {procs}; exec "$0" -c "$1"', sys.executable, PRINT_LIMIT],
             check=True,

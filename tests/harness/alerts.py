@@ -1,7 +1,8 @@
-"""Which of deploy/alerts.yaml fire, by Prometheus' own promtool, when what two scrapes show goes on for ten minutes.
+"""Check which alerts of deploy/alerts.yaml fire if the trend between two scrapes continues for ten minutes.
 
-Owns: two scrapes to series, each going on as it went between the two: counters rise at their rate, silence grows.
-Limits: without promtool the caller is told so; CI must have it.
+Owns: turning two scrapes into series that continue as between the two: counters rise at the same rate, silence grows.
+Prometheus' own promtool evaluates the rules.
+Limits: without promtool `Unavailable` is raised; CI must have promtool.
 """
 
 import json
@@ -25,8 +26,8 @@ _SOURCE = 'instance="one:9100",job="meterport"'
 def check_fire(names: set[str], first: str, second: str, seconds: float, others: str = "") -> None:
     """Check that exactly these alerts fire after ten minutes.
 
-    Args: seconds: how long after the first scrape the second was. others: an expression for those that may fire, too.
-    Raises: Unavailable: no promtool. AssertionError: with what promtool says.
+    Args: seconds: the time between the two scrapes. others: a regular expression of alerts that may fire, too.
+    Raises: Unavailable: there is no promtool. AssertionError: with the output of promtool.
     """
     if shutil.which("promtool") is None:
         raise Unavailable("no promtool (Debian: package prometheus) on this machine")
@@ -54,7 +55,7 @@ def _series(first: str, second: str, seconds: float) -> Iterator[dict[str, str]]
     earlier = dict(_samples(first))
     for name, value in _samples(second):
         per_second = (value - earlier.get(name, 0)) / seconds
-        if "_silent_seconds{" in name:  # a saw while there are answers: it grows where none came between the two
+        if "_silent_seconds{" in name:  # grows only if no answer came between the two scrapes
             per_second = 1 if value >= seconds else 0
         yield {"series": name, "values": _values(value, per_second * _STEP_SECONDS)}
     yield {"series": f"up{{{_SOURCE}}}", "values": f"1+0x{_STEPS}"}

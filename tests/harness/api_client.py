@@ -1,7 +1,7 @@
-"""A blocking client of an ASGI application in this process: httpx over its ASGI transport, on a loop of its own.
+"""A blocking client of an ASGI application in this process: httpx over its ASGI transport, on its own event loop.
 
-Every answer it gets is held against api/openapi.yaml: status, media type, headers and body must be ones the document
-has for that route. So each test of the API is a test of the document, too.
+It compares every answer with api/openapi.yaml: status, media type, headers and body must be those that the document has
+for the route. So each test of the API also tests the document.
 """
 
 import re
@@ -33,25 +33,27 @@ CONFORMANCE = [
 
 
 def check(method: str, path: str, response: httpx.Response) -> None:
-    """Check an answer of one operation. Raises: FailureGroup: what the document does not have."""
+    """Check an answer of one operation. Raises: FailureGroup: the answer does not match the document."""
     any_path = dict.fromkeys(re.findall(r"{(\w+)}", path), "any")
-    DOCUMENT[path][method].Case(path_parameters=any_path).validate_response(_alone(response), checks=CONFORMANCE)
+    DOCUMENT[path][method].Case(path_parameters=any_path).validate_response(
+        _without_request_content(response), checks=CONFORMANCE
+    )
 
 
-def _alone(response: httpx.Response) -> httpx.Response:
-    """Return the answer to a request without headers or body: odd ones are sent on purpose, not to be looked at.
+def _without_request_content(response: httpx.Response) -> httpx.Response:
+    """Return the answer with a request that has no headers and no body: tests send invalid ones on purpose.
 
-    Its content is unpacked already.
+    The content of the answer is already decompressed.
     """
     request = httpx.Request(response.request.method, response.request.url)
     headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
-    alone = httpx.Response(response.status_code, headers=headers, content=response.content, request=request)
-    alone.elapsed = timedelta()
-    return alone
+    bare = httpx.Response(response.status_code, headers=headers, content=response.content, request=request)
+    bare.elapsed = timedelta()
+    return bare
 
 
 class ApiClient:
-    """Calls the application as a browser or producer would. `headers` go with every request."""
+    """A client that calls the application as a browser or producer would. Every request has the `headers`."""
 
     def __init__(self, portal: BlockingPortal, app: ASGIApp, headers: dict[str, str] | None = None) -> None:
         self._portal = portal
@@ -66,7 +68,7 @@ class ApiClient:
         return response
 
     def _check(self, method: str, response: httpx.Response) -> None:
-        """Check an answer against the document. Answers of no route are of none of its operations."""
+        """Check an answer against the document. An answer that no route gave belongs to none of its operations."""
         for route in self._routes:
             if route.path_regex.match(response.request.url.path) and method in (route.methods or set()) - {"HEAD"}:
                 check(method, documented_path(route.path), response)

@@ -1,7 +1,7 @@
-"""`meterport` with one of its guards taken out, for tests that must see the crash harness go red.
+"""`meterport` without one of its guards, for tests that must see the crash harness fail.
 
-First argument: token (every insert gets a fresh one), plan (plans are not kept), durable-append (an event is
-answered 204 before it is in the log).
+The first argument names the guard: token (every insert gets a new one), plan (plans are not kept), durable-append (the
+answer 204 is sent before the event is in the log).
 """
 
 import sqlite3

@@ -1,11 +1,11 @@
-"""A real Apache Kafka for tests: one broker in KRaft mode on loopback, started, killed, stopped and ended by tests.
+"""A real Apache Kafka for tests: one broker in KRaft mode on loopback, which tests can start, stop, kill and end.
 
-Owns: where the tests' Kafka comes from. `choose_broker` takes the first that answers of
+Owns: where the tests' Kafka comes from. `choose_broker` takes the first of these that answers
     METERPORT_TEST_KAFKA > docker (testcontainers) > Maven's jars run by `java` > librdkafka's mock cluster
-and says which. `Broker` is the third of these, and the only one a test can kill: such a test makes its own.
-Limits: one node; TLS and SASL where a test asks for them (`secured`). A topic must be created before it is used. The
-mock cluster creates none on request, but makes every topic it is asked for, always of 4 partitions, and forgets
-everything at its end.
+and reports which one. `Broker` is the third, and the only one that a test can kill: such a test starts its own.
+Limits: one node; TLS and SASL only if a test asks for them (`secured`). A topic must be created before it is used. The
+mock cluster does not support that request: it creates each topic that a client asks about, always with 4 partitions,
+and keeps nothing after its end.
 Source: kafka.apache.org/documentation "KRaft", "Broker configs"; librdkafka CONFIGURATION.md `test.mock.num.brokers`.
 """
 
@@ -30,21 +30,21 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
-from tests.harness.services import CACHE, Unavailable, alone, free_ports, need_docker
+from tests.harness.services import CACHE, Unavailable, file_lock, free_ports, need_docker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
-START_SECONDS = 180  # a machine that runs other tests beside it
+START_SECONDS = 180  # so long because other tests may run on the machine at the same time
 STOP_SECONDS = 30
 FETCH_SECONDS = 600
 MOCK_PARTITIONS = 4
-CLUSTER_ID = "bWV0ZXJwb3J0LXRlc3RzIQ"  # 16 bytes in URL-safe base64, as Kafka wants it
+CLUSTER_ID = "bWV0ZXJwb3J0LXRlc3RzIQ"  # 16 bytes in URL-safe base64, as Kafka requires
 
-# Small heap, one collector thread, quick compiler: a test's broker is short-lived and shares its cores with the test.
+# A small heap, one collector thread, the quick compiler: the broker is short-lived and shares its cores with the test.
 JAVA = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
 QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
-# What every broker of ours has, whether Maven or docker runs it. offset.metadata.max.bytes stays at Kafka's own 4096.
+# The settings of each broker that we start, by Maven or docker. offset.metadata.max.bytes stays at Kafka's own 4096.
 CONFIG = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -53,22 +53,22 @@ CONFIG = {
     "auto.create.topics.enable": "false",
     "num.partitions": "1",
     "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "1",  # 50 by default: seconds, at the first group
+    "offsets.topic.num.partitions": "1",  # 50 by default, which take seconds to create with the first group
     "transaction.state.log.replication.factor": "1",
     "transaction.state.log.min.isr": "1",
     "transaction.state.log.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "group.consumer.min.session.timeout.ms": "1000",
-    "group.consumer.session.timeout.ms": "6000",  # 45,000 by default: how long a process that died keeps its partitions
+    "group.consumer.session.timeout.ms": "6000",  # 45,000 by default: how long a dead process keeps its partitions
     "group.consumer.min.heartbeat.interval.ms": "100",
-    "group.consumer.heartbeat.interval.ms": "500",  # 5,000 by default: how soon a member hears what it shall give up
+    "group.consumer.heartbeat.interval.ms": "500",  # 5,000 by default: how soon a member learns what it must give up
     "group.consumer.assignment.interval.ms": "0",
-    "broker.session.timeout.ms": "2000",  # 9000 by default: how long after a kill the next process waits to be let in
+    "broker.session.timeout.ms": "2000",  # 9000 by default: how long the next process waits after a kill
     "broker.heartbeat.interval.ms": "500",
     "log.retention.ms": "-1",
     "log.retention.bytes": "-1",
-    "log.cleaner.dedupe.buffer.size": "4194304",  # 128 MiB by default, touched at start
+    "log.cleaner.dedupe.buffer.size": "4194304",  # 128 MiB by default, allocated at start
 }
 
 
@@ -81,14 +81,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """A broker that answers; `label` says whose it is, for people."""
+    """A running Kafka. `label` tells people where it comes from."""
 
     kind: Kind
     bootstrap: str
     label: str
 
     def create_topic(self, topic: str, partitions: int) -> int:
-        """Return how many partitions the new topic has: always 4 where the broker is a mock."""
+        """Create a topic and return how many partitions it has: always 4 if the broker is a mock."""
         if self.kind is not Kind.MOCK:
             return create_topic(self.bootstrap, topic, partitions)
         _admin(self.bootstrap).list_topics(topic, timeout=10)
@@ -96,7 +96,7 @@ class Kafka:
 
 
 def create_topic(bootstrap: str, topic: str, partitions: int) -> int:
-    """Return `partitions` once the topic can be written to.
+    """Create a topic. Return `partitions` as soon as the topic can be written to.
 
     Raises: KafkaException: the topic exists, or the broker does not answer in 30 seconds.
     """
@@ -112,21 +112,21 @@ def create_topic(bootstrap: str, topic: str, partitions: int) -> int:
 
 
 def _admin(bootstrap: str) -> AdminClient:
-    # Refused connections are what waiting for a broker looks like: quick to try again, and nothing on stderr.
+    # Connections are refused until a broker has started: retry them quickly, and print nothing to stderr.
     return AdminClient(
         {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100}
     )
 
 
 class Broker:
-    """One data directory and one address, served by one process after another."""
+    """One data directory and one address. When its process ends, another one can serve them."""
 
     def __init__(self, directory: Path, config: Mapping[str, str] | None = None, secured: str | None = None) -> None:
-        """Make ready to start; `directory` is this broker's alone, and holds its data, its configuration and its log.
+        """Prepare the start. No other broker uses `directory`, which holds the data, the configuration and the log.
 
-        Args: config: what this broker has besides CONFIG. secured: a security protocol it speaks, too, on a port of its
-        own; how is said in `config`.
-        Raises: Unavailable: no java, no mvn, or the jars cannot be fetched.
+        Args: config: settings in addition to CONFIG. secured: a security protocol that the broker also speaks, on a
+        second port; `config` configures it.
+        Raises: Unavailable: there is no java or no mvn, or the jars cannot be fetched.
         """
         self._jars = fetch_jars()
         self._process: subprocess.Popen[bytes] | None = None
@@ -154,8 +154,8 @@ class Broker:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start a process on the directory's data; returns when it answers. Also what restarts a broker that ended."""
-        assert not self.running, "the broker runs already"
+        """Start a process on the data of the directory, the first time or again. Return when it answers."""
+        assert not self.running, "the broker is already running"
         if not (self.directory / "data" / "meta.properties").exists():
             self._format()
         with self.log.open("ab") as log:
@@ -169,13 +169,13 @@ class Broker:
             raise
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel would do it; works on a stopped process too."""
+        """Send SIGKILL, as the kernel would. It also ends a stopped process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM: the broker closes its log segments first. Killed when that takes longer than STOP_SECONDS."""
+        """Send SIGTERM: the broker closes its log segments first. Kill it if that takes longer than STOP_SECONDS."""
         if self._process is None:
             return
         self.continue_()
@@ -186,12 +186,12 @@ class Broker:
             self.kill()
 
     def stop_signal(self) -> None:
-        """SIGSTOP: connections stay open, nobody answers."""
+        """Send SIGSTOP: connections stay open, but nothing is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def continue_(self) -> None:
-        """SIGCONT: what was asked meanwhile is answered now."""
+        """Send SIGCONT: requests that arrived in the meantime are answered now."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -199,7 +199,7 @@ class Broker:
         return self.log.read_text(errors="replace")[-4000:]
 
     def _format(self) -> None:
-        """Write the empty cluster's metadata, without which a broker refuses to start."""
+        """Write the metadata of the empty cluster. Without it a broker refuses to start."""
         formatted = subprocess.run(
             self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._config), "--standalone"),
             capture_output=True,
@@ -243,21 +243,21 @@ def _wait_until_ready(bootstrap: str, alive: Callable[[], bool], tail: Callable[
 
 
 def fetch_jars(pom: Path = POM) -> list[Path]:
-    """Return the jars a pom asks for, fetched once for each version of that file (about 45 MB for the broker's).
+    """Return the jars that a pom asks for, fetched once for each version of the pom (about 45 MB for the broker).
 
-    Raises: Unavailable: no java, no mvn, or Maven failed.
+    Raises: Unavailable: there is no java or no mvn, or Maven failed.
     """
     if shutil.which("java") is None:
         raise Unavailable("no java on this machine")
     directory = CACHE / pom.parent.name / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    with alone("maven"):
+    with file_lock("maven"):
         if not directory.exists():
             _copy_dependencies(directory, pom)
     return sorted(directory.glob("*.jar"))
 
 
 def _copy_dependencies(directory: Path, pom: Path) -> None:
-    """Fill `directory` all at once: one that exists is whole."""
+    """Fetch the jars of a pom into `directory`. It appears at the end: if it exists, it is complete."""
     if shutil.which("mvn") is None:
         raise Unavailable("no mvn on this machine")
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -271,30 +271,30 @@ def _copy_dependencies(directory: Path, pom: Path) -> None:
             timeout=FETCH_SECONDS,
         )
         if maven.returncode:
-            raise Unavailable(f"mvn cannot fetch what {pom} names:\n{(maven.stdout + maven.stderr)[-2000:]}")
+            raise Unavailable(f"mvn cannot fetch the dependencies of {pom}:\n{(maven.stdout + maven.stderr)[-2000:]}")
         Path(scratch, "jars").rename(directory)
 
 
 @contextmanager
 def choose_broker(directory: Path) -> Iterator[Kafka]:
-    """Yield the first Kafka this machine can give, ended with the context; `directory` is for its data.
+    """Yield the first Kafka that this machine has, and end it with the context. `directory` is for its data.
 
-    Raises: AssertionError: one was found but does not answer.
+    Raises: AssertionError: a broker was found but does not answer.
     """
-    passed_over: list[str] = []
+    reasons: list[str] = []
     with ExitStack() as ends:
         for find in (_given, _docker, _maven, _mock):
             try:
                 found = find(directory, ends)
             except Unavailable as reason:
-                passed_over.append(str(reason))
+                reasons.append(str(reason))
             else:
                 break
-        because = f" ({'; '.join(passed_over)})" if found.kind is Kind.MOCK else ""
+        because = f" ({'; '.join(reasons)})" if found.kind is Kind.MOCK else ""
         yield Kafka(found.kind, found.bootstrap, found.label + because)
 
 
-def _given(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001 - the four are called alike
+def _given(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001 - all four are called with the same arguments
     bootstrap = os.environ.get("METERPORT_TEST_KAFKA")
     if not bootstrap:
         raise Unavailable("METERPORT_TEST_KAFKA is not set")
@@ -330,7 +330,7 @@ def _pom_version() -> str:
 
 
 def _variables(bootstrap: str) -> dict[str, str]:
-    """Return CONFIG as the apache/kafka image reads it; it formats its storage itself, for a fixed quorum of one."""
+    """Return CONFIG as variables of the apache/kafka image, which formats its storage for a fixed quorum of one."""
     own = {
         "listeners": "PLAINTEXT://:9092,CONTROLLER://:9093",
         "advertised.listeners": f"PLAINTEXT://{bootstrap}",
@@ -348,7 +348,7 @@ def _maven(directory: Path, ends: ExitStack) -> Kafka:
 
 def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
     owner = AdminClient({"test.mock.num.brokers": 1, "log_level": 0})
-    ends.callback(owner.poll, 0)  # the cluster lives as long as its owner is referred to
+    ends.callback(owner.poll, 0)  # the cluster exists as long as its owner is referenced
     [broker] = owner.list_topics(timeout=10).brokers.values()
     return Kafka(
         Kind.MOCK, f"{broker.host}:{broker.port}", f"mock cluster of librdkafka {confluent_kafka.libversion()[0]}"
@@ -357,7 +357,7 @@ def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Kafka]:
-    """One Kafka for the session, chosen once and told on the terminal; tests share it, so each names its own topics."""
+    """Yield one Kafka for the session, and print which one it is. All tests share it, so each names its own topics."""
     with choose_broker(tmp_path_factory.mktemp("kafka")) as kafka:
         assert kafka.kind is not Kind.MOCK or not os.environ.get("CI"), f"CI needs a real broker, not a {kafka.label}"
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
@@ -366,7 +366,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
 
 
 def _serve() -> None:
-    """Serve from a temporary directory until the broker or this process ends; the address goes to stdout."""
+    """Run a broker in a temporary directory until it or this process ends. Print its address to stdout."""
     with tempfile.TemporaryDirectory(prefix="meterport-kafka-") as directory, ExitStack() as ends:
         served = Broker(Path(directory))
         ends.callback(served.terminate)
@@ -376,7 +376,7 @@ def _serve() -> None:
         sys.stdout.flush()
         while served.running:
             time.sleep(0.2)
-        sys.exit(f"Kafka ended by itself:\n{served.tail()}")
+        sys.exit(f"Kafka ended unexpectedly:\n{served.tail()}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""ClickHouse over HTTP for tests: chDB behind a front of ours, started, killed, stopped and made to misbehave by tests.
+"""ClickHouse over HTTP for tests: chDB behind our HTTP front, which tests can start, kill, stop and make misbehave.
 
-Owns: where the tests' ClickHouse server comes from. `choose_clickhouse` takes the first that answers of
-    METERPORT_TEST_CLICKHOUSE (a URL) > docker (testcontainers) > tests/harness/clickhouse_front.py on a port of its own
-and says which. `ClickHouse` is the third of these, and the only one a test can kill or have misbehave: such a test
-makes its own.
-Limits: one node, no TLS, no users. What a front does not do as a server does it:
-tests/harness/clickhouse_statements.py.
+Owns: where the tests' ClickHouse server comes from. `choose_clickhouse` takes the first of these that answers
+    METERPORT_TEST_CLICKHOUSE (a URL) > docker (testcontainers) > tests/harness/clickhouse_front.py on its own port
+and reports which one. `ClickHouse` is the third of these, and the only one that a test can kill or make misbehave: such
+a test starts its own.
+Limits: one node, no TLS, no users. tests/harness/clickhouse_statements.py lists how the front differs from a server.
 """
 
 import os
@@ -44,7 +43,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClickHouseServer:
-    """A ClickHouse that answers; `label` says whose it is, for people."""
+    """A running ClickHouse server. `label` tells people where it comes from."""
 
     kind: Kind
     url: str
@@ -52,10 +51,10 @@ class ClickHouseServer:
 
 
 class ClickHouse:
-    """One data directory and one address, served by one process after another."""
+    """One data directory and one address. When its process ends, another one can serve them."""
 
     def __init__(self, directory: Path) -> None:
-        """Make ready to start; `directory` is this server's alone, and holds its data and its log."""
+        """Prepare the start. No other server uses `directory`, which holds the data and the log."""
         [self._port] = free_ports(1)
         self._control = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -71,8 +70,8 @@ class ClickHouse:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start a process on the directory's data; returns when it answers. Also what restarts one that ended."""
-        assert not self.running, "the front runs already"
+        """Start a process on the data of the directory, the first time or again. Return when it answers."""
+        assert not self.running, "the front is already running"
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.harness.clickhouse_front", "--port", str(self._port)]
         with self.log.open("ab") as log:
@@ -88,16 +87,16 @@ class ClickHouse:
                 return
             time.sleep(0.02)
         self.kill()
-        raise AssertionError(f"ClickHouse's front does not answer:\n{self.tail()}")
+        raise AssertionError(f"the ClickHouse front does not answer:\n{self.tail()}")
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel would do it; works on a stopped process too."""
+        """Send SIGKILL, as the kernel would. It also ends a stopped process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM: the engine is closed. Killed when that takes longer than STOP_SECONDS."""
+        """Send SIGTERM, which closes chDB. Kill the process if that takes longer than STOP_SECONDS."""
         if self._process is None:
             return
         self.continue_()
@@ -108,12 +107,12 @@ class ClickHouse:
             self.kill()
 
     def stop_signal(self) -> None:
-        """SIGSTOP: connections stay open, nobody answers."""
+        """Send SIGSTOP: connections stay open, but nothing is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def continue_(self) -> None:
-        """SIGCONT: what was asked meanwhile is answered now."""
+        """Send SIGCONT: requests that arrived in the meantime are answered now."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -131,17 +130,17 @@ class ClickHouse:
         code: int = 241,
         seed: int = 0,
     ) -> None:
-        """Arm a fault from now on; see tests/harness/clickhouse_faults.py. Several may be armed."""
+        """Arm a fault (see tests/harness/clickhouse_faults.py). Several may be armed at the same time."""
         fault = {"kind": kind, "seconds": seconds, "statements": statements, "inserts_only": inserts_only}
         fault |= {"probability": probability, "code": code, "seed": seed}
         httpx.post(self._control, json=fault).raise_for_status()
 
     def behave(self) -> None:
-        """Disarm every fault: what stalls goes on, and the door is open."""
+        """Disarm all faults: stalled statements go on, and the port is open."""
         httpx.delete(self._control).raise_for_status()
 
     def struck(self, kind: FaultKind) -> int:
-        """Return how many statements faults of a kind have struck since the start."""
+        """Return how many statements the faults of a kind have hit since the start."""
         return int(httpx.get(self._control).raise_for_status().json().get(kind, 0))
 
 
@@ -157,9 +156,9 @@ def server_settings(url: str, data_dir: Path, **store: object) -> Settings:
 
 @contextmanager
 def choose_clickhouse(directory: Path) -> Iterator[ClickHouseServer]:
-    """Yield the first ClickHouse server this machine can give, ended with the context; `directory` is for its data.
+    """Yield the first ClickHouse server that this machine has, until the context ends. `directory` is for its data.
 
-    Raises: AssertionError: one was found but does not answer.
+    Raises: AssertionError: a server was found but does not answer.
     """
     with ExitStack() as ends:
         for find in (_given, _docker):
@@ -173,7 +172,7 @@ def choose_clickhouse(directory: Path) -> Iterator[ClickHouseServer]:
         yield found
 
 
-def _given(ends: ExitStack) -> ClickHouseServer:  # noqa: ARG001 - the two are called alike
+def _given(ends: ExitStack) -> ClickHouseServer:  # noqa: ARG001 - both are called with the same argument
     url = os.environ.get("METERPORT_TEST_CLICKHOUSE")
     if not url:
         raise Unavailable("METERPORT_TEST_CLICKHOUSE is not set")
@@ -204,7 +203,7 @@ def _front(directory: Path, ends: ExitStack) -> ClickHouseServer:
     served = ClickHouse(directory)
     ends.callback(served.terminate)
     served.start()
-    return ClickHouseServer(Kind.FRONT, served.url, f"chDB {version('chdb-core')} behind a front of ours")
+    return ClickHouseServer(Kind.FRONT, served.url, f"chDB {version('chdb-core')} behind the tests' HTTP front")
 
 
 def _wait_until_ready(url: str, tail: Callable[[], str]) -> None:
@@ -223,7 +222,7 @@ def _wait_until_ready(url: str, tail: Callable[[], str]) -> None:
 def clickhouse_server(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[ClickHouseServer]:
-    """One ClickHouse server for the session, chosen once and told on the terminal; each test has its own database."""
+    """Yield one ClickHouse server for the session, and print which one it is. Each test has its own database."""
     with choose_clickhouse(tmp_path_factory.mktemp("clickhouse")) as server:
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             sys.stderr.write(f"\nclickhouse: {server.label}\n")

@@ -1,7 +1,7 @@
-"""How the tests' ClickHouse misbehaves when it is told to: what faults there are, and which statement one strikes.
+"""The faults that a test can arm in its ClickHouse server, and which statement each fault hits.
 
-Owns: `Fault`, `Faults`. A fault is armed for some seconds, for the next statements, or until it is disarmed; the first
-armed one that applies strikes. tests/harness/clickhouse_front.py carries it out.
+Owns: `Fault`, `Faults`. A fault is armed for some seconds, for the next statements, or until it is disarmed. The first
+armed fault that applies to a statement hits it. tests/harness/clickhouse_front.py carries it out.
 """
 
 import threading
@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-# refuse: nobody listens; a connection still open from before is reset.
-# stall: nothing is answered, nor run, until the fault is over; then it is.
-# reset: the connection is reset, the statement is not run.
+# refuse: the port is closed, and a connection that is still open is reset.
+# stall: the statement waits until the fault is over. Then it is run and answered.
+# reset: the connection is reset, and the statement is not run.
 # lose-answer: the statement is run, then the connection is reset.
-# error: answered with `code`, the statement is not run.
+# error: the answer is the error `code`, and the statement is not run.
 FaultKind = Literal["refuse", "stall", "reset", "lose-answer", "error"]
 
 
 @dataclass(slots=True)
 class Fault:
-    """`seconds` from now and `statements` at most, None: until disarmed; `probability` of those that it applies to."""
+    """A fault. It hits a statement with `probability`, and ends after `seconds` or `statements` (None: if disarmed)."""
 
     kind: FaultKind
     seconds: float | None = None
@@ -36,7 +36,7 @@ class Fault:
 
     def __post_init__(self) -> None:
         self._until = time.monotonic() + (threading.TIMEOUT_MAX if self.seconds is None else self.seconds)
-        self._random = Random(self.seed)  # noqa: S311 - a test's dice
+        self._random = Random(self.seed)  # noqa: S311 - reproducible, not secret
 
     @property
     def over(self) -> bool:
@@ -50,7 +50,7 @@ class Fault:
         self._over.wait(max(0.0, self._until - time.monotonic()))
 
     def strikes(self, is_insert: bool) -> bool:
-        """Whether a statement is struck; one the less is to come then."""
+        """Return whether the fault hits a statement, and count that down in `statements`."""
         if self.over or self.statements == 0 or (self.inserts_only and not is_insert):
             return False
         if self._random.random() >= self.probability:
@@ -61,7 +61,7 @@ class Fault:
 
 
 class Faults:
-    """The armed faults of one process, in the order they were armed. Thread-safe."""
+    """The armed faults of one process, in the order in which they were armed. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,18 +73,18 @@ class Faults:
             self._armed.append(fault)
 
     def disarm(self) -> None:
-        """End every fault; what is stalled goes on."""
+        """End all faults: stalled statements go on."""
         with self._lock:
             for fault in self._armed:
                 fault.end()
             self._armed.clear()
 
-    def stands(self, kind: FaultKind) -> bool:
+    def is_armed(self, kind: FaultKind) -> bool:
         with self._lock:
             return any(fault.kind == kind and not fault.over for fault in self._armed)
 
     def draw(self, is_insert: bool) -> Fault | None:
-        """Return the fault that strikes a statement."""
+        """Return the fault that hits a statement, or None."""
         with self._lock:
             for fault in self._armed:
                 if fault.strikes(is_insert):
@@ -93,6 +93,6 @@ class Faults:
         return None
 
     def struck(self) -> dict[FaultKind, int]:
-        """Return how many statements each kind has struck since the process started."""
+        """Return how many statements each kind of fault has hit since the process started."""
         with self._lock:
             return dict(self._struck)

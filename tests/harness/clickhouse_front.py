@@ -1,10 +1,11 @@
-"""ClickHouse's HTTP interface in front of chDB, in a process of its own: `-m tests.harness.clickhouse_front --path D`.
+"""ClickHouse's HTTP interface in front of chDB, in its own process: `-m tests.harness.clickhouse_front --path D`.
 
-Owns: the socket, which can be closed and opened again; requests and answers; the carrying out of faults. These are told
-to a second port: POST arms one (a `Fault` as JSON), DELETE disarms all, GET says how many statements each kind struck.
-It announces itself on stdout: `ready port=20123 control=40001`. SIGTERM closes the engine; a statement under way is cut
-off, as by SIGKILL. A connection is a thread, a statement a chDB connection. Loopback only.
-Source: clickhouse.com/docs "HTTP Interface"; what of it is not here: tests/harness/clickhouse_statements.py.
+Owns: the socket, which can be closed and opened again; requests and answers; carrying out faults. A second port
+controls the faults: POST arms one (a `Fault` as JSON), DELETE disarms all, GET returns how many statements each kind
+has hit.
+When it is ready, it prints `ready port=20123 control=40001` to stdout. SIGTERM closes chDB; a running statement is cut
+off, as by SIGKILL. Each connection has a thread, and each statement a chDB connection. Loopback only.
+Source: clickhouse.com/docs "HTTP Interface". tests/harness/clickhouse_statements.py lists what is missing here.
 """
 
 import argparse
@@ -24,60 +25,60 @@ from typing import Any
 from clickhouse_connect.driver.compression import available_compression, get_compressor
 
 from tests.harness.clickhouse_faults import Fault, Faults
-from tests.harness.clickhouse_statements import Answer, Engine, EngineError, Statement, read_statement
+from tests.harness.clickhouse_statements import Answer, Chdb, ClickHouseError, Statement, read_statement
 from tests.harness.services import free_ports
 
 HOST = "127.0.0.1"
 _WITH_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST instead of FIN
-_ENCODINGS = ("zstd", "lz4", "gzip")  # as a server prefers them
+_ENCODINGS = ("zstd", "lz4", "gzip")  # in the order in which a server prefers them
 
 
 class Front:
-    """One engine, the faults it has, and the door to it."""
+    """One chDB, its faults, and the port where it answers."""
 
     def __init__(self, path: Path, port: int) -> None:
         self.port = port
-        self.engine = Engine(path)
+        self.chdb = Chdb(path)
         self.faults = Faults()
         self._lock = threading.Lock()
-        self._door: _Listener | None = None
+        self._listener: _Listener | None = None
         self._control = _Listener(self, 0, _Control)
         self.control_port = self._control.server_address[1]
-        self.open_door()
+        self.open_port()
 
-    def open_door(self) -> None:
+    def open_port(self) -> None:
         with self._lock:
-            if self._door is None:
-                self._door = _Listener(self, self.port, _Statements)
+            if self._listener is None:
+                self._listener = _Listener(self, self.port, _Statements)
 
-    def close_door(self) -> None:
+    def close_port(self) -> None:
         with self._lock:
-            if self._door is not None:
-                self._door.end()
-                self._door = None
+            if self._listener is not None:
+                self._listener.end()
+                self._listener = None
 
     def misbehave(self, fault: Fault) -> None:
         self.faults.arm(fault)
         if fault.kind == "refuse":
-            self.close_door()
-            threading.Thread(target=self._open_door_after, args=(fault,), daemon=True).start()
+            self.close_port()
+            threading.Thread(target=self._open_port_after, args=(fault,), daemon=True).start()
 
     def behave(self) -> None:
         self.faults.disarm()
-        self.open_door()
+        self.open_port()
 
-    def _open_door_after(self, fault: Fault) -> None:
+    def _open_port_after(self, fault: Fault) -> None:
         fault.wait()
-        if not self.faults.stands("refuse"):
-            self.open_door()
+        if not self.faults.is_armed("refuse"):
+            self.open_port()
 
     def close(self) -> None:
-        self.close_door()
-        self.engine.close()
+        self.close_port()
+        self.chdb.close()
 
 
 class _Listener(socketserver.ThreadingTCPServer):
-    """A listening socket and its thread; connections outlive it."""
+    """A listening socket and its thread. Its connections stay open after it is closed."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -93,11 +94,11 @@ class _Listener(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def shutdown_request(self, request: Any) -> None:
-        """Close without the FIN that would go before a reset."""
+        """Close the connection without the FIN that would precede a reset."""
         self.close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Pass over a client that went away; what else happens is the log's."""
+        """Ignore a client that has gone. Write every other error to the log."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -108,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Listener
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the signature is the library's
-        """Say nothing: a test makes thousands of requests."""
+        """Log nothing: a test makes thousands of requests."""
 
     def body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -122,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def _read(self, size: int) -> bytes:
-        """Raises: ConnectionAbortedError: the client went away, its statement is not run."""
+        """Raises: ConnectionAbortedError: the client has gone; its statement is not run."""
         found = self.rfile.read(size)
         if len(found) < size:
             raise ConnectionAbortedError
@@ -138,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Statements(_Handler):
-    """What a ClickHouse server answers on its HTTP port."""
+    """The answers of a ClickHouse server on its HTTP port."""
 
     def do_GET(self) -> None:
         self._serve()
@@ -154,7 +155,7 @@ class _Statements(_Handler):
             return
         try:
             statement = read_statement(self.command, query, self.headers, body)
-        except EngineError as error:
+        except ClickHouseError as error:
             self._answer_error(error)
             return
         fault = self.server.front.faults.draw(statement.is_insert)
@@ -164,32 +165,32 @@ class _Statements(_Handler):
         if kind in {"refuse", "reset"}:
             self._reset()
             return
-        answer = _made_up(fault.code) if fault is not None and kind == "error" else self._run(statement)
+        answer = _injected_error(fault.code) if fault is not None and kind == "error" else self._run(statement)
         if kind == "lose-answer":
             self._reset()
-        elif isinstance(answer, EngineError):
+        elif isinstance(answer, ClickHouseError):
             self._answer_error(answer)
         else:
             self._answer_rows(statement, answer)
 
-    def _run(self, statement: Statement) -> Answer | EngineError:
+    def _run(self, statement: Statement) -> Answer | ClickHouseError:
         try:
-            return self.server.front.engine.run(statement)
-        except EngineError as error:
+            return self.server.front.chdb.run(statement)
+        except ClickHouseError as error:
             return error
 
     def _reset(self) -> None:
         self.connection.setsockopt(SOL_SOCKET, SO_LINGER, _WITH_RESET)
         self.close_connection = True
 
-    def _answer_error(self, error: EngineError) -> None:
+    def _answer_error(self, error: ClickHouseError) -> None:
         self.answer(error.status, f"{error}\n".encode(), {"X-ClickHouse-Exception-Code": str(error.code)})
 
     def _answer_rows(self, statement: Statement, answer: Answer) -> None:
         headers = {
             "X-ClickHouse-Query-Id": statement.query_id,
             "X-ClickHouse-Summary": json.dumps(answer.summary),
-            "X-ClickHouse-Timezone": self.server.front.engine.zone,
+            "X-ClickHouse-Timezone": self.server.front.chdb.zone,
         }
         if answer.format is not None:
             headers["X-ClickHouse-Format"] = answer.format
@@ -203,12 +204,12 @@ class _Statements(_Handler):
         self.answer(200, body, headers)
 
 
-def _made_up(code: int) -> EngineError:
-    return EngineError(code, f"Code: {code}. DB::Exception: a fault of the test's making.")
+def _injected_error(code: int) -> ClickHouseError:
+    return ClickHouseError(code, f"Code: {code}. DB::Exception: a fault that the test has armed.")
 
 
 class _Control(_Handler):
-    """Where faults are armed and disarmed; nothing strikes here."""
+    """The control port, where faults are armed and disarmed. No fault hits these requests."""
 
     def do_POST(self) -> None:
         self.server.front.misbehave(Fault(**json.loads(self.body())))
@@ -225,7 +226,7 @@ class _Control(_Handler):
 def main() -> None:
     parser = argparse.ArgumentParser(description="ClickHouse's HTTP interface in front of chDB, for tests")
     parser.add_argument("--path", type=Path, required=True, help="chDB's directory")
-    parser.add_argument("--port", type=int, default=0, help="0: a free one that stays ours over a restart")
+    parser.add_argument("--port", type=int, default=0, help="0: a free one that stays free during a restart")
     arguments = parser.parse_args()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -235,7 +236,7 @@ def main() -> None:
     sys.stdout.flush()
     ended.wait()
     front.close()
-    os._exit(0)  # the threads of open connections would hold up an orderly end
+    os._exit(0)  # a normal exit would wait for the threads of open connections
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """A request as ClickHouse's HTTP interface reads it, run on chDB.
 
-Owns: what of a request is SQL, rows, parameters and settings; a chDB connection for each; codes, texts and statuses of
-errors.
-Limits: a session id is taken, but temporary tables and SET do not outlive a request; no users, no roles; Native comes
-without block headers (clickhouse-connect finds out and does without); the `compress` protocol of clickhouse-client is
-not spoken; two statements in one text are run, a server refuses them.
+Owns: which parts of a request are SQL, rows, parameters and settings; a chDB connection for each request; the codes,
+texts and statuses of errors.
+Limits: a session id is accepted, but temporary tables and SET end with the request; there are no users and no roles;
+Native has no block headers (clickhouse-connect notices that and works without them); the `compress` protocol of
+clickhouse-client is not supported; two statements in one text are run, while a server refuses them.
 Source: ClickHouse 26.9 src/Server/HTTPHandler.cpp, src/Server/HTTP/HTMLForm.cpp, exceptionCodeToHTTPStatus.cpp;
-clickhouse-connect driver/_backend/httpcommon.py for what is sent.
+clickhouse-connect driver/_backend/httpcommon.py for what the client sends.
 """
 
 import gzip
@@ -28,15 +28,15 @@ from clickhouse_connect.driver.compression import _require_lz4, _zstd_decompress
 
 from engine.store.deduplication_logs import repair_deduplication_logs
 
-FIELD_BYTES = 131_072  # http_max_field_value_size: of a field of a URL or a form. No request can raise it
+FIELD_BYTES = 131_072  # http_max_field_value_size, for a field of a URL or a form. No request can raise it
 _POCO, _NOT_IMPLEMENTED, _UNKNOWN = 1000, 48, 1002
-# Names that mean something to the interface and are no settings.
+# Names that the HTTP interface itself uses. They are not settings.
 _RESERVED = {
     *("query", "database", "default_format", "user", "password", "quota_key", "role", "query_id", "stacktrace"),
     *("session_id", "session_timeout", "session_check", "close_session", "buffer_size", "wait_end_of_query"),
     *("client_protocol_version", "compress", "decompress"),
 }
-_EXTERNAL = ("_format", "_types", "_structure")  # a form's external tables; settings of such names are passed over
+_EXTERNAL = ("_format", "_types", "_structure")  # the external tables of a form; settings with such names are ignored
 _PARAMETER = "param_"
 _STATUSES = {
     400: {6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321, 376, 427, 441, 675, 676},
@@ -51,19 +51,19 @@ _STATUSES = {
 }
 _COMMENT = rb"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 _FIRST_WORD = re.compile(_COMMENT + rb"(\w+)", re.DOTALL)
-# INSERT INTO t (a, b) [SETTINGS …] FORMAT Arrow, a line break, then rows: Values stay with their statement.
+# INSERT INTO t (a, b) [SETTINGS …] FORMAT Arrow, a line break, then the rows. The rows of VALUES stay in the statement.
 _ROWS = re.compile(
     _COMMENT + rb"(?P<into>INSERT\s+INTO\s(?:(?!\b(?:SELECT|WITH|VALUES|SETTINGS)\b).)*?)(?P<settings>\bSETTINGS\s.*?)?"
     rb"\bFORMAT\s+(?!VALUES\b)(?P<format>\w+)[ \t]*\r?\n",
     re.DOTALL | re.IGNORECASE,
 )
-_HEAD_BYTES = 65_536  # an INSERT's own text ends within
+_HEAD_BYTES = 65_536  # the text of an INSERT, without its rows, ends within these
 _ANSWERS = {b"SELECT", b"WITH", b"SHOW", b"DESCRIBE", b"DESC", b"EXISTS", b"EXPLAIN", b"CHECK"}
 _FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 
 
-class EngineError(Exception):
-    """What ClickHouse answers with instead of rows."""
+class ClickHouseError(Exception):
+    """The error that ClickHouse answers instead of rows."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -73,7 +73,7 @@ class EngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """`text` to its end, or up to the rows of an INSERT; `format`: of the answer, if the text names none."""
+    """A statement. `text` ends before the rows of an INSERT. `format`: that of the answer, if the text names none."""
 
     text: bytes
     rows: memoryview | None
@@ -95,7 +95,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`format`: None where the statement answers nothing."""
+    """The answer to a statement. `format`: None if the statement answers nothing."""
 
     body: bytes
     format: str | None
@@ -103,10 +103,10 @@ class Answer:
 
 
 def read_statement(method: str, query: str, headers: Message, body: bytes) -> Statement:
-    """Read a request. Args: query: what follows the ? of its URL. Raises: EngineError."""
+    """Return the statement of a request. Args: query: the part of its URL after `?`. Raises: ClickHouseError."""
     fields = dict(_url_fields(query))
     if fields.get("compress", "0") != "0" or fields.get("decompress", "0") != "0":
-        raise EngineError(_NOT_IMPLEMENTED, "Code: 48. DB::Exception: compress and decompress. (NOT_IMPLEMENTED)")
+        raise ClickHouseError(_NOT_IMPLEMENTED, "Code: 48. DB::Exception: compress and decompress. (NOT_IMPLEMENTED)")
     parameters = {name: value for name, value in fields.items() if name.startswith(_PARAMETER)}
     settings = {name: value for name, value in fields.items() if name not in _RESERVED and name not in parameters}
     whole = _decompressed(headers.get("Content-Encoding", ""), body)
@@ -152,11 +152,11 @@ def _form_fields(boundary: bytes, body: bytes) -> Iterator[tuple[str, bytes]]:
 def _check_size(size: int) -> None:
     if size > FIELD_BYTES:
         text = f"Poco::Exception. Code: {_POCO}, e.code() = 0, HTML Form Exception: Field value too long"
-        raise EngineError(_POCO, text)
+        raise ClickHouseError(_POCO, text)
 
 
 def _decompressed(encoding: str, body: bytes) -> bytes:
-    """Return a body as it was before it was compressed, in one frame or several."""
+    """Return the decompressed body, which may consist of several frames."""
     match encoding:
         case "":
             return body
@@ -169,11 +169,11 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
         case "lz4":
             with _require_lz4().open(io.BytesIO(body)) as frames:
                 return bytes(frames.read())
-    raise EngineError(_NOT_IMPLEMENTED, f"Code: 48. DB::Exception: Content-Encoding {encoding}. (NOT_IMPLEMENTED)")
+    raise ClickHouseError(_NOT_IMPLEMENTED, f"Code: 48. DB::Exception: Content-Encoding {encoding}. (NOT_IMPLEMENTED)")
 
 
-class Engine:
-    """chDB on one path, opened anew: what a killed process left there is mended first. Thread-safe."""
+class Chdb:
+    """chDB on one path. Opening it repairs first what a killed process left there. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         repair_deduplication_logs(path)
@@ -183,11 +183,11 @@ class Engine:
         self._signature = f" (version {version})"
 
     def run(self, statement: Statement) -> Answer:
-        """Run a statement in a session of its own. Raises: EngineError."""
-        with self._engine_errors(), chdb.connect(self._path) as connection:
+        """Run a statement in its own session. Raises: ClickHouseError."""
+        with self._clickhouse_errors(), chdb.connect(self._path) as connection:
             if statement.database:
                 connection.query(f"USE {_quoted(statement.database, '`')}")
-            # chDB takes `1 + 1` for a query, a server does not. What makes a session read only comes last.
+            # chDB accepts `1 + 1` as a query, a server does not. `readonly`, if set, must be the last setting.
             connection.query(f"SET {_settings({'implicit_select': '0'} | statement.settings)}")
             if statement.rows is None:
                 result = connection.query(statement.text, statement.format, params=statement.parameters)
@@ -196,20 +196,20 @@ class Engine:
             return Answer(result.bytes(), _format(statement), _summary(result))
 
     def close(self) -> None:
-        """Close the engine, unless a statement is under way."""
+        """Close chDB, unless a statement is running."""
         self._anchor.close()
 
     @contextmanager
-    def _engine_errors(self) -> Iterator[None]:
+    def _clickhouse_errors(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
             found = re.search(r"Code: (\d+)", str(error))
-            raise EngineError(int(found[1]) if found else _UNKNOWN, str(error) + self._signature) from error
+            raise ClickHouseError(int(found[1]) if found else _UNKNOWN, str(error) + self._signature) from error
 
 
 def _insert(connection: Any, head: bytes, rows: memoryview) -> Any:
-    """Insert rows from a file, here in memory: chDB cuts binary ones off where they stand in its text."""
+    """Insert rows from a file in memory: chDB truncates binary rows that are part of the statement text."""
     found = _ROWS.match(head)
     assert found is not None
     with os.fdopen(os.memfd_create("rows"), "wb") as file:

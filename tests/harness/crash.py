@@ -1,8 +1,8 @@
-"""The crash harness: kills a real `meterport serve` at random and at named steps, and counts what came of it.
+"""The crash harness: it kills a real `meterport serve` at random times and at fault points, and then checks the usage.
 
-A producer sends batches over HTTP and creates meters. Whatever was not answered is sent again, with the same ids,
-once the process is back; so in the end every event was accepted at least once, and every meter must equal the
-plain-Python fold of them all, counted once. Runs on loopback only, bounded in kills and time.
+A producer sends batches over HTTP and creates meters. A request without an answer is sent again, with the same ids, as
+soon as the process is back. In the end every event was accepted at least once, and every meter must equal the fold in
+plain Python, which counts each event once. It runs on loopback only, with a limit on the kills and the time.
 """
 
 import json
@@ -35,7 +35,7 @@ METERS = [
 
 @dataclass
 class Producer:
-    """Sends batches of events until told to stop; a batch is sent until it is accepted."""
+    """Sends batches of events until `stop` is set. Each batch is sent again until it is accepted."""
 
     server: Server
     seed: int
@@ -59,15 +59,15 @@ class Producer:
     def _run(self) -> None:
         try:
             with httpx.Client(timeout=30) as client:
-                for at, batch in enumerate(_batches(self.seed, self.batch_events)):
-                    if at % 5 == 0 and at // 5 < len(METERS):
-                        body = json.dumps(definition_body(METERS[at // 5])).encode()
+                for index, batch in enumerate(_batches(self.seed, self.batch_events)):
+                    if index % 5 == 0 and index // 5 < len(METERS):
+                        body = json.dumps(definition_body(METERS[index // 5])).encode()
                         self._send(client, "/api/v1/meters", "application/json", body, {201, 409})
                     body = b"[" + b",".join(cloudevent(event) for event in batch) + b"]"
                     self._send(client, "/api/v1/events", "application/cloudevents-batch+json", body, {204})
                     self.accepted += batch
                     time.sleep(self.pause_seconds)
-                    if self.stop.is_set() and at // 5 >= len(METERS):
+                    if self.stop.is_set() and index // 5 >= len(METERS):
                         return
         except BaseException as error:
             self.error = error
@@ -86,11 +86,11 @@ class Producer:
                         return
                     assert answer.status_code == 503, answer.text
             time.sleep(0.02)
-        raise AssertionError(f"{path} was not accepted in three minutes")
+        raise AssertionError(f"{path} was not accepted within three minutes")
 
 
 def _batches(seed: int, size: int) -> Iterator[list[oracle.Event]]:
-    """Batches of events over four days around a clock change, with duplicates and odd values, the same for a seed."""
+    """Yield batches of events over four days around a clock change, with duplicates and unusual values."""
     chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
     sent: list[oracle.Event] = []
     number = 0
@@ -111,17 +111,18 @@ def _batches(seed: int, size: int) -> Iterator[list[oracle.Event]]:
 
 
 def run(directory: Path, kills: int, seed: int, faults: Sequence[str] = POINTS, command: Sequence[str] = SERVE) -> int:
-    """Kill `kills` times: every named step in turn, then at random. Returns how many distinct events were sent.
+    """Kill the server `kills` times, alternately once at each fault point and as often at random times.
 
-    Raises: AssertionError: a meter differs from the fold, or something was lost.
+    Returns: how many distinct events were sent.
+    Raises: AssertionError: a meter differs from the fold, or an event was lost.
     """
     chance = random.Random(seed)  # noqa: S311
     server = Server(directory, command)
     producer = Producer(server, seed)
     producer.start()
     try:
-        for at in range(kills):
-            point = faults[at % (2 * len(faults))] if at % (2 * len(faults)) < len(faults) else ""
+        for kill in range(kills):
+            point = faults[kill % (2 * len(faults))] if kill % (2 * len(faults)) < len(faults) else ""
             server.start(f"{point}:{chance.randrange(1, 4)}" if point else "")
             if not point or not server.wait_for_death(3):
                 time.sleep(chance.uniform(0, 1.0))
@@ -138,14 +139,14 @@ def run(directory: Path, kills: int, seed: int, faults: Sequence[str] = POINTS, 
 
 
 def check(url: str, accepted: list[oracle.Event]) -> None:
-    """Compare every meter with the fold of the accepted events."""
+    """Check that every meter equals the fold of the accepted events. Raises: AssertionError."""
     fold = oracle.Fold()
     for event in accepted:
         fold.add(event)
     with httpx.Client(base_url=url, timeout=60) as client:
-        _wait_until_all_is_stored(client)
+        _wait_until_stored_and_filled(client)
         for meter in METERS:
-            for query in _questions(meter):
+            for query in _queries(meter):
                 parameters: dict[str, str | list[str]] = {"groupBy": list(query.group_by)}
                 if query.window_size:
                     parameters |= {"windowSize": query.window_size, "windowTimeZone": query.zone}
@@ -159,8 +160,8 @@ def check(url: str, accepted: list[oracle.Event]) -> None:
                 assert got == expected, f"{meter.slug} {query}: {len(wrong)} rows differ: {wrong[:4]}"
 
 
-def _questions(meter: oracle.Meter) -> list[oracle.Query]:
-    """One question for each grain: minutes, quarter hours, days."""
+def _queries(meter: oracle.Meter) -> list[oracle.Query]:
+    """Return one query for each grain: minutes, quarter hours, days."""
     return [
         oracle.Query(window_size="MINUTE", group_by=("subject", *meter.group_by)),
         oracle.Query(window_size="DAY", zone=_ZONE, group_by=("subject",)),
@@ -168,7 +169,7 @@ def _questions(meter: oracle.Meter) -> list[oracle.Query]:
     ]
 
 
-def _wait_until_all_is_stored(client: httpx.Client) -> None:
+def _wait_until_stored_and_filled(client: httpx.Client) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         metrics = client.get("/metrics").text
@@ -178,4 +179,4 @@ def _wait_until_all_is_stored(client: httpx.Client) -> None:
         if lag and float(lag[1]) == 0 and not any(map(float, filling)) and ready and float(ready[1]) == len(METERS):
             return
         time.sleep(0.1)
-    raise AssertionError("the log was not stored, or a meter not filled, within two minutes")
+    raise AssertionError("within two minutes the event log was not stored, or a meter was not filled")

@@ -1,7 +1,7 @@
-"""A process of its own that reads a topic, for tests that pause or weigh it. Tells on stdout what it does, a line each.
+"""A separate process that reads a topic, for tests that pause it or measure its memory. Each step is a line on stdout.
 
-Arguments: bootstrap, topic, partitions, protocol, and what is wanted: `acknowledge` or `plan` when it wakes up from a
-pause; `idle`: read one record, then none for some seconds, and tell by how many MiB the process has grown at most.
+Arguments: bootstrap, topic, partitions, protocol, and the task. `acknowledge` or `plan`: what it does after a pause.
+`idle`: it reads one record, then none for read_some seconds, and reports the most MiB by which the process has grown.
 """
 
 import sys
@@ -19,26 +19,26 @@ PAUSE_SECONDS = 3
 IDLE_SECONDS = 6
 
 
-def main(bootstrap: str, name: str, partitions: str, protocol: str, wanted: str) -> None:
+def main(bootstrap: str, name: str, partitions: str, protocol: str, task: str) -> None:
     before = resident_mib()
     log = KafkaLog(Topic(bootstrap, int(partitions), name).settings(protocol))
-    if wanted == "idle":
-        some(log, 1)
-        say(f"grew {max(resident_mib() for _ in seconds(IDLE_SECONDS)) - before}")
+    if task == "idle":
+        read_some(log, 1)
+        report(f"grew {max(resident_mib() for _ in seconds(IDLE_SECONDS)) - before}")
         return
     plan = log.plan(ranges_of(read(log, 6)), 5000)
     assert plan is not None
-    say(f"planned {to_metadata(plan)}")
-    [record] = some(log)
-    tell_and_wait_until_paused([record])
-    if wanted == "acknowledge":
-        stubbornly(lambda: log.acknowledge(plan))
-        say("acknowledged")
+    report(f"planned {to_metadata(plan)}")
+    [record] = read_some(log)
+    report_and_wait_until_paused([record])
+    if task == "acknowledge":
+        retry_until_done(lambda: log.acknowledge(plan))
+        report("acknowledged")
     else:
         planned: list[Plan | None] = []
-        stubbornly(lambda: planned.append(log.plan(ranges_of([record]), 7000)))
-        say(f"planned {planned[0]}")
-    say(offsets(some(log)))
+        retry_until_done(lambda: planned.append(log.plan(ranges_of([record]), 7000)))
+        report(f"planned {planned[0]}")
+    report(offsets_text(read_some(log)))
 
 
 def resident_mib() -> int:
@@ -52,28 +52,28 @@ def seconds(count: int) -> Iterator[None]:
         yield
 
 
-def some(log: KafkaLog, count: int = 10) -> list[Record]:
+def read_some(log: KafkaLog, count: int = 10) -> list[Record]:
     records: list[Record] = []
     while not records:
         records = log.read(count, 1000, 0.5)
     return records
 
 
-def offsets(records: list[Record]) -> str:
+def offsets_text(records: list[Record]) -> str:
     return "read " + " ".join(f"{record.partition}:{record.offset}" for record in records)
 
 
-def tell_and_wait_until_paused(records: list[Record]) -> None:
-    """Whoever is told may pause this process at once."""
+def report_and_wait_until_paused(records: list[Record]) -> None:
+    """Report the records, then wait until this process was paused. The test may pause it at once."""
     last = time.monotonic()
-    say(offsets(records))
+    report(offsets_text(records))
     while time.monotonic() - last < PAUSE_SECONDS:
         last = time.monotonic()
         time.sleep(0.01)
 
 
-def stubbornly(attempt: Callable[[], None]) -> None:
-    """Try until it is answered, without a pause: before the log hears that it was given up for dead."""
+def retry_until_done(attempt: Callable[[], None]) -> None:
+    """Retry without a pause until it succeeds: before the log learns that the group has removed this member."""
     while True:
         try:
             return attempt()
@@ -81,7 +81,7 @@ def stubbornly(attempt: Callable[[], None]) -> None:
             pass
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

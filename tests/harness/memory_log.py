@@ -1,7 +1,7 @@
-"""A log of several partitions in memory, shared by processes that come and go.
+"""An event log of several partitions in memory, shared by processes that start and end during a test.
 
-Owns: `MemoryTopic`, which holds records, commits and plans as the brokers do, and `MemoryLog`, one process's share of
-it. A test decides which partitions a process has; the plans follow the same rules as ingest/kafka/log.py.
+Owns: `MemoryTopic`, which holds records, commits and plans as the brokers do, and `MemoryLog`, which is the log of one
+process. A test decides which partitions a process has. Plans follow the same rules as in ingest/kafka/log.py.
 """
 
 from collections.abc import Iterable
@@ -21,24 +21,24 @@ class MemoryTopic:
     def append(self, partition: int, *values: bytes, arrived_ms: int) -> None:
         """Add records at the end of a partition."""
         held = self.records.setdefault(partition, [])
-        held += [Record(partition, len(held) + at, arrived_ms, value) for at, value in enumerate(values)]
+        held += [Record(partition, len(held) + index, arrived_ms, value) for index, value in enumerate(values)]
 
     @property
     def is_drained(self) -> bool:
-        """Whether every record is planned and every plan acknowledged."""
+        """Whether all records are planned and all plans are acknowledged."""
         return not self.plans and all(
             self.committed.get(partition, 0) == len(held) for partition, held in self.records.items()
         )
 
 
 class MemoryLog:
-    """An `EventLog` of one process. `give` and `take` change its share; a new process is a new `MemoryLog`."""
+    """The `EventLog` of one process. `give` and `take` change its partitions. A new process is a new `MemoryLog`."""
 
     name = "memory"
 
     def __init__(self, topic: MemoryTopic, partitions: Iterable[int] = ()) -> None:
         self._topic = topic
-        self._places: dict[int, int] = {}
+        self._positions: dict[int, int] = {}
         self._inherited: dict[int, Plan] = {}
         self._released: list[Plan] = []
         self._runs: dict[int, DeadLetterRun] = {}
@@ -46,18 +46,18 @@ class MemoryLog:
         self.give(*partitions)
 
     def give(self, *partitions: int) -> None:
-        """Assign partitions to this process, with the plans they carry."""
+        """Assign partitions to this process, with the plans that their committed offsets carry."""
         self.assignments += 1
         for partition in partitions:
             plan = self._topic.plans.get(partition)
-            self._places[partition] = _end(plan, partition) if plan else self._topic.committed.get(partition, 0)
+            self._positions[partition] = _end(plan, partition) if plan else self._topic.committed.get(partition, 0)
             if plan:
                 self._inherited[partition] = plan
 
     def take(self, *partitions: int) -> None:
         """Revoke partitions."""
         for partition in partitions:
-            self._places.pop(partition, None)
+            self._positions.pop(partition, None)
             self._inherited.pop(partition, None)
             self._runs.pop(partition, None)
 
@@ -66,28 +66,28 @@ class MemoryLog:
         del max_bytes, timeout_seconds
         waiting = [
             record
-            for partition, place in sorted(self._places.items())
-            for record in self._topic.records.get(partition, [])[place : self._end_of(partition)]
+            for partition, position in sorted(self._positions.items())
+            for record in self._topic.records.get(partition, [])[position : self._end_of(partition)]
         ]
         return waiting[:max_records]
 
     def plan(self, ranges: tuple[Range, ...], stored_ms: int) -> Plan | None:
         """See `EventLog.plan`."""
-        if any(self._places.get(range_.partition) != range_.start for range_ in ranges):
+        if any(self._positions.get(range_.partition) != range_.start for range_ in ranges):
             return None
         plan = Plan(ranges, stored_ms)
-        for partition in list(self._places):
+        for partition in list(self._positions):
             if partition in self._topic.plans and partition not in self._inherited:
-                self._commit(partition, self._places[partition])
+                self._commit(partition, self._positions[partition])
         self._commit_released()
         for partition, start, end in ranges:
             self._topic.committed[partition], self._topic.plans[partition] = start, plan
-            self._places[partition] = end
+            self._positions[partition] = end
         return plan
 
     def acknowledge(self, plan: Plan) -> None:
         """See `EventLog.acknowledge`."""
-        for partition in self._places:
+        for partition in self._positions:
             if self._topic.plans.get(partition) == plan:
                 self._commit(partition, _end(plan, partition))
                 self._inherited.pop(partition, None)
@@ -111,11 +111,11 @@ class MemoryLog:
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
         for partition, start, _ in plan.ranges:
-            if self._topic.plans.get(partition) == plan and partition in self._places:
+            if self._topic.plans.get(partition) == plan and partition in self._positions:
                 self._topic.plans.pop(partition)
                 self._inherited.pop(partition, None)
                 self._runs.pop(partition, None)
-                self._places[partition] = start
+                self._positions[partition] = start
 
     def is_current(self, plan: Plan) -> bool:
         """See `EventLog.is_current`."""
@@ -135,11 +135,11 @@ class MemoryLog:
 
     def is_leader(self) -> bool:
         """See `EventLog.is_leader`."""
-        return 0 in self._places
+        return 0 in self._positions
 
     def waiting(self) -> int:
         """See `EventLog.waiting`."""
-        return sum(self._end_of(number) - place for number, place in self._places.items())
+        return sum(self._end_of(number) - position for number, position in self._positions.items())
 
     def hold(self, run: DeadLetterRun) -> None:
         """See `EventLog.hold`."""
@@ -150,7 +150,7 @@ class MemoryLog:
         return list(self._runs.values())
 
     def _end_of(self, partition: int) -> int:
-        """Return where reading ends."""
+        """Return the offset where reading a partition ends."""
         end = len(self._topic.records.get(partition, []))
         return self._runs[partition].offset if partition in self._runs else end
 

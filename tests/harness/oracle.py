@@ -1,12 +1,12 @@
-"""Which usage must come out of which events, said again in plain Python.
+"""The usage that a list of events must give, computed a second time in plain Python.
 
-Owns: the reference answer. Property tests and the crash harness compare every answer of the engine with this
-module, so it shares no line with it: no SQL, no rollups, nothing but a walk over the events in log order.
-Exact throughout: instants are integers, values are decimals in a context that raises where it would round.
-Limits: events are taken as ingest let them through (valid RFC 3339 times; `data` is JSON or absent, without lone
-surrogates); clear before fast, half a minute for a million events.
-Source: the contract's sections 1.4, 2.1, 2.2 and 4, and section D, which wins; JSON text as ClickHouse 26.9 gives it
-(compared with it in tests/test_oracle.py); time zones from the tzdata package, never from the system.
+Owns: the reference answer. Property tests and the crash harness compare all answers of Meterport with this module. It
+therefore shares no code with the product: no SQL and no rollups, only a loop over the events in log order.
+All values are exact: instants are integers, and values are decimals in a context that raises instead of rounding.
+Limits: events are as ingest accepts them (valid RFC 3339 times; `data` is JSON or absent, without lone surrogates).
+Clarity is more important than speed: a million events take half a minute.
+Source: sections 1.4, 2.1, 2.2 and 4 of the contract, and section D, which has priority; JSON text as ClickHouse 26.9
+writes it (tests/test_oracle.py compares the two); time zones from the tzdata package, never from the system.
 """
 
 import json
@@ -30,7 +30,7 @@ EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event as it was produced; the order of events is the order of the log."""
+    """An event as it was produced. Lists of events are in log order."""
 
     id: str
     source: str
@@ -41,13 +41,13 @@ class Event:
 
     @property
     def at_ms(self) -> int:
-        """Milliseconds since the epoch; finer digits are cut."""
+        """Return the time in milliseconds since the epoch, rounded down."""
         return instant(self.time) // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """What to make of the events of one type."""
+    """A meter: how the events of one type become usage."""
 
     slug: str
     event_type: str
@@ -59,25 +59,25 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question about one meter; None and empty mean "not asked for"."""
+    """A query of one meter. None and empty values mean that the parameter is absent."""
 
     from_: str | None = None  # RFC 3339, up to nine fraction digits
     to: str | None = None
     window_size: str | None = None  # MINUTE HOUR DAY MONTH
     zone: str = "UTC"
-    subjects: Sequence[str] | None = None  # groups by subject, too
+    subjects: Sequence[str] | None = None  # also groups by subject
     group_by: Sequence[str] = ()  # "subject" or names of the meter's group-by
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)  # name -> texts, one of which must match
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One answer. Windows are half-open, in nanoseconds since the epoch."""
+    """One row of an answer. Windows are half-open, in nanoseconds since the epoch."""
 
     window_start: int
     window_end: int
     subject: str | None
-    group_by: tuple[tuple[str, str], ...]  # in the order asked, without the subject
+    group_by: tuple[tuple[str, str], ...]  # in the order of the query, without the subject
     value: Decimal
 
 
@@ -85,7 +85,7 @@ class Row:
 
 
 class Fold:
-    """The same answers for events that arrive one by one, and for many questions about them."""
+    """The reference answers for events that are added one by one and queried many times."""
 
     def __init__(self) -> None:
         self._first: dict[tuple[str, str], Event] = {}
@@ -101,7 +101,7 @@ class Fold:
 
 
 def usage(events: Iterable[Event], meter: Meter, query: Query) -> list[Row]:
-    """Return the rows that `query` must answer, in their order, for events in log order, repeats and all."""
+    """Return the rows that `query` must answer, in order. `events` are in log order, with duplicates."""
     return _answer(deduplicate(events), meter, query)
 
 
@@ -115,7 +115,7 @@ def deduplicate(events: Iterable[Event]) -> list[Event]:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Whose usage a row tells. Sorts as the rows do."""
+    """The group that a row is the usage of. `order` is the sort key of the rows."""
 
     window: tuple[int, int] | None  # epoch seconds
     subject: str | None
@@ -128,7 +128,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What one event brings to its group; samples stand in log order."""
+    """The part of one event that its group needs. Samples are in log order."""
 
     at_ms: int
     text: str
@@ -171,7 +171,7 @@ def _samples(events: Iterable[Event], meter: Meter, query: Query) -> Iterator[tu
 
 
 def _range(meter: Meter, query: Query) -> tuple[float, float]:
-    """Return the half-open range of event times, in nanoseconds; open ends are infinite."""
+    """Return the half-open range of event times in nanoseconds. A missing bound is infinite."""
     lower = [instant(query.from_)] if query.from_ else []
     if meter.event_from:
         lower.append((meter.event_from - EPOCH) // timedelta(microseconds=1) * 1_000)
@@ -195,13 +195,13 @@ def _row(group: _Group, samples: list[_Sample], meter: Meter, query: Query) -> R
 
 
 def _span(samples: list[_Sample]) -> tuple[int, int]:
-    """Return the whole minutes around all samples, as epoch seconds; the first minute of 1970 around none."""
+    """Return the whole minutes around all samples, in epoch seconds. Without samples: the first minute of 1970."""
     times = [sample.at_ms for sample in samples] or [0]
     return window_bounds(min(times), "MINUTE", "UTC")[0], window_bounds(max(times), "MINUTE", "UTC")[1]
 
 
 def _value(aggregation: str, samples: list[_Sample]) -> Decimal | None:
-    """Return the group's value, or None where it has none."""
+    """Return the value of a group, or None if it has none."""
     if aggregation == "COUNT":
         return Decimal(len(samples))
     if aggregation == "UNIQUE_COUNT":
@@ -211,7 +211,7 @@ def _value(aggregation: str, samples: list[_Sample]) -> Decimal | None:
 
 
 def _of_numbers(aggregation: str, usable: list[tuple[int, Decimal]]) -> Decimal:
-    """Return the aggregate of (milliseconds, value) pairs in log order; there is at least one."""
+    """Return the aggregate of (milliseconds, value) pairs in log order. There must be at least one pair."""
     values = [value for _, value in usable]
     match aggregation:
         case "SUM":
@@ -235,7 +235,7 @@ def _sum(values: list[Decimal]) -> Decimal:
 
 
 def _mean(values: list[Decimal]) -> Decimal:
-    """Return the mean, cut (toward zero) to 19 fraction digits. `//` of decimals cuts."""
+    """Return the mean, rounded toward zero to 19 fraction digits, as `//` of decimals does."""
     with localcontext(EXACT):
         cut = (_sum(values).scaleb(FRACTION_DIGITS) // len(values)).scaleb(-FRACTION_DIGITS)
         return cut + 0  # no negative zero
@@ -252,18 +252,18 @@ _STEP = re.compile(
 
 
 def extract(data: str | None, path: str) -> str:
-    """Return the text at `path`: of the first scalar there, or "" where there is none.
+    """Return the text of the first scalar at `path`, or "" if there is none.
 
-    Source: JSON_VALUE of ClickHouse 26.9. Duplicate keys: the first counts.
+    Source: JSON_VALUE of ClickHouse 26.9. Of duplicate keys the first counts.
     """
     return _text(_document(data), path)
 
 
-_NOTHING = object()  # no document: absent, empty or invalid; unlike null it has no text anywhere
+_NOTHING = object()  # the data is absent, empty or invalid: unlike null, it has no text at any path
 
 
 def _document(data: str | None) -> object:
-    """Return the parsed JSON, its numbers already as text."""
+    """Return the parsed JSON, with its numbers as text."""
     if not data:
         return _NOTHING
     try:
@@ -277,15 +277,15 @@ def _first_wins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _integer_text(literal: str) -> str:
-    """Return the literal: integers keep every digit, and only zero loses its sign."""
+    """Return the text of an integer literal: it keeps all digits, and only zero loses its sign."""
     return "0" if literal == "-0" else literal
 
 
 def _double_text(literal: str) -> str:
     """Return the shortest text of the double nearest to a literal with a fraction or an exponent.
 
-    Raises: ValueError: beyond the range of a double; no part of such a document is read.
-    Source: C++ std::to_chars: the shorter of the two notations, the plain one of two equally long ones.
+    Raises: ValueError: the literal is beyond the range of a double. Then the whole document is invalid.
+    Source: C++ std::to_chars: the shorter of the two notations; if both are equally long, the plain one.
     """
     value = float(literal)
     if isinf(value):
@@ -296,7 +296,7 @@ def _double_text(literal: str) -> str:
 
 
 def _plain(magnitude: float) -> str:
-    """Return plain notation; a whole number with the exact digits of the double."""
+    """Return the plain notation. A whole number has the exact digits of the double."""
     return str(int(magnitude)) if magnitude.is_integer() else format(Decimal(repr(magnitude)), "f")
 
 
@@ -317,7 +317,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _text(document: object, path: str) -> str:
-    for found in _reach(document, _steps(path)):
+    for found in _nodes(document, _steps(path)):
         match found:
             case None:
                 return "null"
@@ -328,24 +328,24 @@ def _text(document: object, path: str) -> str:
     return ""
 
 
-def _reach(node: object, steps: tuple[str | range, ...]) -> Iterator[object]:
-    """Yield every node the steps lead to, in document order."""
+def _nodes(node: object, steps: tuple[str | range, ...]) -> Iterator[object]:
+    """Yield all nodes that the steps lead to, in document order."""
     if not steps:
         yield node
     elif isinstance(steps[0], str):
         if isinstance(node, dict) and steps[0] in node:
-            yield from _reach(node[steps[0]], steps[1:])
+            yield from _nodes(node[steps[0]], steps[1:])
     elif isinstance(node, list):
         for index in steps[0]:
             if index < len(node):
-                yield from _reach(node[index], steps[1:])
+                yield from _nodes(node[index], steps[1:])
             else:
                 break
 
 
 @lru_cache(maxsize=1024)
 def _steps(path: str) -> tuple[str | range, ...]:
-    """Return the path as keys and index ranges. Raises: ValueError: not a path we know."""
+    """Return the path as keys and index ranges. Raises: ValueError: the path is not supported."""
     rest = path.strip()
     if not rest.startswith("$"):
         raise ValueError(path)
@@ -365,7 +365,7 @@ def _step(step: re.Match[str]) -> str | range:
         return range(1 << 62)
     if step["first"]:
         first = int(step["first"])
-        return range(first, int(step["end"] or first + 1))  # "0 to 2" leaves 2 out
+        return range(first, int(step["end"] or first + 1))  # "0 to 2" does not include 2
     return next(key for name in ("name", "quoted", "single", "double") if (key := step[name]) is not None)
 
 
@@ -375,7 +375,7 @@ _NUMBER = re.compile(r"([+-]?)(?:([0-9]+)\.?([0-9]*)|\.([0-9]+))(?:[eE]([+-]?[0-
 
 
 def number(text: str) -> Decimal | None:
-    """Return the exact value, or None: not a number, or with more digits than a value may have."""
+    """Return the exact value of a text, or None if it is not a number or has more digits than a value may have."""
     literal = _NUMBER.fullmatch(text)
     if literal is None:
         return None
@@ -392,7 +392,7 @@ def number(text: str) -> Decimal | None:
 
 
 def _exponent(text: str) -> int:
-    """Return the exponent; one that has more digits than any text can outweigh stands for its sign alone."""
+    """Return the exponent. One of more than 18 digits becomes 10**18: no text is long enough to compensate for it."""
     digits = text.lstrip("+-").lstrip("0")
     size = int(digits or "0") if len(digits) <= 18 else 10**18
     return -size if text.startswith("-") else size
@@ -406,7 +406,7 @@ _RFC3339 = re.compile(
 
 
 def instant(text: str) -> int:
-    """Return nanoseconds since the epoch; digits finer than a nanosecond are cut."""
+    """Return the nanoseconds since the epoch of an RFC 3339 text. Digits finer than a nanosecond are ignored."""
     match = _RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(text)
@@ -419,10 +419,11 @@ def instant(text: str) -> int:
 
 
 def window_bounds(at_ms: int, size: str, zone: str) -> tuple[int, int]:
-    """Return the window that holds `at_ms` as epoch seconds [start, end).
+    """Return the window that contains `at_ms`, in epoch seconds [start, end).
 
-    A MINUTE is one of UTC, an HOUR one of the local clock; a DAY or MONTH lasts from where its first local date begins
-    to where the next one's does. Dates never go back: what a clock set back over midnight repeats belongs to the newer.
+    A MINUTE is a minute of UTC, and an HOUR an hour of the local clock. A DAY or MONTH lasts from the beginning of its
+    first local date to the beginning of the next one's. Dates never go back: if a clock is set back over midnight, the
+    repeated time belongs to the newer date.
     """
     at = at_ms // 1000
     match size:
@@ -432,16 +433,16 @@ def window_bounds(at_ms: int, size: str, zone: str) -> tuple[int, int]:
             return _hour(at, zone)
         case "DAY":
             day = _date_reached(at, zone)
-            return _begins(day, zone), _begins(day + timedelta(days=1), zone)
+            return _start_of_date(day, zone), _start_of_date(day + timedelta(days=1), zone)
         case "MONTH":
             first = _date_reached(at, zone).replace(day=1)
-            return _begins(first, zone), _begins((first + timedelta(days=31)).replace(day=1), zone)
+            return _start_of_date(first, zone), _start_of_date((first + timedelta(days=31)).replace(day=1), zone)
         case _:
             raise ValueError(size)
 
 
 def _hour(at: int, zone: str) -> tuple[int, int]:
-    """Return the hour of the local clock, cut where the clock changes by other than whole hours."""
+    """Return the hour of the local clock. It is cut where the clock changes by a part of an hour."""
     start = at - (at + _offset(at, zone)) % 3600
     end = start + 3600
     for change in _changes(start, end, zone):
@@ -455,16 +456,16 @@ def _hour(at: int, zone: str) -> tuple[int, int]:
 
 
 def _date_reached(at: int, zone: str) -> date:
-    """Return the newest local date that has begun."""
+    """Return the newest local date that has begun at an instant."""
     day = _local_date(at, zone)
-    while _begins(day + timedelta(days=1), zone) <= at:
+    while _start_of_date(day + timedelta(days=1), zone) <= at:
         day += timedelta(days=1)
     return day
 
 
 @lru_cache(maxsize=1 << 16)
-def _begins(day: date, zone: str) -> int:
-    """Return the first instant whose local date is `day` or later: a local midnight, or where a clock skips it."""
+def _start_of_date(day: date, zone: str) -> int:
+    """Return the first instant whose local date is `day` or later: midnight, or the clock change that skips it."""
     midnight = (day.toordinal() - EPOCH.toordinal()) * 86400
     earliest, latest = midnight - 16 * 3600, midnight + 16 * 3600  # no zone is further from UTC
     changes = _changes(earliest, latest, zone)
@@ -475,13 +476,13 @@ def _begins(day: date, zone: str) -> int:
 
 @lru_cache(maxsize=1 << 16)
 def _changes(after: int, until: int, zone: str) -> tuple[int, ...]:
-    """Return the instants in (after, until] from which the zone has another offset than just before."""
+    """Return the instants in (after, until] when the offset of the zone changes."""
     steps = [*range(after, until, 3600), until]
     return tuple(_change(low, high, zone) for low, high in pairwise(steps) if _offset(low, zone) != _offset(high, zone))
 
 
 def _change(low: int, high: int, zone: str) -> int:
-    """Return the one instant in (low, high] where the offset changes."""
+    """Return the one instant in (low, high] when the offset changes."""
     before = _offset(low, zone)
     while high - low > 1:
         middle = (low + high) // 2
@@ -497,7 +498,7 @@ def _local_date(at: int, zone: str) -> date:
 
 
 def _offset(at: int, zone: str) -> int:
-    """Return the seconds that local clocks are ahead of UTC."""
+    """Return by how many seconds local clocks are ahead of UTC."""
     offset = datetime.fromtimestamp(at, _zone(zone)).utcoffset() or timedelta()
     return offset // timedelta(seconds=1)
 

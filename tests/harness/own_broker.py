@@ -1,4 +1,4 @@
-"""A broker that tests stop and kill, for the module that imports these fixtures: `process`, and `broker` over it."""
+"""A broker that tests may stop and kill. A module that imports the fixtures `process` and `broker` gets its own."""
 
 import secrets
 import time
@@ -8,33 +8,33 @@ import pytest
 from confluent_kafka import KafkaException
 
 from tests.harness.broker import Broker, Kafka, Kind, create_topic
-from tests.harness.services import had
+from tests.harness.services import available_or_skip
 from tests.harness.topics import wait_for
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    made = had(lambda: Broker(tmp_path_factory.mktemp("kafka")))
-    made.start()
-    yield made
-    made.kill()
+    started = available_or_skip(lambda: Broker(tmp_path_factory.mktemp("kafka")))
+    started.start()
+    yield started
+    started.kill()
 
 
 @pytest.fixture
 def broker(process: Broker) -> Iterator[Kafka]:
-    """The broker of these tests, whatever the test before did to it."""
+    """Yield this module's broker, running again whatever the previous test did to it."""
     if not process.running:
         process.start()
-    wait_for(lambda: _is_let_in(process))
-    yield Kafka(Kind.MAVEN, process.bootstrap, "their own")
+    wait_for(lambda: _accepts_topics(process))
+    yield Kafka(Kind.MAVEN, process.bootstrap, "the module's own broker")
     if process.running:
         process.continue_()
     else:
         process.start()
 
 
-def _is_let_in(process: Broker) -> bool:
-    """Whether the controller has heard that the broker is back; until then no topic can be made."""
+def _accepts_topics(process: Broker) -> bool:
+    """Return whether the controller knows that the broker is back. Until then no topic can be created."""
     try:
         return bool(create_topic(process.bootstrap, f"scratch-{secrets.token_hex(4)}", 1))
     except (KafkaException, TimeoutError):
@@ -42,6 +42,6 @@ def _is_let_in(process: Broker) -> bool:
 
 
 def hang(process: Broker) -> None:
-    """Let a broker answer no more; connections stay open."""
+    """Make a broker stop answering. Its connections stay open."""
     process.stop_signal()
-    time.sleep(0.2)  # what is being answered is answered
+    time.sleep(0.2)  # answers that were on their way have arrived

@@ -1,4 +1,4 @@
-"""HTTP byte for byte: an application behind the server a process runs, and a client that is only a socket."""
+"""HTTP byte by byte: an application behind the real HTTP server, and a client that is only a socket."""
 
 import contextlib
 import socket
@@ -16,12 +16,12 @@ from api.server.server import HttpServer, uvicorn_config
 from engine.config.settings import ServerSettings, Settings
 from engine.metrics import CONNECTIONS_ENDED
 
-PATIENCE = 120  # seconds that a test waits for an outcome
+TIMEOUT_SECONDS = 120  # how long a test waits for an answer or a condition
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. `closed`: the server ended its side behind it."""
+    """One answer. `closed`: the server closed its side after it."""
 
     status: int
     headers: dict[str, str]
@@ -29,7 +29,7 @@ class Answer:
     closed: bool = False
 
     def problem(self) -> tuple[int, str]:
-        """Return status and code of a problem, after a look at whether it is a whole one."""
+        """Check that the answer is a complete problem, and return its status and code."""
         assert self.headers["content-type"] == "application/problem+json", self
         assert self.headers["cache-control"] == "no-store"
         problem = orjson.loads(self.body)
@@ -40,7 +40,7 @@ class Answer:
 
 @dataclass
 class Raw:
-    """A connection."""
+    """A connection of a client."""
 
     port: int
     receive_buffer: int = 0
@@ -50,7 +50,7 @@ class Raw:
         self.socket = socket.socket()
         if self.receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT_SECONDS)
         self.socket.connect(("127.0.0.1", self.port))
 
     def __enter__(self) -> "Raw":
@@ -67,7 +67,7 @@ class Raw:
         return self.read()
 
     def read(self, method: str = "GET", until_closed: bool = False) -> Answer:
-        """Read one answer. Args: until_closed: go on until the server has closed, too."""
+        """Read one answer. Args: until_closed: also wait until the server has closed its side."""
         while b"\r\n\r\n" not in self._received:
             assert self.more(), f"closed before an answer: {self._received[:200]!r}"
         head, _, self._received = self._received.partition(b"\r\n\r\n")
@@ -81,7 +81,7 @@ class Raw:
         return Answer(int(status.split()[1]), headers, body, closed)
 
     def closed(self) -> bool:
-        """Wait until the server closes its side; returns whether it did so without a reset, or anything more to say."""
+        """Wait until the server closes its side. Return whether it did so without a reset and without further data."""
         try:
             while self.more():
                 pass
@@ -90,7 +90,7 @@ class Raw:
         return not self._received
 
     def more(self) -> bool:
-        """Wait for more of an answer; returns whether there is any, or the server has closed its side."""
+        """Wait for more data. Return False if the server has closed its side instead."""
         chunk = self.socket.recv(65536)
         self._received += chunk
         return bool(chunk)
@@ -98,7 +98,7 @@ class Raw:
 
 @contextlib.contextmanager
 def serving(app: ASGIApp, purpose: str = "api", drained_bytes: int = 0, **server: Any) -> Iterator[HttpServer]:
-    """Serve an application on a free port, in a thread, with these settings of the group `server`."""
+    """Serve an application on a free port in a thread. The keyword arguments are settings of the group `server`."""
     settings = Settings.model_construct(server=ServerSettings(**server))
     config = uvicorn_config(app, "127.0.0.1", 0, settings, purpose)  # type: ignore[arg-type]
     if drained_bytes:
@@ -114,7 +114,7 @@ def serving(app: ASGIApp, purpose: str = "api", drained_bytes: int = 0, **server
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
-        assert listening.wait(PATIENCE)
+        assert listening.wait(TIMEOUT_SECONDS)
         running.port = ports[0]  # type: ignore[attr-defined]
         yield running
     finally:
@@ -131,14 +131,14 @@ def value_of(metric: Counter | Gauge) -> float:
     return float(next(iter(metric.collect())).samples[0].value)
 
 
-def ended(reason: str) -> float:
-    """Return how many connections were ended for a reason, since the process began."""
+def connections_ended(reason: str) -> float:
+    """Return how many connections were ended for a reason since the process started."""
     return value_of(CONNECTIONS_ENDED.labels(reason))
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until `holds()` is true. Raises: AssertionError: with `what`, after TIMEOUT_SECONDS."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not holds():
-        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
+        assert time.monotonic() < deadline, f"not within {TIMEOUT_SECONDS} s: {what}"
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A process as the store sees it: it claims, drops duplicates and inserts, and others do the same beside it."""
+"""A process as the store sees it: it claims, drops duplicates and inserts, while other processes do the same."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ NOW = milliseconds(utc_now())
 
 
 class Process:
-    """One of several that store into one database: its claims, its filter, and the plan it is at."""
+    """One of several processes that store into one database: its claims, its filter, and its current plan."""
 
     def __init__(
         self, store: Store, partition: int, planned: list[Plan], log: str = "log", clock: Clock = utc_now
@@ -36,8 +36,8 @@ class Process:
     def drop(self, plan: Plan, *ids: str) -> EventBatch:
         [(partition, offset, _)] = plan.ranges
         events = [
-            Event(id_, "s", "call", "u", NOW, b"{}", b"", NOW, partition, offset + at, event_key("s", id_))
-            for at, id_ in enumerate(ids)
+            Event(id_, "s", "call", "u", NOW, b"{}", b"", NOW, partition, offset + index, event_key("s", id_))
+            for index, id_ in enumerate(ids)
         ]
         batch = EventBatch.of(*zip(*events, strict=True))
         try:
@@ -47,7 +47,7 @@ class Process:
             return self.duplicates.drop(batch, plan)
 
     def store(self, plan: Plan, *ids: str) -> list[str]:
-        """Store a batch; returns the ids that were not dropped."""
+        """Store a batch. Return the ids that were not dropped."""
         kept = self.drop(plan, *ids)
         self.insert(plan, kept)
         self._planned.remove(plan)

@@ -1,4 +1,4 @@
-"""A real `meterport serve` in a process of its own, started, killed and ended by tests."""
+"""A real `meterport serve` in its own process, which tests can start, kill and end."""
 
 import os
 import re
@@ -11,11 +11,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVE = [sys.executable, "-m", "meterport", "serve"]
-START_SECONDS = 240  # it starts within two; on a machine with other work it takes as long as that takes
+START_SECONDS = 240  # it starts within two; on a busy machine it may take much longer
 
 
 class Server:
-    """One data directory, served by one process after another."""
+    """One data directory. When its process ends, another one can serve it."""
 
     def __init__(
         self, directory: Path, command: Sequence[str] = SERVE, variables: Mapping[str, str] | None = None
@@ -24,12 +24,12 @@ class Server:
         self._variables = dict(variables or {})
         self.url: str | None = None
         self.log = directory / "serve.log"
-        self._log_start = 0  # where this process's lines begin in the log
+        self._log_start = 0  # the offset in the log file where this process's lines begin
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, fault: str = "") -> None:
-        """Start a process; returns when it listens, or has died of an armed fault before that."""
+        """Start a process. Return when it listens, or when an armed fault has killed it before that."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -50,7 +50,7 @@ class Server:
             raise AssertionError(f"died at start:\n{self.tail()}")
 
     def telemetry_url(self) -> str:
-        """Return where the telemetry port listens, once it does; the API's port may be the first to say so."""
+        """Wait until the telemetry port listens, and return its URL. The API's port may listen earlier."""
         url = self._listening("telemetry")
         assert url is not None, f"died at start:\n{self.tail()}"
         return url
@@ -70,14 +70,14 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel or a power cut would do it."""
+        """Send SIGKILL: the end is as sudden as by the kernel or a power cut."""
         self.url = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def wait_for_death(self, seconds: float) -> bool:
-        """Return whether the process died by itself in time."""
+        """Return whether the process died by itself within some seconds."""
         assert self._process is not None
         try:
             self._process.wait(seconds)
@@ -87,7 +87,7 @@ class Server:
         return True
 
     def terminate(self) -> int:
-        """SIGTERM; returns the exit status."""
+        """Send SIGTERM, and return the exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)

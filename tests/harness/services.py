@@ -1,6 +1,6 @@
-"""What the tests' own services are started with: ports that stay theirs, a docker that answers, packages of others.
+"""What the tests need to start services: reserved ports, a running docker, and packages of npm, PyPI and Go.
 
-Tests run in several processes: what they share on disk, one at a time may work on.
+Tests run in several processes. A file lock lets one process at a time change the files that they share.
 """
 
 import fcntl
@@ -27,28 +27,28 @@ GO_SECONDS = 280
 
 
 class Unavailable(Exception):
-    """This kind of service cannot be had on this machine; says why."""
+    """This machine cannot run a kind of service. The message says why."""
 
 
-def lacking(what: str) -> NoReturn:
-    """Skip the test, saying what this machine lacks; in CI, which must have it, fail."""
+def skip_or_fail(what: str) -> NoReturn:
+    """Skip the test with the reason `what`. In CI, which must have everything, fail instead."""
     assert not os.environ.get("CI"), f"CI must have it: {what}"
     pytest.skip(what)
 
 
-def had(make: Callable[[], _T]) -> _T:
-    """Return what is made, where this machine can; otherwise see `lacking`."""
+def available_or_skip(make: Callable[[], _T]) -> _T:
+    """Return the result of `make`. If this machine cannot make it (`Unavailable`), see `skip_or_fail`."""
     try:
         return make()
     except Unavailable as reason:
-        lacking(str(reason))
+        skip_or_fail(str(reason))
 
 
 def free_ports(count: int) -> list[int]:
-    """Return free loopback ports below the range the kernel hands out.
+    """Return free loopback ports below the range from which the kernel assigns ports.
 
-    A port of that range could be taken by anyone while its service is down for a restart; even by a client of ours
-    that tries to reconnect to it, for on loopback a socket can be connected to itself.
+    While a service restarts, any program could get a port of the kernel's range. Even our own client that tries to
+    reconnect could get it, because on loopback a socket can connect to itself.
     """
     with ExitStack() as held:
         ports: list[int] = []
@@ -64,45 +64,46 @@ def free_ports(count: int) -> list[int]:
 
 
 def need_docker() -> None:
-    """Ask whether a docker engine answers.
+    """Check that docker answers.
 
-    By the command: the library leaves a socket open where no engine answers, which is an error in our tests.
+    This runs the command: if docker does not answer, the library leaves a socket open, which is an error in our tests.
     Raises: Unavailable.
     """
     if (
         shutil.which("docker") is None
         or subprocess.run(["docker", "version"], capture_output=True, check=False).returncode
     ):
-        raise Unavailable("no docker engine answers")
+        raise Unavailable("docker does not answer")
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Let one process at a time do what has this name."""
+def file_lock(name: str) -> Iterator[None]:
+    """Hold the lock of this name: one process at a time has it."""
     CACHE.mkdir(exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # ended with the file, or its process
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed or the process ends
         yield
 
 
 def install_packages(folder: Path) -> None:
-    """Have a folder's node_modules be what its lock file names. Without npm the test is skipped; CI must have it."""
+    """Install the packages of a folder's lock file into its node_modules. Without npm see `skip_or_fail`."""
     if shutil.which("npm") is None:
-        lacking("no npm on this machine")
-    held, wanted = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
-    with alone(folder.name):
-        if not held.exists() or held.stat().st_mtime < wanted.stat().st_mtime:
+        skip_or_fail("no npm on this machine")
+    installed, wanted = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
+    with file_lock(folder.name):
+        if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
             subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, capture_output=True, timeout=NPM_SECONDS)
-            held.touch()
+            installed.touch()
 
 
 def install_python_packages(lock: Path) -> Path:
-    """Return a folder with the packages a hashed lock file names, installed once for each version of that file.
+    """Return a folder with the packages of a hashed lock file, installed once for each version of that file.
 
-    For packages that cannot be beside ours: a process finds them where its PYTHONPATH begins with the folder.
+    This is for packages that cannot be installed together with Meterport's own. A process finds them if its PYTHONPATH
+    begins with the folder.
     """
     folder = CACHE / "python" / f"{lock.parent.name}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
-    with alone("python"):
+    with file_lock("python"):
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -116,25 +117,25 @@ def install_python_packages(lock: Path) -> Path:
                 pip = [sys.executable, "-m", "pip", "install", *options, "-r", str(lock)]
                 installed = subprocess.run(pip, check=False, capture_output=True, text=True, timeout=PIP_SECONDS)
                 assert installed.returncode == 0, installed.stderr
-                Path(scratch, "packages").rename(folder)  # whole at once: one that exists is complete
+                Path(scratch, "packages").rename(folder)  # renamed at the end, so that a folder that exists is complete
     return folder
 
 
 def build_go(folder: Path) -> Path:
-    """Return the program of a Go module, built once for each version of its files.
+    """Return the path of a Go module's program, built once for each version of its files.
 
-    Raises: Unavailable: no go.
+    Raises: Unavailable: this machine has no go.
     """
     if shutil.which("go") is None:
         raise Unavailable("no go on this machine")
     sources = b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
     program = CACHE / "go" / f"{folder.parent.name}-{hashlib.sha256(sources).hexdigest()[:12]}"
-    with alone("go"):
+    with file_lock("go"):
         if not program.exists():
             built = subprocess.run(
                 ["go", "build", "-buildvcs=false", "-o", str(program.with_suffix(".part")), "."],
                 cwd=folder,
-                env={**os.environ, "CGO_ENABLED": "0"},  # no compiler of C is needed
+                env={**os.environ, "CGO_ENABLED": "0"},  # so that no C compiler is needed
                 check=False,
                 capture_output=True,
                 text=True,

@@ -1,8 +1,8 @@
-"""Generated events, meters and queries that meet where usage goes wrong.
+"""Generated events, meters and queries, which concentrate on the cases where usage can go wrong.
 
-Owns: what "any input" means to the property tests: only input that passes ingest and the API, but the nastiest of it.
-Names and values are few, so that groups, filters and repeats collide; times crowd around the instants at which zones
-change their clocks, dates turn, minutes end. `cases()` draws all three around the same place.
+Owns: what "any input" means to the property tests: only input that ingest and the API accept, but the most difficult of
+it. There are few names and values, so that groups, filters and duplicates collide. Times are close to the instants when
+a zone changes its clocks, a date begins or a minute ends. `cases()` draws events, meter and queries near the same ones.
 Limits: no lone surrogates, no NUL, no number literals beyond a double, data is an object, null or absent, no times
 before 1970.
 """
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from tests.harness.oracle import EPOCH, Event, Meter, Query, instant
 
-# Instants (UTC) around which the clocks or the calendar of a zone do something worth testing.
-PLACES: Mapping[str, tuple[str, ...]] = {
+# By zone: instants (UTC) near which its clocks or its calendar do something worth testing.
+ZONE_INSTANTS: Mapping[str, tuple[str, ...]] = {
     "UTC": ("1970-01-01T00:00:00Z", "2024-02-29T00:00:00Z", "2024-03-01T00:00:00Z", "2025-01-01T00:00:00Z"),
     "America/New_York": ("2025-03-09T07:00:00Z", "2025-11-02T06:00:00Z", "2025-11-01T04:00:00Z"),
     "Europe/London": ("1971-10-31T02:00:00Z", "2025-03-30T01:00:00Z", "2025-10-26T01:00:00Z"),
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 def _mostly(usual: st.SearchStrategy[T], *seldom: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
-    """Three draws of four from `usual`. (`one_of` takes a strategy that it is given twice as one.)"""
+    """Draw from `usual` three times out of four. (`one_of` counts a strategy that is given several times as one.)"""
     return st.integers(0, 3).flatmap(lambda roll: st.one_of(*seldom) if roll == 3 else usual)
 
 
@@ -98,19 +98,17 @@ _DOUBLES = st.one_of(
     ),
     st.sampled_from(["-0.0", "0.1", "0.2", "1.50", "1e5", "1E22", "1e-7", "123456789.123456789", "1e-400", "0e999"]),
 )
-_EMPTY_HANDED = st.sampled_from(
-    ["null", "true", "false", "{}", "[]", '""', '"null"', '"true"', '{"v": 1}', "[7]", "-0"]
-)
+_ODD_VALUES = st.sampled_from(["null", "true", "false", "{}", "[]", '""', '"null"', '"true"', '{"v": 1}', "[7]", "-0"])
 
 
 def number_literals() -> st.SearchStrategy[str]:
-    """JSON number literals within the range of a double."""
+    """Generate JSON number literals within the range of a double."""
     return st.one_of(_INTEGERS, _DOUBLES)
 
 
 def json_values() -> st.SearchStrategy[str]:
-    """JSON texts such as stand where a meter looks for a value or a dimension."""
-    return _mostly(st.one_of(_INTEGERS, _DOUBLES, _NUMBER_STRINGS), _STRINGS, _EMPTY_HANDED)
+    """Generate the JSON texts that a meter may find as a value or a dimension."""
+    return _mostly(st.one_of(_INTEGERS, _DOUBLES, _NUMBER_STRINGS), _STRINGS, _ODD_VALUES)
 
 
 def _dimensions() -> st.SearchStrategy[str]:
@@ -120,7 +118,7 @@ def _dimensions() -> st.SearchStrategy[str]:
 
 @st.composite
 def _object(draw: st.DrawFn, members: Mapping[str, st.SearchStrategy[str]]) -> str:
-    """An object with some of the members, in any order, now and then one of them twice."""
+    """Generate an object with some of the members, in any order; sometimes one of them occurs twice."""
     keys = draw(st.permutations(sorted(members)))
     keys = keys[draw(st.sampled_from([0, 0, 1, len(keys) // 2])) :]
     if keys and draw(st.integers(0, 5)) == 5:
@@ -138,7 +136,7 @@ def _list(draw: st.DrawFn, items: st.SearchStrategy[str]) -> str:
 
 
 def data_texts() -> st.SearchStrategy[str]:
-    """JSON objects as text, of the members that `meters()` looks for."""
+    """Generate JSON objects as text, with the members that the meters of `meters()` read."""
     value, dimension = json_values(), _dimensions()
     nested = _object({"v": value, "region": dimension})
     members = {
@@ -157,7 +155,7 @@ def data_texts() -> st.SearchStrategy[str]:
 
 
 def _written(at_ns: int, offset_minutes: int, digits: int) -> str:
-    """Return the instant as RFC 3339 with that offset and at most that many fraction digits."""
+    """Return an instant as RFC 3339 text with an offset and at most `digits` fraction digits."""
     local = EPOCH + timedelta(seconds=at_ns // 1_000_000_000, minutes=offset_minutes)
     fraction = f"{at_ns % 1_000_000_000:09d}"[:digits]
     zone = timezone(timedelta(minutes=offset_minutes)) if offset_minutes else UTC
@@ -165,8 +163,8 @@ def _written(at_ns: int, offset_minutes: int, digits: int) -> str:
     return f"{local:%Y-%m-%dT%H:%M:%S}{'.' if fraction else ''}{fraction}{offset}"
 
 
-def _nanoseconds(place: str) -> st.SearchStrategy[int]:
-    """Instants on, just beside, near and within two days of an instant of the zone, none before 1970."""
+def _nanoseconds(near_zone: str) -> st.SearchStrategy[int]:
+    """Generate instants at, next to, near and within two days of an instant of the zone, none before 1970."""
     near = st.sampled_from(STEPS_MS)
     distance_ms = st.one_of(
         near,
@@ -177,62 +175,64 @@ def _nanoseconds(place: str) -> st.SearchStrategy[int]:
     )
     return st.builds(
         lambda base, distance, way, finer: max(0, instant(base) + way * distance * 1_000_000 + finer),
-        st.sampled_from(PLACES[place]),
+        st.sampled_from(ZONE_INSTANTS[near_zone]),
         distance_ms,
         st.sampled_from([-1, 1]),
         st.sampled_from([0, 0, 0, 1, 999, 500_000, 999_999]),
     )
 
 
-def times(place: str) -> st.SearchStrategy[str]:
-    """RFC 3339 texts near what happens in the zone."""
-    return st.builds(_written, _nanoseconds(place), st.sampled_from(OFFSETS_MINUTES), st.sampled_from([0, 3, 3, 6, 9]))
+def times(near_zone: str) -> st.SearchStrategy[str]:
+    """Generate RFC 3339 texts near the instants of the zone."""
+    return st.builds(
+        _written, _nanoseconds(near_zone), st.sampled_from(OFFSETS_MINUTES), st.sampled_from([0, 3, 3, 6, 9])
+    )
 
 
-# --- what tests ask for -----------------------------------------------------------------------------------------------
+# --- events, meters, queries ------------------------------------------------------------------------------------------
 
 
 def zones() -> st.SearchStrategy[str]:
-    return st.sampled_from(sorted(PLACES))
+    return st.sampled_from(sorted(ZONE_INSTANTS))
 
 
-def _event(place: str, data: st.SearchStrategy[str | None]) -> st.SearchStrategy[Event]:
+def _event(near_zone: str, data: st.SearchStrategy[str | None]) -> st.SearchStrategy[Event]:
     return st.builds(
         Event,
         id=st.integers(0, 60).map(lambda serial: f"event-{serial}"),
         source=st.sampled_from(["api", "api", "batch"]),
         type=_mostly(st.just("request"), st.sampled_from(EVENT_TYPES)),
         subject=st.sampled_from(SUBJECTS),
-        time=times(place),
+        time=times(near_zone),
         data=data,
     )
 
 
 @st.composite
-def events(draw: st.DrawFn, place: str | None = None, max_size: int = 60) -> list[Event]:
-    """Events in log order, some of them sent again: as they were, or under the same id with other content.
+def events(draw: st.DrawFn, near_zone: str | None = None, max_size: int = 60) -> list[Event]:
+    """Generate events in log order. Some are sent again, unchanged or with the same id and other content.
 
-    Args: place: the zone near whose instants they happen; any if None.
+    Args: near_zone: the events are near the instants of this zone; None: of any zone.
     """
-    place = place or draw(zones())
+    near_zone = near_zone or draw(zones())
     pool: list[str | None] = [*draw(st.lists(data_texts(), min_size=2, max_size=6))]
     data = _mostly(st.sampled_from(pool), st.sampled_from([None, "null", " {}"]))
     few = min(max_size, draw(st.sampled_from([0, 1, 4, 10, 20])))
-    sent = draw(st.lists(_event(place, data), min_size=few, max_size=max_size))
+    sent = draw(st.lists(_event(near_zone, data), min_size=few, max_size=max_size))
     again = draw(st.lists(st.sampled_from(sent), max_size=3)) if sent else []
     return [*sent, *again][:max_size]
 
 
 @st.composite
-def meters(draw: st.DrawFn, place: str | None = None) -> Meter:
-    """Meters of every aggregation, some of events from an instant on that is near those of `place`."""
-    place = place or draw(zones())
+def meters(draw: st.DrawFn, near_zone: str | None = None) -> Meter:
+    """Generate meters of all aggregations. Some have an `event_from` near the instants of `near_zone`."""
+    near_zone = near_zone or draw(zones())
     aggregation = draw(st.sampled_from(["SUM", "COUNT", "AVG", "MIN", "MAX", "UNIQUE_COUNT", "LATEST"]))
     value_property = (
         None if aggregation == "COUNT" else draw(st.sampled_from([*VALUE_PATHS, *VALUE_PATHS, *WILDCARD_PATHS]))
     )
     names = draw(st.lists(st.sampled_from(sorted(DIMENSIONS)), max_size=3, unique=True))
-    event_from = _nanoseconds(place).map(lambda at_ns: EPOCH + timedelta(microseconds=at_ns // 1_000))
+    event_from = _nanoseconds(near_zone).map(lambda at_ns: EPOCH + timedelta(microseconds=at_ns // 1_000))
     return Meter(
         slug="usage",
         event_type=draw(_mostly(st.just("request"), st.sampled_from(EVENT_TYPES))),
@@ -244,10 +244,10 @@ def meters(draw: st.DrawFn, place: str | None = None) -> Meter:
 
 
 @st.composite
-def queries(draw: st.DrawFn, meter: Meter, place: str | None = None) -> Query:
-    """Valid queries of the meter, mostly in the zone of `place`."""
-    place = place or draw(zones())
-    from_, to = draw(_bounds(place))
+def queries(draw: st.DrawFn, meter: Meter, near_zone: str | None = None) -> Query:
+    """Generate valid queries of the meter, mostly in the time zone `near_zone`."""
+    near_zone = near_zone or draw(zones())
+    from_, to = draw(_bounds(near_zone))
     names = sorted(meter.group_by)
     allowed = st.lists(st.sampled_from(["gpt-4", "gpt-5", "null", "1", "true", "ü"]), min_size=1, max_size=4)
     groups = draw(st.permutations(["subject", *names]))
@@ -257,7 +257,7 @@ def queries(draw: st.DrawFn, meter: Meter, place: str | None = None) -> Query:
         from_=from_,
         to=to,
         window_size=draw(st.sampled_from([None, "MINUTE", "HOUR", "HOUR", "DAY", "DAY", "MONTH"])),
-        zone=draw(_mostly(st.just(place), zones())),
+        zone=draw(_mostly(st.just(near_zone), zones())),
         subjects=draw(_mostly(st.none(), subjects)),
         group_by=tuple(groups[: draw(st.integers(0, len(groups)))]),
         filters=draw(_mostly(st.just({}), filters)),
@@ -265,22 +265,22 @@ def queries(draw: st.DrawFn, meter: Meter, place: str | None = None) -> Query:
 
 
 @st.composite
-def _bounds(draw: st.DrawFn, place: str) -> tuple[str | None, str | None]:
-    """Both bounds, one or none, `from` before `to`; on or beside the turn of a minute, hour or day, or anywhere."""
-    first, last = sorted(draw(st.lists(_nanoseconds(place), min_size=2, max_size=2, unique=True)))
+def _bounds(draw: st.DrawFn, near_zone: str) -> tuple[str | None, str | None]:
+    """Generate both bounds, one or none, with `from` before `to`: near the instants of the zone, or anywhere."""
+    first, last = sorted(draw(st.lists(_nanoseconds(near_zone), min_size=2, max_size=2, unique=True)))
     from_, to = (_written(at, draw(st.sampled_from(OFFSETS_MINUTES)), _digits(at)) for at in (first, last))
     return draw(st.sampled_from([None, None, from_])), draw(st.sampled_from([None, to]))
 
 
 def _digits(at_ns: int) -> int:
-    """Return how many fraction digits the instant needs, in the steps in which people write them."""
+    """Return how many fraction digits the instant needs: 0, 3, 6 or 9, as people write them."""
     return next(digits for digits in (0, 3, 6, 9) if at_ns % 10 ** (9 - digits) == 0)
 
 
 @st.composite
 def cases(draw: st.DrawFn, max_size: int = 60) -> tuple[list[Event], Meter, list[Query]]:
-    """Events, a meter and queries of it that meet around the same instants."""
-    place = draw(zones())
-    meter = draw(meters(place))
-    asked = st.lists(queries(meter, place), min_size=1, max_size=6)
-    return draw(events(place, max_size)), meter, draw(asked)
+    """Generate events, a meter and queries of it, all near the same instants."""
+    near_zone = draw(zones())
+    meter = draw(meters(near_zone))
+    drawn_queries = st.lists(queries(meter, near_zone), min_size=1, max_size=6)
+    return draw(events(near_zone, max_size)), meter, draw(drawn_queries)

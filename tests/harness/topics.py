@@ -60,7 +60,7 @@ class Topic:
         headers: Headers | None = None,
         max_bytes: int = 1_000_000,
     ) -> None:
-        """Send records. Return when all brokers have each of them once and in this order, even if some were sent again."""
+        """Send records. Return when all brokers have them, each once and in this order, even if some are sent twice."""
         sizes = {"queue.buffering.max.messages": 0, "message.max.bytes": max_bytes}
         producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, **sizes})
         for value in values:
@@ -91,7 +91,7 @@ class Topic:
 
     @contextmanager
     def transaction(self, values_: Sequence[bytes]) -> Iterator[Callable[[], None]]:
-        """Send values to partition 0 in a transaction. Yield the function that commits it; abort if it is not called."""
+        """Send values to partition 0 in a transaction. Yield the function that commits it; without a call, abort it."""
         producer = Producer({"bootstrap.servers": self.bootstrap, "transactional.id": self.name})
         producer.init_transactions(WAIT_SECONDS)
         producer.begin_transaction()

@@ -1,4 +1,4 @@
-"""Between the oracle's words and the engine's: events to JSON, meters to definitions, answers to rows."""
+"""Translations between the oracle's types and the product's: events to JSON, meters to definitions, answers to rows."""
 
 import json
 from decimal import Decimal
@@ -20,7 +20,7 @@ def cloudevent(event: oracle.Event) -> bytes:
 
 
 def definition_body(meter: oracle.Meter) -> dict[str, Any]:
-    """Return a meter as the API takes it."""
+    """Return the request body that creates a meter."""
     body: dict[str, Any] = {"slug": meter.slug, "eventType": meter.event_type, "aggregation": meter.aggregation}
     if meter.value_property is not None:
         body["valueProperty"] = meter.value_property
@@ -48,7 +48,7 @@ def usage_query(query: oracle.Query) -> UsageQuery:
 
 
 def rows(answer: bytes) -> list[oracle.Row]:
-    """Return the rows of a JSON answer, numbers as exact decimals."""
+    """Return the rows of a JSON answer, with numbers as exact decimals."""
     return [
         oracle.Row(
             parse_instant(row["windowStart"]).nanos,

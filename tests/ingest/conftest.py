@@ -6,7 +6,7 @@ import pytest
 
 from ingest.kafka.log import KafkaLog
 from tests.harness.broker import Kafka
-from tests.harness.topics import Topic, real
+from tests.harness.topics import Topic, require_real_broker
 
 OpenLog = Callable[..., KafkaLog]
 
@@ -18,7 +18,7 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def topic(broker: Kafka) -> Topic:
-    made = Topic(real(broker).bootstrap, 3)
+    made = Topic(require_real_broker(broker).bootstrap, 3)
     broker.create_topic(made.name, 3)
     return made
 

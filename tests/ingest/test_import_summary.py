@@ -21,7 +21,7 @@ from meterport.client import ApiClient
 from meterport.commands.import_ import import_file
 from tests.harness.broker import Kafka
 from tests.harness.server import Server
-from tests.harness.topics import Topic, real
+from tests.harness.topics import Topic, require_real_broker
 from tests.test_console import meterport
 
 AT = "2026-11-01T00:00:00Z"
@@ -352,7 +352,7 @@ def test_without_a_server_the_summary_is_the_same(tmp_path: Path) -> None:
 
 
 def test_with_kafka_as_the_log_the_summary_is_the_same(broker: Kafka, tmp_path: Path) -> None:
-    topic = Topic(real(broker).bootstrap, 3)
+    topic = Topic(require_real_broker(broker).bootstrap, 3)
     broker.create_topic(topic.name, 3)
     variables = {"METERPORT_KAFKA__BROKERS": topic.bootstrap, "METERPORT_KAFKA__TOPIC": topic.name}
     running = Server(tmp_path / "kafka", variables=variables | {"METERPORT_KAFKA__GROUP": topic.name})

@@ -14,7 +14,7 @@ from ingest.event_log import EventLog, Lag, Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.sqlite_log import SqliteLog
 from tests.harness.broker import Kafka
-from tests.harness.topics import Topic, lag, owned, read, real, values, wait_for
+from tests.harness.topics import Topic, assigned_partitions, lag, read, require_real_broker, values, wait_for
 
 
 class Opened(EventLog, Protocol):
@@ -37,7 +37,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         yield _file(tmp_path / "log.sqlite", opened)
     else:
-        yield _topic(real(request.getfixturevalue("broker")), opened)
+        yield _topic(require_real_broker(request.getfixturevalue("broker")), opened)
     for log in opened:
         log.close()
 
@@ -66,7 +66,7 @@ def _topic(broker: Kafka, opened: list[Opened]) -> Place:
         while opened:
             opened.pop().close()
         opened.append(log := KafkaLog(topic.settings()))
-        wait_for(lambda: owned(log) == [0])
+        wait_for(lambda: assigned_partitions(log) == [0])
         return log
 
     return Place(topic.put, open_)

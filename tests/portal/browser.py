@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.harness.services import lacking
+from tests.harness.services import skip_or_fail
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "api" / "portal_page"
@@ -28,7 +28,7 @@ VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
 def needed(*tools: str) -> None:
     """Skip the test, saying why, unless one of the tools is there; fail in CI."""
     if not any(shutil.which(tool) for tool in tools):
-        lacking(f"no {tools[0]} on this machine")
+        skip_or_fail(f"no {tools[0]} on this machine")
 
 
 @contextmanager

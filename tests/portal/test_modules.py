@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.texts import name_shown
+from engine.texts import printable_name
 from tests.portal.conftest import Run
 
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Asia/Kathmandu", "Australia/Lord_Howe", "Asia/Beirut"]
@@ -242,7 +242,17 @@ def test_beside_the_pointer_a_number_too_long_is_rounded(run: Run) -> None:
 def test_a_refresh_is_none_or_one_a_page_can_do(run: Run) -> None:
     texts = [None, "", "soon", "0", "-1", "0.001", "3", "1e9", "Infinity"]
 
-    assert run("viewState", *(("readSeconds", text) for text in texts)) == [None, None, None, 0, 0, 0.5, 3, 86400, 86400]
+    assert run("viewState", *(("readSeconds", text) for text in texts)) == [
+        None,
+        None,
+        None,
+        0,
+        0,
+        0.5,
+        3,
+        86400,
+        86400,
+    ]
 
 
 def test_a_zone_is_one_the_api_knows_too(run: Run) -> None:
@@ -276,5 +286,5 @@ NAMES = [
 
 def test_names_that_look_alike_are_shown_as_commands_show_them(run: Run) -> None:
     """S14, contract D.40: what nobody sees in a name is shown as its code."""
-    assert run("unseen", *[("nameShown", name) for name in NAMES]) == [name_shown(name) for name in NAMES]
+    assert run("unseen", *[("nameShown", name) for name in NAMES]) == [printable_name(name) for name in NAMES]
     assert run("usage", ("groupText", "ac\u200bme "), ("groupText", "")) == ["ac\\u200bme\\x20", "(none)"]
