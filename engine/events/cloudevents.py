@@ -241,7 +241,7 @@ def _parse_time(text: str) -> int:
         instant = datetime.fromisoformat(text if text[-1] != "z" else text.upper())
         seconds = instant.timestamp() // 1  # exact: a double can represent these seconds with six decimals
     except (ValueError, OverflowError) as error:
-        raise InvalidEvent(f"invalid time: {error}", "time") from None
+        raise InvalidEvent(f"time is invalid: {error}", "time") from None
     return int(seconds) * 1000 + instant.microsecond // 1000
 
 

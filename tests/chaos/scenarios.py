@@ -39,7 +39,7 @@ GARBAGE: tuple[tuple[Raw, str], ...] = (
     (Raw(5, b"null"), "must be a JSON object"),
     (Raw(6, b"{}"), "id is missing"),
     (Raw(7, _INVALID % (b"", b"2025-01-01T00:00:00Z")), "id must not be empty"),
-    (Raw(8, _INVALID % (b"1", b"2025-13-01T00:00:00Z")), "invalid time"),
+    (Raw(8, _INVALID % (b"1", b"2025-13-01T00:00:00Z")), "time is invalid"),
     (Raw(9, b"{}", [("content-type", b"application/cloudevents+avro")]), "must be application/cloudevents+json"),
     (Raw(10, b"{}", [("content-type", b"\xff")]), "is not UTF-8"),
     (Raw(11, b"{}", _CE[1:]), "ce_specversion is missing"),
