@@ -16,7 +16,7 @@ from engine.errors import InvalidEvent, InvalidRequest
 
 _NUMBER = re.compile(r"(?!-0\Z)-?(?P<integer>0|[1-9]\d*)(?:\.(?P<fraction>\d*[1-9]))?\Z", re.ASCII)
 _EXACT_DIGITS = 15  # every decimal of so many significant digits survives a double
-_PLAIN_ZEROS = 2  # ClickHouse prints 0.001 as it is, and 0.0001 as 1e-04
+_MAX_PLAIN_ZEROS = 2  # ClickHouse prints 0.001 as it is, and 0.0001 as 1e-04
 NOT_UTF8 = "a text is not UTF-8"
 Literals = Callable[[str], str | None]
 Cells = Sequence[str | None]
@@ -27,12 +27,12 @@ class Column:
     """A column of a file.
 
     literal: turns a cell's text into JSON, or None where the key is to be left out; None: it holds what JSON cannot.
-    unfit: what it holds, if that can be no attribute of an event; None: its cells are texts.
+    unsuitable: what it holds, if that can be no attribute of an event; None: its cells are texts.
     """
 
     name: str
     literal: Literals | None
-    unfit: str | None = None
+    unsuitable: str | None = None
 
 
 def csv_columns(header: Sequence[str]) -> list[Column]:
@@ -76,11 +76,11 @@ def string_literal(text: str) -> str | None:
 def guessed_literal(text: str) -> str | None:
     """Return a cell of a CSV file as JSON: a number where ClickHouse prints it alike, else a string; empty: None."""
     match = _NUMBER.match(text)
-    return text if match and _prints_alike(match["integer"], match["fraction"] or "") else string_literal(text)
+    return text if match and _prints_same(match["integer"], match["fraction"] or "") else string_literal(text)
 
 
-def _prints_alike(integer: str, fraction: str) -> bool:
-    if integer == "0" and len(fraction) - len(fraction.lstrip("0")) > _PLAIN_ZEROS:
+def _prints_same(integer: str, fraction: str) -> bool:
+    if integer == "0" and len(fraction) - len(fraction.lstrip("0")) > _MAX_PLAIN_ZEROS:
         return False
     return len((integer + fraction).lstrip("0")) <= _EXACT_DIGITS
 

@@ -16,13 +16,13 @@ from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import Instant, parse_instant
 from ingest.importer.cells import Cells, Column, Literals, check_json, check_names, json_string, string_literal
 from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit
-from ingest.importer.rows import START, content_id
+from ingest.importer.rows import EVENT_START, content_id
 
 COLUMN = "column:"
 TEXT = "text:"  # before a constant that is the name of a column as well
 _ATTRIBUTES = ("id", "source", "type", "subject")
-_WRITTEN = frozenset({"id", "specversion"})  # of a file of events, by other means than the rest
-_NAMELESS = '{"specversion":"1.0"'
+_WRITTEN_SEPARATELY = frozenset({"id", "specversion"})  # of a file of events, by other means than the rest
+_START_WITHOUT_ID = '{"specversion":"1.0"'
 Attribute = Callable[[Cells], str | None]  # reads one from a row; None: the row has none
 Data = tuple[str, list[str]]  # the JSON of an event's data, and the names and cells it was made from
 
@@ -51,7 +51,7 @@ class ColumnMapping:
     ambiguous: Ambiguous = Ambiguous.ERROR
 
     @property
-    def given(self) -> bool:
+    def maps_columns(self) -> bool:
         """Whether anything was said about the columns."""
         nothing = ColumnMapping(
             time_zone=self.time_zone, nulls=self.nulls, time_unit=self.time_unit, ambiguous=self.ambiguous
@@ -59,9 +59,9 @@ class ColumnMapping:
         return self != nothing
 
     @property
-    def makes_ids(self) -> bool:
+    def derives_ids(self) -> bool:
         """Whether the ids of rows are made from the rows."""
-        return self.given and self.id is None
+        return self.maps_columns and self.id is None
 
     @property
     def digest(self) -> str:
@@ -73,28 +73,30 @@ class RowEncoder:
     """Writes the event of a row.
 
     A file with the columns id, source, type and subject, and a mapping that says nothing, holds events: `data` is
-    JSON, every further column an attribute. Any other file needs at least type, subject and time.
+    JSON, every further column an attribute. Any other file needs index least type, subject and time.
     Raises: InvalidRequest: what the mapping lacks, or names and the file does not have.
     """
 
     def __init__(self, columns: Sequence[Column], mapping: ColumnMapping, times: LocalTimes) -> None:
         self._columns = columns
-        self._positions = {column.name: at for at, column in enumerate(columns)}
+        self._indexes = {column.name: index for index, column in enumerate(columns)}
         self._times = times
-        self.used: set[int] = set()  # the columns whose cells `encode` looks at
-        self._time_at: int | None = None
-        self._series: list[int] = []  # the columns whose values name a series of rows in the order of time
+        self.used: set[int] = set()  # the columns whose cells `encode` looks index
+        self._time_index: int | None = None
+        self._series_columns: list[int] = []  # the columns whose values name a series of rows in the order of time
         self._id: Attribute | None = None  # None: the id is made from the row
         check_names([column.name for column in columns])
-        self._texts = {self._position(name) for name in mapping.text}
-        if not mapping.given and {*_ATTRIBUTES} <= {*self._positions}:
-            self._series = [self._positions[name] for name in ("source", "type", "subject")]
-            optional = {column.name: self._optional(column.name) for column in columns if column.name != "data"}
-            attributes = {name: read for name, read in optional.items() if name not in _WRITTEN}
+        self._string_columns = {self._index_of(name) for name in mapping.text}
+        if not mapping.maps_columns and {*_ATTRIBUTES} <= {*self._indexes}:
+            self._series_columns = [self._indexes[name] for name in ("source", "type", "subject")]
+            optional = {
+                column.name: self._optional_attribute(column.name) for column in columns if column.name != "data"
+            }
+            attributes = {name: read for name, read in optional.items() if name not in _WRITTEN_SEPARATELY}
             self._id = optional["id"]
-            self._data = self._json_data(self._positions.get("data"))
+            self._data = self._json_data(self._indexes.get("data"))
         else:
-            attributes, used = self._mapped(mapping)
+            attributes, used = self._mapped_attributes(mapping)
             self._data = self._object_data(mapping.data, used)
         self._keys = [f'"{name}":' for name in attributes]
         self._readers = [*attributes.values()]
@@ -104,24 +106,24 @@ class RowEncoder:
         texts = [read(cells) for read in self._readers]
         data, contents = self._data(cells)
         members = [key + json_string(text) for key, text in zip(self._keys, texts, strict=True) if text is not None]
-        id_ = self._id(cells) if self._id else self._made_id(texts, contents)
-        named = START + json_string(id_)[1:] if id_ is not None else _NAMELESS
+        id_ = self._id(cells) if self._id else self._derived_id(texts, contents)
+        named = EVENT_START + json_string(id_)[1:] if id_ is not None else _START_WITHOUT_ID
         return f'{",".join([named, *members])},"data":{data}}}'.encode()
 
-    def _made_id(self, texts: list[str | None], contents: list[str]) -> str:
+    def _derived_id(self, texts: list[str | None], contents: list[str]) -> str:
         *named, time = [text or "" for text in texts]
         contents.sort()
-        return content_id([*named, _instant(time), *contents])
+        return content_id([*named, _utc_text(time), *contents])
 
     # attributes
 
-    def _mapped(self, mapping: ColumnMapping) -> tuple[dict[str, Attribute], set[int]]:
+    def _mapped_attributes(self, mapping: ColumnMapping) -> tuple[dict[str, Attribute], set[int]]:
         missing = [f"--{name}" for name in ("type", "subject", "time") if getattr(mapping, name) is None]
         if missing:
-            said = f"{' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
+            names = f"{' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
             raise InvalidRequest(
-                f"{said} {'are' if missing[1:] else 'is'} missing: {COLUMN}NAME, or the same text for every row; "
-                f"the file's columns are {', '.join(self._positions)}"
+                f"{names} {'are' if missing[1:] else 'is'} missing: {COLUMN}NAME, or the same text for every row; "
+                f"the file's columns are {', '.join(self._indexes)}"
             )
         texts = {
             "source": mapping.source or f"{TEXT}import",
@@ -129,16 +131,16 @@ class RowEncoder:
             "subject": mapping.subject or "",
         }
         self._id = self._joined_id(mapping.id)
-        attributes, used = {}, set(self._named(mapping.id))
+        attributes, used = {}, set(self._id_indexes(mapping.id))
         for name, text in {**texts, "time": mapping.time or ""}.items():
             if text.startswith(COLUMN):
-                at = self._text_position(text.removeprefix(COLUMN), name)
-                attributes[name] = self._from_column(name, at)
-                used.add(at)
+                index = self._attribute_index(text.removeprefix(COLUMN), name)
+                attributes[name] = self._from_column(name, index)
+                used.add(index)
                 if name == "time":
-                    self._time_at = at
+                    self._time_index = index
                 else:
-                    self._series.append(at)
+                    self._series_columns.append(index)
             else:
                 constant = self._constant_text(name, text)
                 attributes[name] = _constant(self._times.constant(constant) if name == "time" else constant)
@@ -146,85 +148,87 @@ class RowEncoder:
 
     def _constant_text(self, name: str, text: str) -> str:
         """Return a text for every row. Raises: InvalidRequest: it is the name of a column, which seems to be meant."""
-        if text in self._positions:
+        if text in self._indexes:
             raise InvalidRequest(
                 f"--{name}: {text!r} is also the name of a column: write {COLUMN}{text} for the cells of the column, "
                 f"or {TEXT}{text} for this text in every row"
             )
         return text.removeprefix(TEXT)
 
-    def _named(self, id_: str | None) -> list[int]:
+    def _id_indexes(self, id_: str | None) -> list[int]:
         names = [] if id_ is None else column_names(id_.removeprefix(COLUMN))
-        return [self._text_position(name, "id") for name in names]
+        return [self._attribute_index(name, "id") for name in names]
 
     def _joined_id(self, id_: str | None) -> Attribute | None:
         if id_ is None:
             return None
         if not id_.startswith(COLUMN):
             raise InvalidRequest(f"--id must be {COLUMN}NAME or {COLUMN}A,B: one id for every row would make them one")
-        positions = self._named(id_)
-        if len(positions) == 1:
-            return lambda cells: self._key(positions[0], cells)
-        return lambda cells: "/".join([_escaped(self._key(at, cells)) for at in positions])
+        indexes = self._id_indexes(id_)
+        if len(indexes) == 1:
+            return lambda cells: self._id_part(indexes[0], cells)
+        return lambda cells: "/".join([_escaped(self._id_part(index, cells)) for index in indexes])
 
-    def _key(self, at: int, cells: Cells) -> str:
+    def _id_part(self, index: int, cells: Cells) -> str:
         """Return a part of an id: of two rows with the same local time, the later one has the offset in it."""
-        later = self._times.inferred_later if at == self._time_at else None
-        return later or self._text(at, cells)
+        later = self._times.inferred_later if index == self._time_index else None
+        return later or self._required_text(index, cells)
 
-    def _from_column(self, name: str, at: int) -> Attribute:
+    def _from_column(self, name: str, index: int) -> Attribute:
         if name == "time":
-            return lambda cells: self._time(at, cells)
-        return lambda cells: self._text(at, cells)
+            return lambda cells: self._time(index, cells)
+        return lambda cells: self._required_text(index, cells)
 
-    def _optional(self, name: str) -> Attribute:
+    def _optional_attribute(self, name: str) -> Attribute:
         """Read an attribute of a file of events; an empty one is left out, and missed later if it is required."""
-        at = self._text_position(name, name)
-        read = self._from_column(name, at)
+        index = self._attribute_index(name, name)
+        read = self._from_column(name, index)
         if not re.fullmatch(r"[a-z0-9]+", name):
             raise InvalidRequest(f"column {name!r} is no attribute of an event; map the columns with --type and others")
-        return lambda cells: read(cells) if cells[at] else None
+        return lambda cells: read(cells) if cells[index] else None
 
-    def _time(self, at: int, cells: Cells) -> str:
-        text = self._text(at, cells)
-        series = "\0".join([cells[place] or "" for place in self._series])
+    def _time(self, index: int, cells: Cells) -> str:
+        text = self._required_text(index, cells)
+        series = "\0".join([cells[column] or "" for column in self._series_columns])
         try:
             return self._times.timestamp(text, series)
         except InvalidRequest as error:
             raise InvalidEvent(f"time {error}", "time") from None
 
-    def _text(self, at: int, cells: Cells) -> str:
-        text = cells[at]
+    def _required_text(self, index: int, cells: Cells) -> str:
+        text = cells[index]
         if not text:
-            raise InvalidEvent(f"column {self._columns[at].name} is empty", self._columns[at].name)
+            raise InvalidEvent(f"column {self._columns[index].name} is empty", self._columns[index].name)
         return text
 
-    def _position(self, name: str) -> int:
-        if name not in self._positions:
-            raise InvalidRequest(f"there is no column {name!r}; the file's columns are {', '.join(self._positions)}")
-        self.used.add(self._positions[name])
-        return self._positions[name]
+    def _index_of(self, name: str) -> int:
+        if name not in self._indexes:
+            raise InvalidRequest(f"there is no column {name!r}; the file's columns are {', '.join(self._indexes)}")
+        self.used.add(self._indexes[name])
+        return self._indexes[name]
 
-    def _text_position(self, name: str, attribute: str) -> int:
-        at = self._position(name)
-        if unfit := self._columns[at].unfit:
-            raise InvalidRequest(f"column {name!r} holds {unfit}, which can be no event's {attribute}")
-        return at
+    def _attribute_index(self, name: str, attribute: str) -> int:
+        index = self._index_of(name)
+        if unsuitable := self._columns[index].unsuitable:
+            raise InvalidRequest(f"column {name!r} holds {unsuitable}, which can be no event's {attribute}")
+        return index
 
     # data
 
     def _object_data(self, names: Sequence[str] | None, used: set[int]) -> Callable[[Cells], Data]:
-        chosen = [at for at in range(len(self._columns)) if at not in used]
+        chosen = [index for index in range(len(self._columns)) if index not in used]
         if names is not None:
-            chosen = [self._position(name) for name in names]
+            chosen = [self._index_of(name) for name in names]
         self.used.update(chosen)
-        named = [(at, self._columns[at].name) for at in chosen]
-        writers = [(at, f"{json_string(name)}:", f"{len(name)}:{name}", self._literal(at)) for at, name in named]
+        named = [(index, self._columns[index].name) for index in chosen]
+        writers = [
+            (index, f"{json_string(name)}:", f"{len(name)}:{name}", self._literal(index)) for index, name in named
+        ]
 
         def write(cells: Cells) -> Data:
             members, contents = [], []
-            for at, key, name, literal in writers:
-                cell = cells[at]
+            for index, key, name, literal in writers:
+                cell = cells[index]
                 value = None if cell is None else literal(cell)
                 if value is not None:
                     members.append(key + value)
@@ -233,24 +237,24 @@ class RowEncoder:
 
         return write
 
-    def _literal(self, at: int) -> Literals:
-        column = self._columns[at]
+    def _literal(self, index: int) -> Literals:
+        column = self._columns[index]
         if column.literal is None:
             raise InvalidRequest(f"column {column.name!r} holds what JSON cannot; choose the others with --data")
-        return string_literal if at in self._texts else column.literal
+        return string_literal if index in self._string_columns else column.literal
 
-    def _json_data(self, at: int | None) -> Callable[[Cells], Data]:
-        self.used.update(() if at is None else (at,))
+    def _json_data(self, index: int | None) -> Callable[[Cells], Data]:
+        self.used.update(() if index is None else (index,))
 
         def write(cells: Cells) -> Data:
-            text = None if at is None else cells[at]
+            text = None if index is None else cells[index]
             return (check_json(text, "column data") if text else "null"), []
 
         return write
 
 
 @lru_cache(maxsize=65_536)
-def _instant(text: str) -> str:
+def _utc_text(text: str) -> str:
     """Return an RFC 3339 time in UTC, without saying so: two texts of one instant become the same."""
     if text.endswith(("Z", "+00:00")):
         return text.removesuffix("Z").removesuffix("+00:00")

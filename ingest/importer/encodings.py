@@ -23,14 +23,14 @@ _HEAD_BYTES = 1 << 16
 LINE_CHARACTERS = 64 << 20
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_MARKS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
+_BYTE_ORDER_MARKS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_FORMS = (
+_OTHER_FORMATS = (
     (rb"PAR1[^ -~\r\n]", "is Parquet: give --format parquet"),
     (rb"PK[\x03\x05][\x04\x06]", "is a zip archive or an Excel workbook: unpack it, or save its sheet as CSV"),
     (rb"\xd0\xcf\x11\xe0", "is an old Excel workbook: save its sheet as CSV"),
@@ -48,29 +48,29 @@ _FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How lines of text are read. packing: `gzip`, `zstd` or none; newline: what ends a line."""
+    """How lines of text are read. compression: `gzip`, `zstd` or none; newline: what ends a line."""
 
-    packing: str
+    compression: str
     codec: str
     newline: str
 
 
-def form_of(head: bytes) -> str | None:
+def other_format(head: bytes) -> str | None:
     """Say what bytes are that are no text, or None."""
-    return next((said for pattern, said in _FORMS if re.match(pattern, head)), None)
+    return next((description for pattern, description in _OTHER_FORMATS if re.match(pattern, head)), None)
 
 
-def encoding_of(source: Source, named_gzip: bool) -> Encoding:
+def encoding_of(source: Source, has_gzip_name: bool) -> Encoding:
     """Return how a source of text is read. Raises: InvalidRequest: it is something else. OSError and its like."""
     with source.open() as file:
         start = file.read(4)
-    packing = "gzip" if start.startswith(_GZIP) else "zstd" if start == _ZSTD else ""
-    if named_gzip and not packing and source.size:
+    compression = "gzip" if start.startswith(_GZIP) else "zstd" if start == _ZSTD else ""
+    if has_gzip_name and not compression and source.size:
         raise gzip.BadGzipFile("Not a gzipped file, though its name ends in .gz")
-    head = _head(source, packing)
-    if form := form_of(head):
-        raise InvalidRequest(f"{source.label}: it {form}")
-    codec = next((codec for mark, codec in _MARKS if head.startswith(mark)), "utf-8")
+    head = _head(source, compression)
+    if other := other_format(head):
+        raise InvalidRequest(f"{source.label}: it {other}")
+    codec = next((codec for mark, codec in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8")
     if codec.startswith("utf-8") and head.count(b"\0") > len(head) // 4:
         raise InvalidRequest(
             f"{source.label}: it seems to be UTF-16 without a byte order mark, for half of its bytes are zero: "
@@ -78,7 +78,7 @@ def encoding_of(source: Source, named_gzip: bool) -> Encoding:
         )
     if codec.startswith("utf-8") and b"\0" in head and not _is_utf8(head):
         raise InvalidRequest(f"{source.label}: it is no text, nor Parquet: nothing in it tells what it is")
-    return Encoding(packing, codec, "\r" if b"\r" in head and b"\n" not in head else "\n")
+    return Encoding(compression, codec, "\r" if b"\r" in head and b"\n" not in head else "\n")
 
 
 def _is_utf8(head: bytes) -> bool:
@@ -89,10 +89,10 @@ def _is_utf8(head: bytes) -> bool:
     return True
 
 
-def _head(source: Source, packing: str) -> bytes:
+def _head(source: Source, compression: str) -> bytes:
     """Return how a text begins; of one whose packed data is damaged, what comes before that."""
     head = b""
-    with _unpacked(source, packing) as file, suppress(OSError, EOFError, zlib.error, pa.ArrowException):
+    with _decompressed(source, compression) as file, suppress(OSError, EOFError, zlib.error, pa.ArrowException):
         while len(head) < _HEAD_BYTES and (more := file.read1(_HEAD_BYTES - len(head))):  # type: ignore[attr-defined]
             head += more
     return head
@@ -102,7 +102,7 @@ def _head(source: Source, packing: str) -> bytes:
 def lines_of(source: Source, encoding: Encoding) -> Iterator[Iterator[str]]:
     """Yield the lines of a source, with what ends them. A byte that is not UTF-8 becomes a surrogate."""
     with (
-        _unpacked(source, encoding.packing) as file,
+        _decompressed(source, encoding.compression) as file,
         io.TextIOWrapper(
             file,
             encoding.codec,
@@ -123,9 +123,9 @@ def _lines(text: IO[str], label: str) -> Iterator[str]:
 
 
 @contextmanager
-def _unpacked(source: Source, packing: str) -> Iterator[IO[bytes]]:
+def _decompressed(source: Source, compression: str) -> Iterator[IO[bytes]]:
     with source.open() as raw:
-        match packing:
+        match compression:
             case "gzip":
                 with gzip.open(raw, "rb") as file:
                     yield file  # type: ignore[misc]

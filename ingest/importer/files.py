@@ -20,16 +20,16 @@ from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import is_utf8, printable
 from ingest.importer.cells import NOT_UTF8, Cells, csv_columns
 from ingest.importer.columns import ColumnMapping, RowEncoder
-from ingest.importer.encodings import encoding_of, form_of, lines_of
+from ingest.importer.encodings import encoding_of, lines_of, other_format
 from ingest.importer.local_times import LocalTimes, read_zone
 from ingest.importer.parquet import ParquetFile
-from ingest.importer.rows import Row, numbered
+from ingest.importer.rows import Row, number_occurrences
 from ingest.importer.sources import OnSpool, Source, label_of
 
 _CELL_BYTES = 16 << 20
 _HEAD_BYTES = 64
 _UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException, UnicodeError)
-_MARK = "\ufeff"
+_BYTE_ORDER_MARK = "\ufeff"
 _SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?\Z')  # the line by which Excel is told what parts the cells
 
 
@@ -42,15 +42,15 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
-_ENDINGS = {
+_FORMATS_BY_SUFFIX = {
     ".ndjson": FileFormat.NDJSON,
     ".jsonl": FileFormat.NDJSON,
     ".csv": FileFormat.CSV,
     ".tsv": FileFormat.TSV,
     ".parquet": FileFormat.PARQUET,
 }
-_PACKED = (".gz", ".zst")
-_LIBRARY_WORDS = (  # what csv, gzip, zlib and Arrow say, and what it means to the reader of a file
+_COMPRESSED_SUFFIXES = (".gz", ".zst")
+_LIBRARY_MESSAGES = (  # what csv, gzip, zlib and Arrow say, and what it means to the reader of a file
     ("new-line character", "a carriage return stands in a cell without quotes around it"),
     ("unexpected end of data", "unexpected end of data: a quote that begins a cell is never closed"),
     ("expected after", "a cell goes on behind its closing quote"),
@@ -82,8 +82,8 @@ class EventFile:
         self.format = format_ or _format_of(path)
         self._mapping = mapping
         self._nulls = frozenset(mapping.nulls)
-        self._named_gzip = path.suffix.lower() == ".gz"
-        if self.format is FileFormat.NDJSON and mapping.given:
+        self._has_gzip_name = path.suffix.lower() == ".gz"
+        if self.format is FileFormat.NDJSON and mapping.maps_columns:
             raise InvalidRequest("--type, --subject and their like are for CSV and Parquet; NDJSON holds whole events")
         if self.format is FileFormat.NDJSON and mapping.time_unit:
             raise InvalidRequest("--time-unit is for CSV and Parquet; the times of NDJSON are those of whole events")
@@ -104,9 +104,9 @@ class EventFile:
         return self._source.size == 0
 
     @property
-    def ids_repeat(self) -> bool:
+    def ids_may_repeat(self) -> bool:
         """Whether two rows may have one id: ids made from rows are told apart."""
-        return not self._mapping.makes_ids
+        return not self._mapping.derives_ids
 
     @property
     def ambiguous_earlier(self) -> int:
@@ -121,7 +121,7 @@ class EventFile:
     def _count(self) -> int | None:
         if self.format is FileFormat.PARQUET:
             return self._parquet().rows
-        packed = self.path.suffix.lower() in _PACKED
+        packed = self.path.suffix.lower() in _COMPRESSED_SUFFIXES
         return None if packed else self._source.lines or None
 
     def read(self, after: int = 0) -> Iterator[Row]:
@@ -134,7 +134,7 @@ class EventFile:
         )
         self._times, number = self._new_times(), 0
         try:
-            for row in numbered(reader()) if self._mapping.makes_ids else reader():
+            for row in number_occurrences(reader()) if self._mapping.derives_ids else reader():
                 number = row.number
                 if number > after:
                     yield row
@@ -145,19 +145,19 @@ class EventFile:
     # one reader a format
 
     def _read_lines(self) -> Iterator[Row]:
-        with lines_of(self._source, encoding_of(self._source, self._named_gzip)) as lines:
+        with lines_of(self._source, encoding_of(self._source, self._has_gzip_name)) as lines:
             for number, line in enumerate(lines, 1):
-                text = line.removeprefix(_MARK).strip(" \t\r\n")
+                text = line.removeprefix(_BYTE_ORDER_MARK).strip(" \t\r\n")
                 if text:
-                    yield Row(number, _whole_event(text))
+                    yield Row(number, _event_of_line(text))
 
     def _read_csv(self) -> Iterator[Row]:
         csv.field_size_limit(_CELL_BYTES)
-        with lines_of(self._source, encoding_of(self._source, self._named_gzip)) as lines:
+        with lines_of(self._source, encoding_of(self._source, self._has_gzip_name)) as lines:
             first = next(lines, "")
             delimiter = "\t" if self.format is FileFormat.TSV else ","
-            if said := _SEPARATOR.match(first):
-                delimiter, first = said[1], next(lines, "")
+            if separator := _SEPARATOR.match(first):
+                delimiter, first = separator[1], next(lines, "")
             reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
             try:
                 header = next(reader, [])
@@ -168,7 +168,7 @@ class EventFile:
             encoder = self._csv_encoder(header, delimiter)
             for number, cells in enumerate(reader, 1):
                 if cells:
-                    yield Row(number, self._encoded(encoder, [self._cell(cell) for cell in cells], header))
+                    yield Row(number, self._encode_row(encoder, [self._cell(cell) for cell in cells], header))
 
     def _csv_encoder(self, header: list[str], delimiter: str) -> RowEncoder:
         for number, name in enumerate(header, 1):
@@ -188,9 +188,9 @@ class EventFile:
     def _parquet(self) -> ParquetFile:
         with self._source.open() as file:
             start = file.read(_HEAD_BYTES)
-        form = "is packed with gzip: unpack it first" if start.startswith(b"\x1f\x8b") else form_of(start)
-        if form and not start.startswith(b"PAR1"):
-            raise InvalidRequest(f"{self.label}: it {form}")
+        other = "is packed with gzip: unpack it first" if start.startswith(b"\x1f\x8b") else other_format(start)
+        if other and not start.startswith(b"PAR1"):
+            raise InvalidRequest(f"{self.label}: it {other}")
         try:
             return ParquetFile(self._source.open(), self._times)
         except _UNREADABLE as error:
@@ -201,9 +201,9 @@ class EventFile:
         encoder = RowEncoder(file.columns, self._mapping, self._times)
         names = [column.name for column in file.columns]
         for number, cells in enumerate(file.cells(encoder.used), 1):
-            yield Row(number, self._encoded(encoder, cells, names))
+            yield Row(number, self._encode_row(encoder, cells, names))
 
-    def _encoded(self, encoder: RowEncoder, cells: Cells, names: Sequence[str]) -> bytes | InvalidEvent:
+    def _encode_row(self, encoder: RowEncoder, cells: Cells, names: Sequence[str]) -> bytes | InvalidEvent:
         if len(cells) != len(names):
             return InvalidEvent(f"{len(cells)} cells, but the first line names {len(names)} columns")
         try:
@@ -216,16 +216,16 @@ class EventFile:
 
 
 def _format_of(path: Path) -> FileFormat:
-    name = path.with_suffix("") if path.suffix.lower() in _PACKED else path
-    ending = name.suffix.lower()
-    if ending not in _ENDINGS or (name != path and ending == ".parquet"):
+    name = path.with_suffix("") if path.suffix.lower() in _COMPRESSED_SUFFIXES else path
+    suffix = name.suffix.lower()
+    if suffix not in _FORMATS_BY_SUFFIX or (name != path and suffix == ".parquet"):
         raise InvalidRequest(f"{label_of(path)}: the name tells no format; give --format ndjson, csv, tsv or parquet")
-    return _ENDINGS[ending]
+    return _FORMATS_BY_SUFFIX[suffix]
 
 
 def _unreadable(label: str, error: Exception, number: int | None = None) -> InvalidRequest:
-    said = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
-    reason = next((ours for theirs, ours in _LIBRARY_WORDS if theirs in said), printable(said))
+    message = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+    reason = next((ours for theirs, ours in _LIBRARY_MESSAGES if theirs in message), printable(message))
     return InvalidRequest(f"{label}: {'' if not number else f'row {number}: '}{reason}")
 
 
@@ -241,7 +241,7 @@ def _delimiter_hint(header: Sequence[str], delimiter: str) -> str:
     return f"; if {other!r} parts the cells, put the line sep={other} before the first one"
 
 
-def _whole_event(text: str) -> bytes | InvalidEvent:
+def _event_of_line(text: str) -> bytes | InvalidEvent:
     """Return a line that holds one JSON object: anything else would break the batch it is put in."""
     if text.startswith("["):
         return InvalidEvent("not a JSON object but an array: write one event a line, as by jq -c '.[]'")

@@ -78,28 +78,28 @@ class Importer:
         """
         start = self._start(file, restart)
         self._on_position(start)
-        ledger = Ledger(self._sink, start, file.ids_repeat, self._settled, self._on_uncounted)
+        ledger = Ledger(self._sink, start, file.ids_may_repeat, self._on_resolved, self._on_uncounted)
         try:
-            for rows in _batches(file.read(after=0 if file.ids_repeat else start.row)):
+            for rows in _batches(file.read(after=0 if file.ids_may_repeat else start.row)):
                 done = [row for row in rows if row.number <= start.row]
-                ledger.pass_over(done)
+                ledger.remember_ids(done)
                 self._deliver(file, ledger, rows[len(done) :])
         except InvalidRequest as error:
             ledger.close(on_wait)  # so that the next run goes on here, and this one can say what it has stored
-            raise InvalidRequest(f"{error}{_rows_before(file, ledger.position)}") from None
+            raise InvalidRequest(f"{error}{_note_on_rows_before(file, ledger.position)}") from None
         ledger.close(on_wait)
         return ledger.position
 
     def _start(self, file: EventFile, restart: bool) -> ImportPosition:
         """Return the position of an earlier run if the store still has its rows, else that of the first row."""
         saved = None if restart else self._positions.load()
-        if saved and self._goes_on(file, saved):
+        if saved and self._can_continue(file, saved):
             return saved
         start = ImportPosition(since_ms=self._sink.newest_stamp() or 0, began_ms=time.time_ns() // 1_000_000)
         self._positions.save(start)
         return start
 
-    def _goes_on(self, file: EventFile, saved: ImportPosition) -> bool:
+    def _can_continue(self, file: EventFile, saved: ImportPosition) -> bool:
         """Whether the rows before a position need not be sent again.
 
         The store may have been emptied, exchanged, or restored from an older copy since then. Once the duplicate window
@@ -121,30 +121,30 @@ class Importer:
         )
         return True
 
-    def _settled(self, position: ImportPosition) -> None:
+    def _on_resolved(self, position: ImportPosition) -> None:
         self._positions.save(position)
         self._on_position(position)
 
     def _deliver(self, file: EventFile, ledger: Ledger, rows: Sequence[Row]) -> None:
         """Make rows durable, or leave them out. Raises: InvalidRequest: of the first one that is neither."""
-        good = [row for row in rows if isinstance(row.event, bytes)]
+        valid = [row for row in rows if isinstance(row.event, bytes)]
         refused = {row.number: str(row.event) for row in rows if isinstance(row.event, InvalidEvent)}
         if not refused or self._on_skip:
             try:
-                refused |= self._refused(good)
+                refused |= self._send(valid)
             except (TooLarge, InvalidEvent) as error:
-                self._halve(file, ledger, rows, error)
+                self._deliver_halves(file, ledger, rows, error)
                 return
         if not refused:
-            self._advance(ledger, rows, rows)
+            self._record_batch(ledger, rows, rows)
         elif self._on_skip is None:
             self._stop_before(file, ledger, rows, refused)
         else:
             for number in sorted(refused):
                 self._on_skip(number, refused[number])
-            self._advance(ledger, rows, [row for row in rows if row.number not in refused])
+            self._record_batch(ledger, rows, [row for row in rows if row.number not in refused])
 
-    def _refused(self, rows: Sequence[Row]) -> dict[int, str]:
+    def _send(self, rows: Sequence[Row]) -> dict[int, str]:
         """Send rows, and again without those that are refused. Returns the reason of each of them by row number."""
         refused: dict[int, str] = {}
         while rows:
@@ -155,7 +155,9 @@ class Importer:
                 break
         return refused
 
-    def _halve(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], error: TooLarge | InvalidEvent) -> None:
+    def _deliver_halves(
+        self, file: EventFile, ledger: Ledger, rows: Sequence[Row], error: TooLarge | InvalidEvent
+    ) -> None:
         """Deliver the halves of a batch that is refused as a whole; a row of its own is refused for the same reason."""
         if len(rows) > 1:
             self._deliver(file, ledger, rows[: len(rows) // 2])
@@ -171,19 +173,19 @@ class Importer:
             self._deliver(file, ledger, before)
         raise InvalidRequest(f"{file.label}: row {first}: {refused[first]}")
 
-    def _advance(self, ledger: Ledger, rows: Sequence[Row], sent: Sequence[Row]) -> None:
+    def _record_batch(self, ledger: Ledger, rows: Sequence[Row], sent: Sequence[Row]) -> None:
         if rows:
             ledger.add(rows, sent)
             self._on_batch(rows[-1].number)
 
 
-def _rows_before(file: EventFile, done: ImportPosition) -> str:
+def _note_on_rows_before(file: EventFile, done: ImportPosition) -> str:
     """Say what became of the rows before the one that ended an import."""
     stored = done.stored + done.known
     if not stored:
         return ""
     is_, them = ("is", "it") if stored == 1 else ("are", "them")
-    again = "" if file.ids_repeat else f"; another mapping counts {them} again"
+    again = "" if file.ids_may_repeat else f"; another mapping counts {them} again"
     return f" ({counted(stored, 'row')} before it {is_} stored{again})"
 
 

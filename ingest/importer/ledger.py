@@ -5,7 +5,7 @@ so that a position covers every row before it. The server is asked some thousand
 goes on, and waited for only when too many rows are open.
 An event that is stored with a stamp of the time before the import was stored before. A row whose id an earlier row of
 the file has is not stored again; ids made from rows (ingest/importer/rows.py) never repeat.
-Limits: `MOST_OPEN` rows whose outcome is not known; 8 bytes of memory a row where ids may repeat.
+Limits: `MAX_OPEN_ROWS` rows whose outcome is not known; 8 bytes of memory a row where ids may repeat.
 """
 
 import time
@@ -21,10 +21,10 @@ from engine.events.outcome import EventName, Outcome
 from ingest.importer.positions import ImportPosition
 from ingest.importer.rows import Occurrences, Row
 
-ASKED_ROWS = 50_000  # at a time: of a large store a question costs the same for few rows and for many
-MOST_OPEN = 100_000
-LOOK_SECONDS = 1.0  # between two looks at least, and twice as long as a look took
-PATIENCE_SECONDS = 60.0  # without one more row stored, though nothing waits in the server's log
+ROWS_PER_QUERY = 50_000  # at a time: of a large store a question costs the same for few rows and for many
+MAX_OPEN_ROWS = 100_000
+QUERY_SECONDS = 1.0  # between two looks at least, and twice as long as a look took
+STALL_SECONDS = 60.0  # without one more row stored, though nothing waits in the server's log
 _LAST_ROWS = 20  # named in the position, to find out later whether the store still has them
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -50,7 +50,7 @@ class OutcomeSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
+class _OpenBatch:
     """Rows up to number `row` whose outcome is not known: `names` of those sent, None where the id came before."""
 
     row: int
@@ -61,7 +61,7 @@ class _Open:
 class Ledger:
     """Rows that were sent, until their outcome is known.
 
-    Args: on_settled: told the position whenever it has moved on. on_uncounted: told each row of which not every meter
+    Args: on_resolved: told the position whenever it has moved on. on_uncounted: told each row of which not every meter
         counts the event, and why.
     """
 
@@ -69,40 +69,40 @@ class Ledger:
         self,
         source: OutcomeSource,
         position: ImportPosition,
-        ids_repeat: bool,
-        on_settled: Callable[[ImportPosition], None],
+        ids_may_repeat: bool,
+        on_resolved: Callable[[ImportPosition], None],
         on_uncounted: Callable[[int, str], None],
     ) -> None:
         self.position = position
         self._source = source
-        self._occurrences = Occurrences() if ids_repeat else None
-        self._on_settled = on_settled
+        self._occurrences = Occurrences() if ids_may_repeat else None
+        self._on_resolved = on_resolved
         self._on_uncounted = on_uncounted
-        self._open: list[_Open] = []
-        self._found: dict[int, Outcome] = {}  # of open rows behind one whose outcome is not known
-        self._next_look = time.monotonic() + LOOK_SECONDS
-        self._patience_seconds = PATIENCE_SECONDS
+        self._open_batches: list[_OpenBatch] = []
+        self._found_outcomes: dict[int, Outcome] = {}  # of open rows behind one whose outcome is not known
+        self._next_query = time.monotonic() + QUERY_SECONDS
+        self._stall_seconds = STALL_SECONDS
 
-    def pass_over(self, rows: Sequence[Row]) -> None:
+    def remember_ids(self, rows: Sequence[Row]) -> None:
         """Remember the ids of rows that an earlier run has sent."""
-        self._names(rows)
+        self._event_names(rows)
 
     def add(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
         """Add the next rows of the file, of which `sent` are durable and the others were left out."""
-        self._open.append(_Open(rows[-1].number, len(rows) - len(sent), self._names(sent)))
-        if self._rows_open() > MOST_OPEN:
-            self._settle(self._oldest(), wait=True)
-        elif time.monotonic() >= self._next_look:
-            self._settle(self._oldest(), wait=False)
+        self._open_batches.append(_OpenBatch(rows[-1].number, len(rows) - len(sent), self._event_names(sent)))
+        if self._count_open_rows() > MAX_OPEN_ROWS:
+            self._resolve(self._oldest_batches(), wait=True)
+        elif time.monotonic() >= self._next_query:
+            self._resolve(self._oldest_batches(), wait=False)
 
     def close(self, on_wait: Callable[[int], None]) -> None:
         """Return once the outcome of every row is known, or is known to be late."""
-        if self._open:
+        if self._open_batches:
             self._source.wait_until_stored(on_wait)
-        while self._open:
-            self._settle(self._oldest(), wait=True)
+        while self._open_batches:
+            self._resolve(self._oldest_batches(), wait=True)
 
-    def _names(self, rows: Sequence[Row]) -> dict[int, EventName | None]:
+    def _event_names(self, rows: Sequence[Row]) -> dict[int, EventName | None]:
         names: dict[int, EventName | None] = {}
         for row in rows:
             if isinstance(row.event, bytes):
@@ -115,63 +115,63 @@ class Ledger:
             return {number: None if number in again else name for number, name in names.items()}
         return names
 
-    def _rows_open(self) -> int:
-        return sum(len(batch.names) for batch in self._open)
+    def _count_open_rows(self) -> int:
+        return sum(len(batch.names) for batch in self._open_batches)
 
-    def _oldest(self) -> list[_Open]:
+    def _oldest_batches(self) -> list[_OpenBatch]:
         """Return the first batches, of as many rows as are asked for at a time; one at least."""
-        rows, oldest = 0, list[_Open]()
-        for batch in self._open:
+        rows, oldest = 0, list[_OpenBatch]()
+        for batch in self._open_batches:
             rows += len(batch.names)
-            if oldest and rows > ASKED_ROWS:
+            if oldest and rows > ROWS_PER_QUERY:
                 break
             oldest.append(batch)
         return oldest
 
-    def _settle(self, batches: Sequence[_Open], wait: bool) -> None:
+    def _resolve(self, batches: Sequence[_OpenBatch], wait: bool) -> None:
         """Take up what became of the rows of batches; without `wait`, of those that are stored already."""
         names = {number: name for batch in batches for number, name in batch.names.items() if name}
         began = time.monotonic()
-        self._look_for(names, wait)
-        self._next_look = time.monotonic() + max(LOOK_SECONDS, 2 * (time.monotonic() - began))
+        self._find_outcomes(names, wait)
+        self._next_query = time.monotonic() + max(QUERY_SECONDS, 2 * (time.monotonic() - began))
         done = 0
         for batch in batches:
-            if not wait and any(name and number not in self._found for number, name in batch.names.items()):
+            if not wait and any(name and number not in self._found_outcomes for number, name in batch.names.items()):
                 break
-            self._take(batch)
+            self._count_batch(batch)
             done += 1
         if done:
-            del self._open[:done]
-            self._on_settled(self.position)
+            del self._open_batches[:done]
+            self._on_resolved(self.position)
 
-    def _look_for(self, names: Mapping[int, EventName], wait: bool) -> None:
+    def _find_outcomes(self, names: Mapping[int, EventName], wait: bool) -> None:
         """Look for the outcomes of rows; with `wait`, until all are known or nothing is stored any more."""
-        self._ask(names)
+        self._query_outcomes(names)
         pauses, waited_since = iter(_PAUSES), time.monotonic()
-        while wait and not names.keys() <= self._found.keys():
-            if time.monotonic() - waited_since >= self._patience_seconds:
-                self._patience_seconds = 0  # nobody stores them: the next rows are not waited for again
+        while wait and not names.keys() <= self._found_outcomes.keys():
+            if time.monotonic() - waited_since >= self._stall_seconds:
+                self._stall_seconds = 0  # nobody stores them: the next rows are not waited for again
                 break
             time.sleep(next(pauses, _PAUSES[-1]))
             self._source.wait_until_stored(lambda _: None)
-            if self._ask(names):
+            if self._query_outcomes(names):
                 pauses, waited_since = iter(_PAUSES), time.monotonic()
 
-    def _ask(self, names: Mapping[int, EventName]) -> bool:
+    def _query_outcomes(self, names: Mapping[int, EventName]) -> bool:
         """Ask for the rows whose outcome is not known. Returns whether one is now."""
-        unknown = {number: name for number, name in names.items() if number not in self._found}
-        before = len(self._found)
+        unknown = {number: name for number, name in names.items() if number not in self._found_outcomes}
+        before = len(self._found_outcomes)
         outcomes = self._source.outcomes([*unknown.values()], self.position.since_ms) if unknown else []
         for number, outcome in zip(unknown, outcomes, strict=True):
             if outcome.stored_ms is not None:
-                self._found[number] = outcome
-        return len(self._found) > before
+                self._found_outcomes[number] = outcome
+        return len(self._found_outcomes) > before
 
-    def _take(self, batch: _Open) -> None:
+    def _count_batch(self, batch: _OpenBatch) -> None:
         stored = uncounted = late = 0
         last = [*self.position.last]
         for number, name in batch.names.items():
-            outcome = self._found.pop(number, None)
+            outcome = self._found_outcomes.pop(number, None)
             if name and outcome:
                 last.append(name)
             if name and outcome is None:

@@ -24,7 +24,7 @@ _TIME = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?\d{1,40}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
 _NANOS = 1_000_000_000
-_WANTED = "wanted as 2026-03-01T12:30:00 or 2026-03-01, or with an offset"
+_EXPECTED = "wanted as 2026-03-01T12:30:00 or 2026-03-01, or with an offset"
 
 
 class TimeUnit(StrEnum):
@@ -75,9 +75,9 @@ def timestamp(text: str, zone: ZoneInfo) -> str:
     A date alone is where its day begins. Digits of the fraction are kept but for trailing zeros.
     Raises: InvalidRequest: it is no time, or the zone's clock shows it twice or never.
     """
-    reading = _read(text, zone)
+    reading = _parse(text, zone)
     if reading.later:
-        raise InvalidRequest(_twice(reading, zone))
+        raise InvalidRequest(_ambiguity_message(reading, zone))
     return reading.text
 
 
@@ -91,7 +91,7 @@ class LocalTimes:
         self.zone = zone
         self._unit = unit
         self._ambiguous = ambiguous
-        self._latest: dict[str, _Seen] = {}
+        self._last_rows: dict[str, _LastRow] = {}
         self.inferred_later: str | None = None  # the last time, if it was inferred to be the later of two
         self.earlier = self.later = 0  # how many ambiguous times were taken for which
 
@@ -103,15 +103,17 @@ class LocalTimes:
         """
         self.inferred_later = None
         if self._unit:
-            return _of_number(text, self._unit)
-        reading = _read(text, self.zone)
+            return _from_number(text, self._unit)
+        reading = _parse(text, self.zone)
         if self._ambiguous is Ambiguous.INFER and reading.local:
-            return self._inferred(reading, series)
+            return self._infer(reading, series)
         if not reading.later:
             return reading.text
         if self._ambiguous in (Ambiguous.ERROR, Ambiguous.INFER):
-            raise InvalidRequest(f"{_twice(reading, self.zone)}, or give --ambiguous earlier, later or infer")
-        return self._chosen(reading, later=self._ambiguous is Ambiguous.LATER)
+            raise InvalidRequest(
+                f"{_ambiguity_message(reading, self.zone)}, or give --ambiguous earlier, later or infer"
+            )
+        return self._choose(reading, later=self._ambiguous is Ambiguous.LATER)
 
     def constant(self, text: str) -> str:
         """Return the time of every row. Raises: InvalidRequest: it is no time, or it occurs twice."""
@@ -120,7 +122,7 @@ class LocalTimes:
 
     def as_data(self, text: str) -> str:
         """Return a time that is no event's time: one that occurs twice stays as written, without an offset."""
-        reading = _read(text, self.zone)
+        reading = _parse(text, self.zone)
         if not reading.later or self._ambiguous is Ambiguous.EARLIER:
             return reading.text
         if self._ambiguous is Ambiguous.LATER:
@@ -128,35 +130,35 @@ class LocalTimes:
         local, fraction = reading.local or (EPOCH, "")
         return f"{local.isoformat()}{fraction}"
 
-    def _chosen(self, reading: _Reading, later: bool) -> str:
+    def _choose(self, reading: _Reading, later: bool) -> str:
         if later and reading.later:
             self.later += 1
             return reading.later
         self.earlier += 1
         return reading.text
 
-    def _inferred(self, reading: _Reading, series: str) -> str:
+    def _infer(self, reading: _Reading, series: str) -> str:
         """Take the second of two where a series of rows in the order of time goes back, or stays."""
         local = reading.local
         assert local is not None  # noqa: S101 - for the type: the caller has looked
-        last = self._latest.get(series)
+        last = self._last_rows.get(series)
         if not reading.later:
-            self._latest[series] = _Seen(local, twice=False, second=False)
+            self._last_rows[series] = _LastRow(local, twice=False, second=False)
             return reading.text
         second = False
         if last and last.local >= local:
             if not last.twice or last.second:
                 why = "the row before it is later" if not last.twice else "the rows go back more than once"
-                raise InvalidRequest(f"{_twice(reading, self.zone)}; it cannot be inferred, for {why}")
+                raise InvalidRequest(f"{_ambiguity_message(reading, self.zone)}; it cannot be inferred, for {why}")
             second = True
         elif last and last.second and local[0] - last.local[0] < timedelta(days=1):
             second = True
-        self._latest[series] = _Seen(local, twice=True, second=second)
+        self._last_rows[series] = _LastRow(local, twice=True, second=second)
         self.inferred_later = reading.later if second else None
-        return self._chosen(reading, second)
+        return self._choose(reading, second)
 
 
-class _Seen(NamedTuple):
+class _LastRow(NamedTuple):
     """The last row of a series: its local time, whether that occurs twice, and whether it is the second of the two."""
 
     local: tuple[datetime, str]
@@ -164,20 +166,20 @@ class _Seen(NamedTuple):
     second: bool
 
 
-def _twice(reading: _Reading, zone: ZoneInfo) -> str:
+def _ambiguity_message(reading: _Reading, zone: ZoneInfo) -> str:
     local = reading.local[0] if reading.local else ""
     earlier, later = reading.text[-6:], (reading.later or "")[-6:]
     return f"{local} occurs twice in {zone.key}, at {earlier} and at {later}: write it with its offset"
 
 
 @lru_cache(maxsize=65_536)
-def _read(text: str, zone: ZoneInfo) -> _Reading:
+def _parse(text: str, zone: ZoneInfo) -> _Reading:
     match = _TIME.match(text)
     if not match:
         if _NUMBER.match(text):
             units = "if it counts from 1970-01-01T00:00:00Z, give --time-unit s, ms, us or ns"
-            raise InvalidRequest(f"{text!r} is a number, which is no time: {units}; else it is {_WANTED}")
-        raise InvalidRequest(f"{text!r} is no time: {_WANTED}")
+            raise InvalidRequest(f"{text!r} is a number, which is no time: {units}; else it is {_EXPECTED}")
+        raise InvalidRequest(f"{text!r} is no time: {_EXPECTED}")
     clock = f"{match['date']}T{match['clock'] or '00:00'}{match['second'] or ':00'}"
     fraction = (match["fraction"] or "").rstrip("0").rstrip(".")
     try:
@@ -185,14 +187,14 @@ def _read(text: str, zone: ZoneInfo) -> _Reading:
     except ValueError as error:
         raise InvalidRequest(f"{text!r} is no time: {error}") from None
     if match["clock"] is None:
-        return _Reading(None, _day_begins(local.date(), zone))
+        return _Reading(None, _start_of_day(local.date(), zone))
     if match["offset"] is None:
-        return _in_zone(local, fraction, zone)
+        return _local_reading(local, fraction, zone)
     offset = match["offset"].upper()
     return _Reading(None, f"{clock}{fraction}{offset if len(offset) != 5 else f'{offset[:3]}:{offset[3:]}'}")
 
 
-def _in_zone(local: datetime, fraction: str, zone: ZoneInfo) -> _Reading:
+def _local_reading(local: datetime, fraction: str, zone: ZoneInfo) -> _Reading:
     if not _occurs(local, zone):
         raise InvalidRequest(f"{local} never occurs in {zone.key}: the clock skips it")
     first, second = local.replace(tzinfo=zone), local.replace(tzinfo=zone, fold=1)
@@ -207,7 +209,7 @@ def _occurs(local: datetime, zone: ZoneInfo) -> bool:
         raise InvalidRequest(f"{local} is not within the years 0001 to 9999 in UTC") from None
 
 
-def _day_begins(day: date, zone: ZoneInfo) -> str:
+def _start_of_day(day: date, zone: ZoneInfo) -> str:
     """Return where a local date begins: the first of two midnights, the end of a gap that takes its midnight."""
     midnight = datetime(day.year, day.month, day.day)
     if _occurs(midnight, zone):
@@ -218,23 +220,23 @@ def _day_begins(day: date, zone: ZoneInfo) -> str:
     return _rfc3339(begins, "")
 
 
-def _rfc3339(at: datetime, fraction: str) -> str:
-    offset = at.utcoffset() or timedelta()
+def _rfc3339(moment: datetime, fraction: str) -> str:
+    offset = moment.utcoffset() or timedelta()
     if offset % timedelta(minutes=1):  # local mean time before zones were agreed on
-        return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat()}{fraction}Z"
-    return f"{at.replace(tzinfo=None).isoformat()}{fraction}{at.isoformat()[-6:]}"
+        return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}{fraction}Z"
+    return f"{moment.replace(tzinfo=None).isoformat()}{fraction}{moment.isoformat()[-6:]}"
 
 
 @lru_cache(maxsize=65_536)
-def _of_number(text: str, unit: TimeUnit) -> str:
+def _from_number(text: str, unit: TimeUnit) -> str:
     if not _NUMBER.match(text):
         raise InvalidRequest(f"{text!r} is no number, and --time-unit {unit} says that times are")
     nanos = int((Decimal(text) * _UNIT_NANOS[unit]).to_integral_value(ROUND_FLOOR))
     try:
-        at = EPOCH + timedelta(seconds=nanos // _NANOS)
+        moment = EPOCH + timedelta(seconds=nanos // _NANOS)
     except OverflowError:
         raise InvalidRequest(
             f"{text!r} is not within the years 0001 to 9999 as a number of --time-unit {unit}"
         ) from None
     fraction = f".{nanos % _NANOS:09d}".rstrip("0").rstrip(".")
-    return f"{at.replace(tzinfo=None).isoformat()}{fraction}Z"
+    return f"{moment.replace(tzinfo=None).isoformat()}{fraction}Z"

@@ -18,11 +18,11 @@ from engine.errors import InvalidEvent, InvalidRequest
 from ingest.importer.cells import NOT_UTF8, Column, Literals, check_json, json_string, number_literal
 from ingest.importer.local_times import LocalTimes
 
-_ROWS = 4096
+_BATCH_ROWS = 4096
 _READ_BYTES = 1 << 20
-_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+_BYTE_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
 _NOT_UTF8 = "\udcff"  # stands for a nested value with bytes that are not UTF-8, until its row is refused
-_TEXT = (
+_TEXT_TYPES = (
     *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_decimal),
     *(pa.types.is_date, pa.types.is_time, pa.types.is_null),
 )
@@ -39,38 +39,40 @@ class ParquetFile:
 
     def cells(self, used: set[int]) -> Iterator[tuple[str | None, ...]]:
         """Yield the texts of each row; columns that are not `used` are None."""
-        for batch in self._file.iter_batches(_ROWS):
+        for batch in self._file.iter_batches(_BATCH_ROWS):
             columns = [
-                _texts(column, self._times) if at in used else [None] * len(column)
-                for at, column in enumerate(batch.columns)
+                _to_texts(column, self._times) if index in used else [None] * len(column)
+                for index, column in enumerate(batch.columns)
             ]
             yield from zip(*columns, strict=True)
 
 
 def _column(field: pa.Field, times: LocalTimes) -> Column:
-    kind = _plain(field.type)
+    kind = _storage_type(field.type)
     literal = _literal(kind, times)
-    return Column(field.name, literal, _unfit(kind) if literal is None or pa.types.is_nested(kind) else None)
+    return Column(
+        field.name, literal, _unsuitable_content(kind) if literal is None or pa.types.is_nested(kind) else None
+    )
 
 
-def _unfit(kind: pa.DataType) -> str:
+def _unsuitable_content(kind: pa.DataType) -> str:
     """Name what can be no attribute of an event."""
     if pa.types.is_map(kind) or pa.types.is_struct(kind):
         return "maps" if pa.types.is_map(kind) else "structs"
     return "lists" if pa.types.is_nested(kind) else f"values of the kind {kind}"
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def _storage_type(kind: pa.DataType) -> pa.DataType:
     """Return what is behind a dictionary, or an extension that is no more than a name."""
     if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
+        return _storage_type(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.UuidType | pa.JsonType):
-        return _plain(kind.storage_type)
+        return _storage_type(kind.storage_type)
     return kind
 
 
 def _literal(kind: pa.DataType, times: LocalTimes) -> Literals | None:
-    """Return what turns a value's text (`_texts`) into JSON; None: nothing does."""
+    """Return what turns a value's text (`_to_texts`) into JSON; None: nothing does."""
     if pa.types.is_floating(kind):
         return number_literal
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
@@ -79,24 +81,24 @@ def _literal(kind: pa.DataType, times: LocalTimes) -> Literals | None:
         return lambda text: _timestamp(text, times)
     if isinstance(kind, pa.JsonType) or (pa.types.is_nested(kind) and not pa.types.is_map(kind)):
         return _json
-    if isinstance(kind, pa.UuidType) or any(test(kind) for test in (*_TEXT, *_BYTES)):
+    if isinstance(kind, pa.UuidType) or any(test(kind) for test in (*_TEXT_TYPES, *_BYTE_TYPES)):
         return json_string
     return None
 
 
-def _texts(column: pa.Array, times: LocalTimes) -> Iterable[str | None]:
+def _to_texts(column: pa.Array, times: LocalTimes) -> Iterable[str | None]:
     """Return every value as text, exactly: the shortest that names it. A null is None."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _texts(column.dictionary_decode(), times)
+        return _to_texts(column.dictionary_decode(), times)
     if isinstance(kind, pa.UuidType):
         return [None if value is None else str(value) for value in column.to_pylist()]
     if isinstance(kind, pa.BaseExtensionType):
-        return _texts(column.storage, times)
+        return _to_texts(column.storage, times)
     if _literal(kind, times) is None:
         return [None] * len(column)
-    if any(test(kind) for test in _BYTES):
-        return [None if value is None else _decoded(value) for value in column.to_pylist()]
+    if any(test(kind) for test in _BYTE_TYPES):
+        return [None if value is None else _decode(value) for value in column.to_pylist()]
     if pa.types.is_nested(kind):
         values = column.cast(_in_utc(kind)).to_pylist()
         return [None if value is None else _nested_text(value, times) for value in values]
@@ -124,7 +126,7 @@ def _in_utc(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _decoded(value: bytes) -> str:
+def _decode(value: bytes) -> str:
     """Return bytes as text; one that is not UTF-8 becomes a surrogate, which is refused in its row."""
     return value.decode("utf-8", "surrogateescape")
 
@@ -146,7 +148,7 @@ def _nested_text(value: Any, times: LocalTimes) -> str:
     def plain(inner: Any) -> str:
         match inner:
             case bytes():
-                return _decoded(inner)
+                return _decode(inner)
             case datetime():
                 return times.as_data(inner.isoformat())
             case date() | time() | UUID():

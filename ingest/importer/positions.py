@@ -18,7 +18,7 @@ from engine.events.outcome import EventName
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 
-_MOST = 2**53  # rows, or milliseconds
+_MAX_NUMBER = 2**53  # rows, or milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class PositionFile:
         try:
             stored = orjson.loads(self._path.read_bytes())
             numbers = {name: int(stored[name]) for name in ImportPosition.__dataclass_fields__ if name != "last"}
-            if not all(0 <= number <= _MOST for number in numbers.values()):
+            if not all(0 <= number <= _MAX_NUMBER for number in numbers.values()):
                 return None
             return ImportPosition(
                 **numbers, last=tuple(EventName(str(source), str(id_)) for source, id_ in stored["last"])
@@ -89,5 +89,7 @@ class PositionFile:
             new.write_bytes(orjson.dumps(stored))
             new.replace(self._path)
         except OSError as error:
-            place = self._path.parent
-            raise ConfigurationError(f"data_dir: cannot keep how far it came in {place}: {error.strerror}") from None
+            directory = self._path.parent
+            raise ConfigurationError(
+                f"data_dir: cannot keep how far it came in {directory}: {error.strerror}"
+            ) from None

@@ -20,10 +20,10 @@ from engine.errors import InvalidEvent
 
 Fingerprints = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
-START = '{"specversion":"1.0","id":"'  # how the JSON of an event with a derived id begins
+EVENT_START = '{"specversion":"1.0","id":"'  # how the JSON of an event with a derived id begins
 _HEX = 32
-_FINGERPRINT = slice(len(START), len(START) + 16)
-_ID_END = len(START) + _HEX
+_FINGERPRINT = slice(len(EVENT_START), len(EVENT_START) + 16)
+_ID_END = len(EVENT_START) + _HEX
 _CHUNK_ROWS = 4096
 _CHUNK_BYTES = 8 << 20
 _LARGEST_LAYER = 1 << 22
@@ -38,7 +38,7 @@ class Row:
 
 
 def content_id(texts: Sequence[str]) -> str:
-    """Return the derived id of the first row that means `texts`; `numbered` makes the ids of the others."""
+    """Return the derived id of the first row that means `texts`; `number_occurrences` makes the ids of the others."""
     content = "".join([f"{len(text)}:{text}" for text in texts])
     return f"{hashlib.blake2b(content.encode(), digest_size=_HEX // 2).hexdigest()}-1"
 
@@ -55,7 +55,7 @@ class Occurrences:
         ordered = fingerprints[order]
         numbers = np.arange(1, len(ordered) + 1) - np.searchsorted(ordered, ordered)
         for layer in self._layers:
-            numbers += _times(layer, ordered)
+            numbers += _count_in_layer(layer, ordered)
         found = np.empty(len(ordered), dtype=np.int64)
         found[order] = numbers
         self._add(ordered)
@@ -64,16 +64,16 @@ class Occurrences:
     def _add(self, ordered: Fingerprints) -> None:
         if len(ordered):
             self._layers.append(ordered)
-        while len(self._layers) > 1 and self._merges(len(self._layers[-2]), len(self._layers[-1])):
+        while len(self._layers) > 1 and self._should_merge(len(self._layers[-2]), len(self._layers[-1])):
             merged = np.concatenate(self._layers[-2:])
             merged.sort(kind="stable")  # merges two sorted runs in linear time
             self._layers[-2:] = [merged]
 
-    def _merges(self, older: int, newer: int) -> bool:
+    def _should_merge(self, older: int, newer: int) -> bool:
         return older <= 2 * newer and older + newer <= _LARGEST_LAYER
 
 
-def _times(layer: Fingerprints, ordered: Fingerprints) -> Counts:
+def _count_in_layer(layer: Fingerprints, ordered: Fingerprints) -> Counts:
     """Return how often a layer holds each of some sorted fingerprints."""
     first = np.searchsorted(layer, ordered)
     times = np.zeros(len(ordered), dtype=np.int64)
@@ -82,7 +82,7 @@ def _times(layer: Fingerprints, ordered: Fingerprints) -> Counts:
     return times
 
 
-def numbered(rows: Iterable[Row]) -> Iterator[Row]:
+def number_occurrences(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield rows whose events have derived ids, each with the number of its occurrence in its id.
 
     They are looked up some thousands at a time. What `rows` raises is raised behind the rows that came before.
@@ -96,22 +96,22 @@ def numbered(rows: Iterable[Row]) -> Iterator[Row]:
             size += len(row.event) if isinstance(row.event, bytes) else 0
             if len(chunk) == _CHUNK_ROWS or size > _CHUNK_BYTES:
                 full, chunk, size = chunk, [], 0
-                yield from _numbered(full, occurrences)
+                yield from _number_chunk(full, occurrences)
     except Exception:
-        yield from _numbered(chunk, occurrences)
+        yield from _number_chunk(chunk, occurrences)
         raise
-    yield from _numbered(chunk, occurrences)
+    yield from _number_chunk(chunk, occurrences)
 
 
-def _numbered(chunk: Sequence[Row], occurrences: Occurrences) -> Iterator[Row]:
+def _number_chunk(chunk: Sequence[Row], occurrences: Occurrences) -> Iterator[Row]:
     events = [row.event for row in chunk if isinstance(row.event, bytes)]
     fingerprints = np.frombuffer(bytes.fromhex("".join([event[_FINGERPRINT].decode() for event in events])), ">u8")
     numbers = iter(occurrences.count(fingerprints.astype(np.uint64)).tolist())
     for row in chunk:
         number = next(numbers) if isinstance(row.event, bytes) else 1
-        yield row if number == 1 else Row(row.number, _renumbered(row.event, number))
+        yield row if number == 1 else Row(row.number, _with_number(row.event, number))
 
 
-def _renumbered(event: bytes | InvalidEvent, number: int) -> bytes:
+def _with_number(event: bytes | InvalidEvent, number: int) -> bytes:
     assert isinstance(event, bytes)  # noqa: S101 - only events have a number
     return event[:_ID_END] + b"-%d" % number + event[_ID_END + len("-1") :]

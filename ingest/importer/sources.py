@@ -33,22 +33,22 @@ class Source:
     """Bytes that can be read any number of times. `label` is for people; `hash` is the SHA-256 of all, in hex.
 
     Args: path: a file, or `-` for standard input. on_spool: told the label and the bytes so far while what can be read
-        once only is kept.
-    Raises: OSError: it cannot be read. InvalidRequest: it cannot be kept.
+        once only is status.
+    Raises: OSError: it cannot be read. InvalidRequest: it cannot be status.
     """
 
     def __init__(self, path: Path, on_spool: OnSpool = lambda _, __: None) -> None:
         self.label = label_of(path)
         self.name = label_of(Path(path.name))
-        self.descriptor = _opened(path, lambda size: on_spool(self.label, size), self.label)
+        self.descriptor = _open_readable(path, lambda size: on_spool(self.label, size), self.label)
         weakref.finalize(self, os.close, self.descriptor)
-        kept = os.fstat(self.descriptor)
-        self.size, self._changed_ns = kept.st_size, kept.st_mtime_ns
+        status = os.fstat(self.descriptor)
+        self.size, self._changed_ns = status.st_size, status.st_mtime_ns
         self.hash, self.lines = self._digest()
 
     def open(self) -> IO[bytes]:
         """Return a stream of all bytes, from the first one on."""
-        return io.BufferedReader(_Span(self), _CHUNK_BYTES)
+        return io.BufferedReader(_SourceStream(self), _CHUNK_BYTES)
 
     def check_unchanged(self) -> None:
         """Raises: InvalidRequest: the file was written to since its hash was taken, other than at its end."""
@@ -68,12 +68,12 @@ class Source:
         return digest.hexdigest(), lines
 
 
-class _Span(io.RawIOBase):
+class _SourceStream(io.RawIOBase):
     """The bytes of a source; each stream has a place of its own in the one descriptor."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._at = 0
+        self._position = 0
 
     def readable(self) -> bool:
         return True
@@ -82,25 +82,25 @@ class _Span(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._source.size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = min(len(buffer), self._source.size - self._at)
+        wanted = min(len(buffer), self._source.size - self._position)
         if wanted <= 0:
             return 0
-        got = os.preadv(self._source.descriptor, [memoryview(buffer)[:wanted]], self._at)
+        got = os.preadv(self._source.descriptor, [memoryview(buffer)[:wanted]], self._position)
         if not got:
             raise InvalidRequest(f"{self._source.label}: it became shorter while it was read")
-        self._at += got
+        self._position += got
         return got
 
 
-def _opened(path: Path, on_spool: Callable[[int], None], label: str) -> int:
+def _open_readable(path: Path, on_spool: Callable[[int], None], label: str) -> int:
     """Return the descriptor of a regular file with the content of `path`."""
     if str(path) == STANDARD_INPUT:
         try:
@@ -117,34 +117,34 @@ def _opened(path: Path, on_spool: Callable[[int], None], label: str) -> int:
             raise InvalidRequest(f"{label}: it is a directory, not a file")
         if stat.S_ISREG(kind.st_mode) and kind.st_size and not os.lseek(descriptor, 0, os.SEEK_CUR):
             return os.dup(descriptor)
-        return _spooled(descriptor, on_spool, label)  # files of /proc have a size of 0, too
+        return _spool(descriptor, on_spool, label)  # files of /proc have a size of 0, too
     finally:
         os.close(descriptor)
 
 
-def _spooled(descriptor: int, on_spool: Callable[[int], None], label: str) -> int:
+def _spool(descriptor: int, on_spool: Callable[[int], None], label: str) -> int:
     """Read a descriptor to its end. Returns: that of a temporary file with what came."""
     size = 0
-    with _temporary(label) as copy:
+    with _temporary_file(label) as copy:
         while chunk := os.read(descriptor, _CHUNK_BYTES):
             try:
                 copy.write(chunk)
                 copy.flush()
             except OSError as error:
-                raise _not_kept(label, error) from None
+                raise _copy_error(label, error) from None
             size += len(chunk)
             on_spool(size)
         return os.dup(copy.fileno())
 
 
-def _temporary(label: str) -> IO[bytes]:
+def _temporary_file(label: str) -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(prefix="meterport-")
     except OSError as error:
-        raise _not_kept(label, error) from None
+        raise _copy_error(label, error) from None
 
 
-def _not_kept(label: str, error: OSError) -> InvalidRequest:
-    place = tempfile.gettempdir() if tempfile.tempdir else os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only said
+def _copy_error(label: str, error: OSError) -> InvalidRequest:
+    directory = tempfile.gettempdir() if tempfile.tempdir else os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only said
     reason = error.strerror or "no directory takes it"
-    return InvalidRequest(f"{label}: no copy of it can be kept in {place}: {reason}; TMPDIR names another place")
+    return InvalidRequest(f"{label}: no copy of it can be kept in {directory}: {reason}; TMPDIR names another place")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 from ingest.importer.positions import ImportPosition
 
-_SHOWN = 5
-_IS = ("are", "is")  # by whether it is one row
-_WHY = "no meter has their type, or a meter of it left them out"
-_LATE = ("They are safe in the event log, and are stored", "It is safe in the event log, and is stored")
+_MAX_REASONS = 5
+_VERBS = ("are", "is")  # by whether it is one row
+_UNCOUNTED_REASON = "no meter has their type, or a meter of it left them out"
+_LATE_TEXTS = ("They are safe in the event log, and are stored", "It is safe in the event log, and is stored")
 
 
 class Uncounted:
@@ -26,7 +26,7 @@ class Uncounted:
         if reason in self._reasons:
             first, rows = self._reasons[reason]
             self._reasons[reason] = first, rows + 1
-        elif len(self._reasons) < _SHOWN:
+        elif len(self._reasons) < _MAX_REASONS:
             self._reasons[reason] = number, 1
         else:
             self._others += 1
@@ -75,16 +75,16 @@ def summary(before: ImportPosition, done: ImportPosition, uncounted: Uncounted, 
         "already stored": done.known - before.known,
         "skipped": done.skipped - before.skipped,
     }
-    said = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    yield f"read {counted(done.read - before.read, 'row')}, {said}, in {seconds:.1f} s{_earlier(before)}"
+    outcomes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    yield f"read {counted(done.read - before.read, 'row')}, {outcomes}, in {seconds:.1f} s{_earlier_runs(before)}"
     if left_out := done.uncounted - before.uncounted:
-        yield f"of the rows stored, {left_out:,} {_IS[left_out == 1]} not counted by every meter: {_WHY}"
+        yield f"of the rows stored, {left_out:,} {_VERBS[left_out == 1]} not counted by every meter: {_UNCOUNTED_REASON}"
         yield from uncounted.lines()
     if late := done.late - before.late:
-        yield (f"not stored yet: {counted(late, 'row')}. {_LATE[late == 1]} when `meterport ingest` gets there")
+        yield (f"not stored yet: {counted(late, 'row')}. {_LATE_TEXTS[late == 1]} when `meterport ingest` gets there")
 
 
-def _earlier(before: ImportPosition) -> str:
+def _earlier_runs(before: ImportPosition) -> str:
     """Say what earlier runs did, with the rows that meters left out: a run that was killed has not said so."""
     if not before.read:
         return ""

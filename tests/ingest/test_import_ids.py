@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from engine.errors import InvalidRequest
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
-from ingest.importer.rows import Occurrences, Row, content_id, numbered
+from ingest.importer.rows import Occurrences, Row, content_id, number_occurrences
 from tests.test_console import meterport
 
 USE = ColumnMapping(type="use", subject="column:who", time="column:ts")
@@ -202,7 +202,7 @@ def test_long_rows_are_numbered_in_small_chunks() -> None:
                 number, f'{{"specversion":"1.0","id":"{content_id([str(number)])}","x":"{"x" * (1 << 20)}"}}'.encode()
             )
 
-    first = next(iter(numbered(rows())))
+    first = next(iter(number_occurrences(rows())))
 
     assert (first.number, pulled) == (1, 8)
 

@@ -112,7 +112,7 @@ def test_a_run_that_was_killed_goes_on_only_in_the_same_store(
 ) -> None:
     """D1: the position of the middle of a file belongs to its store, too."""
     monkeypatch.setattr(importing, "BATCH_EVENTS", 1)
-    monkeypatch.setattr(ledger, "MOST_OPEN", 1)
+    monkeypatch.setattr(ledger, "MAX_OPEN_ROWS", 1)
 
     class Dies(ListSink):
         def send_events(self, events: "list[bytes]") -> "dict[int, str]":  # type: ignore[override]

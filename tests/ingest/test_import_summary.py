@@ -145,8 +145,8 @@ def test_what_is_sent_in_many_batches_and_twice_is_told_once(
 ) -> None:
     """N26b: repeats in another batch than the first; a batch that is sent again, as after a 503, is no repeat."""
     monkeypatch.setattr(importing, "BATCH_EVENTS", 7)
-    monkeypatch.setattr(ledger, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(ledger, "ASKED_ROWS", 20)
+    monkeypatch.setattr(ledger, "QUERY_SECONDS", 0.0)
+    monkeypatch.setattr(ledger, "ROWS_PER_QUERY", 20)
     meter(client, "batches")
 
     class Twice(ApiClient):
@@ -168,8 +168,8 @@ def test_an_import_that_goes_on_tells_what_all_its_runs_stored(
 ) -> None:
     """N6, N26b: the stamp the import began at and the ids of earlier rows outlive the run."""
     monkeypatch.setattr(importing, "BATCH_EVENTS", 10)
-    monkeypatch.setattr(ledger, "MOST_OPEN", 20)
-    monkeypatch.setattr(ledger, "ASKED_ROWS", 10)
+    monkeypatch.setattr(ledger, "MAX_OPEN_ROWS", 20)
+    monkeypatch.setattr(ledger, "ROWS_PER_QUERY", 10)
     meter(client, "goes_on")
     old, path = tmp_path / "old.ndjson", tmp_path / "e.ndjson"
     old.write_bytes(b"\n".join(event(f"g{number}", "goes_on", 1) for number in range(5)))
@@ -201,8 +201,8 @@ def test_rows_wait_for_their_outcome_in_bounded_memory(
     client: ApiClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "BATCH_EVENTS", 10)
-    monkeypatch.setattr(ledger, "MOST_OPEN", 30)
-    monkeypatch.setattr(ledger, "ASKED_ROWS", 20)
+    monkeypatch.setattr(ledger, "MAX_OPEN_ROWS", 30)
+    monkeypatch.setattr(ledger, "ROWS_PER_QUERY", 20)
     meter(client, "bounded")
     path = tmp_path / "e.ndjson"
     path.write_bytes(b"\n".join(event(f"b{number}", "bounded", 1) for number in range(500)))

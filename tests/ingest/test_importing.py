@@ -454,7 +454,7 @@ def test_a_second_run_goes_on_where_the_first_ended(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importing, "BATCH_EVENTS", 2)
-    monkeypatch.setattr(ledger, "MOST_OPEN", 1)  # the outcome of each batch is known before the next
+    monkeypatch.setattr(ledger, "MAX_OPEN_ROWS", 1)  # the outcome of each batch is known before the next
     path = write("events.ndjson", lines("1", "2", "3", "4", "5"))
     first, third = ListSink(), ListSink()
 
@@ -480,7 +480,7 @@ def test_rows_nobody_stores_are_told_as_such(write: Write, tmp_path: Path, monke
             found = super().outcomes(names, explain_after_ms)
             return [Outcome() if name.id == "2" else outcome for name, outcome in zip(names, found, strict=True)]
 
-    monkeypatch.setattr(ledger, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(ledger, "STALL_SECONDS", 0.1)
     path = write("events.ndjson", lines("1", "2", "3"))
 
     position = run(path, Unstored(), tmp_path)
