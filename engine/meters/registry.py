@@ -6,7 +6,7 @@
 A meter gives complete answers in all of these states; until READY they are computed from the raw events. A process that
 dies in CREATING leaves tables that nobody reads. `resume_creation` then creates others, with a later `visible_from`.
 Thread-safe. Several processes may share one store; each of them refreshes its snapshot once a second.
-Source: docs/design.md R12 (tables of a meter), R12a (one meter of a slug), R16 (a meter counts the events before it).
+Source: docs/design.md R12 (tables of a meter), R12a (one meter for each slug), R16 (a meter counts the events before it).
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ LEAD = timedelta(seconds=2)  # the time from the decision to create a meter to i
 _USER_STEP = 2  # user changes raise the version by 2, so that they win over a concurrent change of state
 LEAD_MARGIN = timedelta(milliseconds=500)  # the views must exist this long before `visible_from`
 _REGISTRATION_ATTEMPTS = 3
-_REGISTRATION_WAIT_SECONDS = 0.2  # within this time a row becomes visible whose token the store has
+_REGISTRATION_WAIT_SECONDS = 0.2  # within this time the row of another process becomes visible
 # A meter that is still in CREATING this long after its `visible_from` was left by a process that died.
 CREATION_GRACE = timedelta(seconds=1)
 
@@ -115,7 +115,7 @@ class MeterRegistry:
                 updated_at=now,
             )
             self._register(meter)
-            faults.passing("meter.after-registered")
+            faults.hit("meter.after-registered")
             return self._build(meter, self._lead)
 
     def _check_slug(self, slug: str) -> None:
@@ -171,7 +171,7 @@ class MeterRegistry:
             )
 
     def delete(self, slug_or_id: str) -> None:
-        """Delete a meter and its rollup; its events stay. To delete it by id once more does nothing.
+        """Delete a meter and its rollup; its events stay. Deleting it by id once more does nothing.
 
         Raises: NotFound; Conflict: `slug_or_id` is ambiguous.
         """
@@ -183,7 +183,7 @@ class MeterRegistry:
             now = self._clock()
             deleted = dataclasses.replace(meter, state=MeterState.DELETED, updated_at=now, deleted_at=now)
             self._write(deleted, _USER_STEP)
-            faults.passing("meter.after-delete")
+            faults.hit("meter.after-delete")
             drop_rollup(self._store, meter.rollup)
 
     def resume_creation(self) -> None:
@@ -242,7 +242,7 @@ class MeterRegistry:
             ),
             version_step,
         )
-        faults.passing("meter.after-registered")
+        faults.hit("meter.after-registered")
         built = self._build(renewed, lead)
         if built.rollup != old:
             drop_rollup(self._store, old)
@@ -254,7 +254,7 @@ class MeterRegistry:
         Return the meter as it is then; another process may have changed it.
         """
         create_rollup(self._store, meter)
-        faults.passing("meter.after-views")
+        faults.hit("meter.after-views")
         self.refresh()
         current = self._meters[meter.id]
         if current.rollup != meter.rollup or current.state is MeterState.DELETED:

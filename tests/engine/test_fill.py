@@ -325,7 +325,7 @@ def test_a_process_that_was_paused_before_a_piece_does_not_insert_it_late(
     meter = metering.create(TOKENS)
     metering.pass_time()
     paused, other = metering.filler(), metering.filler()
-    paused.step()  # settled
+    paused.step()  # passes the barrier
     next_end = Filler._next_segment_end
 
     def pause(filler: Filler, of: Meter) -> datetime | None:
