@@ -36,7 +36,7 @@ class Dependencies:
     registry: MeterRegistry
     tokens: PortalTokens
     subjects: Subjects
-    log: EventAppender
+    appender: EventAppender
     readiness: Callable[[], Readiness]
     clock: Clock = utc_now
 

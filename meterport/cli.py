@@ -1,4 +1,4 @@
-"""The command line: its commands, each loaded when it is asked for, and what becomes of errors.
+"""The command line: its commands, each of which is imported only when it is used, and the reporting of errors.
 
 Owns: the table of commands, and the exit statuses.
 """
@@ -17,35 +17,39 @@ import typer.main
 from engine import __version__
 from engine.config.redaction import fit_to_show
 from engine.errors import ConfigurationError, Fatal, MeterportError
-from meterport.options import in_plain_words, require_utf8, use_plain_words
+from meterport.options import require_utf8, use_plain_errors, with_plain_errors
 
 EX_CONFIG = 78
 EX_SOFTWARE = 70
 
-# name → module and member of meterport.commands, and what the list of commands says, which loads none of them
+# Name → module and member in meterport.commands, and the summary in the list of commands, which imports none of them.
 COMMANDS = {
-    "serve": ("processes", "serve", "Serve the API and meter what comes in, in this one process."),
-    "api": ("processes", "api", "Serve the API alone: events go to Kafka, answers come from a ClickHouse server."),
+    "serve": ("processes", "serve", "Serve the API and meter events, all in this one process."),
+    "api": ("processes", "api", "Serve only the API: it sends events to Kafka and queries a ClickHouse server."),
     "ingest": (
         "processes",
         "ingest",
-        "Meter what is in the Kafka topic: move events into a ClickHouse server, exactly once.",
+        "Meter the events of the Kafka topic: store them in a ClickHouse server, exactly once.",
     ),
-    "query": ("query", "query", "Print usage of a meter. Values are exact; a row is a window [start, end) of a group."),
+    "query": (
+        "query",
+        "query",
+        "Print the usage of a meter. Values are exact; each row is one window [start, end) of one group.",
+    ),
     "import": (
         "import_",
         "import_command",
-        "Import a file of events: NDJSON of CloudEvents, or CSV and Parquet.",
+        "Import events from a file: CloudEvents as NDJSON, or rows of CSV or Parquet.",
     ),
-    "meters": ("meters", "meters", "Meters: what is counted."),
-    "token": ("tokens", "token", "Portal tokens: one customer's way to its own usage."),
-    "dead-letters": ("dead_letters", "dead_letters", "Dead letters: records that could not become an event."),
-    "config": ("config", "settings", "Settings."),
+    "meters": ("meters", "meters", "List, create and delete meters."),
+    "token": ("tokens", "token", "Create, list and invalidate portal tokens, which show customers their usage."),
+    "dead-letters": ("dead_letters", "dead_letters", "List and replay dead letters: records that are not events."),
+    "config": ("config", "settings", "Show the settings."),
 }
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands by name. One is imported when it is asked for: most need neither the store nor Kafka."""
+    """The commands by name. Each is imported on first access, because most need neither the store nor Kafka."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
@@ -73,7 +77,7 @@ def _load(name: str) -> Any:
         command = typer.main.get_command(alone)
     command.name = name
     require_utf8(command)
-    use_plain_words(command)
+    use_plain_errors(command)
     return command
 
 
@@ -85,24 +89,24 @@ class _Root(typer.core.TyperGroup):
         self.commands: Any = _Commands()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Say what is wrong in plain words."""
-        parsed: list[str] = in_plain_words(super().parse_args)(ctx, args)
+        """Parse arguments; errors are reported without the library's prefix."""
+        parsed: list[str] = with_plain_errors(super().parse_args)(ctx, args)
         return parsed
 
     def format_commands(self, _: Any, formatter: Any) -> None:
-        """List the commands without loading them."""
+        """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
 
 
 app = typer.Typer(
     name="meterport",
-    help="Usage metering on ClickHouse: exact through any crash, answered in milliseconds.",
+    help="Usage metering on ClickHouse: exact even after crashes, with answers in milliseconds.",
     cls=_Root,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help: brackets and examples stay as they are written
+    rich_markup_mode=None,  # Plain help: brackets and examples are printed as they are.
 )
 
 
@@ -119,23 +123,23 @@ Version = Annotated[
 
 @app.callback()
 def _root(version: Version = False) -> None:
-    """The options before any command."""
+    """Define the options that come before the command."""
 
 
 def _one_line(error: MeterportError) -> str:
-    """Return what an error says; several problems, each of which has a line, on one."""
+    """Return the message of an error on one line: several lines are joined with "; "."""
     return fit_to_show("; ".join(str(error).splitlines()))
 
 
-def _show_trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the trace of a defect; a library's words in it may hold a secret or what a terminal obeys."""
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of a defect, without secrets and control characters that library messages may contain."""
     print(fit_to_show("".join(traceback.format_exception(kind, error, trace)).rstrip()), file=sys.stderr)  # noqa: T201
 
 
 def run() -> None:
-    """Run the command line; errors of ours are one line on stderr, without anything that a terminal obeys."""
+    """Run the command line. A `MeterportError` is printed as one line on stderr, without control characters."""
     command = typer.main.get_command(app)
-    sys.excepthook = _show_trace
+    sys.excepthook = _print_traceback
     try:
         command(prog_name="meterport")
     except ConfigurationError as error:

@@ -1,11 +1,11 @@
-"""A client of this API, for the command line: the same routes, key and problems as anyone's.
+"""A client of the API for the command line. It uses the same routes, API key and problems as any other client.
 
-    ClientError             one line for whoever typed the command
-    ├── Unreachable         nothing answers at the address
-    └── Refusal             a problem the server answered; `status` and its members are kept
+    ClientError             one line for the user of the command line
+    ├── Unreachable         no server answers at the address
+    └── Refusal             the server answered with a problem; its status and members are kept
 
-Owns: how a problem becomes one line, and what is waited out: a busy engine (503) for as long as it says so, an engine
-that does not answer in the middle of an import for a minute.
+Owns: how a problem becomes one line, and which requests are repeated: while a server is busy (503), for as long as it
+says so; while a server does not answer, for a minute.
 """
 
 import math
@@ -27,17 +27,17 @@ from engine.instants import Instant, parse_instant
 
 _OUTAGE_SECONDS = 60
 _LONGEST_WAIT_SECONDS = 30
-_SILENT_SECONDS = 2  # of an engine that does not answer, before the user is told
-_SILENT_BUSY_SECONDS = 10  # of one that is busy, as it is now and then when much is sent
+_QUIET_UNREACHABLE_SECONDS = 2  # The user is told that a server does not answer after this long.
+_QUIET_BUSY_SECONDS = 10  # The user is told that a server is busy after this long; short waits are normal under load.
 _TIMEOUT = httpx.Timeout(120, connect=5)
 
 
 class ClientError(MeterportError):
-    """A request of the command line came to nothing."""
+    """A request of the command line failed."""
 
 
 class Unreachable(ClientError):
-    """Nothing answers at the address."""
+    """No server answers at the address."""
 
 
 class Refusal(ClientError):
@@ -53,23 +53,24 @@ class Refusal(ClientError):
     def _line(self) -> str:
         text = str(self.members.get("detail") or self.members.get("title") or f"status {self.status}")
         if self.status == 404 and "detail" not in self.members:
-            return f"{text}: {self._url}"  # no such route: another server, or a path too many
+            return f"{text}: {self._url}"  # No such route: this is another server, or the URL has a path.
         if self.status == 401:
             return f"{text}; the key comes from the setting api_key (METERPORT_API_KEY)"
         return f"{text} ({self.members['instance']})" if self.status >= 500 and "instance" in self.members else text
 
     @property
     def refused_events(self) -> dict[int, str]:
-        """Why events of a batch were refused, by index; empty if it was for another reason."""
+        """Return why events of a batch were refused, by index; empty if the batch was refused for another reason."""
         errors = self.members.get("extensions", {}).get("validationErrors", [])
         return {int(error["index"]): str(error["message"]) for error in errors}
 
 
 class ApiClient:
-    """Calls one server.
+    """A client of one server.
 
-    Args: key: the management key, or None. hint: what to add when nothing answers. proxied: whether HTTP_PROXY and
-    its like apply. on_pause: told, in one line, why a request has been waiting for some seconds.
+    Args: key: the API key, or None. hint: text to append to the error when no server answers. proxied: whether
+        HTTP_PROXY and similar variables apply. on_pause: called with one line that says why a request has been waiting
+        for some seconds.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class ApiClient:
         proxied: bool = False,
         on_pause: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.url = without_userinfo(url.rstrip("/"))  # as it is shown
+        self.url = without_userinfo(url.rstrip("/"))  # for messages
         self._hint = hint
         self._on_pause = on_pause
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -95,14 +96,14 @@ class ApiClient:
         """Close its connections."""
         self._http.close()
 
-    # meters and usage
+    # Meters and usage
 
     def meters(self) -> list[dict[str, Any]]:
         """Return every meter, by slug."""
         return list(self.request("GET", "/api/v1/meters").json())
 
     def create_meter(self, definition: Mapping[str, object]) -> dict[str, Any]:
-        """Create a meter; returns it as stored."""
+        """Create a meter; return it as it is stored."""
         return dict(self.request("POST", "/api/v1/meters", json=definition).json())
 
     def delete_meter(self, slug: str) -> None:
@@ -110,37 +111,37 @@ class ApiClient:
         self.request("DELETE", f"/api/v1/meters/{quote(slug, safe='')}")
 
     def query(self, slug: str, query: Mapping[str, object], accept: str = "application/json") -> httpx.Response:
-        """Ask for usage; `query` is the body of `POST /api/v1/meters/{slug}/query`."""
+        """Query usage; `query` is the body of `POST /api/v1/meters/{slug}/query`."""
         path = f"/api/v1/meters/{quote(slug, safe='')}/query"
         return self.request("POST", path, json=query, headers={"Accept": accept})
 
-    # portal tokens
+    # Portal tokens
 
     def create_token(self, body: Mapping[str, object]) -> dict[str, Any]:
-        """Make a portal token; the answer is the only sight of it."""
+        """Create a portal token. Only this answer contains the token itself."""
         return dict(self.request("POST", "/api/v1/portal/tokens", json=body).json())
 
     def tokens(self, subject: str | None, limit: int) -> list[dict[str, Any]]:
-        """Return tokens, newest first, without their text."""
+        """Return tokens, newest first, without the tokens themselves."""
         parameters = {"limit": str(limit)} | ({"subject": subject} if subject is not None else {})
         return list(self.request("GET", "/api/v1/portal/tokens", params=parameters).json())
 
     def invalidate_tokens(self, body: Mapping[str, object]) -> None:
-        """Invalidate a token by `id`, all of a `subject`, or all that were `issuedBefore` an instant."""
+        """Invalidate a token by `id`, all tokens of a `subject`, or all that were issued before `issuedBefore`."""
         self.request("POST", "/api/v1/portal/tokens/invalidate", json=body)
 
-    # events
+    # Events
 
     def send_events(self, events: Sequence[bytes]) -> dict[int, str]:
-        """Make events durable, all or none of them; a busy engine is waited out.
+        """Send events to the server, which makes all of them durable or none. Wait while the server is busy.
 
-        Returns: why each refused event is refused, by index; empty: all are durable.
-        Raises: TooLarge: they are too long for one request. InvalidEvent: the batch is refused as a whole, for one of
-            its events. Refusal, Unreachable.
+        Returns: why each refused event was refused, by index; empty if all events are durable.
+        Raises: TooLarge: they are too long for one request. InvalidEvent: the batch was refused because of an event,
+            but the answer does not say which one. Refusal, Unreachable.
         """
         body = b"[" + b",".join(events) + b"]"
         try:
-            self._patiently(
+            self._retry_while_busy(
                 lambda: self.request("POST", "/api/v1/events", content=body, headers={"Content-Type": BATCH})
             )
         except Refusal as refusal:
@@ -154,12 +155,15 @@ class ApiClient:
         return {}
 
     def newest_stamp(self) -> int | None:
-        """Return when the newest batch of events was stamped, in Unix milliseconds; None if there is none."""
+        """Return the timestamp of the newest stored batch, in Unix milliseconds; None if there is none."""
         newest = self._outcomes({"events": []}).get("newestStoredAt")
         return None if newest is None else _unix_ms(newest)
 
     def outcomes(self, names: Sequence[EventName], explain_after_ms: int) -> list[Outcome]:
-        """Return what became of each event, in their order; those stored after `explain_after_ms` are explained."""
+        """Return the outcome of each event, in their order. Those stored after `explain_after_ms` are explained.
+
+        Args: explain_after_ms: Unix milliseconds.
+        """
         events = [name._asdict() for name in names]
         try:
             answer = self._outcomes({"events": events, "explainAfter": Instant(explain_after_ms * 1_000_000).text})
@@ -174,65 +178,67 @@ class ApiClient:
         ]
 
     def _outcomes(self, body: Mapping[str, object]) -> dict[str, Any]:
-        return dict(self._patiently(lambda: self.request("POST", "/api/v1/events/outcomes", json=body)).json())
+        return dict(self._retry_while_busy(lambda: self.request("POST", "/api/v1/events/outcomes", json=body)).json())
 
-    # dead letters
+    # Dead letters
 
     def dead_letters(self, limit: int, filters: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Return dead letters, newest first; `filters` are parameters of `GET /api/v1/dead-letters`."""
+        """Return at most `limit` dead letters, newest first; `filters` are parameters of `GET /api/v1/dead-letters`."""
         found: list[dict[str, Any]] = []
         page = min(limit, 100)
         answer = self.request("GET", "/api/v1/dead-letters", params={**filters, "limit": str(page)})
         found += answer.json()
         while "next" in answer.links and len(found) < limit:
-            answer = self.request("GET", _within(answer.links["next"]["url"]))
+            answer = self.request("GET", _path_of(answer.links["next"]["url"]))
             found += answer.json()
         return found[:limit]
 
     def replay_dead_letters(self, body: Mapping[str, object]) -> dict[str, Any]:
-        """Replay dead letters; `body` is that of `POST /api/v1/dead-letters/replay`. A busy engine is waited out."""
-        return dict(self._patiently(lambda: self.request("POST", "/api/v1/dead-letters/replay", json=body)).json())
+        """Replay dead letters; `body` is that of `POST /api/v1/dead-letters/replay`. Wait while the server is busy."""
+        return dict(
+            self._retry_while_busy(lambda: self.request("POST", "/api/v1/dead-letters/replay", json=body)).json()
+        )
 
-    # waiting
+    # Waiting
 
     def wait_until_stored(self, on_wait: Callable[[int], None] = lambda _: None) -> None:
-        """Return once everything accepted so far is usage, whatever others send meanwhile.
+        """Wait until all events that were accepted before this call are stored, whatever other clients send meanwhile.
 
-        Args: on_wait: told how many records are still to be stored.
-        Raises: Refusal: the server is not able to store anything, and says why.
+        Args: on_wait: called with the number of records that are still to be stored.
+        Raises: Refusal: the server cannot store anything; it says why.
         """
-        waiting = self._ingest().waiting
-        start = self._ingest()  # read after `waiting`: what is stored from here on counts down what waited there
+        waiting = self._ingest_counts().waiting
+        start = self._ingest_counts()  # Read after `waiting`: what was stored before must not be subtracted.
         left = waiting if start.waiting else 0
         while left > 0:
             on_wait(left)
-            self._look_on()
-            now = self._ingest()
-            if now.done < start.done:  # the server was started again, and counts from 0
+            self._pause_and_check_ready()
+            now = self._ingest_counts()
+            if now.done < start.done:  # The server was restarted and counts from 0.
                 waiting, start = now.waiting, now
             left = min(now.waiting, waiting - (now.done - start.done))
 
-    def _ingest(self) -> "_Ingest":
+    def _ingest_counts(self) -> "_IngestCounts":
         text = self._metrics()
-        while math.isnan(_metric(text, "meterport_log_records")):  # just started, it has no share of the log yet
-            self._look_on()
+        while math.isnan(_metric(text, "meterport_log_records")):  # It has just started and has no partitions yet.
+            self._pause_and_check_ready()
             text = self._metrics()
         names = ("events_stored", "events_duplicate", "dead_letters")
         done = sum(_metric(text, f"meterport_{name}_total") for name in names)
-        return _Ingest(waiting=int(_metric(text, "meterport_log_records")), done=int(done))
+        return _IngestCounts(waiting=int(_metric(text, "meterport_log_records")), done=int(done))
 
     def _metrics(self) -> str:
-        return self._patiently(lambda: self.request("GET", "/metrics")).text
+        return self._retry_while_busy(lambda: self.request("GET", "/metrics")).text
 
-    def _look_on(self) -> None:
-        """Let some time pass. Raises: Refusal: the server is not able to store anything, and says why."""
+    def _pause_and_check_ready(self) -> None:
+        """Sleep for a moment, then check readiness. Raises: Refusal: the server cannot store anything; it says why."""
         time.sleep(0.05)
-        self._patiently(lambda: self.request("GET", "/readyz"))
+        self._retry_while_busy(lambda: self.request("GET", "/readyz"))
 
-    # requests
+    # Requests
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send one request. Raises: Refusal: the answer is a problem. Unreachable."""
+        """Send one request. Raises: Refusal: the answer is not a success. Unreachable."""
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
@@ -242,37 +248,44 @@ class ApiClient:
             raise Refusal(response)
         return response
 
-    def _patiently(self, attempt: Callable[[], httpx.Response]) -> httpx.Response:
-        """Repeat a request that is safe to repeat while the engine is busy, or gone for less than a minute."""
-        said = False
+    def _retry_while_busy(self, attempt: Callable[[], httpx.Response]) -> httpx.Response:
+        """Send a request, and repeat it while the server is busy, or for a minute while the server does not answer.
 
-        def say_once(state: RetryCallState) -> None:
-            nonlocal said
+        The request must be safe to repeat.
+        """
+        reported = False
+
+        def report_once(state: RetryCallState) -> None:
+            nonlocal reported
             error = _error(state)
-            gone = isinstance(error, Unreachable)
+            unreachable = isinstance(error, Unreachable)
             waited = (state.seconds_since_start or 0) + state.upcoming_sleep
-            if not said and waited >= (_SILENT_SECONDS if gone else _SILENT_BUSY_SECONDS):
-                said = True
-                self._on_pause(f"{error}; trying again for a minute" if gone else f"waiting for {self.url}: {error}")
+            if not reported and waited >= (_QUIET_UNREACHABLE_SECONDS if unreachable else _QUIET_BUSY_SECONDS):
+                reported = True
+                self._on_pause(
+                    f"{error}; trying again for a minute" if unreachable else f"waiting for {self.url}: {error}"
+                )
 
-        retry = retry_if_exception(_passing)
-        return Retrying(retry=retry, wait=_pause, stop=_gone, before_sleep=say_once, reraise=True)(attempt)
+        retry = retry_if_exception(_is_transient)
+        return Retrying(retry=retry, wait=_retry_delay, stop=_outage_too_long, before_sleep=report_once, reraise=True)(
+            attempt
+        )
 
 
-class _Ingest(NamedTuple):
-    """Records in the log that are not usage yet, and how many this server has made usage (or dropped) since it runs."""
+class _IngestCounts(NamedTuple):
+    """`waiting`: records in the event log that are not stored yet. `done`: those handled since the server started."""
 
     waiting: int
     done: int
 
 
-def _within(link: str) -> str:
-    """Return the path and query of a link: the key goes to the server that was named, whatever its answers name."""
+def _path_of(link: str) -> str:
+    """Return the path and query of a link, so that the API key is never sent to another server that a link names."""
     parts = urlsplit(link)
     return urlunsplit(("", "", f"/{parts.path.lstrip('/')}", parts.query, ""))
 
 
-def _passing(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     return isinstance(error, Unreachable) or (
         isinstance(error, Refusal) and error.status == 503 and error.members.get("code") != "not-ready"
     )
@@ -282,14 +295,14 @@ def _error(state: RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def _pause(state: RetryCallState) -> float:
+def _retry_delay(state: RetryCallState) -> float:
     error = _error(state)
     if isinstance(error, Refusal) and error.retry_seconds is not None:
         return error.retry_seconds
     return float(wait_exponential(multiplier=0.1, max=5)(state))
 
 
-def _gone(state: RetryCallState) -> bool:
+def _outage_too_long(state: RetryCallState) -> bool:
     return isinstance(_error(state), Unreachable) and (state.seconds_since_start or 0) > _OUTAGE_SECONDS
 
 
@@ -309,7 +322,7 @@ def _retry_seconds(response: httpx.Response) -> float | None:
     return min(float(seconds), _LONGEST_WAIT_SECONDS) if re.fullmatch(r"[0-9]{1,6}", seconds) else None
 
 
-@lru_cache(maxsize=1024)  # the events of a batch have one stamp
+@lru_cache(maxsize=1024)  # All events of a batch have the same timestamp.
 def _unix_ms(text: str) -> int:
     return parse_instant(text).nanos // 1_000_000
 
@@ -317,5 +330,5 @@ def _unix_ms(text: str) -> int:
 def _metric(text: str, name: str) -> float:
     found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
     if not found:
-        raise ClientError(f"/metrics shows no {name}")
+        raise ClientError(f"/metrics has no metric {name}")
     return float(found[1])

@@ -1,4 +1,4 @@
-"""The settings of a command: its flags over everything else, and meters in them that can be created."""
+"""The settings of a command: flags take precedence over all other sources, and the configured meters are checked."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,8 @@ from engine.config.settings import Settings
 from engine.meters.definition import configured_definitions
 
 
-def overrides(**flags: Any) -> dict[str, Any]:
-    """Nest flags given as group__name; leave out those not given."""
+def nest_flags(**flags: Any) -> dict[str, Any]:
+    """Nest flags named group__name as {group: {name: value}}; leave out flags whose value is None."""
     nested: dict[str, Any] = {}
     for flag, value in flags.items():
         if value is not None:
@@ -21,11 +21,11 @@ def overrides(**flags: Any) -> dict[str, Any]:
     return nested
 
 
-def settings_of(config: Path | None, listens: bool = True, **flags: Any) -> Settings:
-    """Build the settings of a command. Args: flags: as group__name; see `load_settings` for the others.
+def command_settings(config: Path | None, listens: bool = True, **flags: Any) -> Settings:
+    """Build the settings of a command. Args: flags: named group__name. See `load_settings` for the other arguments.
 
-    Raises: ConfigurationError: one line that names the setting.
+    Raises: ConfigurationError: its one line names the setting.
     """
-    settings = load_settings(config, overrides(**flags), listens)
+    settings = load_settings(config, nest_flags(**flags), listens)
     configured_definitions(settings.meters, settings.reserved_event_types)
     return settings

@@ -1,4 +1,4 @@
-"""How a command reaches an API: a server's, that of the process that has the data directory, or one of its own."""
+"""How a command reaches an API: a given server, the process that uses the data directory, or a server of its own."""
 
 import contextlib
 import secrets
@@ -14,30 +14,34 @@ from engine.config.redaction import without_userinfo
 from engine.config.settings import Settings, is_http_url
 from engine.errors import ConfigurationError, DataDirectoryInUse
 from engine.logging_setup import configure_logging
-from meterport.addresses import is_of_this_machine, local_url
+from meterport.addresses import is_local_url, local_url
 from meterport.client import ApiClient
-from meterport.configuration import settings_of
+from meterport.configuration import command_settings
 from meterport.terminal import say
 
 if TYPE_CHECKING:
     from meterport.process import Process
 
 
-def connected(
+def connect_from_options(
     config: Path | None, data_dir: Path | None, server: str | None
 ) -> contextlib.AbstractContextManager[ApiClient]:
-    """Yield a client of the API that the options of a command mean; see `connect`."""
-    return connect(settings_of(config, data_dir=data_dir), server)
+    """Return a context manager that yields a client of the API that a command's options select; see `connect`."""
+    return connect(command_settings(config, data_dir=data_dir), server)
 
 
 @contextlib.contextmanager
 def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient]:
-    """Yield a client of `server`; or of the process that has the data directory open; or of one within this.
+    """Yield a client of `server`, or of the process that has the data directory open, or of a server of this process.
 
-    With a ClickHouse server configured there is no third way: whoever serves from it may be anywhere.
+    With a configured ClickHouse server (`store.url`), no server is started in this process: the client uses `server`,
+    or the address in the settings.
+    Raises: ConfigurationError.
     """
     if server is not None and not is_http_url(server):
-        raise ConfigurationError(f"--server: {without_userinfo(server)!r} is no URL of a server: http(s)://host:port")
+        raise ConfigurationError(
+            f"--server: {without_userinfo(server)!r} is not the URL of a server: http(s)://host:port"
+        )
     configure_logging(settings.model_copy(update={"log_level": "warning"}))
     key = settings.api_key.get_secret_value() if settings.api_key else None
     url = local_url(settings.server.host, settings.server.port)
@@ -46,16 +50,16 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
         with contextlib.closing(ApiClient(server or url, key, hint, proxied=True, on_pause=say)) as client:
             yield client
         return
-    from meterport.process import Process  # noqa: PLC0415 - with the store and all; a command that asks a server starts fast
+    from meterport.process import Process  # noqa: PLC0415 - it imports the store; commands that use a server start fast
 
-    own_key = secrets.token_urlsafe(32)  # other users of this machine can reach the port, but not know the key
+    own_key = secrets.token_urlsafe(32)  # Other users of this machine can reach the port, but do not know the key.
     try:
         process = Process(settings.model_copy(update={"api_key": SecretStr(own_key), "api_key_sha256": None}))
     except DataDirectoryInUse as error:
         hint = f"; but {error}: give its URL with --server"
-        if error.url and not is_of_this_machine(error.url):
-            wrong = f"data_dir: its lock names {error.url}, which is no address of this machine"
-            raise ConfigurationError(f"{wrong}{hint}") from None
+        if error.url and not is_local_url(error.url):
+            problem = f"data_dir: its lock names {error.url}, which is not an address of this machine"
+            raise ConfigurationError(f"{problem}{hint}") from None
         with contextlib.closing(ApiClient(error.url or url, key, hint, on_pause=say)) as client:
             yield client
         return
@@ -68,7 +72,10 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
 
 @contextlib.contextmanager
 def _private_server(process: "Process") -> Iterator[str]:
-    """Run a process and a server of it on a free loopback port; on leaving, both end and the log is drained."""
+    """Run a process and its server on a free loopback port; yield the URL.
+
+    On exit the server stops, and the process drains its event log and stops.
+    """
     from api.server.server import HttpServer, uvicorn_config  # noqa: PLC0415
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,16 +1,16 @@
-"""Ends a service that is asked to stop before it has started.
+"""Ends a service with status 0 if it gets a signal to stop before it has started.
 
-Owns: the handlers of SIGTERM and SIGINT until the service sets its own. The command line imports this module before
-any other of the project, because the libraries behind the others take a second to load.
-Source: signal(7); a supervisor takes an end by SIGTERM with another status than 0 for a failure.
+Owns: the handlers of SIGTERM and SIGINT until the service installs its own. The command line imports this module
+before all others, because the libraries that the others import take a second to load.
+Source: signal(7). A supervisor treats it as a failure if a process ends after SIGTERM with another status than 0.
 """
 
 import signal
 import sys
 from types import FrameType
 
-SERVICES = ("serve", "api", "ingest")
-ENDING = (signal.SIGTERM, signal.SIGINT)
+SERVICE_COMMANDS = ("serve", "api", "ingest")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -18,6 +18,6 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-if sys.argv[1:2] and sys.argv[1] in SERVICES:
-    for _number in ENDING:
+if sys.argv[1:2] and sys.argv[1] in SERVICE_COMMANDS:
+    for _number in STOP_SIGNALS:
         signal.signal(_number, _end)

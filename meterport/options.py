@@ -1,4 +1,4 @@
-"""Options that commands share: whose settings, which engine. And how all options are checked: UTF-8, but for paths."""
+"""Options that several commands have, and the checks of all options: every option except a path must be UTF-8."""
 
 import functools
 from collections.abc import Callable
@@ -11,21 +11,21 @@ from engine.errors import InvalidRequest
 from engine.texts import is_utf8, printable
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings. Default: none.")]
-DataDir = Annotated[Path | None, typer.Option(help="Where everything is kept. Default: ./data.")]
+DataDir = Annotated[Path | None, typer.Option(help="Directory that holds all data. Default: ./data.")]
 Server = Annotated[
     str | None,
     typer.Option(
-        help="URL of a running server. Default: the process that has the data directory open, else one started for "
-        "this command alone."
+        help="URL of a running server. Default: the process that has the data directory open, or else a server that is "
+        "started for this command only."
     ),
 ]
 
 
 def require_utf8(command: Any) -> None:
-    """Have a command, and every command below it, refuse options and arguments that are not UTF-8.
+    """Make a command and its subcommands refuse options and arguments that are not UTF-8.
 
-    The command line comes as bytes; Python makes a lone surrogate of each that is not UTF-8, which can be written
-    nowhere. Paths may hold them: a file's name need not be UTF-8.
+    The command line consists of bytes. Python turns each byte that is not UTF-8 into a lone surrogate, which cannot be
+    encoded again. Paths are exempt, because a file name need not be UTF-8.
     """
     for child in getattr(command, "commands", {}).values():
         require_utf8(child)
@@ -33,15 +33,15 @@ def require_utf8(command: Any) -> None:
         command.callback = _checked(command.callback, {parameter.name: parameter for parameter in command.params})
 
 
-def use_plain_words(command: Any) -> None:
-    """Have a command, and every command below it, refuse a wrong choice without the prefix of the library's errors."""
+def use_plain_errors(command: Any) -> None:
+    """Make a command and its subcommands report invalid values without the library's prefix "Value error, "."""
     for child in getattr(command, "commands", {}).values():
-        use_plain_words(child)
-    command.parse_args = in_plain_words(command.parse_args)
+        use_plain_errors(child)
+    command.parse_args = with_plain_errors(command.parse_args)
 
 
-def in_plain_words(parse: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the parser of a command that refuses a wrong choice without the prefix of the library's errors."""
+def with_plain_errors(parse: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a parser of arguments that reports invalid values without the library's prefix "Value error, "."""
 
     @functools.wraps(parse)
     def run(*args: Any, **values: Any) -> Any:
@@ -61,8 +61,8 @@ def _checked(callback: Callable[..., Any], parameters: dict[str, Any]) -> Callab
             for text in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(text, str) and not is_utf8(text):
                     parameter = parameters[name]
-                    said = parameter.opts[0] if parameter.param_type_name == "option" else name.upper()
-                    raise InvalidRequest(f"{said}: {printable(text)} is not UTF-8")
+                    shown = parameter.opts[0] if parameter.param_type_name == "option" else name.upper()
+                    raise InvalidRequest(f"{shown}: {printable(text)} is not UTF-8")
         return callback(*args, **values)
 
     return run

@@ -117,7 +117,8 @@ class Process:
         if self.event_log and not self.workers.stop.is_set():
             self._start_ingest(self.event_log)
         self.workers.repeat("refresher", self.registry.refresh, 1.0)
-        self.workers.repeat("revocations", self.tokens.refresh, 0.5)  # apart: within a second, however many meters there are
+        # A worker of its own, so that revocations are known within a second, however many meters there are.
+        self.workers.repeat("revocations", self.tokens.refresh, 0.5)
         parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.event_log, self._consumer)
         self._health = start_monitoring(Parts(*parts, serves=self._serves))
         metrics.READY.set_function(lambda: 0 if self.readiness().away else 1)
@@ -222,7 +223,7 @@ class Process:
                 if meter.definition.counted == definition.counted:
                     return False
                 raise ConfigurationError(
-                    f"meters: {definition.slug} exists with a different definition; delete that meter or change this one"
+                    f"meters: {definition.slug} exists with another definition; delete the meter or change the setting"
                 )
         try:
             self.registry.check_paths(definition)

@@ -1,4 +1,4 @@
-"""How far an import is: a bar on a terminal, a line every few seconds anywhere else. Both on stderr."""
+"""The progress of an import on stderr: a bar on a terminal, otherwise one line every few seconds."""
 
 import time
 from types import TracebackType
@@ -14,26 +14,26 @@ _LINE_SECONDS = 5
 
 
 class SpoolProgress:
-    """Says that something is read to its end first, and every few seconds how much of it came."""
+    """Reports that an input is first read to its end, and every few seconds how much of it has been read."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._spoke: float | None = None
+        self._last_report: float | None = None
 
     def reached(self, label: str, size: int) -> None:
-        """Show how many bytes came."""
-        if self._spoke is None:
+        """Show how many bytes have been read. Args: label: the name of the input."""
+        if self._last_report is None:
             self._say(f"{label}: reading all of it; the import of its rows begins after that")
-        elif time.monotonic() - self._spoke >= _LINE_SECONDS:
+        elif time.monotonic() - self._last_report >= _LINE_SECONDS:
             self._say(f"{label}: {size / (1 << 20):,.0f} MiB so far")
 
     def _say(self, text: str) -> None:
-        self._spoke = time.monotonic()
+        self._last_report = time.monotonic()
         self._console.print(Text(text), soft_wrap=True)
 
 
 class ImportProgress:
-    """A context in which an import tells how far it is. `rows`: how many there are, or None if that is unknown."""
+    """A context manager that shows the progress of an import. Args: rows: the number of rows; None if unknown."""
 
     def __init__(self, name: str, rows: int | None) -> None:
         self._console = Console(stderr=True)
@@ -42,7 +42,7 @@ class ImportProgress:
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._first: int | None = None
-        self._began = self._spoke = time.monotonic()
+        self._started = self._last_report = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -61,9 +61,9 @@ class ImportProgress:
             self._bar.stop()
 
     def reached(self, row: int) -> None:
-        """Show the number of the last row that was sent."""
+        """Show progress. Args: row: the number of the last row that was sent."""
         self._first = row if self._first is None else self._first
-        rate = f"{(row - self._first) / max(time.monotonic() - self._began, 0.001):,.0f}"
+        rate = f"{(row - self._first) / max(time.monotonic() - self._started, 0.001):,.0f}"
         if self._bar:
             self._bar.update(self._task, completed=row, rate=rate)
         else:
@@ -71,21 +71,21 @@ class ImportProgress:
             self._line(f"{self._name}: {row:,}{total} rows, {rate} rows/s")
 
     def storing(self, records: int) -> None:
-        """Show how many accepted events are not usage yet."""
+        """Show how many accepted records are not stored yet."""
         if self._bar:
             self._bar.update(self._task, description=f"storing, {records:,} to go")
         else:
             self._line(f"{self._name}: {records:,} events still to be stored")
 
     def note(self, text: str) -> None:
-        """Show a line for the user."""
+        """Print a line for the user."""
         self._console.print(Text(printable(text)), soft_wrap=True)
 
     def skipped(self, number: int, reason: str) -> None:
-        """Show a row that is left out."""
+        """Print that a row is left out, and why."""
         self._console.print(Text(f"{self._name}: row {number} left out: {printable(reason)}"), soft_wrap=True)
 
     def _line(self, text: str) -> None:
-        if time.monotonic() - self._spoke >= _LINE_SECONDS:
-            self._spoke = time.monotonic()
+        if time.monotonic() - self._last_report >= _LINE_SECONDS:
+            self._last_report = time.monotonic()
             self._console.print(Text(text), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""A process from its start to its end: it serves or ingests until a signal comes or a worker fails."""
+"""Runs a process from start to end: it serves or ingests until it gets a signal or a worker fails."""
 
 import logging
 import signal
@@ -9,7 +9,7 @@ from api.server.server import HttpServer, listening_socket, uvicorn_config
 from engine.config.settings import Settings
 from engine.logging_setup import configure_logging
 from meterport.addresses import local_url
-from meterport.early_stop import ENDING
+from meterport.early_stop import STOP_SIGNALS
 from meterport.process import Process
 
 logger = logging.getLogger("meterport")
@@ -29,13 +29,13 @@ def run(settings: Settings, work: Callable[[Process], None], ingests: bool = Tru
 
 
 def serve(process: Process) -> None:
-    """Answer requests until a signal, or until a worker fails."""
+    """Answer requests until the process gets a signal or a worker fails."""
     settings = process.settings.server
     server = HttpServer(
         uvicorn_config(process.app(), settings.host, settings.port, process.settings),
         on_listening=lambda port: process.announce(local_url(settings.host, port)),
     )
-    process.when_failed = server.end
+    process.on_failure = server.end
     listener = listening_socket(settings.host, settings.port, "server.port")
     _serve_telemetry(process)
     if process.settings.api_key_digest is None:
@@ -45,7 +45,7 @@ def serve(process: Process) -> None:
 
 
 def ingest(process: Process) -> None:
-    """Wait until a signal, or until a worker fails: the workers do the work."""
+    """Wait until the process gets a signal or a worker fails; the workers do the ingest."""
     _serve_telemetry(process)
 
     def end(reason: str) -> None:
@@ -71,8 +71,8 @@ def _serve_telemetry(process: Process) -> None:
 
 def _on_signal(process: Process, end: Callable[[str], None]) -> None:
     def handle(number: int, _: object) -> None:
-        process.stopping = True  # the telemetry port says so while requests are finished
+        process.stopping = True  # Readiness reports this while requests are completed.
         end(signal.Signals(number).name)
 
-    for ending in ENDING:
-        signal.signal(ending, handle)
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, handle)

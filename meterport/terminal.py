@@ -1,7 +1,7 @@
-"""How answers look on a terminal.
+"""The output of commands.
 
-Owns: tables and JSON on stdout, everything else on stderr. Texts of others are shown for what they are: what a terminal
-obeys, or nobody sees, is escaped.
+Owns: tables, JSON and CSV on stdout, and messages on stderr. In texts that come from elsewhere, control characters and
+invisible characters are escaped, so that a terminal shows them and does not execute them.
 """
 
 import sys
@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.texts import json_printable, lines_printable, name_shown, printable
+from engine.texts import json_printable, lines_printable, printable, printable_name
 
-_WIDE = 10_000  # columns of output that is no terminal: nothing is ever cut off
+_UNLIMITED_WIDTH = 10_000  # columns, if the output is not a terminal, so that nothing is cut off
 
 
 class OutputFormat(StrEnum):
@@ -32,33 +32,35 @@ Format = Annotated[OutputFormat, typer.Option("--format", help="How to print it:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under a header; a last column `value` holds numbers."""
+    """Print rows under a header. If the last column is `value`, it is aligned to the right."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in header:
         right = name == "value" and header[-1] == name
-        table.add_column(Text(name_shown(name)), justify="right" if right else "left", overflow="fold")
+        table.add_column(Text(printable_name(name)), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(name_shown(cell)) for cell in row))  # Text: brackets in a subject are no markup
+        table.add_row(
+            *(Text(printable_name(cell)) for cell in row)
+        )  # Text, so that brackets in a subject are not markup
     console = Console()
-    Console(width=None if console.is_terminal else _WIDE).print(table)
+    Console(width=None if console.is_terminal else _UNLIMITED_WIDTH).print(table)
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON, indented."""
-    print_document(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+    print_json_text(orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
 
-def print_document(document: bytes) -> None:
-    """Print JSON; what a terminal would obey is escaped, which means the same to a program."""
+def print_json_text(document: bytes) -> None:
+    """Print JSON. Control characters are escaped, which is the same JSON to a program."""
     typer.echo(json_printable(document.decode()))
 
 
 def print_csv(document: bytes) -> None:
-    """Print CSV as it is for a program or a file; on a terminal what that would obey is escaped."""
-    is_terminal = sys.stdout.isatty()  # whatever FORCE_COLOR says
+    """Print CSV: unchanged to a program or a file, with control characters escaped on a terminal."""
+    is_terminal = sys.stdout.isatty()  # unlike rich, which also looks at FORCE_COLOR
     typer.echo(lines_printable(document.decode().replace("\r\n", "\n")) if is_terminal else document)
 
 
 def say(line: str) -> None:
-    """Print a line that is no answer."""
+    """Print a message to stderr, on one line."""
     typer.echo(printable(line), err=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from meterport.addresses import is_of_this_machine
+from meterport.addresses import is_local_url
 from meterport.client import ApiClient, Refusal
 
 KEY = "the-api-key-of-these-tests"
@@ -86,4 +86,4 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     ],
 )
 def test_an_address_is_of_this_machine_or_not(url: str, is_own: bool) -> None:
-    assert is_of_this_machine(url) is is_own
+    assert is_local_url(url) is is_own

@@ -170,7 +170,7 @@ def test_usage_as_csv_stays_exact(served: Run, tmp_path: Path) -> None:
             "--group-by a is given twice",
         ),
         (("query", "tokens", "--filter", "model"), 2, "--filter must be KEY=VALUE, not model"),
-        (("token", "create", "a", "--expires", "99999999d"), 1, "from now is past the year 9999"),
+        (("token", "create", "a", "--expires", "99999999d"), 1, "from now is after the year 9999"),
         (("token", "create", "a", "--meter", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
         (("token", "invalidate"), 2, "give --id, --subject or --issued-before"),
         (("import", "nope.csv"), 1, "meterport: nope.csv: No such file or directory\n"),
@@ -268,7 +268,7 @@ def test_a_meter_that_counts_the_first_of_many_values_is_made_with_a_note(
 
     made = meterport("meters", "create", "cart", *options, "--data-dir", str(tmp_path))
 
-    note = f"note: {path} can match several values of an event; the first one counts, not their sum\n"
+    note = f"note: {path} can match several values of an event; only the first one counts, not their sum\n"
     assert (made.returncode, made.stderr) == (0, note if noted else "")
 
 
@@ -338,7 +338,9 @@ def test_the_key_goes_to_no_other_machine_that_a_lock_names(tmp_path: Path, url:
 
     lock.release()
     assert answer.returncode == 78
-    assert answer.stderr.startswith(f"meterport: data_dir: its lock names {url}, which is no address of this machine; ")
+    assert answer.stderr.startswith(
+        f"meterport: data_dir: its lock names {url}, which is not an address of this machine; "
+    )
     assert answer.stderr.endswith(": give its URL with --server\n")
 
 
@@ -580,7 +582,7 @@ def test_a_part_of_meterport_says_which_setting_it_lacks(command: str, variables
 
     assert (answer.returncode, answer.stdout) == (78, "")
     assert answer.stderr == (
-        f"meterport: {missing}: `meterport {command}` needs it; without, `meterport serve` does all\n"
+        f"meterport: {missing}: `meterport {command}` needs it; without it, use `meterport serve`\n"
     )
 
 
@@ -669,7 +671,7 @@ def test_version_and_the_programs_name() -> None:
 def test_a_server_that_is_no_url_is_refused_and_no_other_one_asked(tmp_path: Path, url: str) -> None:
     answer = meterport("meters", "list", "--server", url, "--data-dir", str(tmp_path / "data"))
 
-    told = f"meterport: --server: {url!r} is no URL of a server: http(s)://host:port\n"
+    told = f"meterport: --server: {url!r} is not the URL of a server: http(s)://host:port\n"
     assert (answer.returncode, answer.stderr) == (78, told)
     assert not (tmp_path / "data").exists()
 

@@ -63,7 +63,7 @@ async def ingest_events(dependencies: Dependencies, request: Request) -> Respons
         raise checked.error()
     if checked.accepted:
         # Shielded: other requests share the commit of this append, so a disconnected client must not cancel it.
-        await asyncio.shield(asyncio.wrap_future(dependencies.log.append(checked.accepted, arrived_ms)))
+        await asyncio.shield(asyncio.wrap_future(dependencies.appender.append(checked.accepted, arrived_ms)))
         EVENTS_ACCEPTED.inc(len(checked.accepted))
     return json_response(checked.answer(), headers=PREFERENCE_APPLIED) if lenient else no_content()
 

@@ -26,7 +26,7 @@ from api.http.responses import json_response, no_content, timestamp, without_non
 from api.routes.meters import meter_json
 from api.routes.usage import meter_of_slug
 from engine.errors import InvalidRequest
-from engine.filters import asked_text
+from engine.filters import check_operand
 from engine.tokens.portal_tokens import TokenClaims, TokenRecord
 from engine.tokens.requests import check_invalidation, check_subject
 
@@ -38,7 +38,7 @@ def _to_datetime(value: object) -> datetime:
 _JsonDatetime = Annotated[InstanceOf[datetime], BeforeValidator(_to_datetime)]
 
 
-_Text = Annotated[str, AfterValidator(asked_text)]
+_Text = Annotated[str, AfterValidator(check_operand)]
 
 
 class TokenBody(BaseModel):
@@ -139,7 +139,7 @@ async def list_meters(dependencies: Dependencies, request: Request, claims: Toke
 
 async def get_subject(dependencies: Dependencies, request: Request, claims: TokenClaims) -> Response:
     """Return what the token's holder may see of the subject. Metadata and the Stripe id are the operator's own."""
-    subject = await in_thread(request, lambda: dependencies.subjects.of_key(claims.subject))
+    subject = await in_thread(request, lambda: dependencies.subjects.find_by_key(claims.subject))
     given = subject.definition if subject is not None else {}
     shown = {name: given.get(name) for name in ("displayName", "currentPeriodStart", "currentPeriodEnd")}
     return json_response(without_none({"key": claims.subject, **shown}))

@@ -30,7 +30,9 @@ async def list_subjects(dependencies: Dependencies, request: Request) -> Respons
     found = await in_thread(request, lambda: dependencies.subjects.list(limit + 1, after))
     page = found[:limit]
     more = len(found) > limit
-    return _list_response(page, link_to_next(request, {"limit": str(limit), "after": page[-1].place}) if more else None)
+    return _list_response(
+        page, link_to_next(request, {"limit": str(limit), "after": page[-1].cursor}) if more else None
+    )
 
 
 async def get_subject(dependencies: Dependencies, request: Request) -> Response:

@@ -20,7 +20,7 @@ from api.http.bodies import JsonInstant, read_model
 from api.http.parameters import Parameters, slug, slug_or_id
 from api.http.problems import InvalidParameter
 from engine.errors import InvalidRequest, NotFound, StoreError
-from engine.filters import ANYTHING, Allowance, Filter, asked_text, text_filter
+from engine.filters import ANYTHING, Allowance, Filter, check_operand, text_filter
 from engine.meters.definition import MAX_GROUP_BY
 from engine.meters.meter import Meter, MeterState
 from engine.metrics import QUERIES
@@ -37,7 +37,7 @@ _IGNORED = frozenset({"clientId"})
 _IGNORED_OF_PORTAL = _IGNORED | {"subject", "filterCustomerId"}
 
 
-_Texts = Annotated[list[Annotated[str, AfterValidator(asked_text)]], Field(max_length=_MAX_ITEMS)]
+_Texts = Annotated[list[Annotated[str, AfterValidator(check_operand)]], Field(max_length=_MAX_ITEMS)]
 
 _Keys = Field(max_length=MAX_GROUP_BY)
 

@@ -1,7 +1,7 @@
 """The commands `dead-letters list` and `dead-letters replay`.
 
-Owns: their options, what is printed, and the requests a long replay is made of: REQUEST_LETTERS letters each, so that
-it can be watched, and a server that is stopped waits for little.
+Owns: their options and output, and the requests of which a long replay consists: REQUEST_LETTERS letters each, so that
+progress can be shown, and so that a server that is being stopped does not wait long for a request.
 """
 
 import time
@@ -15,37 +15,40 @@ from rich.text import Text
 
 from ingest.importer.local_times import read_zone, timestamp
 from meterport.client import ApiClient
-from meterport.connection import connected
+from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
 from meterport.terminal import Format, OutputFormat, print_json, print_table, say
 
 REQUEST_LETTERS = 2000
-_SHOWN = 100  # problems printed at most
+_MAX_PROBLEMS = 100  # printed
 _LINE_SECONDS = 5
 
 dead_letters = typer.Typer(
-    help="Dead letters: records that could not become an event.", no_args_is_help=True, rich_markup_mode=None
+    help="List and replay dead letters: records that are not events.", no_args_is_help=True, rich_markup_mode=None
 )
-Partition = Annotated[int | None, typer.Option(min=0, help="Only of this partition of the event log.")]
-Offset = Annotated[int | None, typer.Option(min=0, help="Only at this offset; with --partition it is one letter.")]
-Reason = Annotated[str | None, typer.Option(help="Only where this is a part of the reason.")]
-From = Annotated[
-    str | None, typer.Option("--from", help="Only what arrived at this time or later (UTC unless it has an offset).")
+Partition = Annotated[int | None, typer.Option(min=0, help="Only letters of this partition of the event log.")]
+Offset = Annotated[
+    int | None, typer.Option(min=0, help="Only letters at this offset; with --partition, exactly one letter.")
 ]
-To = Annotated[str | None, typer.Option(help="Only what arrived before this time.")]
+Reason = Annotated[str | None, typer.Option(help="Only letters whose reason contains this text.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="Only letters that arrived at this time or later (UTC unless it has an offset)."),
+]
+To = Annotated[str | None, typer.Option(help="Only letters that arrived before this time.")]
 
 
 @dead_letters.command("list")
 def list_letters(
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 25,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of letters.")] = 25,
     partition: Partition = None, offset: Offset = None, reason: Reason = None, from_: From = None, to: To = None,
-    waiting: Annotated[bool, typer.Option("--waiting", help="Only those that were never replayed.")] = False,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only letters that were never replayed.")] = False,
     config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:  # fmt: skip
-    """List dead letters, the last arrived first: where each stood in the event log, and what was wrong.
+    """List dead letters, the last arrived first: the position of each in the event log, and what is wrong with it.
 
-    The JSON holds the records themselves, too: value, and headers of a Kafka record.
+    The JSON also contains the records themselves: the value, and the headers of a Kafka record.
 
     \b
     Example:
@@ -53,7 +56,7 @@ def list_letters(
       meterport dead-letters list --partition 3 --offset 4711 --json
     """
     filters = {**_filters(partition, offset, reason, from_, to), **({"replayed": "false"} if waiting else {})}
-    with connected(config, data_dir, server) as api:
+    with connect_from_options(config, data_dir, server) as api:
         found = api.dead_letters(limit, {name: str(value) for name, value in filters.items()})
     if json or format_ is OutputFormat.JSON:
         print_json(found)
@@ -63,18 +66,19 @@ def list_letters(
 
 @dead_letters.command("replay")
 def replay_letters(
-    all_: Annotated[bool, typer.Option("--all", help="Every letter that was never replayed.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="All letters that were never replayed.")] = False,
     partition: Partition = None, offset: Offset = None, reason: Reason = None, from_: From = None, to: To = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would happen.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would happen.")] = False,
     config: Config = None, data_dir: DataDir = None, server: Server = None,
 ) -> None:  # fmt: skip
-    """Send dead letters that are events by today's rules to the event log again.
+    """Send dead letters that are valid events under the current rules to the event log again.
 
-    For when what was wrong is mended here: a setting as ingest.future_seconds, or a release. What was wrong with the
-    record itself its producer mends: it sends the event again, and the letter stays.
+    Use it after the cause was corrected in Meterport: a setting such as ingest.future_seconds, or a release. If the
+    record itself is wrong, its producer must correct it and send the event again; the letter stays.
 
-    A letter that is no event today either is told with its reason and stays as it is. However often this is run, each
-    event counts once, also if its producer has sent it meanwhile. The exit status is 1 if not one letter was good.
+    A letter that is still not a valid event is reported with its reason and stays as it is. Each event counts once,
+    however often you run this, and also if its producer has sent it again. The exit status is 1 if no letter could be
+    replayed and at least one is still invalid.
 
     \b
     Example:
@@ -87,40 +91,41 @@ def replay_letters(
     if all_ == bool(filters):
         raise typer.BadParameter("give --all, or choose by --partition, --offset, --reason, --from and --to")
     body = {**(filters or {"all": True}), "dryRun": dry_run}
-    with connected(config, data_dir, server) as api, _Progress() as progress:
-        replayed, known, invalid, problems = _replay(api, body, progress)
+    with connect_from_options(config, data_dir, server) as api, _ReplayProgress() as progress:
+        replayed, already_stored, invalid, problems = _replay(api, body, progress)
     for problem in problems:
         say(f"{problem['partition']}:{problem['offset']} of {problem['arrivedAt']}: {problem['reason']}")
     if invalid > len(problems):
         say(f"and {invalid - len(problems):,} more")
     if filters and not replayed and not invalid:
-        say("no dead letter that was never replayed is chosen by these options")
-    would_be = "would be " if dry_run else ""
-    stored = f" ({known:,} of them stored already)" if known else ""
-    typer.echo(f"{would_be}replayed {replayed:,}{stored}, still invalid {invalid:,}")
+        say("these options select no dead letter, or only letters that were replayed already")
+    verb = "would replay" if dry_run else "replayed"
+    stored = f" ({already_stored:,} of them stored already)" if already_stored else ""
+    typer.echo(f"{verb} {replayed:,}{stored}, still invalid {invalid:,}")
     if invalid and not replayed:
         raise typer.Exit(1)
 
 
 def _replay(
-    api: ApiClient, body: dict[str, object], progress: "_Progress"
+    api: ApiClient, body: dict[str, object], progress: "_ReplayProgress"
 ) -> tuple[int, int, int, list[dict[str, Any]]]:
-    """Replay a request's worth after the other.
+    """Replay all letters that `body` selects, one request after another.
 
-    Returns: the numbers replayed, of these stored already, and still invalid; and some problems.
+    Returns: how many letters were replayed, how many of these events were stored already, how many letters are still
+        invalid, and the first problems, at most _MAX_PROBLEMS.
     """
-    replayed = known = invalid = 0
+    replayed = already_stored = invalid = 0
     problems: list[dict[str, Any]] = []
     after: dict[str, object] = {}
     while True:
         answer = api.replay_dead_letters({**body, **after, "limit": REQUEST_LETTERS})
         replayed += answer["replayed"]
-        known += answer.get("alreadyStored", 0)
+        already_stored += answer.get("alreadyStored", 0)
         invalid += answer["stillInvalid"]
-        problems += answer["problems"][: _SHOWN - len(problems)]
+        problems += answer["problems"][: _MAX_PROBLEMS - len(problems)]
         progress.reached(replayed + invalid, answer.get("remaining", 0))
         if "next" not in answer:
-            return replayed, known, invalid, problems
+            return replayed, already_stored, invalid, problems
         after = {"after": answer["next"]}
 
 
@@ -139,18 +144,18 @@ def _filters(
 
 
 def _cells(letter: dict[str, Any]) -> list[str]:
-    place = [letter["arrivedAt"], str(letter["partition"]), str(letter["offset"])]
-    return [*place, letter.get("replayedAt", ""), letter["reason"]]
+    position = [letter["arrivedAt"], str(letter["partition"]), str(letter["offset"])]
+    return [*position, letter.get("replayedAt", ""), letter["reason"]]
 
 
-class _Progress:
-    """How far a replay is: a bar on a terminal, a line every few seconds anywhere else; both on stderr."""
+class _ReplayProgress:
+    """The progress of a replay on stderr: a bar on a terminal, otherwise one line every few seconds."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._spoke = time.monotonic()
+        self._last_report = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -167,9 +172,9 @@ class _Progress:
             self._bar.stop()
 
     def reached(self, done: int, remaining: int) -> None:
-        """Show how many letters were looked at, and how many are left."""
+        """Show how many letters were checked, and how many are left."""
         if self._bar:
             self._bar.update(self._task, completed=done, total=done + remaining)
-        elif time.monotonic() - self._spoke >= _LINE_SECONDS:
-            self._spoke = time.monotonic()
+        elif time.monotonic() - self._last_report >= _LINE_SECONDS:
+            self._last_report = time.monotonic()
             self._console.print(Text(f"{done:,} of {done + remaining:,} dead letters"), soft_wrap=True)

@@ -9,11 +9,11 @@ from engine.meters.aggregations import Aggregation
 from engine.meters.jsonpath import matches_many
 from engine.texts import printable
 from ingest.importer.local_times import read_zone, timestamp
-from meterport.connection import connected
+from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
 from meterport.terminal import Format, OutputFormat, print_json, print_table, say
 
-meters = typer.Typer(help="Meters: what is counted.", no_args_is_help=True, rich_markup_mode=None)
+meters = typer.Typer(help="List, create and delete meters.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @meters.command("list")
@@ -27,30 +27,30 @@ def list_meters(
     Example:
       meterport meters list --format json
     """
-    with connected(config, data_dir, server) as api:
+    with connect_from_options(config, data_dir, server) as api:
         _print_meters(api.meters(), format_)
 
 
 @meters.command("create")
 def create_meter(
-    slug: Annotated[str, typer.Argument(help="Its name in queries: a-z, 0-9 and _, at most 64.")],
-    event_type: Annotated[str, typer.Option(help="Type of the events it counts.")],
-    aggregation: Annotated[Aggregation, typer.Option(help="What it makes of them.", case_sensitive=False)],
+    slug: Annotated[str, typer.Argument(help="Name of the meter in queries: at most 64 characters of a-z, 0-9 and _.")],
+    event_type: Annotated[str, typer.Option(help="Type of the events that the meter counts.")],
+    aggregation: Annotated[Aggregation, typer.Option(help="How the meter combines them.", case_sensitive=False)],
     value_property: Annotated[
-        str | None, typer.Option(help="JSON path of the value in the event's data, as $.tokens; not for COUNT.")
+        str | None, typer.Option(help="JSON path of the value in the event's data, such as $.tokens; not for COUNT.")
     ] = None,
     group_by: Annotated[
         list[str] | None,
-        typer.Option(help="A dimension, as model or model=$.llm.model; repeat it for more. KEY alone is KEY=$.KEY."),
+        typer.Option(help="A dimension: KEY=JSONPATH, such as model=$.llm.model, or KEY for KEY=$.KEY; repeatable."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name for people. Default: the slug.")] = None,
-    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name. Default: the slug.")] = None,
+    description: Annotated[str | None, typer.Option(help="What the meter is for.")] = None,
     event_from: Annotated[
-        str | None, typer.Option(help="Count no event before this time (UTC unless it has an offset). Default: all.")
+        str | None, typer.Option(help="Count only events from this time on (UTC unless it has an offset).")
     ] = None,
     config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
 ) -> None:  # fmt: skip
-    """Create a meter. It counts events stored before it, too.
+    """Create a meter. It also counts events that were stored before it was created.
 
     \b
     Example:
@@ -67,11 +67,11 @@ def create_meter(
         "description": description,
         "eventFrom": timestamp(event_from, read_zone("UTC")) if event_from is not None else None,
     }
-    with connected(config, data_dir, server) as api:
-        made = api.create_meter({member: value for member, value in definition.items() if value is not None})
-        _print_meters([made], format_)
+    with connect_from_options(config, data_dir, server) as api:
+        created = api.create_meter({member: value for member, value in definition.items() if value is not None})
+        _print_meters([created], format_)
     if value_property is not None and matches_many(value_property):
-        say(f"note: {value_property} can match several values of an event; the first one counts, not their sum")
+        say(f"note: {value_property} can match several values of an event; only the first one counts, not their sum")
 
 
 @meters.command("delete")
@@ -79,13 +79,13 @@ def delete_meter(
     slug: Annotated[str, typer.Argument(help="The meter's slug, or its id.")],
     config: Config = None, data_dir: DataDir = None, server: Server = None,
 ) -> None:  # fmt: skip
-    """Delete a meter and its usage. Its events stay, so creating it again brings the usage back.
+    """Delete a meter and its usage. Its events stay, so the usage is there again if you create the meter again.
 
     \b
     Example:
       meterport meters delete tokens
     """
-    with connected(config, data_dir, server) as api:
+    with connect_from_options(config, data_dir, server) as api:
         api.delete_meter(slug)
     say(f"deleted meter {slug}")
 

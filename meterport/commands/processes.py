@@ -1,4 +1,4 @@
-"""The commands that run until they are stopped: `serve`, `api` and `ingest`."""
+"""The commands that run until they get a signal to stop: `serve`, `api` and `ingest`."""
 
 from typing import Annotated
 
@@ -7,13 +7,15 @@ import typer
 from engine.config.settings import Settings
 from engine.errors import ConfigurationError
 from meterport import running
-from meterport.configuration import settings_of
+from meterport.configuration import command_settings
 from meterport.options import Config, DataDir
 
-Brokers = Annotated[str | None, typer.Option(help="Kafka brokers, host:port,host:port. Default: none, SQLite.")]
+Brokers = Annotated[
+    str | None, typer.Option(help="Kafka brokers: host:port,host:port. Default: none; events go to SQLite.")
+]
 Topic = Annotated[str | None, typer.Option(help="Topic of events. Default: om_default_events.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")]
-Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one. Default: 8888.")]
+Port = Annotated[int | None, typer.Option(help="Port; 0 selects a free one. Default: 8888.")]
 Group = Annotated[str | None, typer.Option(help="Consumer group. Default: meterport.")]
 
 
@@ -26,13 +28,13 @@ def serve(
     kafka_topic: Topic = None,
     kafka_group: Group = None,
 ) -> None:
-    """Serve the API and meter what comes in, in this one process.
+    """Serve the API and meter events, all in this one process.
 
     \b
-    Events over HTTP go to an event log in the data directory; with --kafka-brokers
-    to a Kafka topic, and whatever producers send there is metered too.
+    Events sent over HTTP go to an event log in the data directory. With --kafka-brokers
+    they go to a Kafka topic, and events that producers send to the topic are metered too.
     """
-    settings = settings_of(
+    settings = command_settings(
         config,
         data_dir=data_dir,
         server__host=host,
@@ -51,11 +53,11 @@ def api(
     kafka_brokers: Brokers = None,
     kafka_topic: Topic = None,
 ) -> None:
-    """Serve the API alone: events go to Kafka, answers come from a ClickHouse server.
+    """Serve only the API: it sends events to Kafka and queries a ClickHouse server.
 
-    Any number of these processes run beside each other; `meterport ingest` does the metering.
+    You can run any number of these processes; `meterport ingest` does the metering.
     """
-    settings = settings_of(
+    settings = command_settings(
         config, server__host=host, server__port=port, kafka__brokers=kafka_brokers, kafka__topic=kafka_topic
     )
     running.run(_distributed(settings, "api"), running.serve, ingests=False)
@@ -64,19 +66,19 @@ def api(
 def ingest(
     config: Config = None, kafka_brokers: Brokers = None, kafka_topic: Topic = None, kafka_group: Group = None
 ) -> None:
-    """Meter what is in the Kafka topic: move events into a ClickHouse server, exactly once.
+    """Meter the events of the Kafka topic: store them in a ClickHouse server, exactly once.
 
-    Any number of these processes share the topic's partitions; one may come or die at any moment.
+    Any number of these processes share the partitions of the topic; a process may start, stop or crash at any time.
     """
-    settings = settings_of(
+    settings = command_settings(
         config, listens=False, kafka__brokers=kafka_brokers, kafka__topic=kafka_topic, kafka__group=kafka_group
     )
     running.run(_distributed(settings, "ingest"), running.ingest, serves=False)
 
 
 def _distributed(settings: Settings, command: str) -> Settings:
-    """Raises: ConfigurationError: what several processes share is not named."""
+    """Return the settings unchanged. Raises: ConfigurationError: a service that the processes share is not set."""
     for name, value in (("store.url", settings.store.url), ("kafka.brokers", settings.kafka.brokers)):
         if not value:
-            raise ConfigurationError(f"{name}: `meterport {command}` needs it; without, `meterport serve` does all")
+            raise ConfigurationError(f"{name}: `meterport {command}` needs it; without it, use `meterport serve`")
     return settings

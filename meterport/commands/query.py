@@ -1,6 +1,6 @@
-"""Commands that ask the API: meters, portal tokens, usage.
+"""The command `query`, which prints usage.
 
-Owns: their options, and what is printed of each answer.
+Owns: its options and its output.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ import typer
 from engine.texts import printable
 from engine.usage.windows import WindowSize
 from ingest.importer.local_times import read_zone, timestamp
-from meterport.connection import connected
+from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
-from meterport.terminal import print_csv, print_document, print_table
+from meterport.terminal import print_csv, print_json_text, print_table
 
 
-class UsageShape(StrEnum):
-    """How usage is printed."""
+class UsageFormat(StrEnum):
+    """The format in which usage is printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -30,30 +30,32 @@ def query(
     slug: Annotated[str, typer.Argument(help="The meter's slug, or its id.")],
     from_: Annotated[
         str | None,
-        typer.Option("--from", help="Start, inclusive: a time, or a date in --time-zone. Default: the first event."),
+        typer.Option("--from", help="Start (inclusive): a time, or a date in --time-zone. Default: the first event."),
     ] = None,
     to: Annotated[
-        str | None, typer.Option(help="End, exclusive: a time, or a date in --time-zone. Default: the last event.")
+        str | None, typer.Option(help="End (exclusive): a time, or a date in --time-zone. Default: the last event.")
     ] = None,
     window_size: Annotated[
         WindowSize | None,
-        typer.Option(help="One row a minute, hour, day or month. Default: one in all.", case_sensitive=False),
+        typer.Option(help="One row per minute, hour, day or month. Default: one for all.", case_sensitive=False),
     ] = None,
-    time_zone: Annotated[str, typer.Option(help="IANA zone in which days and months begin.")] = "UTC",
+    time_zone: Annotated[str, typer.Option(help="IANA time zone in which days and months begin.")] = "UTC",
     group_by: Annotated[
-        list[str] | None, typer.Option(help="One row for each value of this dimension, or subject; repeat it for more.")
+        list[str] | None, typer.Option(help="One row per value of this dimension, or of `subject`; repeatable.")
     ] = None,
     filter_: Annotated[
         list[str] | None,
-        typer.Option("--filter", help="Only events whose dimension has a value, KEY=VALUE; of one KEY any of them."),
+        typer.Option(
+            "--filter", help="KEY=VALUE: only events whose dimension KEY has this value, or another one given for KEY."
+        ),
     ] = None,
-    subject: Annotated[list[str] | None, typer.Option(help="Only this subject; repeat it for more.")] = None,
+    subject: Annotated[list[str] | None, typer.Option(help="Only this subject; repeatable.")] = None,
     format_: Annotated[
-        UsageShape, typer.Option("--format", help="How to print it: a table, or the API's JSON or CSV.")
-    ] = UsageShape.TABLE,
+        UsageFormat, typer.Option("--format", help="How to print it: a table, or the API's JSON or CSV.")
+    ] = UsageFormat.TABLE,
     config: Config = None, data_dir: DataDir = None, server: Server = None,
 ) -> None:  # fmt: skip
-    """Print usage of a meter. Values are exact; a row is a window [start, end) of a group.
+    """Print the usage of a meter. Values are exact; each row is one window [start, end) of one group.
 
     \b
     Example:
@@ -61,7 +63,7 @@ def query(
         --time-zone Europe/Berlin --group-by model
     """
     zone = read_zone(time_zone)
-    wanted = {
+    body = {
         "from": timestamp(from_, zone) if from_ is not None else None,
         "to": timestamp(to, zone) if to is not None else None,
         "windowSize": window_size.value if window_size else None,
@@ -70,19 +72,19 @@ def query(
         "filterGroupBy": _filters(filter_ or []),
         "subject": subject,
     }
-    accept = "text/csv" if format_ is UsageShape.CSV else "application/json"
-    with connected(config, data_dir, server) as api:
-        answer = api.query(slug, {name: value for name, value in wanted.items() if value}, accept)
-    if format_ is UsageShape.TABLE:
+    accept = "text/csv" if format_ is UsageFormat.CSV else "application/json"
+    with connect_from_options(config, data_dir, server) as api:
+        answer = api.query(slug, {name: value for name, value in body.items() if value}, accept)
+    if format_ is UsageFormat.TABLE:
         print_usage(answer.json(parse_float=Decimal)["data"], group_by or [], subject)
-    elif format_ is UsageShape.JSON:
-        print_document(answer.content.rstrip(b"\n"))
+    elif format_ is UsageFormat.JSON:
+        print_json_text(answer.content.rstrip(b"\n"))
     else:
         print_csv(answer.content.rstrip(b"\n"))
 
 
 def print_usage(rows: Sequence[dict[str, Any]], group_by: Sequence[str], subjects: Sequence[str] | None = None) -> None:
-    """Print rows of an answer as a table."""
+    """Print the rows of an answer as a table. Args: subjects: if not empty, the table has a column for them."""
     keys = [key for key in group_by if key != "subject"]
     by_subject = ["subject"] if subjects or "subject" in group_by else []
     cells = [
@@ -94,9 +96,6 @@ def print_usage(rows: Sequence[dict[str, Any]], group_by: Sequence[str], subject
     print_table(["from", "to", *by_subject, *keys, "value"], cells)
 
 
-# how options are read
-
-
 def _filters(texts: Iterable[str]) -> dict[str, list[str]]:
     filters: dict[str, list[str]] = {}
     for text in texts:
@@ -105,6 +104,3 @@ def _filters(texts: Iterable[str]) -> dict[str, list[str]]:
             raise typer.BadParameter(f"--filter must be KEY=VALUE, not {printable(text)}")
         filters.setdefault(key, []).append(value)
     return filters
-
-
-# how answers look

@@ -8,9 +8,9 @@ import typer
 
 from engine.errors import InvalidRequest
 from engine.instants import utc_now
-from engine.texts import name_shown, printable
+from engine.texts import printable, printable_name
 from ingest.importer.local_times import read_zone, timestamp
-from meterport.connection import connected
+from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
 from meterport.terminal import Format, OutputFormat, print_json, print_table, say
 
@@ -21,26 +21,28 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
 
 
 token = typer.Typer(
-    help="Portal tokens: one customer's way to its own usage.", no_args_is_help=True, rich_markup_mode=None
+    help="Create, list and invalidate portal tokens, which show customers their usage.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
 @token.command("create")
 def create_token(
-    subject: Annotated[str, typer.Argument(help="Whose usage it shows: the subject of the events.")],
+    subject: Annotated[str, typer.Argument(help="Subject whose usage the token shows, as in the events.")],
     meter: Annotated[
-        list[str] | None, typer.Option(help="Slug of a meter it may ask; repeat it for more. Default: all.")
+        list[str] | None, typer.Option(help="Slug of a meter that the token may query; repeatable. Default: all.")
     ] = None,
     expires: Annotated[
         str | None,
         typer.Option(
-            help="When it ends: after 90s, 15m, 24h or 30d, or at a time (UTC unless it has an offset). "
+            help="When the token expires: after 90s, 15m, 24h or 30d, or at a time (UTC unless it has an offset). "
             "Default: the server's portal.token_seconds, 24h."
         ),
     ] = None,
     config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
 ) -> None:  # fmt: skip
-    """Make a portal token and print it: there is no other sight of it.
+    """Create a portal token and print it. It cannot be shown again.
 
     \b
     Example:
@@ -51,54 +53,54 @@ def create_token(
         body["allowedMeterSlugs"] = meter
     if expires is not None:
         body["expiresAt"] = _end(expires)
-    with connected(config, data_dir, server) as api:
-        made = api.create_token(body)
+    with connect_from_options(config, data_dir, server) as api:
+        created = api.create_token(body)
     if format_ is OutputFormat.JSON:
-        print_json(made)
+        print_json(created)
     else:
-        typer.echo(printable(made["token"]))
-        allowed = ", ".join(made["allowedMeterSlugs"]) or "every meter"
-        say(f"token {made['id']} of {name_shown(made['subject'])} for {allowed} until {made['expiresAt']}")
+        typer.echo(printable(created["token"]))
+        allowed = ", ".join(created["allowedMeterSlugs"]) or "every meter"
+        say(f"token {created['id']} of {printable_name(created['subject'])} for {allowed} until {created['expiresAt']}")
 
 
 @token.command("list")
 def list_tokens(
-    subject: Annotated[str | None, typer.Option(help="Only tokens of this subject. Default: of all.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="How many at most.")] = 25,
+    subject: Annotated[str | None, typer.Option(help="Only tokens of this subject. Default: of all subjects.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of tokens.")] = 25,
     config: Config = None, data_dir: DataDir = None, server: Server = None, format_: Format = OutputFormat.TABLE,
 ) -> None:  # fmt: skip
-    """List portal tokens, newest first; never their text.
+    """List portal tokens, newest first. The tokens themselves are never shown.
 
     \b
     Example:
       meterport token list --subject acme
     """
-    with connected(config, data_dir, server) as api:
+    with connect_from_options(config, data_dir, server) as api:
         tokens = api.tokens(subject, limit)
     if format_ is OutputFormat.JSON:
         print_json(tokens)
         return
     header = ["id", "subject", "meters", "created", "expires", "state"]
-    print_table(header, [_token_cells(one) for one in tokens])
+    print_table(header, [_token_cells(token_) for token_ in tokens])
 
 
 @token.command("invalidate")
 def invalidate_token(
-    id_: Annotated[str | None, typer.Option("--id", help="Id of the token, as listed.")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="Id of the token, as `token list` shows it.")] = None,
     subject: Annotated[str | None, typer.Option(help="Invalidate every token of this subject.")] = None,
     issued_before: Annotated[
         str | None,
         typer.Option(
-            help="Invalidate every token of everybody issued before this time (UTC unless it has an offset), or "
-            "before `now`, as after a restore."
+            help="Invalidate the tokens of all subjects that were issued before this time (UTC unless it has an "
+            "offset), or before `now`, for example after a restore."
         ),
     ] = None,
     config: Config = None, data_dir: DataDir = None, server: Server = None,
 ) -> None:  # fmt: skip
-    """Invalidate one token by its id, all tokens of a subject, or all that were issued before a time; at once.
+    """Invalidate one token by its id, all tokens of a subject, or all that were issued before a time. It acts at once.
 
-    Tokens that the store has no record of are invalidated, too, as those issued after the backup that was restored.
-    Doing it twice changes nothing.
+    Tokens without a record in the store are invalidated too, such as tokens issued after the backup that was restored.
+    To invalidate a token twice changes nothing.
 
     \b
     Examples:
@@ -106,14 +108,14 @@ def invalidate_token(
       meterport token invalidate --issued-before 2026-03-01T12:30:00Z
       meterport token invalidate --issued-before now
     """
-    wanted = {name: text for name, text in (("id", id_), ("subject", subject)) if text is not None}
+    body = {name: text for name, text in (("id", id_), ("subject", subject)) if text is not None}
     if issued_before is not None:
-        now = issued_before == "now"  # to the millisecond, unlike what a shell's `date` prints
-        wanted["issuedBefore"] = utc_now().isoformat() if now else timestamp(issued_before, read_zone("UTC"))
-    if not wanted:
+        now = issued_before == "now"  # It is more precise than what `date` prints in a shell.
+        body["issuedBefore"] = utc_now().isoformat() if now else timestamp(issued_before, read_zone("UTC"))
+    if not body:
         raise typer.BadParameter("give --id, --subject or --issued-before")
-    with connected(config, data_dir, server) as api:
-        api.invalidate_tokens(wanted)
+    with connect_from_options(config, data_dir, server) as api:
+        api.invalidate_tokens(body)
     say("invalidated")
 
 
@@ -124,10 +126,10 @@ def _end(text: str) -> str:
     try:
         return (utc_now() + timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])).isoformat()
     except OverflowError:
-        raise InvalidRequest(f"{text} from now is past the year 9999") from None
+        raise InvalidRequest(f"{text} from now is after the year 9999") from None
 
 
-def _token_cells(one: dict[str, Any]) -> list[str]:
-    state = "revoked" if one.get("revoked") else "expired" if one.get("expired") else "valid"
-    meters_ = ", ".join(one["allowedMeterSlugs"]) or "all"
-    return [one["id"], one["subject"], meters_, one["createdAt"], one["expiresAt"], state]
+def _token_cells(token_: dict[str, Any]) -> list[str]:
+    state = "revoked" if token_.get("revoked") else "expired" if token_.get("expired") else "valid"
+    meters_ = ", ".join(token_["allowedMeterSlugs"]) or "all"
+    return [token_["id"], token_["subject"], meters_, token_["createdAt"], token_["expiresAt"], state]

@@ -97,7 +97,7 @@ def build(store: Store, settings: Settings, log: EventAppender) -> Dependencies:
         registry=MeterRegistry(store),
         tokens=PortalTokens(store, [SIGNING_KEY], settings.portal),
         subjects=Subjects(store),
-        log=log,
+        appender=log,
         readiness=Readiness,
     )
 
@@ -186,8 +186,8 @@ def still_token(still_dependencies: Dependencies) -> Callable[..., dict[str, str
 
 @pytest.fixture
 def still_log(still_dependencies: Dependencies) -> MemoryLog:
-    assert isinstance(still_dependencies.log, MemoryLog)
-    return still_dependencies.log
+    assert isinstance(still_dependencies.appender, MemoryLog)
+    return still_dependencies.appender
 
 
 @pytest.fixture

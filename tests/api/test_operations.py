@@ -181,7 +181,7 @@ def test_a_defect_is_500_without_detail_and_logged(
     portal: BlockingPortal, still_dependencies: Dependencies, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Contract 0."""
-    client = ApiClient(portal, create_app(dataclasses.replace(still_dependencies, log=Broken())), BEARER)
+    client = ApiClient(portal, create_app(dataclasses.replace(still_dependencies, appender=Broken())), BEARER)
     good = {"specversion": "1.0", "id": "e", "source": "s", "type": "t", "subject": "c"}
 
     answer = client.post("/api/v1/events", json=good)

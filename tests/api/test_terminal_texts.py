@@ -30,7 +30,7 @@ from engine.instants import milliseconds, utc_now
 from engine.logging_setup import configure_logging
 from engine.meters.definition import MeterDefinition
 from engine.store.clickhouse import Store
-from engine.texts import json_printable, lines_printable, name_shown, printable
+from engine.texts import json_printable, lines_printable, printable, printable_name
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Record
 from ingest.importer.columns import ColumnMapping
@@ -39,7 +39,7 @@ from ingest.importer.positions import ImportPosition
 from ingest.importer.summary import Report
 from meterport import cli
 from meterport.commands.import_ import _print as print_summary
-from meterport.terminal import print_csv, print_document, print_table, say
+from meterport.terminal import print_csv, print_json_text, print_table, say
 from tests.api.conftest import KEY, TOKENS_TOTAL
 from tests.harness.api_client import ApiClient
 
@@ -167,7 +167,7 @@ anything = st.text(st.one_of(st.sampled_from(HARMFUL), st.characters()), max_siz
 @given(anything)
 def test_no_text_makes_any_output_harmful(text: str) -> None:
     """S6."""
-    shown = [printable(text), name_shown(text), say_to_string(text), table_of(text)]
+    shown = [printable(text), printable_name(text), say_to_string(text), table_of(text)]
     for output in shown:
         assert harmful_in(output) == []
     assert harmful_in(lines_printable(text)) == []
@@ -199,7 +199,7 @@ def test_letters_of_all_languages_are_shown_as_they_are(text: str) -> None:
     invisible = any(
         unicodedata.category(letter) == "Mn" or letter in "\u115f\u1160\u2800\u3164\uffa0" for letter in text
     )
-    assert name_shown(text) == text or invisible
+    assert printable_name(text) == text or invisible
 
 
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f"
@@ -225,7 +225,7 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f"
 )
 def test_names_that_look_alike_are_shown_for_what_they_are(text: str, shown: str) -> None:
     """S14, D.40: joiners within words of other scripts and within emoji are letters there."""
-    assert name_shown(text) == shown
+    assert printable_name(text) == shown
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -261,7 +261,7 @@ def test_a_log_line_is_one_line_that_holds_no_control_and_no_secret(
 
 def test_json_of_the_api_is_printed_so_that_it_means_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     """S6: C1 controls and direction marks stand in JSON as they are, by its own rules."""
-    print_document(orjson.dumps({"a": "\x9b\u202e\U000e0041é"}))
+    print_json_text(orjson.dumps({"a": "\x9b\u202e\U000e0041é"}))
 
     out = capsys.readouterr().out
     assert out == '{"a":"\\u009b\\u202e\\udb40\\udc41é"}\n'
