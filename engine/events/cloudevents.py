@@ -272,7 +272,7 @@ def _decode_base64(text: str, name: str) -> bytes:
 
 
 def _check_data(data: bytes, name: str, suffix: str = "") -> bytes:
-    """Return the JSON text of data. Raises: InvalidEvent: it is neither a JSON object nor null.
+    """Return the JSON text of data. Raises: InvalidEvent: it is not a JSON object or null, or breaks a limit.
 
     Args: name: the member that it comes from. suffix: how that member encodes it, for the message.
     """

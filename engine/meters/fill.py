@@ -93,17 +93,17 @@ class Filler:
             if not self._barriers.all_stored_whole(meter.rollup):
                 # `events` may contain a part of a batch that the rollup does not contain yet.
                 return False
-            faults.passing("fill.before-ready")
+            faults.hit("fill.before-ready")
             if self._registry.advance(meter, MeterState.READY, meter.filled_to):
                 logger.info("meter_ready slug=%s rollup=%s", meter.slug, meter.rollup)
             return True
-        faults.passing("fill.before-piece")
+        faults.hit("fill.before-piece")
         if not self._registry.is_current(meter):
             # This process was paused and another one continued the fill. The store may have forgotten the token of
             # this segment, so that a second insert would double it.
             return False
         self._store.command(self._fill_statement(meter, meter.filled_to, end))
-        faults.passing("fill.after-piece")
+        faults.hit("fill.after-piece")
         self._registry.advance(meter, MeterState.FILLING, end)
         logger.info(
             "meter_piece_filled slug=%s from=%s to=%s", meter.slug, meter.filled_to.isoformat(), end.isoformat()

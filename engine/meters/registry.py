@@ -6,7 +6,7 @@
 A meter gives complete answers in all of these states; until READY they are computed from the raw events. A process that
 dies in CREATING leaves tables that nobody reads. `resume_creation` then creates others, with a later `visible_from`.
 Thread-safe. Several processes may share one store; each of them refreshes its snapshot once a second.
-Source: docs/design.md R12 (tables of a meter), R12a (one meter for each slug), R16 (a meter counts the events before it).
+Source: docs/design.md R12 (tables of a meter), R12a (one meter for each slug), R16 (a meter counts events before it).
 """
 
 import dataclasses

@@ -26,7 +26,7 @@ def create_rollup(store: Store, meter: Meter) -> None:
     """
     for grain in GRAINS:
         store.command(_table_statement(meter, grain))
-    faults.passing("meter.after-tables")
+    faults.hit("meter.after-tables")
     for grain, finer in (("day", "quarter"), ("quarter", "minute")):
         store.command(_view_statement(meter, grain, _coarser_select(meter, grain, finer)))
     store.command(

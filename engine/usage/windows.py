@@ -88,7 +88,7 @@ def _offset(second: int, zone_info: ZoneInfo) -> int:
 
 
 def _find_offset_change(before: int, after: int, zone_info: ZoneInfo) -> int:
-    """Return the first second with the offset that is valid at `after`. The offset changes once in (before, after]."""
+    """Return the first second with the offset that is valid at `after`. It lies in (before, after]."""
     new = _offset(after, zone_info)
     while after - before > 1:
         middle = (before + after) // 2
