@@ -1,3 +1,3 @@
-"""What a meter is, how its usage is stored and asked for. Knows neither Kafka nor HTTP."""
+"""The core: what a meter is, and how its usage is stored and queried. It knows neither the event log nor HTTP."""
 
 __version__ = "0.1.0"

@@ -1,35 +1,35 @@
-"""Every error Meterport raises on purpose, and what each asks of whoever catches it.
+"""All errors that Meterport raises on purpose, and what the code that catches them must do.
 
     MeterportError
-    ├── Refused                 never retry: the request itself is wrong
-    │   ├── InvalidRequest      a parameter, a body, a query
-    │   ├── InvalidEvent        one record or event; becomes a dead letter or a 400
-    │   ├── InvalidMeter        a meter definition
-    │   ├── TooLarge            a body over the limit
-    │   ├── TooManyRows         an answer would have more rows than one may
-    │   ├── UnsupportedEncoding a body compressed in a way that is not unpacked here
-    │   ├── NotFound
-    │   ├── Conflict
-    │   ├── Unauthorized        no key or token, or one that is not accepted
-    │   └── Forbidden           a server without a key does not answer whoever asks
-    ├── Unavailable             retry later: nothing is wrong with the request
-    │   ├── StoreUnavailable    ClickHouse refuses, stalls or is busy
-    │   ├── QueryTimeout        a query took longer than it may
-    │   ├── QueryOverMemory     a query needs more memory than it may take
-    │   ├── Busy                so much waits already that this cannot wait too
+    ├── Refused                 do not retry: the request itself is wrong
+    │   ├── InvalidRequest      a parameter, a body or a query is wrong
+    │   ├── InvalidEvent        a record or an event is wrong; it becomes a dead letter or a 400
+    │   ├── InvalidMeter        a meter definition is wrong
+    │   ├── TooLarge            a body is larger than the limit
+    │   ├── TooManyRows         an answer would have more rows than the limit
+    │   ├── UnsupportedEncoding a body has a compression that is not supported
+    │   ├── NotFound            the thing does not exist
+    │   ├── Conflict            the thing exists already, or something uses it
+    │   ├── Unauthorized        there is no key or token, or it is not accepted
+    │   └── Forbidden           a server without a key answers only its own machine
+    ├── Unavailable             retry later: the request itself is not wrong
+    │   ├── StoreUnavailable    ClickHouse refuses, does not respond, or is busy
+    │   ├── QueryTimeout        a query took longer than the limit
+    │   ├── QueryOverMemory     a query needs more memory than the limit
+    │   ├── Busy                too many requests wait for the store already
     │   ├── LogUnavailable      the event log cannot be written
-    │   ├── LogFull             the event log holds as many bytes as it may
-    │   └── TooManyRequests     whoever asks did so more often than allowed
-    ├── StoreError              ClickHouse refused a statement; `code` of ClickHouse inside
-    └── Fatal                   stop the process: going on would lose or double usage
+    │   ├── LogFull             the event log has reached its size limit
+    │   └── TooManyRequests     the client has sent more requests than allowed
+    ├── StoreError              ClickHouse refused a statement; it has the code of ClickHouse
+    └── Fatal                   stop the process: to continue would lose or double usage
         ├── ConfigurationError  exit status 78
-        ├── AddressUnavailable  nobody can listen there now
-        ├── DataDirectoryInUse
-        ├── StoreMisconfigured
+        ├── AddressUnavailable  the server cannot listen on an address
+        ├── DataDirectoryInUse  another process uses the data directory
+        ├── StoreMisconfigured  ClickHouse does not do what exactly-once storage needs
         ├── LogFailed           the event log will not serve this process again
-        └── TooManyDeadLetters
+        └── TooManyDeadLetters  so many records are wrong that a fault upstream is likely
 
-Each leaf has a public kebab-case `code`. HTTP status codes are in api/http/problems.py, nowhere else.
+Each leaf has a public kebab-case `code`. HTTP status codes are defined in api/http/problems.py only.
 """
 
 from typing import ClassVar
@@ -40,13 +40,13 @@ def _cut(text: str, characters: int) -> str:
 
 
 class MeterportError(Exception):
-    """Root of the tree. `str(error)` is fit to be shown to whoever made the request."""
+    """The root of the tree. `str(error)` may be shown to the client that sent the request."""
 
     code: ClassVar[str] = "error"
 
 
 class Refused(MeterportError):
-    """The request is wrong and stays wrong."""
+    """The request is wrong, and sending it again does not help."""
 
 
 class InvalidRequest(Refused):
@@ -56,9 +56,10 @@ class InvalidRequest(Refused):
 
 
 class InvalidEvent(Refused):
-    """One event cannot be metered. `field` is the CloudEvents attribute at fault, or None for the whole.
+    """One event cannot be metered. `field` is the wrong CloudEvents attribute, or None for the event as a whole.
 
-    Both are cut: they may quote the event, and go into answers, dead letters and logs.
+    Message and field are cut to 1,024 and 128 characters: they may quote the event, and they are written to answers,
+    dead letters and logs.
     """
 
     code = "invalid-event"
@@ -69,77 +70,77 @@ class InvalidEvent(Refused):
 
 
 class InvalidMeter(Refused):
-    """A meter definition is wrong; one problem a line."""
+    """A meter definition is wrong; the message has one line for each problem."""
 
     code = "invalid-meter"
 
 
 class TooLarge(Refused):
-    """A body is over the configured limit."""
+    """A body is larger than the configured limit."""
 
     code = "body-too-large"
 
 
 class TooManyRows(Refused):
-    """An answer would have more rows than one may; the message names the setting, and what to ask for instead."""
+    """An answer would have more rows than the limit. The message names the setting and says what to ask for instead."""
 
     code = "too-many-rows"
 
 
 class UnsupportedEncoding(Refused):
-    """A body is compressed in a way that is not unpacked here; the message names those that are."""
+    """A body has a compression that is not supported; the message names the supported ones."""
 
     code = "unsupported-encoding"
 
 
 class NotFound(Refused):
-    """No such thing."""
+    """The thing that the request names does not exist."""
 
     code = "not-found"
 
 
 class Conflict(Refused):
-    """It exists already, or something holds it."""
+    """The thing exists already, or it cannot be changed because something uses it."""
 
     code = "conflict"
 
 
 class Unauthorized(Refused):
-    """No key or token was given, or one that is not accepted."""
+    """The request has no key or token, or one that is not accepted."""
 
     code = "unauthorized"
 
 
 class Forbidden(Refused):
-    """A server without a key answers its own machine only; the message says why this request is not from there."""
+    """A server without a key answers only its own machine; the message says why this request is refused."""
 
     code = "forbidden"
 
 
 class Unavailable(MeterportError):
-    """Try again later."""
+    """The request cannot be served now; it can be sent again later."""
 
 
 class StoreUnavailable(Unavailable):
-    """ClickHouse refuses, stalls or is busy."""
+    """ClickHouse refuses, does not respond, or is busy."""
 
     code = "store-unavailable"
 
 
 class QueryTimeout(Unavailable):
-    """A query took longer than one may; it was ended."""
+    """A query took longer than the limit and was ended."""
 
     code = "query-timeout"
 
 
 class QueryOverMemory(Unavailable):
-    """A query needs more memory than one may take; it was ended."""
+    """A query needed more memory than the limit and was ended."""
 
     code = "query-over-memory"
 
 
 class Busy(Unavailable):
-    """So many requests wait for the store already that this one cannot wait too, or it has waited for too long."""
+    """Too many requests wait for the store already, or this request has waited too long."""
 
     code = "busy"
 
@@ -151,13 +152,13 @@ class LogUnavailable(Unavailable):
 
 
 class LogFull(Unavailable):
-    """The event log holds as many bytes as it may; ingest is behind."""
+    """The event log has reached its size limit, because ingest is behind."""
 
     code = "log-full"
 
 
 class TooManyRequests(Unavailable):
-    """Whoever asks did so more often than allowed. `retry_seconds`: how long to wait."""
+    """The client has sent more requests than allowed. `retry_seconds`: how long it should wait."""
 
     code = "too-many-requests"
 
@@ -169,7 +170,7 @@ class TooManyRequests(Unavailable):
 class StoreError(MeterportError):
     """ClickHouse refused a statement.
 
-    Args: clickhouse_code: the number ClickHouse gives (60 is UNKNOWN_TABLE); None when it gave none.
+    Args: clickhouse_code: the error code of ClickHouse (60 is UNKNOWN_TABLE); None if there is none.
     """
 
     code = "store-error"
@@ -180,23 +181,23 @@ class StoreError(MeterportError):
 
 
 class Fatal(MeterportError):
-    """Stop the process."""
+    """The process must stop."""
 
 
 class ConfigurationError(Fatal):
-    """A setting is missing or wrong; the message names it in one line."""
+    """A setting is missing or wrong; the message names it, in one line."""
 
     code = "configuration-error"
 
 
 class AddressUnavailable(Fatal):
-    """A port cannot be listened on; the message names its setting."""
+    """The server cannot listen on an address; the message names the setting."""
 
     code = "address-unavailable"
 
 
 class DataDirectoryInUse(Fatal):
-    """Another process works on this data directory. `url`: where it takes requests, if it said so."""
+    """Another process uses this data directory. `url`: the address where it accepts requests, if it is known."""
 
     code = "data-directory-in-use"
 
@@ -206,18 +207,18 @@ class DataDirectoryInUse(Fatal):
 
 
 class StoreMisconfigured(Fatal):
-    """ClickHouse does not keep to what exactly-once ingest needs of it."""
+    """ClickHouse does not do what exactly-once storage needs, because of a setting or a table definition."""
 
     code = "store-misconfigured"
 
 
 class LogFailed(Fatal):
-    """The event log will not serve this process again; another start may do."""
+    """The event log will not serve this process again; a restart may help."""
 
     code = "log-failed"
 
 
 class TooManyDeadLetters(Fatal):
-    """So many records cannot be read that a fault upstream is likelier than so many bad records."""
+    """So many records in a row are not events that a fault upstream is more likely than so many wrong records."""
 
     code = "too-many-dead-letters"

@@ -1,7 +1,7 @@
-"""Named points at which a crash test can have the process killed from outside.
+"""Fault points: named places in the code at which a crash test can kill the process.
 
-The setting `fault` (METERPORT_FAULT=point:n) arms one: the n-th time it is passed the process gets SIGKILL, as a
-power cut would do it: nothing is flushed, no handler runs. Unarmed, a point costs one comparison.
+The setting `fault` (METERPORT_FAULT=point:n) arms one point. When the process reaches it for the n-th time it gets
+SIGKILL: no handler runs and nothing is flushed. A point that is not armed costs one comparison.
 """
 
 import os
@@ -34,28 +34,30 @@ POINTS: tuple[Point, ...] = get_args(Point)
 
 
 class _Armed:
+    """The armed point, and how many times it will be reached until the process is killed."""
+
     point = ""
-    left = 0
+    remaining = 0
 
 
 def arm(fault: str) -> None:
-    """Arm `point:n`; an empty text disarms. Raises: ConfigurationError."""
+    """Arm the point of `point:n` (without `:n`: the first time); "" disarms. Raises: ConfigurationError."""
     point, _, times = fault.partition(":")
     if fault and (point not in POINTS or not (times or "1").isdigit()):
-        raise ConfigurationError(f"fault: {fault!r} is not one of {', '.join(POINTS)}, with :n behind it")
-    _Armed.point, _Armed.left = point, int(times or 1) if fault else 0
+        raise ConfigurationError(f"fault: {fault!r} is not one of {', '.join(POINTS)}, optionally with :n after it")
+    _Armed.point, _Armed.remaining = point, int(times or 1) if fault else 0
 
 
-def passing(point: Point) -> None:
-    """Say that the process is at `point`; does not return if it is armed and its time has come."""
+def hit(point: Point) -> None:
+    """Report that the process has reached `point`. If the kill is due, the function does not return."""
     if _is_due(point):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def entering(point: Point, within_seconds: float) -> None:
-    """Say that the process begins what `point` names; if it is armed the kill comes at random in the given time.
+def hit_within(point: Point, within_seconds: float) -> None:
+    """Report that the process starts the work of `point`. A kill that is due comes at a random time in the interval.
 
-    Another process kills this one: chDB holds the interpreter until an insert is done, so a thread would come too late.
+    Another process kills this one: chDB blocks the interpreter until an insert is done, so a thread would be too late.
     """
     if _is_due(point):
         delay = random.uniform(0, within_seconds)  # noqa: S311 - not a secret
@@ -65,5 +67,5 @@ def entering(point: Point, within_seconds: float) -> None:
 def _is_due(point: Point) -> bool:
     if point != _Armed.point:
         return False
-    _Armed.left -= 1
-    return _Armed.left <= 0
+    _Armed.remaining -= 1
+    return _Armed.remaining <= 0

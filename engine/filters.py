@@ -1,10 +1,11 @@
-"""Filters as clients write them: `{"$or": [{"$eq": "a"}, {"$like": "b%"}]}` of one text or time, and one SQL condition.
+"""Filters of a text or a time as clients write them, `{"$or": [{"$eq": "a"}, {"$like": "b%"}]}`, and their SQL.
 
-Owns: the operators, what is wrong with a filter, and its rendering. Operands reach SQL as bound parameters only, the
-tested expression is one the caller made. Nesting is rendered as calls, `and(…, or(…))`: the engine's parser takes few
-hundred levels of parentheses and any depth of these that the limit below lets in.
-Limits: 200 operators in the filters of a request, which bounds their depth too; 2,048 characters a pattern, 4,096 in
-all; 8,192 characters a text, 1,000 texts a list.
+Owns: the operators, the messages about a wrong filter, and its rendering as an SQL condition. Operands reach SQL only
+as bound parameters; the caller gives the expression that is tested. Nested filters are rendered as calls,
+`and(…, or(…))`: ClickHouse's parser accepts at most a few hundred levels of parentheses, but calls at any depth that
+the limit on operators allows.
+Limits: 200 operators in all filters of a request, which also limits their depth; 2,048 characters in a pattern and
+4,096 in all patterns; 8,192 characters in a string; 1,000 strings in a list.
 Source: docs/contract.md 2.3, D.11, D.24.
 """
 
@@ -16,9 +17,9 @@ from engine.errors import InvalidRequest
 from engine.instants import BEGINNING, END, parse_instant
 
 MAX_OPERATORS = 200
-PATTERN_CHARACTERS = 2048
-ALL_PATTERN_CHARACTERS = 4096
-TEXT_CHARACTERS = 8192  # written as a parameter they fit into one field of a server's request, escaped too
+MAX_PATTERN_CHARACTERS = 2048
+MAX_ALL_PATTERN_CHARACTERS = 4096
+MAX_TEXT_CHARACTERS = 8192  # Even escaped, so many characters fit into one field of a request to ClickHouse.
 MAX_TEXTS = 1000
 _JUNCTIONS = {"$and": "and", "$or": "or"}
 
@@ -26,7 +27,11 @@ Operand = str | int | list[str]
 
 
 class _Operator(NamedTuple):
-    """How an operator reads its operand, the parameter's type, and its condition on `{0}` with the parameter `{1}`."""
+    """An operator: how it reads its operand, and its SQL.
+
+    `type` is the ClickHouse type of the parameter. In `condition`, `{0}` is the tested expression and `{1}` the
+    parameter.
+    """
 
     read: Callable[[object], Operand]
     type: str
@@ -35,7 +40,7 @@ class _Operator(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One operator with its operand."""
+    """A comparison: an operator with its operand."""
 
     operator: _Operator
     operand: Operand
@@ -43,25 +48,25 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Junction:
-    """`and` or `or` of two parts or more."""
+    """Filters joined by `and` or `or`: two or more, or none (`ANYTHING`)."""
 
     function: str
     parts: tuple["Filter", ...]
 
 
 Filter = Comparison | Junction
-ANYTHING: Filter = Junction("and", ())  # true for every text
+ANYTHING: Filter = Junction("and", ())  # It is true for every text.
 
 
 @dataclass(slots=True)
 class Bindings:
-    """Parameters of a statement under construction, by names nobody else uses."""
+    """Parameters of a statement that is being built. Their names begin with a prefix that nothing else uses."""
 
     prefix: str
     values: dict[str, object] = field(default_factory=dict)
 
     def add(self, type_: str, value: object) -> str:
-        """Bind a value; returns the placeholder that stands for it."""
+        """Bind a value and return its placeholder."""
         name = f"{self.prefix}_{len(self.values)}"
         self.values[name] = value
         return f"{{{name}:{type_}}}"
@@ -69,38 +74,38 @@ class Bindings:
 
 @dataclass(slots=True)
 class Allowance:
-    """What the filters of one request may hold, all together. Each that is read takes of it."""
+    """How many operators and pattern characters the filters of one request may still use."""
 
     operators: int = MAX_OPERATORS
-    pattern_characters: int = ALL_PATTERN_CHARACTERS
+    pattern_characters: int = MAX_ALL_PATTERN_CHARACTERS
 
     def take(self, name: str, operand: object) -> None:
-        """Raises: InvalidRequest: it is used up."""
+        """Count an operator and the characters of its pattern. Raises: InvalidRequest: nothing is left."""
         self.operators -= 1
         if self.operators < 0:
             raise InvalidRequest(f"filter complexity exceeds {MAX_OPERATORS} operators")
         if name in _PATTERNS and isinstance(operand, str):
             self.pattern_characters -= len(operand)
         if self.pattern_characters < 0:
-            raise InvalidRequest(f"filter complexity exceeds {ALL_PATTERN_CHARACTERS} characters of patterns")
+            raise InvalidRequest(f"filter complexity exceeds {MAX_ALL_PATTERN_CHARACTERS} characters of patterns")
 
 
 def text_filter(body: object, allowance: Allowance, depth: int | None = None) -> Filter | None:
-    """Return the filter of a text that a JSON body holds; None if it filters nothing.
+    """Return the filter of a text from a JSON body; None if it filters nothing.
 
-    Args: depth: how many `$and` and `$or` may stand in each other; None: as many as operators may.
+    Args: depth: how deep `$and` and `$or` may be nested; None: only the number of operators limits it.
     Raises: InvalidRequest: "filter is invalid: …", "filter complexity exceeds …".
     """
     return _Reader(_TEXT_OPERATORS, allowance, depth).read(body, 0)
 
 
 def time_filter(body: object, allowance: Allowance, depth: int | None = None) -> Filter | None:
-    """Return the filter of a time, its operands in Unix milliseconds; otherwise as `text_filter`."""
+    """Return the filter of a time, with operands in Unix milliseconds; otherwise like `text_filter`."""
     return _Reader(_TIME_OPERATORS, allowance, depth).read(body, 0)
 
 
 def condition(filter_: Filter, column: str, bindings: Bindings) -> str:
-    """Return a filter as SQL. Args: column: the expression it tests, of our own making."""
+    """Return a filter as an SQL condition. Args: column: the tested expression; it must not come from a user."""
     if isinstance(filter_, Junction):
         parts = ", ".join(condition(part, column, bindings) for part in filter_.parts)
         return f"{filter_.function}({parts})" if parts else "true"
@@ -108,7 +113,7 @@ def condition(filter_: Filter, column: str, bindings: Bindings) -> str:
 
 
 class _Reader:
-    """Reads one filter."""
+    """Reads one filter from JSON."""
 
     def __init__(self, operators: Mapping[str, _Operator], allowance: Allowance, depth: int | None) -> None:
         self._operators = operators
@@ -161,33 +166,33 @@ def _invalid(reason: str) -> InvalidRequest:
 
 def _text(operand: object) -> str:
     if not isinstance(operand, str):
-        raise ValueError("must be a text")  # noqa: TRY004 - every wrong operand is one kind of error
+        raise ValueError("must be a string")  # noqa: TRY004 - every wrong operand is a ValueError
     if not operand:
         raise _invalid("format mismatch")
-    return asked_text(operand)
+    return check_operand(operand)
 
 
-def asked_text(text: str) -> str:
-    """Return a text that stored ones are compared with. Raises: ValueError: it is too long to be asked for."""
-    if len(text) > TEXT_CHARACTERS:
-        raise ValueError(f"is longer than {TEXT_CHARACTERS} characters")
+def check_operand(text: str) -> str:
+    """Return a text that stored texts will be compared with. Raises: ValueError: it is too long."""
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_TEXT_CHARACTERS} characters")
     return text
 
 
 def _texts(operand: object) -> list[str]:
     if not isinstance(operand, list):
-        raise ValueError("must be a list of texts")  # noqa: TRY004
+        raise ValueError("must be a list of strings")  # noqa: TRY004
     if len(operand) > MAX_TEXTS:
-        raise ValueError(f"has more than {MAX_TEXTS} texts")
+        raise ValueError(f"has more than {MAX_TEXTS} strings")
     return [_text(item) for item in operand]
 
 
 def _pattern(operand: object) -> str:
     pattern = _text(operand)
-    if len(pattern) > PATTERN_CHARACTERS:
-        raise ValueError(f"is longer than {PATTERN_CHARACTERS} characters")
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise ValueError(f"is longer than {MAX_PATTERN_CHARACTERS} characters")
     if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
-        raise ValueError("ends in an escape of nothing")
+        raise ValueError("ends with an unfinished escape")
     return pattern
 
 
@@ -199,17 +204,21 @@ def _nanos(operand: object) -> int:
     return parse_instant(operand).nanos
 
 
-def _milliseconds_before(operand: object) -> int:
-    """Return the last whole millisecond not after a time: what is later than the one is later than the other."""
-    return _kept(_nanos(operand) // 1_000_000)
+def _floor_ms(operand: object) -> int:
+    """Return a time rounded down to milliseconds. For `$gt` and `$lte` this is equivalent: events have milliseconds."""
+    return _clamp_ms(_nanos(operand) // 1_000_000)
 
 
-def _milliseconds_from(operand: object) -> int:
-    return _kept(-(-_nanos(operand) // 1_000_000))
+def _ceil_ms(operand: object) -> int:
+    """Return a time rounded up to milliseconds. For `$gte` and `$lt` this is equivalent: events have milliseconds."""
+    return _clamp_ms(-(-_nanos(operand) // 1_000_000))
 
 
-def _kept(unix_ms: int) -> int:
-    """Return the nearest instant that divides all events alike: what lies beyond is more than a column holds."""
+def _clamp_ms(unix_ms: int) -> int:
+    """Return the nearest instant for which every comparison with an event's time has the same result.
+
+    A time outside this range may not fit into the type of a column.
+    """
     return min(max(unix_ms, BEGINNING * 1000 - 1), END * 1000)
 
 
@@ -229,8 +238,8 @@ _TEXT_OPERATORS: Mapping[str, _Operator] = {
 }
 _PATTERNS = frozenset({"$like", "$nlike", "$ilike", "$nilike"})
 _TIME_OPERATORS: Mapping[str, _Operator] = {
-    "$gt": _Operator(_milliseconds_before, "Int64", "{0} > fromUnixTimestamp64Milli({1}, 'UTC')"),
-    "$gte": _Operator(_milliseconds_from, "Int64", "{0} >= fromUnixTimestamp64Milli({1}, 'UTC')"),
-    "$lt": _Operator(_milliseconds_from, "Int64", "{0} < fromUnixTimestamp64Milli({1}, 'UTC')"),
-    "$lte": _Operator(_milliseconds_before, "Int64", "{0} <= fromUnixTimestamp64Milli({1}, 'UTC')"),
+    "$gt": _Operator(_floor_ms, "Int64", "{0} > fromUnixTimestamp64Milli({1}, 'UTC')"),
+    "$gte": _Operator(_ceil_ms, "Int64", "{0} >= fromUnixTimestamp64Milli({1}, 'UTC')"),
+    "$lt": _Operator(_ceil_ms, "Int64", "{0} < fromUnixTimestamp64Milli({1}, 'UTC')"),
+    "$lte": _Operator(_floor_ms, "Int64", "{0} <= fromUnixTimestamp64Milli({1}, 'UTC')"),
 }

@@ -1,8 +1,9 @@
-"""Whether a process can do its work: what it needs, since when that is away, and what goes on without it.
+"""Whether a process can do its work: what it needs, since when something is away, and what still works without it.
 
-Owns: `Pulse` (when something last worked), `Health` (what a process needs, and what each of these is needed for) and
-`Readiness`, the answer of /readyz. Nothing here asks anybody: whatever is used notes that it answered, and a probe asks
-only where nothing else did. So a request to /readyz costs nothing, and one slow answer changes nothing.
+Owns: `Pulse` (when something last worked), `Health` (what a process needs, and for which abilities) and `Readiness`
+(the answer of /readyz). This module sends no requests. The code that uses a dependency records each success in a pulse,
+and a probe runs only if there was no success for a while. So a request to /readyz costs nothing, and one slow answer
+does not make the process unready.
 Source: docs/operations.md "Probes".
 """
 
@@ -16,56 +17,59 @@ from typing import NamedTuple
 
 from engine.instants import Clock, utc_now
 
-PROBE_SHARE = 4  # a probe asks after a quarter of the time that makes the process unready: one lost answer is no outage
-_FADES_SECONDS = 30  # so long after its last failure an attempt may be made again: without traffic nobody would try
+# A probe runs after a quarter of the time that makes the process unready, so that one lost answer is not an outage.
+PROBE_SHARE = 4
+# A failure that fades counts for this long after the last failed attempt: without traffic nothing would try again.
+_FADE_SECONDS = 30
 
 
 class Ability(StrEnum):
-    """What a process does for others."""
+    """What a process does for its clients."""
 
-    EVENTS = "events"  # it takes events over HTTP
-    QUERIES = "queries"  # it answers questions about usage, and manages meters and tokens
-    INGEST = "ingest"  # it stores what is in the event log
+    EVENTS = "events"  # It accepts events over HTTP.
+    QUERIES = "queries"  # It answers usage queries, and manages meters and tokens.
+    INGEST = "ingest"  # It stores the events of the event log.
 
 
 class Pulse:
-    """When something last worked, and since when it has failed. Any thread may call it."""
+    """When something last worked, and since when it has failed. Thread-safe."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._answered_at = monotonic()  # the process starts with the benefit of the doubt
+        self._last_success = monotonic()  # At the start it is assumed to work.
         self._failing_since: float | None = None
-        self._failed_at = -math.inf
-        self.words = ""  # of the last failure
+        self._last_failure = -math.inf
+        self.message = ""  # About the last failure.
 
     def succeeded(self) -> None:
-        """Note that it works now."""
-        self._answered_at, self._failing_since = self._monotonic(), None
+        """Record that it worked now."""
+        self._last_success, self._failing_since = self._monotonic(), None
 
-    def failed(self, words: str) -> None:
-        """Note that an attempt has failed."""
-        self._failed_at, self.words = self._monotonic(), words
+    def failed(self, message: str) -> None:
+        """Record that an attempt failed now. Args: message: what went wrong."""
+        self._last_failure, self.message = self._monotonic(), message
         if self._failing_since is None:
-            self._failing_since = self._failed_at
+            self._failing_since = self._last_failure
 
     @property
     def silent_seconds(self) -> float:
-        """Return how long ago it last worked."""
-        return self._monotonic() - self._answered_at
+        """Return the seconds since it last worked."""
+        return self._monotonic() - self._last_success
 
     def failing_seconds(self, fades: bool = False) -> float:
-        """Return for how long every attempt has failed, 0 if the last one did not.
+        """Return for how many seconds every attempt has failed; 0 if the last attempt succeeded.
 
-        Args: fades: attempts come from outside; after a while without any, nobody can say whether they would fail.
+        Args: fades: the attempts are requests from clients. Some time after the last of them it is unknown whether the
+            next one would fail, and the result is 0.
         """
         since, now = self._failing_since, self._monotonic()
-        if since is None or (fades and now - self._failed_at > _FADES_SECONDS):
+        if since is None or (fades and now - self._last_failure > _FADE_SECONDS):
             return 0
         return now - since
 
 
 class Trouble(NamedTuple):
-    """Something that a process needs is away, and has been for so long."""
+    """A problem with something that the process needs, and for how many seconds it has lasted."""
 
     reason: str
     seconds: float
@@ -73,7 +77,7 @@ class Trouble(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """`since`: an RFC 3339 timestamp. `stops`: what the process cannot do meanwhile."""
+    """Something that is away. `since`: an RFC 3339 timestamp. `stops`: what the process cannot do without it."""
 
     name: str
     since: str
@@ -84,7 +88,10 @@ class Away:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`works`: what the process does nevertheless. `degraded`: what is wrong without stopping any of it."""
+    """The readiness of a process.
+
+    `away`: what it needs and does not have. `works`: what it can still do. `degraded`: problems that stop none of it.
+    """
 
     away: Sequence[Away] = ()
     works: Sequence[Ability] = ()
@@ -92,25 +99,28 @@ class Readiness:
 
     @property
     def reason(self) -> str:
-        """Return one line for people, "" if nothing is away."""
+        """Return a line for people that says what is away; "" if nothing is."""
         if not self.away:
             return ""
         works = ", ".join(self.works) or "nothing"
         return f"{'; '.join(f'{away.name}: {away.reason} (since {away.since})' for away in self.away)}; works: {works}"
 
 
-Look = Callable[[], Trouble | None]
+Check = Callable[[], Trouble | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Need:
     name: str
     stops: tuple[Ability, ...]
-    look: Look
+    check: Check
 
 
 class Health:
-    """What one process needs. `abilities`: what it is there for."""
+    """What one process needs.
+
+    Args: abilities: what the process is for. limit_seconds: how long something must be away to make it unready.
+    """
 
     def __init__(self, abilities: Iterable[Ability], limit_seconds: float, clock: Clock = utc_now) -> None:
         self.abilities = tuple(abilities)
@@ -119,45 +129,48 @@ class Health:
         self._needs: list[_Need] = []
         self._degraded: list[Callable[[], Iterable[str]]] = []
 
-    def needs(self, name: str, stops: Iterable[Ability], look: Look) -> None:
-        """Say what is needed, what cannot be done without it, and how to see whether it is away."""
-        ours = tuple(ability for ability in stops if ability in self.abilities)
-        self._needs.append(_Need(name, ours, look))
+    def needs(self, name: str, stops: Iterable[Ability], check: Check) -> None:
+        """Add something that the process needs: its name, what stops without it, and the check whether it is away."""
+        affected = tuple(ability for ability in stops if ability in self.abilities)
+        self._needs.append(_Need(name, affected, check))
 
-    def degraded_by(self, look: Callable[[], Iterable[str]]) -> None:
-        """Add something that is reported but takes no traffic away."""
-        self._degraded.append(look)
+    def degraded_by(self, check: Callable[[], Iterable[str]]) -> None:
+        """Add a check whose lines are reported, but do not make the process unready."""
+        self._degraded.append(check)
 
-    def silent(self, seconds: Callable[[], float], reason: Callable[[], str]) -> Look:
-        """Return a look at something that has to answer at least once in the limit."""
+    def silent(self, seconds: Callable[[], float], reason: Callable[[], str]) -> Check:
+        """Return the check of something that must answer at least once within the limit.
 
-        def look() -> Trouble | None:
+        Args: seconds: the time since it last answered.
+        """
+
+        def check() -> Trouble | None:
             silent = seconds()
             return Trouble(reason(), silent) if silent >= self._limit else None
 
-        return look
+        return check
 
-    def failing(self, pulse: Pulse, reason: str, fades: bool = False) -> Look:
-        """Return a look at attempts that fail, each of them, for as long as the limit."""
+    def failing(self, pulse: Pulse, reason: str, fades: bool = False) -> Check:
+        """Return the check of something whose attempts must not all fail for as long as the limit."""
 
-        def look() -> Trouble | None:
+        def check() -> Trouble | None:
             failing = pulse.failing_seconds(fades)
-            return Trouble(f"{reason}: {pulse.words}", failing) if failing >= self._limit else None
+            return Trouble(f"{reason}: {pulse.message}", failing) if failing >= self._limit else None
 
-        return look
+        return check
 
     def readiness(self) -> Readiness:
-        """Return how things are now."""
-        found = [(need, trouble) for need in self._needs if (trouble := need.look()) is not None]
+        """Run all checks and return the readiness of the process."""
+        found = [(need, trouble) for need in self._needs if (trouble := need.check()) is not None]
         stopped = {ability for need, _ in found for ability in need.stops}
         return Readiness(
             away=[self._away(need, trouble) for need, trouble in found],
             works=[ability for ability in self.abilities if ability not in stopped],
-            degraded=[line for look in self._degraded for line in look()],
+            degraded=[line for check in self._degraded for line in check()],
         )
 
     def ended(self, name: str, reason: str) -> Readiness:
-        """Return the answer of a process that does nothing any more, whatever it needs."""
+        """Return the readiness of a process that has stopped working, whatever its needs are."""
         return Readiness(away=[self._away(_Need(name, self.abilities, lambda: None), Trouble(reason, 0))])
 
     def _away(self, need: _Need, trouble: Trouble) -> Away:

@@ -1,6 +1,6 @@
-"""The place of a record in the order of listings, and the cursors that are made of it.
+"""The position of a record in a listing, and the cursor that a client gets for it.
 
-A place is when the record arrived, its partition and its offset.
+A position consists of the time by which the listing is ordered, the partition and the offset.
 """
 
 import base64
@@ -11,8 +11,10 @@ from engine.errors import InvalidRequest
 
 
 class LogPosition(NamedTuple):
-    """Where a page ends: the time listed by, then the position in the log. Of events `at_ms` is `time`, of dead
-    letters their arrival; both in Unix milliseconds."""
+    """Where a page of a listing ends: the time of the record, then its partition and offset in the event log.
+
+    `at_ms` is in Unix milliseconds: the `time` of an event, or the arrival of a dead letter.
+    """
 
     at_ms: int
     partition: int
@@ -20,12 +22,12 @@ class LogPosition(NamedTuple):
 
     @property
     def cursor(self) -> str:
-        """The position as text for a client to hand back; opaque to it."""
+        """The position as opaque text that a client sends back to get the next page."""
         return base64.urlsafe_b64encode(f"{self.at_ms},{self.partition},{self.offset}".encode()).decode()
 
 
 def parse_cursor(cursor: str) -> LogPosition:
-    """Return the position of a cursor. Raises: InvalidRequest: it is none of ours."""
+    """Return the position of a cursor. Raises: InvalidRequest: the text is not a cursor of this server."""
     try:
         at_ms, partition, offset = base64.b64decode(cursor, b"-_", validate=True).decode("ascii").split(",")
         position = LogPosition(int(at_ms), int(partition), int(offset))

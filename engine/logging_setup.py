@@ -1,6 +1,7 @@
-"""How a process logs: one line an event on stderr, as text or JSON; what goes wrong again and again, once a minute.
+"""Logging of a process: one line per event on stderr, as text or JSON; a repeated problem is logged once a minute.
 
-Lines hold no secret of the settings and nothing that a terminal obeys, whatever a library or a field from outside says.
+No line contains a secret of the settings or a control sequence for a terminal, whatever a library or a value from
+outside puts into it.
 """
 
 import json
@@ -18,17 +19,17 @@ from engine.config.settings import Settings
 from engine.texts import json_printable, lines_printable, printable
 
 _VARYING = re.compile(r"#\w+-\d+|\d+ms|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_SAID_SECONDS = 60
+_REPEAT_SECONDS = 60  # The same line is logged again after this time.
 
 
 class _TextFormatter(logging.Formatter):
-    """One line a message, whatever fields from outside hold; only a trace behind it has lines of its own."""
+    """Formats each message as one line, whatever values from outside contain; only a stack trace adds lines."""
 
     def __init__(self, secrets: list[str]) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s")
         self._secrets = secrets
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library defines the name
         """See `logging.Formatter`."""
         return printable(redact(super().formatMessage(record), self._secrets))
 
@@ -59,28 +60,30 @@ class _JsonFormatter(logging.Formatter):
         return json_printable(json.dumps(masked, ensure_ascii=False, separators=(",", ":")))
 
 
-class SaidOnce(logging.Filter):
-    """Lets a line through once a minute: whoever cannot connect says so many times a second.
+class OncePerMinute(logging.Filter):
+    """Lets the same line through once a minute: a client that cannot connect logs its error many times a second.
 
-    Lines that differ in a client's number, the milliseconds or the id of a query alone are one line.
+    Lines that differ only in the number of a client, in milliseconds or in the id of a query count as the same line.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._said: dict[str, float] = {}
+        self._last_logged: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See `logging.Filter.filter`."""
         line, now = _VARYING.sub("", record.getMessage()), self._clock()
-        if now - self._said.get(line, -math.inf) < _SAID_SECONDS:
+        if now - self._last_logged.get(line, -math.inf) < _REPEAT_SECONDS:
             return False
-        self._said = {said: at for said, at in self._said.items() if now - at < _SAID_SECONDS} | {line: now}
+        self._last_logged = {
+            logged: last for logged, last in self._last_logged.items() if now - last < _REPEAT_SECONDS
+        } | {line: now}
         return True
 
 
 def configure_logging(settings: Settings) -> None:
-    """Let this process log to stderr, as `settings` say and without their secrets."""
+    """Configure the logging of this process: to stderr, as `settings` say, without their secrets."""
     remember_secrets(settings)
     handler = logging.StreamHandler(sys.stderr)
     formatter = _JsonFormatter if settings.log_format == "json" else _TextFormatter

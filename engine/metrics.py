@@ -1,77 +1,82 @@
-"""Every metric: type, unit, labels, and what it tells. Nothing else creates metrics.
+"""All metrics: their types, units, labels and meanings. No other module creates metrics.
 
-Names follow Prometheus: base units, `_total` on counters. Source: docs/operations.md lists them for operators.
+Names follow the conventions of Prometheus: base units, and `_total` for counters. docs/operations.md lists the metrics
+for operators.
 """
 
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()  # type: ignore[no-untyped-call] # a gauge beside each counter that nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call] # no `_created` gauge for each counter
 
 REGISTRY = CollectorRegistry()
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 EVENTS_ACCEPTED = Counter(
-    "meterport_events_accepted_total", "Events made durable and answered 204 or 200.", registry=REGISTRY
+    "meterport_events_accepted_total", "Events made durable and answered with 204 or 200.", registry=REGISTRY
 )
 EVENTS_STORED = Counter(
-    "meterport_events_stored_total", "Events inserted into the store, once each.", registry=REGISTRY
+    "meterport_events_stored_total", "Events inserted into the store, each counted once.", registry=REGISTRY
 )
 EVENTS_DUPLICATE = Counter(
     "meterport_events_duplicate_total",
-    "Events dropped because their (source, id) is stored already.",
+    "Events dropped because their (source, id) is already stored.",
     registry=REGISTRY,
 )
 EVENTS_DIFFERENT = Counter(
     "meterport_events_duplicate_different_total",
-    "Duplicates whose content is not that of the stored event, among those compared.",
+    "Duplicates whose content differs from the stored event, among those that were compared.",
     registry=REGISTRY,
 )
 DEAD_LETTERS = Counter("meterport_dead_letters_total", "Records that could not become an event.", registry=REGISTRY)
 TIMESTAMPS_IGNORED = Counter(
     "meterport_timestamps_ignored_total",
-    "Records whose timestamp cannot be their arrival; the instant they were stored at is taken for it.",
+    "Records whose timestamp cannot be their arrival; the instant at which they were stored is used instead.",
     registry=REGISTRY,
 )
 BLOCKS = Counter("meterport_blocks_total", "Blocks inserted.", registry=REGISTRY)
 INGEST_FAILURES = Counter(
-    "meterport_ingest_failures_total", "Steps of ingest that failed and are tried again, inserts under the same token.",
+    "meterport_ingest_failures_total", "Steps of ingest that failed and are retried; inserts keep their token.",
     registry=REGISTRY,
 )  # fmt: skip
 Phase = Literal["poll", "decode", "deduplicate", "plan", "insert", "acknowledge", "paused"]
 INGEST_SECONDS = Counter(
-    "meterport_ingest_phase_seconds_total", "Where ingest spends its time.", ["phase"], registry=REGISTRY
+    "meterport_ingest_phase_seconds_total", "Time that ingest spends in each phase.", ["phase"], registry=REGISTRY
 )
 LOG_RECORDS = Gauge(
-    "meterport_log_records", "Records in the log that are not stored yet: the lag; NaN: not known.", registry=REGISTRY
+    "meterport_log_records",
+    "Records of the event log that are not stored yet, the lag; NaN: unknown.",
+    registry=REGISTRY,
 )
 LOG_BYTES = Gauge("meterport_log_bytes", "Bytes of these records; NaN: not known.", registry=REGISTRY)
 PLANS_REFUSED = Counter(
-    "meterport_plans_refused_total", "Plans in the consumer group that no process of ours has made.", registry=REGISTRY
+    "meterport_plans_refused_total",
+    "Plans in the consumer group that no process of this group made.",
+    registry=REGISTRY,
 )
 LOG_GAPS = Counter(
-    "meterport_log_gaps_total", "Times the log lacked what was next, or was ahead of the store: usage may be missing.",
+    "meterport_log_gaps_total", "Times the event log lacked records, or was ahead of the store: usage may be missing.",
     registry=REGISTRY,
 )  # fmt: skip
 PARTITIONS = Gauge(
-    "meterport_log_partitions", "Partitions of the topic this process reads; NaN: not known.", registry=REGISTRY
+    "meterport_log_partitions", "Partitions of the topic that this process reads; NaN: not known.", registry=REGISTRY
 )
 PARTITIONS_HELD = Gauge(
-    "meterport_log_partitions_held", "Partitions that are not read on: too many records in a row are no events.",
+    "meterport_log_partitions_held", "Partitions that are read no further: too many records in a row are not events.",
     registry=REGISTRY,
 )  # fmt: skip
 REBALANCES = Counter(
-    "meterport_log_rebalances_total", "Times this process was given partitions of the topic.", registry=REGISTRY
+    "meterport_log_rebalances_total", "Times this process was assigned partitions of the topic.", registry=REGISTRY
 )
 DELAY = Histogram(
-    "meterport_event_delay_seconds", "From an event's arrival in the log to its usage being visible.",
+    "meterport_event_delay_seconds", "Time from an event's arrival in the event log until its usage is visible.",
     buckets=_SECONDS, registry=REGISTRY,
 )  # fmt: skip
 QUERIES = Counter(
     "meterport_usage_queries_total",
-    "Usage queries by the grains that answered; raw alone: an unfilled meter, bounds in a minute, or nothing asked.",
+    "Usage queries by the grains that answered; raw alone: an unfilled meter, bounds in a minute, or an empty range.",
     ["grains"], registry=REGISTRY,
 )  # fmt: skip
 REQUESTS = Counter(
@@ -83,29 +88,29 @@ REQUESTS = Counter(
 REQUEST_SECONDS = Histogram(
     "meterport_http_request_seconds", "Time to answer, by route.", ["route"], buckets=_SECONDS, registry=REGISTRY
 )
-METERS = Gauge("meterport_meters", "Meters by state of their rollup; NaN: not known.", ["state"], registry=REGISTRY)
-READY = Gauge("meterport_ready", "1 where /readyz answers 200, 0 where it answers 503.", registry=REGISTRY)
+METERS = Gauge("meterport_meters", "Meters by the state of their rollup; NaN: not known.", ["state"], registry=REGISTRY)
+READY = Gauge("meterport_ready", "1 while /readyz answers 200, 0 while it answers 503.", registry=REGISTRY)
 DEPENDENCY_SILENT = Gauge(
-    "meterport_dependency_silent_seconds", "How long ago something that this process needs last answered it.",
+    "meterport_dependency_silent_seconds", "Time since a dependency of this process last answered.",
     ["dependency"], registry=REGISTRY,
 )  # fmt: skip
 KAFKA_REFUSALS = Counter(
-    "meterport_kafka_refusals_total", "Times the brokers were asked and this process lacked a right.", ["right"],
+    "meterport_kafka_refusals_total", "Times the brokers answered that this process lacks a right.", ["right"],
     registry=REGISTRY,
 )  # fmt: skip
 WORK_SILENT = Gauge(
-    "meterport_work_silent_seconds", "How long ago work that is repeated last succeeded.", ["work"], registry=REGISTRY
+    "meterport_work_silent_seconds", "Time since repeated work last succeeded.", ["work"], registry=REGISTRY
 )
 THREAD_ALIVE = Gauge(
     "meterport_thread_alive", "1 while a thread runs, 0 once it has ended.", ["thread"], registry=REGISTRY
 )
 CONNECTIONS = Gauge("meterport_http_connections", "Open connections, by port.", ["port"], registry=REGISTRY)
 CONNECTIONS_MOST = Gauge(
-    "meterport_http_connections_most", "Connections there may be at a time, by port.", ["port"], registry=REGISTRY
+    "meterport_http_connections_most", "Maximum number of connections, by port.", ["port"], registry=REGISTRY
 )
 CONNECTIONS_ENDED = Counter(
     "meterport_http_connections_ended_total",
-    "Connections refused or ended because of what the client sent, or did not send in time.",
+    "Connections refused or closed because of what a client sent, or did not send in time.",
     ["reason"],
     registry=REGISTRY,
 )

@@ -1,8 +1,8 @@
-"""Subjects that were given a name or metadata: who the `subject` of an event is, for people.
+"""The registry of subjects: display names and metadata for the subjects of events.
 
-Owns: the rules of a subject's key, and the registry table of subjects. Usage never needs one: a subject exists for
-the meters as soon as an event names it.
-Thread-safe. If two processes create the same key at once, the older row is the subject.
+Owns: the rules of a subject's key, and the registry table of subjects. Usage does not need an entry here: for the
+meters a subject exists as soon as an event names it.
+Limits: thread-safe. If two processes create the same key at the same time, the older row is the subject.
 Source: docs/contract.md 3.4.
 """
 
@@ -27,12 +27,13 @@ from engine.store import sql
 from engine.store.clickhouse import Store
 
 _COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
-_PLACE = re.compile(r"([0-9]{1,15}),([0-9A-Z]{0,26})", re.ASCII)
-METADATA_LEVELS = 32  # far fewer than what answers are written with takes, within the answer around it
+_CURSOR = re.compile(r"([0-9]{1,15}),([0-9A-Z]{0,26})", re.ASCII)
+# Well below the nesting limit of orjson, toward which the enclosing response counts too.
+MAX_METADATA_LEVELS = 32
 
 
 def key_problem(key: str) -> str | None:
-    """Return why no event can carry this subject, None if one can."""
+    """Return why no event can have this subject; None if an event can."""
     if not key:
         return "must not be empty"
     if CONTROL.search(key):
@@ -44,7 +45,7 @@ def key_problem(key: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One version of a subject."""
+    """One version of a subject in the registry."""
 
     id: str
     version: int
@@ -58,30 +59,30 @@ class Subject:
     current_period_end: datetime | None = None
 
     @property
-    def place(self) -> str:
-        """Where it stands in a listing, as text for a client to hand back; opaque to it."""
+    def cursor(self) -> str:
+        """The position in a listing as opaque text that a client sends back to get the next page."""
         return f"{milliseconds(self.created_at)},{self.id}"
 
     @property
     def body(self) -> dict[str, object]:
-        """The subject by the API's names, instants as RFC 3339 text."""
+        """The subject with the API's member names and with instants as RFC 3339 text."""
         return {
             "id": self.id,
             "key": self.key,
             **self.definition,
-            "createdAt": _text(self.created_at),
-            "updatedAt": _text(self.updated_at),
+            "createdAt": _timestamp(self.created_at),
+            "updatedAt": _timestamp(self.updated_at),
         }
 
     @property
     def definition(self) -> dict[str, object]:
-        """What a user says of a subject besides its key, by the API's names."""
+        """What a user has set for the subject besides its key, with the API's member names."""
         return {
             "displayName": self.display_name,
             "metadata": self.metadata,
             "stripeCustomerId": self.stripe_customer_id,
-            "currentPeriodStart": _text(self.current_period_start),
-            "currentPeriodEnd": _text(self.current_period_end),
+            "currentPeriodStart": _timestamp(self.current_period_start),
+            "currentPeriodEnd": _timestamp(self.current_period_end),
         }
 
 
@@ -108,7 +109,7 @@ _Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
 class SubjectInput(BaseModel):
-    """A subject as a user writes it. A field left out is left alone, null clears it. Field names are the API's."""
+    """A subject in a request. A field that is left out is not changed, null clears it. Field names are the API's."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -131,27 +132,27 @@ _inputs = TypeAdapter(list[SubjectInput])
 
 
 def parse_subjects(body: object) -> list[SubjectInput]:
-    """Return the subjects a JSON body holds.
+    """Return the subjects in a JSON body.
 
-    Raises: InvalidRequest: index, field and rule of each fault, one a line.
+    Raises: InvalidRequest: one line for each fault, with the index of the subject, the field and the rule.
     """
     _refuse_other_case(body)
     try:
         subjects = _inputs.validate_python(body)
     except ValidationError as error:
-        raise InvalidRequest("\n".join(map(_line, error.errors()))) from None
-    deep = [index for index, given in enumerate(subjects) if _is_deeper(given.metadata, METADATA_LEVELS)]
-    if deep:
-        wrong = f"metadata: is more than {METADATA_LEVELS} levels deep"
-        raise InvalidRequest("\n".join(f"subject {index}: {wrong}" for index in deep))
-    odd = [index for index, given in enumerate(subjects) if CONTROL.search(given.displayName or "")]
-    if odd:
-        raise InvalidRequest("\n".join(f"subject {index}: displayName: {PROBLEM}" for index in odd))
+        raise InvalidRequest("\n".join(map(_message, error.errors()))) from None
+    too_deep = [index for index, given in enumerate(subjects) if _is_deeper(given.metadata, MAX_METADATA_LEVELS)]
+    if too_deep:
+        wrong = f"metadata: is more than {MAX_METADATA_LEVELS} levels deep"
+        raise InvalidRequest("\n".join(f"subject {index}: {wrong}" for index in too_deep))
+    with_controls = [index for index, given in enumerate(subjects) if CONTROL.search(given.displayName or "")]
+    if with_controls:
+        raise InvalidRequest("\n".join(f"subject {index}: displayName: {PROBLEM}" for index in with_controls))
     return subjects
 
 
 def _is_deeper(value: object, levels: int) -> bool:
-    """Return whether objects and lists of a JSON value stand in each other more than `levels` deep."""
+    """Return whether objects and lists of a JSON value are nested more than `levels` deep."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value
@@ -159,17 +160,17 @@ def _is_deeper(value: object, levels: int) -> bool:
 
 
 def _refuse_other_case(body: object) -> None:
-    """Refuse a member that equals a known one but for case: it would be missed. Raises: InvalidRequest."""
+    """Refuse a member whose name differs from a known one only by case: it would be ignored. Raises: InvalidRequest."""
     known = {name.lower(): name for name in SubjectInput.model_fields}
     for index, item in enumerate(body if isinstance(body, list) else []):
         for name in item if isinstance(item, dict) else ():
-            meant = known.get(name.lower(), name)
-            if meant != name:
-                raise InvalidRequest(f'subject {index}: "{name}" is unknown, did you mean "{meant}"?')
+            correct = known.get(name.lower(), name)
+            if correct != name:
+                raise InvalidRequest(f'subject {index}: "{name}" is unknown, did you mean "{correct}"?')
 
 
-def _line(problem: ErrorDetails) -> str:
-    """Return `subject <index>: <field>: <what is wrong>`, as much of it as there is."""
+def _message(problem: ErrorDetails) -> str:
+    """Return `subject <index>: <field>: <what is wrong>`, without the parts that are unknown."""
     index, *field = problem["loc"] or ("",)
     where = [f"subject {index}" if problem["loc"] else "body", *([".".join(map(str, field))] if field else [])]
     wrong = "must be an object" if problem["type"] == "model_type" else problem["msg"].removeprefix("Value error, ")
@@ -177,25 +178,25 @@ def _line(problem: ErrorDetails) -> str:
 
 
 class Subjects:
-    """The subjects of one store. Each call asks the store: they are few, and seldom asked for."""
+    """The subjects of one store. Each call queries the store, because subjects are few and rarely needed."""
 
     def __init__(self, store: Store, clock: Clock = utc_now) -> None:
         self._store = store
         self._clock = clock
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
 
     def upsert(self, body: object) -> list[Subject]:
-        """Create or change subjects by key, all or none. Returns them in the order given.
+        """Create or change subjects by key, and return them in the order given. If one is wrong, none is changed.
 
         Args: body: a list of partial subjects, as in `SubjectInput`.
-        Raises: InvalidRequest: index, field and rule of each fault, one a line.
+        Raises: InvalidRequest: one line for each fault, with the index of the subject, the field and the rule.
         """
         inputs = parse_subjects(body)
         if not inputs:
             return []
         now = self._clock()
-        with self._writing:
-            known = _by_key(_live(self._store, [given.key for given in inputs]))
+        with self._write_lock:
+            known = _by_key(_load(self._store, [given.key for given in inputs]))
             written = []
             for given in inputs:
                 known[given.key] = _merged(known.get(given.key), given, now)
@@ -204,8 +205,12 @@ class Subjects:
         return written
 
     def list(self, limit: int = 2**32, after: str | None = None) -> list[Subject]:
-        """Return subjects, oldest first, behind the `place` of one. Raises: InvalidRequest: `after` is no place."""
-        match = _PLACE.fullmatch(after or "0,")
+        """Return subjects, oldest first.
+
+        Args: limit: the largest number of subjects. after: the `cursor` of the last subject of the previous page.
+        Raises: InvalidRequest: `after` is not a cursor.
+        """
+        match = _CURSOR.fullmatch(after or "0,")
         if match is None:
             raise InvalidRequest("after is invalid")
         statement = sql.statement("subjects/page")
@@ -213,8 +218,8 @@ class Subjects:
         return [_subject(row) for row in rows]
 
     def find(self, id_or_key: str) -> Subject:
-        """Return the subject of an id, else of a key. Raises: NotFound."""
-        found = [] if key_problem(id_or_key) else _live(self._store, [id_or_key, id_or_key.upper()])
+        """Return the subject with an id, or else the one with a key. Raises: NotFound."""
+        found = [] if key_problem(id_or_key) else _load(self._store, [id_or_key, id_or_key.upper()])
         for subject in found:
             if subject.id == id_or_key.upper():
                 return subject
@@ -223,22 +228,22 @@ class Subjects:
                 return subject
         raise NotFound(f"subject not found: {id_or_key}")
 
-    def of_key(self, key: str) -> Subject | None:
-        """Return the subject of a key, None if nothing was said of it. An id is not looked up."""
-        return _by_key(_live(self._store, [key])).get(key)
+    def find_by_key(self, key: str) -> Subject | None:
+        """Return the subject with a key; None if it is not in the registry. Ids are not searched."""
+        return _by_key(_load(self._store, [key])).get(key)
 
     def delete(self, id_or_key: str) -> None:
-        """Delete a subject; its events and usage stay, its key may be created again.
+        """Delete a subject from the registry. Its events and usage stay, and its key can be created again.
 
         Raises: NotFound. Conflict: the text is the id of one subject and the key of another.
         """
         now = self._clock()
-        with self._writing:
+        with self._write_lock:
             key = self.find(id_or_key).key
-            if key != id_or_key and self.of_key(id_or_key) is not None:
+            if key != id_or_key and self.find_by_key(id_or_key) is not None:
                 both = f"{id_or_key} is the id of one subject and the key of another"
-                raise Conflict(f"{both}; give the key of the first, or the id of the other")
-            deleted = [subject for subject in _live(self._store, [key]) if subject.key == key]
+                raise Conflict(f"{both}; use the key of the first, or the id of the other")
+            deleted = [subject for subject in _load(self._store, [key]) if subject.key == key]
             self._write(
                 [
                     _row(dataclasses.replace(subject, version=subject.version + 1, updated_at=now), deleted_at=now)
@@ -247,20 +252,20 @@ class Subjects:
             )
 
     def names(self, keys: Sequence[str] = ()) -> dict[str, str | None]:
-        """Return the display names of subjects by key; of these keys, or of all if none are named."""
+        """Return display names by key: those of the given keys, or of all subjects if no key is given."""
         return dict(self._store.rows(sql.statement("subjects/names"), keys=[*keys]))
 
     def _write(self, rows: Sequence[Sequence[object]]) -> None:
         self._store.insert_rows("subjects", _COLUMNS, rows)
 
 
-def _live(store: Store, names: Sequence[str]) -> list[Subject]:
-    """Return the subjects with a key or id among `names`, oldest first."""
+def _load(store: Store, names: Sequence[str]) -> list[Subject]:
+    """Return the subjects that are not deleted and have a key or an id in `names`, oldest first."""
     return [_subject(row) for row in store.rows(sql.statement("subjects/live"), names=[*names])]
 
 
 def _by_key(subjects: Sequence[Subject]) -> dict[str, Subject]:
-    """Return the first subject of each key."""
+    """Return the first subject with each key."""
     found: dict[str, Subject] = {}
     for subject in subjects:
         found.setdefault(subject.key, subject)
@@ -297,9 +302,9 @@ def _subject(row: tuple[Any, ...]) -> Subject:
         key=key,
         created_at=of_milliseconds(created_ms),
         updated_at=of_milliseconds(updated_ms),
-        **{ours: getattr(given, theirs) for theirs, ours in _FIELDS.items()},
+        **{attribute: getattr(given, member) for member, attribute in _FIELDS.items()},
     )
 
 
-def _text(at: datetime | None) -> str | None:
-    return None if at is None else Instant((at - EPOCH) // timedelta(microseconds=1) * 1000).text
+def _timestamp(instant: datetime | None) -> str | None:
+    return None if instant is None else Instant((instant - EPOCH) // timedelta(microseconds=1) * 1000).text

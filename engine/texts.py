@@ -1,65 +1,66 @@
-"""Texts of others on a terminal, in the log and in documents that a person reads.
+"""Safe display of texts from outside: on a terminal, in log lines, and in documents that a person reads.
 
-Owns: what is shown of texts that come from elsewhere. A subject, a model's name or a file's name may hold what a
-terminal obeys, what nobody sees (so that two texts look alike), or bytes that are not UTF-8.
+Owns: how such texts are shown. A subject, the name of a model or of a file may contain control sequences for the
+terminal, invisible characters (so that two different texts look alike), or bytes that are not UTF-8.
 Source: Unicode 16, Default_Ignorable_Code_Point and General_Category; ECMA-48 (C1 controls).
 """
 
 import re
 import unicodedata
 
-_HARMFUL = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # controls, direction marks, lone surrogates, separators of lines
-_JOINERS = "\u200c\u200d"  # belong to words and emoji, between characters that are not ASCII
-_VARIATIONS = "\ufe0e\ufe0f"  # belong to emoji
-# Characters of other categories that show nothing: fillers and marks without a shape.
+_HARMFUL = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Controls, direction marks, lone surrogates, line separators.
+_JOINERS = "\u200c\u200d"  # They are part of words and emoji, between characters that are not ASCII.
+_VARIATIONS = "\ufe0e\ufe0f"  # They are part of emoji.
+# Invisible characters of other categories: fillers, and marks without a shape.
 _INVISIBLE = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2065\u2800\u3164\uffa0"
     + "".join(map(chr, [*range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)]))
 )
 _ODD_SPACE = re.compile(r"\A\s+|\s+\Z|[^\S ]+")
-_SEEN = re.compile(r"[\x20-\x7e]*")
+_PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]*")
 
 
 def printable(text: str) -> str:
-    """Return text on one line that every terminal shows and none obeys: what it would obey is escaped, as \\x1b.
+    """Return a text as one line that is safe on every terminal: control characters are escaped, for example as \\x1b.
 
-    Characters without a shape are escaped too. A byte that was no UTF-8 (a lone surrogate of Python's file names) is
-    written as that byte, as \\xe9.
+    Invisible characters are escaped too. A byte that was not UTF-8 (a lone surrogate in a file name of Python) is
+    written as that byte, for example as \\xe9.
     """
-    if _SEEN.fullmatch(text):
+    if _PRINTABLE_ASCII.fullmatch(text):
         return text
-    return "".join(text[at] if _is_seen(text, at) else _escape(text[at]) for at in range(len(text)))
+    return "".join(text[index] if _is_visible(text, index) else _escape(text[index]) for index in range(len(text)))
 
 
-def name_shown(name: str) -> str:
-    """Return a name, of a subject say, as `printable` does, and the white space in it that makes it another name.
+def printable_name(name: str) -> str:
+    """Return a name, for example of a subject, like `printable`, but with white space that can mislead escaped.
 
-    White space at its ends is escaped, and within it any other than the plain space.
+    This is any white space at its ends, and any except plain spaces inside, because two different names could look
+    alike.
     """
     return _ODD_SPACE.sub(lambda space: "".join(map(_escape, space[0])), printable(name))
 
 
 def json_printable(document: str) -> str:
-    """Return a JSON document that means the same and holds nothing a terminal obeys but the ends of its lines."""
-    if _SEEN.fullmatch(document):
+    """Return a JSON document with the same meaning but without control characters, except tabs and line breaks."""
+    if _PRINTABLE_ASCII.fullmatch(document):
         return document
-    return "".join(_json_shown(document, at) for at in range(len(document)))
+    return "".join(_json_character(document, index) for index in range(len(document)))
 
 
 def lines_printable(text: str) -> str:
-    """Return text of several lines, each as `printable` does."""
+    """Return a text of several lines, each of them like `printable`."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be written as UTF-8: one with a lone surrogate was made from bytes that are not."""
+    """Return whether a text can be encoded as UTF-8. It cannot if it has a lone surrogate, a byte that is not UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _is_seen(text: str, at: int) -> bool:
-    """Whether the character at a place is shown by a terminal, obeyed by none, and seen by a reader."""
-    character = text[at]
-    before, after = text[at - 1 : at] if at else "", text[at + 1 : at + 2]
+def _is_visible(text: str, index: int) -> bool:
+    """Return whether the character at an index is visible and no control character of a terminal."""
+    character = text[index]
+    before, after = text[index - 1 : index] if index else "", text[index + 1 : index + 2]
     if character in _JOINERS:
         return bool(before and after) and not before.isascii() and not after.isascii()
     if character in _VARIATIONS:
@@ -74,10 +75,13 @@ def _escape(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _json_shown(document: str, at: int) -> str:
-    """Return a character of a JSON document; outside its texts none but ASCII can stand."""
-    character = document[at]
-    if character in "\n\r\t" or _is_seen(document, at):
+def _json_character(document: str, index: int) -> str:
+    """Return a character of a JSON document, escaped if it is not visible.
+
+    The escape is always inside a JSON string, because a document has only ASCII characters outside its strings.
+    """
+    character = document[index]
+    if character in "\n\r\t" or _is_visible(document, index):
         return character
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[unit : unit + 2].hex()}" for unit in range(0, len(units), 2))

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from engine import metrics
 from engine.errors import Fatal, LogFailed, MeterportError
 from engine.health import Pulse
-from engine.logging_setup import SaidOnce
+from engine.logging_setup import OncePerMinute
 
 logger = logging.getLogger(__name__)
-logger.addFilter(SaidOnce())  # work is retried five times a second while the store is away
+logger.addFilter(OncePerMinute())  # work is retried five times a second while the store is away
 _WATCH_SECONDS = 0.5
 
 

@@ -11,11 +11,11 @@ from typing import Literal, NamedTuple
 
 from api.http.problems import RETRY_SECONDS, problem
 from engine.ids import new_ulid
-from engine.logging_setup import SaidOnce
+from engine.logging_setup import OncePerMinute
 from engine.metrics import CONNECTIONS_ENDED
 
 logger = logging.getLogger(__name__)
-logger.addFilter(SaidOnce())
+logger.addFilter(OncePerMinute())
 
 Reason = Literal[
     "malformed",

@@ -15,13 +15,13 @@ from api.server.http_protocol import BoundedProtocol
 from api.server.staged_protocol import HttpConfig
 from engine.config.settings import Settings
 from engine.errors import AddressUnavailable
-from engine.logging_setup import SaidOnce
+from engine.logging_setup import OncePerMinute
 
 logger = logging.getLogger(__name__)
 _TELEMETRY_CONNECTIONS = 32  # for Prometheus and probes, whatever happens on the main port
 
 
-class _WarningsOnce(SaidOnce):
+class _WarningsOnce(OncePerMinute):
     """A filter that passes errors always, and warnings, which clients can cause, once a minute."""
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic  # mypy: confluent_kafka.admin does n
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import ConfigurationError, LogFailed, LogUnavailable
 from engine.instants import LAST_MS
-from engine.logging_setup import SaidOnce
+from engine.logging_setup import OncePerMinute
 from ingest.event_log import Headers, Record
 
 _T = TypeVar("_T")
@@ -112,7 +112,7 @@ def connect(client: Callable[[Options], _T], options: Options) -> _T:
         raise ConfigurationError("kafka.options: librdkafka refuses these options") from None
 
 
-driver_logger.addFilter(SaidOnce())
+driver_logger.addFilter(OncePerMinute())
 
 
 def log_error(error: KafkaError) -> None:

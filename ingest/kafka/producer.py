@@ -18,13 +18,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge, Unavailable
 from engine.health import Pulse
-from engine.logging_setup import SaidOnce
+from engine.logging_setup import OncePerMinute
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Headers
 from ingest.kafka.client import ANSWER_TIMEOUT_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
 
 logger = logging.getLogger(__name__)
-logger.addFilter(SaidOnce())  # brokers may refuse each new producer again
+logger.addFilter(OncePerMinute())  # brokers may refuse each new producer again
 _POLL_SECONDS = 0.1
 _REPLACE_SECONDS = 1  # at least this long between two new producers
 _QUEUE_RECORDS = 1_000_000

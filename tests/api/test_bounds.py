@@ -170,7 +170,7 @@ def test_a_list_of_too_many_texts_is_named(still: ApiClient, operator: str) -> N
     """Contract 2.3."""
     answer = still.post(QUERY, json={ADVANCED: {"model": {operator: ["a"] * 1001}}})
 
-    assert detail(answer).endswith(f"model: filter is invalid: {operator} has more than 1000 texts")
+    assert detail(answer).endswith(f"model: filter is invalid: {operator} has more than 1000 strings")
 
 
 def test_the_paths_of_a_meter_fit_into_its_statements(client: ApiClient, meter: Create) -> None:

@@ -16,7 +16,7 @@ def test_every_point_that_can_be_armed_is_passed() -> None:
     sources = [path.read_text() for folder in ("engine", "ingest", "api") for path in (ROOT / folder).rglob("*.py")]
 
     passed = {
-        point for source in sources for point in re.findall(r'faults\.(?:passing|entering)\("([a-z.-]+)"', source)
+        point for source in sources for point in re.findall(r'faults\.(?:hit|hit_within)\("([a-z.-]+)"', source)
     }
 
     assert passed == set(faults.POINTS)
@@ -33,7 +33,7 @@ def test_a_kill_within_a_step_comes_while_the_interpreter_is_held() -> None:
 import ctypes
 from engine import faults
 faults.arm("ingest.in-insert")
-faults.entering("ingest.in-insert", 0.05)
+faults.hit_within("ingest.in-insert", 0.05)
 ctypes.PyDLL(None).sleep(60)
 """
 

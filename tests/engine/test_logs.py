@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from engine.errors import StoreUnavailable
-from engine.logging_setup import SaidOnce
+from engine.logging_setup import OncePerMinute
 from ingest.workers import Workers
 
 REFUSED = "FAIL [meterport#%s] [thrd:%s/bootstrap]: %s/bootstrap: Connect failed: Connection refused (after %dms)"
@@ -16,7 +16,7 @@ QUERIES = "7da04809-56a7-464e-9edb-601bbf03f7e0", "d1fdd13d-93fb-4e03-9f07-0952c
 
 def test_a_line_is_let_through_once_a_minute() -> None:
     seconds = 0.0
-    said_once = SaidOnce(lambda: seconds)
+    said_once = OncePerMinute(lambda: seconds)
 
     def is_let_through(client: str, broker: str, took_ms: int) -> bool:
         arguments = (client, broker, broker, took_ms)
