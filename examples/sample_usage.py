@@ -1,8 +1,8 @@
-"""A month of usage for one customer, to look at in the portal: meter `tokens`, subject `acme`.
+"""Send a month of usage for one customer, to look at in the portal: meter `tokens`, subject `acme`.
 
-Run it beside `make run`: .venv/bin/python examples/sample_usage.py. A second run on the same day adds nothing: events
-carry the same ids. It takes no arguments. METERPORT_URL is the server (http://127.0.0.1:8888), METERPORT_API_KEY its
-management key, where it has one.
+Run it while `make run` is running: .venv/bin/python examples/sample_usage.py. A second run on the same day adds nothing,
+because its events have the same ids. It takes no arguments. METERPORT_URL is the server (http://127.0.0.1:8888), and
+METERPORT_API_KEY is the server's management key, if it has one.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _send(url: str) -> None:
-    """Create the meter, send the events."""
+    """Create the meter and send the events."""
     key = os.environ.get("METERPORT_API_KEY")
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"} if key else {}) as client:
         answer = client.post("/api/v1/meters", json=METER)

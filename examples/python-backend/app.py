@@ -1,6 +1,6 @@
-"""A backend in Python that shows its customers their usage: it makes the token, the page holds `<meterport-usage>`.
+"""A backend in Python that shows its customers their usage: it creates the token, and its page has `<meterport-usage>`.
 
-Run it: python app.py. METERPORT_URL and METERPORT_API_KEY name another server than a local one.
+Run it: python app.py. Set METERPORT_URL and METERPORT_API_KEY to use a server that is not local.
 """
 
 import os
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 METERPORT = os.environ.get("METERPORT_URL", "http://127.0.0.1:8888")
 PORT = int(os.environ.get("PORT", "8000"))
-# Scripts from here and from Meterport, questions to both, nothing inline.
+# Allow scripts from this backend and from Meterport, requests to both, and nothing inline.
 POLICY = f"default-src 'none'; script-src 'self' {METERPORT}; connect-src 'self' {METERPORT}; style-src 'self'"
 
 PAGE = f"""<!doctype html>
@@ -71,7 +71,7 @@ async def style(request: Request) -> Response:
 
 
 def usage_token(request: Request) -> Response:
-    """Make a token for the signed-in customer; the API key stays here."""
+    """Create a token for the signed-in customer; the API key stays on this server."""
     with Client(endpoint=METERPORT, token=os.environ.get("METERPORT_API_KEY", "")) as client:
         created = client.portal.portal_tokens.create(
             {
@@ -84,7 +84,7 @@ def usage_token(request: Request) -> Response:
 
 
 def signed_in(request: Request) -> str:
-    """Return the customer: your session, in a real application, never what the request itself says."""
+    """Return the customer. A real application takes it from its session and never from the request itself."""
     return "acme"
 
 

@@ -3,7 +3,7 @@ import { createToken } from './token'
 import { Usage } from './usage'
 
 export default async function Page() {
-  await connection() // a token is made when the page is asked for, never when it is built
+  await connection() // create the token when the page is requested, and never when it is built
   return (
     <>
       <h1>Your usage</h1>

@@ -1,10 +1,10 @@
 'use server'
-// On the server: it alone holds the API key, knows who is signed in, and makes tokens for that customer only.
+// This runs on the server: only it has the API key. It knows who is signed in, and creates tokens only for that customer.
 import { OpenMeter } from '@openmeter/sdk'
 
 const baseUrl = process.env.METERPORT_URL ?? 'http://127.0.0.1:8888'
 
-/** Make a token for the signed-in customer; the browser may call it when the one it has expires. */
+/** Create a token for the signed-in customer. The browser may call this when its token expires. */
 export async function createToken() {
   const openmeter = new OpenMeter({ baseUrl, apiKey: process.env.METERPORT_API_KEY })
   const { token } = await openmeter.portal.create({
@@ -15,7 +15,7 @@ export async function createToken() {
   return { baseUrl, token }
 }
 
-// Your session, in a real application. Never take the customer from the request itself.
+// A real application takes the customer from its session. Never take it from the request itself.
 async function signedIn() {
   return 'acme'
 }

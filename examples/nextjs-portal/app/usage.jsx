@@ -2,7 +2,7 @@
 import { OpenMeter, OpenMeterProvider, useOpenMeter } from '@openmeter/sdk/react'
 import { useCallback, useEffect, useMemo, useState } from 'react'
 
-/** The customer's usage, in the browser, with the token the server made. */
+/** Show the customer's usage in the browser, with the token that the server created. */
 export function Usage({ first, renew }) {
   const [{ baseUrl, token }, setAccess] = useState(first)
   const openmeter = useMemo(() => new OpenMeter({ baseUrl, portalToken: token }), [baseUrl, token])
@@ -21,7 +21,7 @@ function ByModel({ meter, onExpired }) {
 
   useEffect(() => {
     const controller = new AbortController()
-    let opened = false // a token that never opened anything is not renewed: another would fare no better
+    let opened = false // a token that never worked is not renewed: a new one would not work either
     const ask = async () => {
       const from = new Date(Date.now() - 30 * 86_400_000)
       from.setUTCHours(0, 0, 0, 0)
@@ -34,7 +34,7 @@ function ByModel({ meter, onExpired }) {
         if (controller.signal.aborted) return
         setProblem(error.message)
         if (opened && hasExpired(error)) {
-          opened = false // once a token
+          opened = false // at most once per token
           onExpired().catch(() => setProblem('Usage cannot be opened right now.'))
         }
       }
@@ -71,7 +71,7 @@ function ByModel({ meter, onExpired }) {
   )
 }
 
-/** Other refusals, as of a meter the token does not allow, are mended by no other token. */
+/** Another token does not help against other refusals, for example of a meter that the token does not allow. */
 function hasExpired(error) {
   return error.status === 401 && error.getField('detail') === 'invalid token: expired'
 }

@@ -1,4 +1,4 @@
-// The backend: it alone holds the API key, knows who is signed in, and makes tokens for that customer only.
+// The backend: only it has the API key. It knows who is signed in, and creates tokens only for that customer.
 import { OpenMeter } from '@openmeter/sdk'
 
 const baseUrl = process.env.METERPORT_URL ?? 'http://127.0.0.1:8888'
@@ -21,7 +21,7 @@ export async function usageToken(request, response) {
   }
 }
 
-// Your session, in a real application. Never take the customer from the request itself.
+// A real application takes the customer from its session. Never take it from the request itself.
 function signedIn() {
   return 'acme'
 }

@@ -5,7 +5,7 @@ const DAYS = 30
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeZone: 'UTC' })
 const number = new Intl.NumberFormat(undefined, { maximumFractionDigits: 3 })
 
-/** A month of a meter, day by day, as chart and table; asked again every ten seconds. */
+/** Show a month of a meter, day by day, as a chart and a table; query it again every ten seconds. */
 export function DailyUsage({ meter, onExpired }) {
   const client = useOpenMeterClient()
   const [rows, setRows] = useState()
@@ -14,7 +14,7 @@ export function DailyUsage({ meter, onExpired }) {
   useEffect(() => {
     if (!client) return undefined
     const controller = new AbortController()
-    let opened = false // a token that never opened anything is not renewed: another would fare no better
+    let opened = false // a token that never worked is not renewed: a new one would not work either
     const ask = async () => {
       const to = new Date()
       to.setUTCHours(24, 0, 0, 0)
@@ -28,8 +28,8 @@ export function DailyUsage({ meter, onExpired }) {
         if (controller.signal.aborted) return
         setProblem(error.message)
         if (opened && hasExpired(error)) {
-          opened = false // once a token
-          onExpired() // a new token is a new client, and asks again
+          opened = false // at most once per token
+          onExpired() // a new token makes a new client, which queries again
         }
       }
     }
@@ -67,7 +67,7 @@ export function DailyUsage({ meter, onExpired }) {
   )
 }
 
-/** Other refusals, as of a meter the token does not allow, are mended by no other token. */
+/** Another token does not help against other refusals, for example of a meter that the token does not allow. */
 function hasExpired(error) {
   return error.status === 401 && error.getField('detail') === 'invalid token: expired'
 }

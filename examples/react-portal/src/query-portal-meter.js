@@ -1,4 +1,4 @@
-// The call older guides show, client.queryPortalMeter({ meter, windowSize, from, to }), on top of the SDK.
+// The call that older guides show, client.queryPortalMeter({ meter, windowSize, from, to }), implemented with the SDK.
 import { useOpenMeter } from '@openmeter/sdk/react'
 import { useMemo } from 'react'
 
