@@ -1,1 +1,1 @@
-"""Ratios of two things timed in one run, never absolute promises: the machine is shared and noisy."""
+"""Benchmarks. Compare the ratios of two times of one run: absolute times depend on the machine."""

@@ -19,10 +19,10 @@ BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
 
 
 def main(
-    names: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(BENCHMARKS)}; all of them if none.")] = None,
-    events: Annotated[int, typer.Option(help="Events each of them works on.")] = 500_000,
+    names: Annotated[list[str] | None, typer.Argument(help=f"Any of {', '.join(BENCHMARKS)}; by default all.")] = None,
+    events: Annotated[int, typer.Option(help="The number of events of each benchmark.")] = 500_000,
 ) -> None:
-    """Print one line for each thing measured, ratios first."""
+    """Run the benchmarks, and print one line for each result, ratios first."""
     for name in names or list(BENCHMARKS):
         for line in BENCHMARKS[name](events):
             typer.echo(f"{name}: {line}")

@@ -1,7 +1,7 @@
-"""How much memory a process takes with a long backlog before it, against one with hardly any.
+"""The memory of a process with a long backlog, compared with one that has almost none.
 
-A topic holds as many events as are asked for (10 million: `python -m benchmarks backlog --events 10000000`), another
-one ten batches; from each the same number of batches is stored, in a process of its own.
+One topic holds the requested number of events (for 10 million: `python -m benchmarks backlog --events 10000000`), the
+other one ten batches. A separate process for each topic stores the same number of batches.
 """
 
 import json
@@ -26,7 +26,7 @@ _PAGE = 4096
 
 
 def run(events: int) -> list[str]:
-    """Measure both and return the lines to print."""
+    """Measure both processes and return the lines to print."""
     with world.scratch() as directory, choose_broker(directory / "kafka") as broker:
         peaks = []
         for name, count in (("short", BATCHES * BATCH_ROWS), ("long", max(events, 2 * BATCHES * BATCH_ROWS))):
@@ -37,22 +37,22 @@ def run(events: int) -> list[str]:
             peaks.append(json.loads(answer.stdout))
     (short, _), (long, left) = peaks
     return [
-        f"{long / short:.2f} of the memory with {BATCHES * BATCH_ROWS:,} events waiting is taken with {left:,} more",
-        f"{long >> 20} MiB resident at most, chDB and five meters included; {short >> 20} MiB without a backlog",
+        f"{long / short:.2f} times the memory of a backlog of {BATCHES * BATCH_ROWS:,}; {left:,} events still waited",
+        f"at most {long >> 20} MiB resident, with chDB and five meters; {short >> 20} MiB without a backlog",
     ]
 
 
 def _values(count: int) -> Iterator[bytes]:
-    """Yield events; of ten million, no list is kept."""
-    for at in range(count):
+    """Yield events one by one: a list of ten million would need too much memory."""
+    for index in range(count):
         yield (
-            f'{{"specversion":"1.0","id":"{at}","source":"bench","type":"prompt","subject":"customer-{at % 100}",'
-            f'"data":{{"tokens":{at % 997},"ms":{at % 1009}.25,"model":"m{at % 5}","kind":"k{at % 2}"}}}}'
+            f'{{"specversion":"1.0","id":"{index}","source":"bench","type":"prompt","subject":"customer-{index % 100}",'
+            f'"data":{{"tokens":{index % 997},"ms":{index % 1009}.25,"model":"m{index % 5}","kind":"k{index % 2}"}}}}'
         ).encode()
 
 
 def _peak(bootstrap: str, topic: str) -> tuple[int, int]:
-    """Store some batches; returns the most bytes resident meanwhile, and how many records still wait."""
+    """Store BATCHES batches. Return the peak of the resident bytes, and how many records still wait."""
     with world.store() as (store, _):
         world.ready_meters(store)
         log = KafkaLog(KafkaSettings(brokers=bootstrap, topic=topic, group=topic))

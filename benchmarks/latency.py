@@ -1,6 +1,6 @@
-"""From an event's append to an idle log until its usage is answered, against one insert of the same block alone.
+"""The time from appending an event to an idle log until a query counts it, compared with one insert of the same block.
 
-One event at a time, half a second apart, five meters; the consumer runs as it does in `meterport serve`.
+One event at a time, half a second apart, into five meters. The consumer runs as in `meterport serve`.
 """
 
 import dataclasses
@@ -33,33 +33,33 @@ def run(events: int) -> list[str]:
         consumer = Consumer(log, store, IngestSettings(), stop)
         runner = threading.Thread(target=consumer.run)
         runner.start()
-        visible = sorted(_visible(store, log, meter, at) for at in range(TRIES))
+        visible = sorted(_visible(store, log, meter, number) for number in range(TRIES))
         stop.set()
         runner.join()
         log.close()
-        alone = statistics.median(_insert(store, at) for at in range(TRIES))
+        insert = statistics.median(_insert(store, number) for number in range(TRIES))
     median = statistics.median(visible)
     return [
-        f"{median / alone:.1f} inserts until one event is answered",
-        f"{median * 1000:.0f} ms in the median, {visible[-1] * 1000:.0f} ms at most of {TRIES}; the aim is 200 ms",
+        f"{median / insert:.1f} times one insert until an event is counted",
+        f"{median * 1000:.0f} ms median, {visible[-1] * 1000:.0f} ms maximum of {TRIES} events; the aim is 200 ms",
     ]
 
 
-def _visible(store: Store, log: SqliteLog, meter: Meter, at: int) -> float:
+def _visible(store: Store, log: SqliteLog, meter: Meter, number: int) -> float:
     time.sleep(PAUSE_SECONDS)
-    query = check_query(dataclasses.replace(UsageQuery(), subjects=(f"latency-{at}",)), meter)
+    query = check_query(dataclasses.replace(UsageQuery(), subjects=(f"latency-{number}",)), meter)
     began = time.perf_counter()
-    log.append([_event(f"latency-{at}")], milliseconds(utc_now())).result()
+    log.append([_event(f"latency-{number}")], milliseconds(utc_now())).result()
     while query_json(store, meter, query).rows == b"[\n\n]":
         pass
     return time.perf_counter() - began
 
 
-def _insert(store: Store, at: int) -> float:
+def _insert(store: Store, number: int) -> float:
     now = milliseconds(utc_now())
-    block = event_block([decode_event(_event(f"alone-{at}"), now, 0, at, TimeSpan.of(IngestSettings()))], now)
+    block = event_block([decode_event(_event(f"alone-{number}"), now, 0, number, TimeSpan.of(IngestSettings()))], now)
     began = time.perf_counter()
-    store.insert_block("events", block, f"alone-{at}")
+    store.insert_block("events", block, f"alone-{number}")
     return time.perf_counter() - began
 
 

@@ -1,7 +1,7 @@
-"""From a navigation to a customer's first usage on the page at /portal, against the same page with nothing to ask.
+"""The time from navigating to /portal until usage is visible, compared with the same page without a token.
 
-A real `meterport serve` and the system's own Chromium, headless; each navigation has a fresh cache. Without a token the
-page loads and paints the same files and says that it needs one: what is beyond that is two answers and a chart.
+A real `meterport serve` and the system's Chromium, headless. Each navigation has an empty cache. Without a token the
+page loads the same files and shows that it needs one. The difference is two answers of the API and a chart.
 """
 
 import statistics
@@ -13,11 +13,14 @@ from tests.portal.browser import chromium
 from tests.portal.customer import Customer, a_month, now
 
 TRIES = 15
-_USAGE = ("meterport:usage", ".mp-total strong")  # what marks the moment, and what is there from then on
+_USAGE = (
+    "meterport:usage",
+    ".mp-total strong",
+)  # the performance mark, and the selector of what is visible from then on
 _PAINT = ("first-contentful-paint", ".mp-notice")
 
 
-def run(events: int) -> list[str]:  # noqa: ARG001 - a customer's month is what a page shows
+def run(events: int) -> list[str]:  # noqa: ARG001 - the page always shows one month of a customer
     """Measure and return the lines to print."""
     with world.scratch() as directory, chromium() as browser:
         customer = Customer(directory)
@@ -32,13 +35,13 @@ def run(events: int) -> list[str]:  # noqa: ARG001 - a customer's month is what 
             customer.close()
     median = statistics.median(usage)
     return [
-        f"{median / statistics.median(empty):.2f} times until usage is seen, of the page without a token",
-        f"{median:.0f} ms in the median, {min(usage):.0f} to {max(usage):.0f} of {TRIES}; aim: under 1000 ms",
+        f"{median / statistics.median(empty):.2f} times the time of the page without a token until usage is visible",
+        f"{median:.0f} ms median, {min(usage):.0f} to {max(usage):.0f} ms in {TRIES} tries; the aim is under 1000 ms",
     ]
 
 
 def _milliseconds(browser: Browser, url: str, mark: str, shown: str) -> float:
-    """Return how long after the beginning of a navigation a page set a mark."""
+    """Return the milliseconds from the start of a navigation until the page sets a performance mark."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(url)

@@ -1,4 +1,4 @@
-"""What a portal asks, from the rollup and from the events: a month of days for one subject, grouped."""
+"""Queries of a portal (such as a month of one subject by day), from the rollup and from the raw events."""
 
 import dataclasses
 import statistics
@@ -18,7 +18,7 @@ MONTH = UsageQuery(
     window_size=WindowSize.DAY,
     zone="America/New_York",
 )
-QUESTIONS = {
+QUERIES = {
     "a month of days in New York": MONTH,
     "the same by model": dataclasses.replace(MONTH, group_by=("model",)),
     "a total at odd bounds": UsageQuery(
@@ -28,13 +28,13 @@ QUESTIONS = {
 
 
 def run(events: int) -> list[str]:
-    """Ask each question from both and return the lines to print."""
+    """Run each query from the rollup and from the events, and return the lines to print."""
     lines = []
     with world.store() as (store, directory):
         meter = world.ready_meters(store, 2)[1]
         world.consume(store, directory, world.values(events))
-        for name, question in QUESTIONS.items():
-            query = dataclasses.replace(question, subjects=("customer-7",))
+        for name, unfiltered in QUERIES.items():
+            query = dataclasses.replace(unfiltered, subjects=("customer-7",))
             rollup = _median_ms(store, meter, query)
             raw = _median_ms(store, dataclasses.replace(meter, state=MeterState.FILLING), query)
             lines.append(f"{raw / rollup:.1f} times faster than from {events} raw events: {name} ({rollup:.1f} ms)")

@@ -1,4 +1,4 @@
-"""What the benchmarks measure on: an embedded store with ready meters, and events that look like an API's."""
+"""What the benchmarks share: an embedded store with ready meters, and events like those of an API."""
 
 import contextlib
 import json
@@ -35,23 +35,24 @@ METERS = [
 
 
 def values(count: int, subjects: int = 100) -> list[bytes]:
-    """Return `count` events of thirty days in time order, as JSON."""
+    """Return `count` events over thirty days, in time order, as JSON."""
     step = 30 * 86_400_000 // count
-    made = []
-    for at in range(count):
-        seconds, ms = divmod(START_MS + at * step, 1000)
+    events = []
+    for index in range(count):
+        seconds, ms = divmod(START_MS + index * step, 1000)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{ms:03d}Z"
-        data = f'{{"tokens":{at % 997},"ms":{at % 1009}.25,"model":"m{at % 5}","kind":"k{at % 2}"}}'
-        made.append(
-            f'{{"specversion":"1.0","id":"{at}","source":"bench","type":"prompt","subject":"customer-{at % subjects}",'
+        data = f'{{"tokens":{index % 997},"ms":{index % 1009}.25,"model":"m{index % 5}","kind":"k{index % 2}"}}'
+        subject = f"customer-{index % subjects}"
+        events.append(
+            f'{{"specversion":"1.0","id":"{index}","source":"bench","type":"prompt","subject":"{subject}",'
             f'"time":"{stamp}","data":{data}}}'.encode()
         )
-    return made
+    return events
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """Yield an empty directory that goes with the benchmark."""
+    """Yield an empty directory, which is deleted at the end."""
     with tempfile.TemporaryDirectory() as directory:
         yield Path(directory)
 
@@ -68,7 +69,7 @@ def store() -> Iterator[tuple[Store, Path]]:
 
 
 def ready_meters(opened: Store, count: int = len(METERS)) -> list[Meter]:
-    """Create meters and wait until each answers from its rollup."""
+    """Create meters, and wait until each of them answers from its rollup."""
     registry = MeterRegistry(opened, lead=LEAD_MARGIN + timedelta(milliseconds=300))
     for body in METERS[:count]:
         registry.create(parse_definition(json.loads(json.dumps(body))))
@@ -80,7 +81,7 @@ def ready_meters(opened: Store, count: int = len(METERS)) -> list[Meter]:
 
 
 def consume(opened: Store, directory: Path, events: list[bytes]) -> float:
-    """Append events to a log and store them all; returns the seconds storing took."""
+    """Append events to an event log and store all of them. Return the seconds that storing took."""
     log = SqliteLog(directory / "bench.sqlite", 1 << 34)
     for start in range(0, len(events), 10_000):
         log.append(events[start : start + 10_000], START_MS + 40 * 86_400_000).result()

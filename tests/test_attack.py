@@ -1,16 +1,16 @@
-"""While clients attack, others are served, events are counted once, and the server says that it is ready.
+"""During an attack other clients are served, events are counted once, and the server reports that it is ready.
 
-Short and gentle here, without a memory limit: `python -m tests.attack` attacks for ten minutes in 1 GiB, and prints the
+This attack is short and has no memory limit. `python -m tests.attack` attacks for ten minutes in 1 GiB, and prints the
 table of docs/reliability.md.
 """
 
 from pathlib import Path
 
-from tests.attack.__main__ import besiege
+from tests.attack.__main__ import run_attack
 
 
 def test_usage_stays_exact_and_others_are_served_while_clients_attack(tmp_path: Path) -> None:
-    outcome = besiege(
+    outcome = run_attack(
         tmp_path, seconds=10, quiet_seconds=2, rate=100, values=20_000, memory_bytes=0, idle_connections=100
     )
     assert (outcome.lost, outcome.doubled) == (0, 0)

@@ -1,7 +1,7 @@
-"""Clients that mean harm to one server, in a process of their own, so that they do not slow the clients that measure.
+"""Clients that attack one server, in a separate process, so that they do not slow down the clients that measure.
 
-Owns: the forms of attack, each with its bound, and the count of how each connection or request ended. The process is
-given URL, token and seconds by its arguments, and prints the counts as JSON when the time is over. Loopback only.
+Owns: the forms of attack, each with its limit, and the count of how each connection or request ended. The arguments of
+the process are URL, token, slug, seconds and idle connections. At the end it prints the counts as JSON. Loopback only.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ SLOW_BODIES = 50
 LONG_HEADS = 4
 DEAF_READERS = 10
 WRONG_KEYS_A_SECOND = 200
-QUESTIONS_AT_ONCE = 6
-_PAUSE_SECONDS = 0.2  # before a connection that ended is opened again
-_QUESTIONS = (
+CONCURRENT_QUERIES = 6
+_PAUSE_SECONDS = 0.2  # before a connection that has ended is opened again
+_QUERIES = (
     "/api/v1/portal/meters/{slug}/query?groupBy=rid",
     "/api/v1/portal/meters/{slug}/query?groupBy=rid&windowSize=MINUTE",
     "/api/v1/portal/meters/{slug}/group-by/rid/values",
@@ -30,7 +30,7 @@ _QUESTIONS = (
 
 @dataclass
 class Attack:
-    """One server under attack until a point in time. `endings`: form of attack → ending → count."""
+    """An attack on one server until a time. `endings`: form of attack → ending → count."""
 
     host: str
     port: int
@@ -52,7 +52,7 @@ class Attack:
 
 
 async def _status(reader: asyncio.StreamReader) -> str:
-    """Read one answer whole. Returns its status, or `closed` where there is none."""
+    """Read one whole answer. Return its status, or `closed` if there is none."""
     line = await reader.readline()
     if not line:
         return "closed"
@@ -73,8 +73,8 @@ async def _status(reader: asyncio.StreamReader) -> str:
 Step = Callable[[Attack, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[str]]
 
 
-async def _again_and_again(attack: Attack, form: str, step: Step) -> None:
-    """Open a connection, do a step with it, note how it ended, and begin again."""
+async def _repeat(attack: Attack, form: str, step: Step) -> None:
+    """Open a connection, do a step with it, and count how it ended; repeat this until the attack is over."""
     while not attack.over:
         try:
             reader, writer = await asyncio.wait_for(asyncio.open_connection(attack.host, attack.port), 10)
@@ -95,13 +95,13 @@ async def _again_and_again(attack: Attack, form: str, step: Step) -> None:
 
 
 async def _until_answered(
-    attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, piece: bytes, pause: float
+    attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chunk: bytes, pause: float
 ) -> str:
-    """Send a piece after each pause until the server answers or closes."""
+    """Send the same bytes after each pause, until the server answers or closes the connection."""
     answer = asyncio.ensure_future(_status(reader))
     try:
         while not answer.done() and not attack.over:
-            writer.write(piece)
+            writer.write(chunk)
             await writer.drain()
             await asyncio.wait({answer}, timeout=pause)
         return await answer
@@ -110,19 +110,19 @@ async def _until_answered(
 
 
 async def open_head(attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Send a field of a head every second, and never its end."""
+    """Send one header field every second, and never the end of the head."""
     writer.write(attack.head("GET", "/livez")[:-2])
     return await _until_answered(attack, reader, writer, b"X-A: b\r\n", 1)
 
 
 async def long_head(attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Send fields as fast as they are taken, and never the end."""
+    """Send header fields as fast as the server reads them, and never the end of the head."""
     writer.write(attack.head("GET", "/livez")[:-2])
     return await _until_answered(attack, reader, writer, b"a: b\r\n" * 1000, 0.01)
 
 
 async def slow_body(attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Send one byte of a question's body every second."""
+    """Send one byte of the body of a query every second."""
     path = f"/api/v1/portal/meters/{attack.slug}/query"
     authorization = f"Authorization: Bearer {attack.token}"
     writer.write(attack.head("POST", path, authorization, "Content-Type: application/json", "Content-Length: 200000"))
@@ -135,9 +135,9 @@ async def idle(_attack: Attack, reader: asyncio.StreamReader, _writer: asyncio.S
 
 
 async def deaf_reader(attack: Attack, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Ask for a large answer, and read nothing of it."""
-    writer.transport.pause_reading()  # type: ignore[attr-defined] # the stream's transport is a socket's
-    path = _QUESTIONS[0].format(slug=attack.slug)
+    """Request a large answer, and do not read it."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined] # the transport of the stream is that of a socket
+    path = _QUERIES[0].format(slug=attack.slug)
     writer.write(attack.head("GET", path, f"Authorization: Bearer {attack.token}"))
     await writer.drain()
     await asyncio.sleep(attack.until - time.monotonic())
@@ -145,7 +145,7 @@ async def deaf_reader(attack: Attack, _reader: asyncio.StreamReader, writer: asy
 
 
 async def wrong_keys(attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-    """Ask with a wrong key, so many times a second, on one connection."""
+    """Send requests with a wrong key on one connection, at a fixed rate."""
     request = attack.head("GET", "/api/v1/meters", "Authorization: Bearer not-the-key-of-this-server")
     while True:
         writer.write(request)
@@ -156,23 +156,23 @@ async def wrong_keys(attack: Attack, reader: asyncio.StreamReader, writer: async
         await asyncio.sleep(4 / WRONG_KEYS_A_SECOND)
 
 
-def _asking(path: str) -> Step:
-    async def question(attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
-        """Ask a valid token's most expensive question over and over."""
+def _query_step(path: str) -> Step:
+    async def query(attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+        """Repeat the most expensive query of a valid token."""
         request = attack.head("GET", path.format(slug=attack.slug), f"Authorization: Bearer {attack.token}")
         while True:
             writer.write(request)
             status = await _status(reader)
             if status == "closed":
                 return status
-            attack.note("questions, each", status)
+            attack.note("queries, each", status)
             await asyncio.sleep(0 if status == "200" else _PAUSE_SECONDS)
 
-    return question
+    return query
 
 
 async def attack_all(attack: Attack, idle_connections: int) -> None:
-    """Do everything at once until the time is over."""
+    """Run all forms of attack at the same time until the time is over."""
     forms: list[tuple[str, int, Step]] = [
         ("open heads", OPEN_HEADS, open_head),
         ("long heads", LONG_HEADS, long_head),
@@ -180,13 +180,13 @@ async def attack_all(attack: Attack, idle_connections: int) -> None:
         ("idle connections", idle_connections, idle),
         ("deaf readers", DEAF_READERS, deaf_reader),
         ("wrong keys", 4, wrong_keys),
-        *[("questions", QUESTIONS_AT_ONCE // len(_QUESTIONS), _asking(path)) for path in _QUESTIONS],
+        *[("queries", CONCURRENT_QUERIES // len(_QUERIES), _query_step(path)) for path in _QUERIES],
     ]
-    await asyncio.gather(*(_again_and_again(attack, name, step) for name, count, step in forms for _ in range(count)))
+    await asyncio.gather(*(_repeat(attack, name, step) for name, count, step in forms for _ in range(count)))
 
 
 def main() -> None:
-    """Arguments: URL, token, slug, seconds, idle connections. Prints the endings as JSON."""
+    """Run the attack. The arguments are URL, token, slug, seconds, idle connections. Print the endings as JSON."""
     url, token, slug, seconds, idle_connections = sys.argv[1:]
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

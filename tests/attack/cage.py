@@ -1,6 +1,7 @@
-"""A memory limit for the processes started in it, by a control group of the kernel's, version 1 or 2.
+"""A memory limit for processes, by a control group of the kernel (version 1 or 2).
 
-Limits: it needs root and a writable hierarchy; where there is none, `Cage.made` is None and whoever measures says so.
+Limits: it needs root and a writable hierarchy. Without these `ControlGroup.create` returns None, and the report says
+that the memory was not limited.
 """
 
 import os
@@ -9,8 +10,8 @@ from pathlib import Path
 _ROOT = Path("/sys/fs/cgroup")
 
 
-class Cage:
-    """A control group with so many bytes of memory; `command` starts a process in it."""
+class ControlGroup:
+    """A control group with a memory limit in bytes. `command` starts a process in it."""
 
     def __init__(self, directory: Path, limit_file: str, limit_bytes: int) -> None:
         self._directory = directory
@@ -18,8 +19,8 @@ class Cage:
         (directory / limit_file).write_text(str(limit_bytes))
 
     @classmethod
-    def made(cls, limit_bytes: int) -> "Cage | None":
-        """Return a new group, or None where this process may not make one."""
+    def create(cls, limit_bytes: int) -> "ControlGroup | None":
+        """Return a new group, or None if this process may not create one."""
         name = f"meterport-attack-{os.getpid()}"
         for hierarchy, limit_file in ((_ROOT / "memory", "memory.limit_in_bytes"), (_ROOT, "memory.max")):
             if (hierarchy / "cgroup.procs").exists():
@@ -30,11 +31,11 @@ class Cage:
         return None
 
     def command(self, command: list[str]) -> list[str]:
-        """Return a command that puts itself into the group and goes on as `command`."""
+        """Return a command that enters the group and then executes `command`."""
         return ["sh", "-c", f'echo $$ >{self._directory}/cgroup.procs && exec "$0" "$@"', *command]
 
     def kills(self) -> int:
-        """Return how many processes the kernel has killed for the limit."""
+        """Return how many processes of the group the kernel has killed because of the limit."""
         for name in ("memory.oom_control", "memory.events"):
             path = self._directory / name
             if path.exists():
@@ -43,5 +44,5 @@ class Cage:
         return 0
 
     def remove(self) -> None:
-        """Remove the group; its processes have ended."""
+        """Remove the group. Its processes must have ended."""
         self._directory.rmdir()

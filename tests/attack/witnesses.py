@@ -1,7 +1,7 @@
-"""Clients that mean well, while others attack: they send events, look at dashboards, revoke tokens and ask for health.
+"""Well-behaved clients during an attack: they send events, query usage, revoke tokens and ask for the health.
 
-Owns: the threads of these, and what each of them saw. An event is sent until it is accepted, as a producer does, so
-at the end every event of the producer must be counted once.
+Owns: the threads of these clients, and what each of them saw. Like a real producer, the producer here sends an event
+until it is accepted. In the end each of its events must be counted once.
 """
 
 import itertools
@@ -20,7 +20,7 @@ TENANT = "acme"
 
 
 class Witness(threading.Thread):
-    """Does its step over and over until it is told to stop; what it raises is raised by `finish`."""
+    """A client that repeats its step until `finish` is called. `finish` raises what a step raised."""
 
     def __init__(self, url: str, pause_seconds: float, key: str | None = None) -> None:
         super().__init__(name=type(self).__name__, daemon=True)
@@ -33,30 +33,32 @@ class Witness(threading.Thread):
 
     @abstractmethod
     def step(self) -> None:
-        """Do once what this client does."""
+        """Do the work of this client once."""
 
     def run(self) -> None:
         try:
             due = time.monotonic()
             while not self._stopping.is_set():
                 self.step()
-                due = max(due + self._pause_seconds, time.monotonic() - 1)  # after a wait it catches up a little only
+                due = max(
+                    due + self._pause_seconds, time.monotonic() - 1
+                )  # after a delay it catches up for one second at most
                 self._stopping.wait(due - time.monotonic())
         except BaseException as error:
             self._error = error
 
     def finish(self) -> None:
-        """Let the step under way end. Raises: what a step raised; AssertionError: it does not end."""
+        """Wait for the current step and stop. Raises: the error of a step; AssertionError: the step does not end."""
         self._stopping.set()
         self.join(120)
-        assert not self.is_alive(), f"{self.name} did not end in two minutes"
+        assert not self.is_alive(), f"{self.name} did not end within two minutes"
         self.client.close()
         if self._error:
             raise self._error
 
 
 class Producer(Witness):
-    """Sends so many events a second in ten batches, each until it is accepted."""
+    """Sends events at a fixed rate, in ten batches a second. Each batch is sent until it is accepted."""
 
     def __init__(self, url: str, key: str, events_a_second: int) -> None:
         super().__init__(url, 1 / BATCHES_A_SECOND, key)
@@ -91,7 +93,7 @@ class Producer(Witness):
 
 
 class Dashboard(Witness):
-    """Another tenant's page: asks one question after another, every fourth over a connection of its own."""
+    """The page of another tenant: it sends one query after another, every fourth over a new connection."""
 
     PATHS = (
         "/api/v1/portal/meters/calls/query?windowSize=DAY",
@@ -122,7 +124,7 @@ class Dashboard(Witness):
 
 
 class Revoker(Witness):
-    """Makes a token, sees it open, takes it back, and measures how long it goes on opening."""
+    """Creates a token, uses it, revokes it, and measures how long it still works."""
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__(url, 2, key)
@@ -132,11 +134,11 @@ class Revoker(Witness):
 
     def step(self) -> None:
         try:
-            made = self.client.post("/api/v1/portal/tokens", json={"subject": TENANT}).raise_for_status().json()
-            bearer = {"Authorization": f"Bearer {made['token']}"}
+            token = self.client.post("/api/v1/portal/tokens", json={"subject": TENANT}).raise_for_status().json()
+            bearer = {"Authorization": f"Bearer {token['token']}"}
             self.client.get("/api/v1/portal/meters", headers=bearer).raise_for_status()
-            self.client.post("/api/v1/portal/tokens/invalidate", json={"id": made["id"]}).raise_for_status()
-            taken_back = time.monotonic()
+            self.client.post("/api/v1/portal/tokens/invalidate", json={"id": token["id"]}).raise_for_status()
+            revoked = time.monotonic()
             while self.client.get("/api/v1/portal/meters", headers=bearer).status_code != 401:
                 time.sleep(0.02)
         except httpx.HTTPStatusError as error:
@@ -144,11 +146,11 @@ class Revoker(Witness):
         except httpx.TransportError as error:
             self.failures[type(error).__name__] += 1
         else:
-            self.seconds.append(time.monotonic() - taken_back)
+            self.seconds.append(time.monotonic() - revoked)
 
 
 class HealthProbe(Witness):
-    """Asks for `/readyz` four times a second, each over a connection of its own, as an orchestrator does."""
+    """Requests `/readyz` four times a second, each time over a new connection, as an orchestrator does."""
 
     def __init__(self, telemetry_url: str) -> None:
         super().__init__(telemetry_url, 0.25)
@@ -164,8 +166,8 @@ class HealthProbe(Witness):
 
 
 def _ending(answer: httpx.Response) -> str:
-    """Return the status of an answer, and what it says of why it is not 200."""
+    """Return the status of an answer, with the reason that it gives if it is not 200."""
     if answer.status_code == 200:
         return "200"
-    said = answer.json()
-    return f"{answer.status_code} {said.get('code') or said.get('detail') or answer.text[:200]}"
+    body = answer.json()
+    return f"{answer.status_code} {body.get('code') or body.get('detail') or answer.text[:200]}"

@@ -1,4 +1,4 @@
-"""What a scan for advisories is worth: one that looked nothing up never counts as passed."""
+"""The verdicts of a scan for advisories: a scan that looked up nothing never counts as passed."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ UNKNOWN = {"name": "itsdangerous", "skip_reason": "Dependency not found and coul
     ("packages", "word", "reason"),
     [
         ([CLEAN], "PASSED", "no known advisory against 1 packages"),
-        ([CLEAN, HOLED], "FAILED", "jinja2 2.4.1: PYSEC-2099-1, mended in 3.1.6"),
-        ([UNKNOWN, HOLED], "FAILED", "jinja2 2.4.1: PYSEC-2099-1, mended in 3.1.6"),
+        ([CLEAN, HOLED], "FAILED", "jinja2 2.4.1: PYSEC-2099-1, fixed in 3.1.6"),
+        ([UNKNOWN, HOLED], "FAILED", "jinja2 2.4.1: PYSEC-2099-1, fixed in 3.1.6"),
         ([UNKNOWN, CLEAN], "SKIPPED", "1 of 2 packages were not looked up, the first is itsdangerous: Dependency not"),
     ],
     ids=["clean", "a hole", "a hole beside one not looked up", "one not looked up"],
@@ -47,7 +47,7 @@ COUNTS = {"vulnerabilities": {"high": 1, "total": 1}, "dependencies": {"total": 
         ({"vulnerabilities": {"x": {"severity": "high"}}, "metadata": COUNTS}, "FAILED", "x (high)"),
         ({"message": "405 Method Not Allowed", "statusCode": 405}, "SKIPPED", "405 Method Not Allowed"),
         ({"error": {"summary": "no network"}}, "SKIPPED", "{'summary': 'no network'}"),
-        ({}, "SKIPPED", "npm says nothing"),
+        ({}, "SKIPPED", "npm gave no report"),
     ],
     ids=["clean", "a hole", "refused", "no network", "empty"],
 )

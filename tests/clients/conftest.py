@@ -1,4 +1,4 @@
-"""A running server with a management key, for the published clients to talk to."""
+"""A running server with a management key, for the tests of published clients."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
-"""Headless Chromium, the system's own, and the pages tests open in it.
+"""The system's Chromium, headless, and the pages that tests open in it.
 
-Owns: finding the browser (none: the test is skipped, except in CI, which must have one), the axe audit, and a server of
-static files on an origin of its own, as a customer's site has.
+Owns: finding the browser (without one the test is skipped, except in CI, which must have one), the axe audit, and a
+server of static files on a separate origin, like the site of a customer.
 """
 
 import http.server
@@ -21,19 +21,19 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "api" / "portal_page"
 KINDS = {"js": "text/javascript", "mjs": "text/javascript", "css": "text/css"}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE_MS = 30_000  # how long a page may take to show what it must; many tests share two cores
+PATIENCE_MS = 30_000  # how long an expected element may take to appear: many tests share two cores
 VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 def needed(*tools: str) -> None:
-    """Skip the test, saying why, unless one of the tools is there; fail in CI."""
+    """Skip the test with a reason (in CI: fail it) if none of the tools is installed."""
     if not any(shutil.which(tool) for tool in tools):
         skip_or_fail(f"no {tools[0]} on this machine")
 
 
 @contextmanager
 def chromium(variables: Mapping[str, str] | None = None, switches: Sequence[str] = ()) -> Iterator[Browser]:
-    """Run the system's Chromium while the context lasts, with environment variables of its own beside ours."""
+    """Run the system's Chromium until the context ends, with further environment variables."""
     needed(*NAMES)
     expect.set_options(timeout=PATIENCE_MS)
     executable = next(path for name in NAMES if (path := shutil.which(name)))
@@ -47,7 +47,7 @@ def chromium(variables: Mapping[str, str] | None = None, switches: Sequence[str]
 
 
 class Complaints(list[str]):
-    """What the pages of a test said on the console as an error, or threw."""
+    """The errors that the pages of a test wrote to the console or threw."""
 
     def listen(self, page: Page) -> None:
         page.on("pageerror", lambda error: self.append(str(error)))
@@ -55,7 +55,7 @@ class Complaints(list[str]):
 
 
 def audit(page: Page) -> list[str]:
-    """Return what axe finds serious or critical, an id and the elements each."""
+    """Return the findings of axe that are serious or critical, each with its id and the elements."""
     axe = SOURCES / "node_modules" / "axe-core" / "axe.min.js"
     page.evaluate(axe.read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
@@ -68,7 +68,7 @@ def audit(page: Page) -> list[str]:
 
 @contextmanager
 def site(pages: Callable[[str], str | None], headers: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Serve pages, from path to HTML, on an origin of its own; yields its URL."""
+    """Serve pages (`pages` maps a path to HTML) on a separate origin. Yield its URL."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""What browser tests share: a server with a customer's events, a browser, a page that complains."""
+"""Fixtures of the browser tests: a server with a customer's events, a browser, and pages whose errors are recorded."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ Run = Callable[..., list[Any]]
 
 @pytest.fixture(scope="session", autouse=True)
 def packages() -> None:
-    """Install what the page's lock file names: axe and the SDK are of it too."""
+    """Install the packages of the page's lock file, among them axe and the SDK."""
     install_packages(SOURCES)
 
 
@@ -47,7 +47,7 @@ def complaints() -> Complaints:
 
 @pytest.fixture
 def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
-    """Open a page: on a device, in a scheme of colours. Its browser speaks English and lives in Berlin."""
+    """Yield a function that opens a page on a device, in a colour scheme. The browser is English and in Berlin."""
     contexts = []
 
     def open_(device: str = "desktop", scheme: str = "light", **options: object) -> Page:
@@ -72,14 +72,14 @@ def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Serve a site until the test ends."""
+    """Yield a function that serves a site until the test ends and returns its URL."""
     with ExitStack() as stack:
         yield stack.enter_context
 
 
 @pytest.fixture(scope="session")
-def run(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: ARG001 - they must be there
-    """Call functions of a module of the page under Node: (name, arguments…) each."""
+def run(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: ARG001 - the packages must be installed
+    """Return a function that calls functions of a module of the page under Node. Each call is (name, arguments…)."""
     needed("node")
 
     def call(module: str, *calls: tuple[object, ...]) -> list[Any]:

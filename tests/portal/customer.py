@@ -1,4 +1,4 @@
-"""A running server with a customer's events, and that customer's usage computed here, from the events themselves."""
+"""A running server with the events of a customer, and the customer's usage, computed here from the events."""
 
 import itertools
 import time
@@ -17,7 +17,7 @@ from tests.harness.server import Server
 KEY = "portal-tests-management-key"
 SUBJECT = "acme"
 ZONE = "Europe/Berlin"
-BEYOND = "9007199254740993"  # 2^53 + 1: no double has it
+BEYOND = "9007199254740993"  # 2^53 + 1, which no double can hold
 METERS: list[dict[str, object]] = [
     {
         "slug": "tokens",
@@ -49,7 +49,7 @@ Event = tuple[datetime, Mapping[str, Any]]
 
 
 class Customer:
-    """Events sent so far, and what must come of them."""
+    """A server with the events sent so far, and the usage that they must give."""
 
     def __init__(self, directory: Path, variables: Mapping[str, str] | None = None) -> None:
         self.server = Server(directory, variables={"METERPORT_API_KEY": KEY, **(variables or {})})
@@ -66,7 +66,7 @@ class Customer:
         assert answer.status_code == 201, answer.text
 
     def wait_until_filled(self, slug: str) -> None:
-        """Wait until a meter counts what was stored before it from its rollup."""
+        """Wait until a meter answers only from its rollup, which then has the events from before the meter."""
         for _ in range(600):
             if "raw" not in self._client.get(f"/api/v1/meters/{slug}/query").headers["X-Meterport-Grains"]:
                 return
@@ -82,7 +82,7 @@ class Customer:
             assert self.server.terminate() == 0, self.server.tail()
 
     def send(self, *events: Event, subject: str = SUBJECT) -> None:
-        """Send events and wait until they are usage."""
+        """Send events, and wait until those of SUBJECT are counted as usage."""
         batch = [
             {
                 "specversion": "1.0", "id": str(next(self._ids)), "source": "tests", "type": "prompt",
@@ -100,10 +100,10 @@ class Customer:
             if answer["data"] and answer["data"][0]["value"] == len(self.events):
                 return
             time.sleep(0.05)
-        raise AssertionError("events are not usage after ten seconds")
+        raise AssertionError("the events are not counted after ten seconds")
 
     def describe(self, **members: object) -> None:
-        """Say something of the subject: its name, its current period."""
+        """Set members of the subject, such as its name or its current period."""
         answer = self._client.post("/api/v1/subjects", json=[{"key": SUBJECT, **members}])
         assert answer.status_code == 200, answer.text
 
@@ -120,7 +120,7 @@ class Customer:
         return httpx.get(f"{self.url}/api/v1/portal/meters/{slug}/query", params=query, headers=headers).text
 
     def tokens_by(self, shape: str, *keys: str, **only: str) -> dict[tuple[str, ...], Decimal]:
-        """Return the sum of tokens by local time, written in a shape of strftime, and group values."""
+        """Return the sums of tokens, by local time in a strftime format and by the values of `keys`."""
         sums: dict[tuple[str, ...], Decimal] = defaultdict(Decimal)
         for at, data in self.events:
             if all(data[key] == value for key, value in only.items()):
@@ -130,7 +130,7 @@ class Customer:
 
 
 def a_month(now: datetime) -> list[Event]:
-    """Return events of the last three weeks: sums with decimals that doubles miss, and one no double holds."""
+    """Return events of the last three weeks, with decimal sums that doubles cannot represent exactly."""
     events: list[Event] = []
     for days in range(21):
         for number in range(days % 5 + 1):
@@ -143,11 +143,11 @@ def a_month(now: datetime) -> list[Event]:
 
 
 def written(value: Decimal) -> str:
-    """Write a decimal as the page does in English."""
+    """Return a decimal as the page writes it in English."""
     text = f"{value:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def now() -> datetime:
-    """Return now, to the second."""
+    """Return the current time without fractions of a second."""
     return datetime.now(UTC).replace(microsecond=0)

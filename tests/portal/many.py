@@ -1,6 +1,6 @@
-"""A store with one event of each of very many values, made before a server opens it: python -m tests.portal.many DIR N.
+"""Create a store with one event for each of N values, before a server opens it: python -m tests.portal.many DIR N.
 
-The events go into the store at once, past the log: 300,000 take a second or two.
+The events are inserted into the store directly, not through the event log: 300,000 take a second or two.
 """
 
 import sys
@@ -11,7 +11,7 @@ from engine.store.migrations import migrate
 from engine.store.opening import open_store
 from tests.portal.customer import SUBJECT
 
-# One event a value, over the 20 days before now, evenly; `rid` is the value, `ms` and `tokens` are numbers.
+# One event for each value, spread evenly over the last 20 days. `rid` is the value; `ms` and `tokens` are numbers.
 EVENTS = """
 INSERT INTO events
 SELECT
@@ -26,12 +26,12 @@ FROM numbers({count})
 
 
 def rid(number: int) -> str:
-    """Return the value that the event of a number has."""
+    """Return the value of `rid` in the event with this number."""
     return f"req-{number:012}-abcdefgh"
 
 
 def main() -> None:
-    """Make the store."""
+    """Create the store."""
     directory, count = Path(sys.argv[1]), int(sys.argv[2])
     settings = load_settings(overrides={"data_dir": directory})
     store = open_store(settings)

@@ -1,5 +1,5 @@
-// Runs functions of the page's modules under Node. Usage: node modules.mjs VITE SOURCES MODULE OUT < calls.json
-// calls.json: [[function, ...arguments]]; prints the list of what they return.
+// Runs functions of a module of the page under Node. Usage: node modules.mjs VITE SOURCES MODULE OUT < calls.json
+// calls.json: [[function, ...arguments]]. Prints the list of the returned values.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'

@@ -1,6 +1,6 @@
-"""The pictures of docs/portal.md and README.md, taken anew: python -m tests.portal.screenshots.
+"""Take the pictures of docs/portal.md and README.md again: python -m tests.portal.screenshots.
 
-A server with two months of one customer's events, and the page in light and dark, on a desktop and a phone.
+They show the page with two months of one customer's events, in light and dark, on a desktop and a phone.
 """
 
 import math
@@ -24,7 +24,7 @@ PICTURES = {
 
 
 def main() -> None:
-    """Take every picture."""
+    """Take all pictures."""
     OUT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, chromium() as browser:
         customer = Customer(Path(directory))
@@ -51,14 +51,14 @@ def main() -> None:
 
 
 def _events() -> Iterator[Event]:
-    dice = random.Random(7)  # noqa: S311 - the same picture every time
+    random_numbers = random.Random(7)  # noqa: S311 - so that the pictures are the same every time
     for hours in range(24 * 62):
         at = now() - timedelta(hours=hours)
         busy = (1 + math.sin((at.hour - 7) / 24 * math.tau)) * (0.4 if at.weekday() > 4 else 1)
-        for _ in range(round(busy * 2 + dice.random())):
-            model = dice.choices(["atlas-large", "atlas-small", "vision", "embed"], [5, 3, 1, 2])[0]
-            tokens = dice.randint(1000, 9000) / 10
-            yield at, {"tokens": str(tokens), "model": model, "type": "input", "ms": dice.randint(80, 900)}
+        for _ in range(round(busy * 2 + random_numbers.random())):
+            model = random_numbers.choices(["atlas-large", "atlas-small", "vision", "embed"], [5, 3, 1, 2])[0]
+            tokens = random_numbers.randint(1000, 9000) / 10
+            yield at, {"tokens": str(tokens), "model": model, "type": "input", "ms": random_numbers.randint(80, 900)}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Uses the package that openapi-python-client wrote, as an application would: python walk.py FOLDER BASE_URL API_KEY.
+"""Use the package that openapi-python-client generated, as an application: python walk.py FOLDER BASE_URL API_KEY.
 
-Prints what it saw as one JSON object; the test asserts on it.
+Print what it saw as one JSON object, which the test checks.
 """
 
 import importlib

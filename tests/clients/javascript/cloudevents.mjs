@@ -1,6 +1,6 @@
-// Sends events with the CloudEvents SDK for JavaScript, unmodified: node cloudevents.mjs BASE_URL [BROKERS TOPIC].
-// The subject names the case, `tokens` is its number in the test's table. Prints the status of each request as JSON,
-// of those whose status the SDK's own transport does not hide.
+// Sends events with the unmodified CloudEvents SDK for JavaScript: node cloudevents.mjs BASE_URL [BROKERS TOPIC].
+// The subject names the case, and `tokens` is its number in the test's table. Prints the status of each request as JSON,
+// except where the SDK's own transport hides it.
 import { CloudEvent, HTTP, Kafka, Mode, emitterFor, httpTransport } from 'cloudevents'
 import { Kafka as Client, logLevel } from 'kafkajs'
 
@@ -29,7 +29,7 @@ await post('batch', { headers: { 'content-type': 'application/cloudevents-batch+
 if (brokers) {
   const producer = new Client({ brokers: brokers.split(','), logLevel: logLevel.ERROR }).producer()
   await producer.connect()
-  // kafkajs takes texts and bytes alone, so a value is written as JSON and headers without a value are left out.
+  // kafkajs accepts only texts and bytes: a value is therefore written as JSON, and headers without a value are left out.
   const record = ({ headers, key, value }) => ({
     key,
     value: typeof value === 'string' || value instanceof Uint8Array ? Buffer.from(value) : JSON.stringify(value),

@@ -1,5 +1,5 @@
-// Uses the types that openapi-typescript wrote, as an application would: node generated.js BASE_URL API_KEY.
-// `tsc --strict` must take it as it is. Prints what it saw as one JSON object; the test asserts on it.
+// Uses the types that openapi-typescript generated, as an application would: node generated.js BASE_URL API_KEY.
+// `tsc --strict` must accept it. Prints what it saw as one JSON object, which the test checks.
 import createClient from 'openapi-fetch'
 import type { components, paths } from './schema.js'
 

@@ -1,5 +1,5 @@
-// The walk of a frontend's first day with OpenMeter's SDK, unmodified: meter, events, token, usage, errors.
-// Usage: node portal.mjs BASE_URL API_KEY. Prints what it saw as one JSON object; the test asserts on it.
+// The first steps of a frontend with OpenMeter's unmodified SDK: meter, events, token, usage, errors.
+// Usage: node portal.mjs BASE_URL API_KEY. Prints what it saw as one JSON object, which the test checks.
 import { OpenMeter, HTTPError } from '@openmeter/sdk'
 import { OpenMeter as Portal } from '@openmeter/sdk/portal'
 
@@ -40,14 +40,14 @@ seen.rows = usage.data.map((row) => [row.subject, row.groupBy.model, row.value, 
 seen.filtered = (await portal.query('sdk_tokens', { ...window, filterGroupBy: { model: 'small' } })).data.map((row) => row.value)
 seen.managed = (await openmeter.meters.query('sdk_tokens', { ...window, subject: ['customer-1'] })).data.map((row) => row.value)
 
-// What else the backend's client can ask.
+// The other requests that the client of a backend can make.
 const advanced = { model: { $or: [{ $eq: 'small' }, { $like: 'nothing%' }] } }
 seen.advanced = (await openmeter.meters.queryPost('sdk_tokens', { advancedMeterGroupByFilters: advanced })).data.map((row) => row.value)
 const page = await openmeter.events.listV2({ limit: 2 })
 const last = await openmeter.events.listV2({ limit: 2, cursor: page.nextCursor })
 seen.pages = [page, last].map((items) => items.items.map((item) => item.event.id))
 
-// A page of another origin: Node's fetch asks no preflight and hides no answer, so this one does, as the Fetch standard has it.
+// A page of another origin. Node's fetch sends no preflight and hides no answer, so this one does what the standard says.
 const origin = 'https://app.example.com'
 const SAFELISTED = ['accept', 'accept-language', 'content-language', 'content-type', 'range']
 async function pageFetch(request) {

@@ -1,6 +1,6 @@
-"""Calls a server with OpenMeter's Python client of 2024, built on azure-core: python walk.py BASE_URL API_KEY.
+"""Call a server with OpenMeter's Python client of 2024, built on azure-core: python walk.py BASE_URL API_KEY.
 
-Prints what it saw as one JSON object; the test asserts on it.
+Print what it saw as one JSON object, which the test checks.
 """
 
 import json

@@ -1,5 +1,5 @@
-// Sends events with the CloudEvents SDK for Go, unmodified: produce BASE_URL.
-// The subject names the case, `tokens` is its number in the test's table. Prints the status of each request as JSON.
+// Sends events with the unmodified CloudEvents SDK for Go: produce BASE_URL.
+// The subject names the case, and `tokens` is its number in the test's table. Prints the status of each request as JSON.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Sends events with the CloudEvents SDK for Java, unmodified: java -cp JARS Produce.java BASE_URL [BROKERS TOPIC].
-// The subject names the case, `tokens` is its number in the test's table. Prints the status of each request as JSON.
+// Sends events with the unmodified CloudEvents SDK for Java: java -cp JARS Produce.java BASE_URL [BROKERS TOPIC].
+// The subject names the case, and `tokens` is its number in the test's table. Prints the status of each request as JSON.
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.cloudevents.CloudEvent;

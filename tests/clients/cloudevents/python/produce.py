@@ -1,6 +1,6 @@
-"""Sends events with the CloudEvents SDK for Python, unmodified: python produce.py BASE_URL [BROKERS TOPIC].
+"""Send events with the unmodified CloudEvents SDK for Python: python produce.py BASE_URL [BROKERS TOPIC].
 
-The subject names the case, `tokens` is its number in the test's table. Prints the status of each request as JSON.
+The subject names the case, and `tokens` is its number in the test's table. Print the status of each request as JSON.
 """
 
 import json
@@ -51,7 +51,7 @@ def send_by_http() -> None:
         "Zoë/€ 1%": http.to_binary_event(event("Zoë/€ 1%", 6)),
     }.items():
         post(subject, dict(message.headers), message.body)
-    batch = b"[%s,%s]" % tuple(JSONFormat().write(event(f"batch {at}", 6 + at)) for at in (1, 2))
+    batch = b"[%s,%s]" % tuple(JSONFormat().write(event(f"batch {number}", 6 + number)) for number in (1, 2))
     post("batch", {"Content-Type": "application/cloudevents-batch+json"}, batch)
     for subject, (headers, body) in {
         "old structured": old_http_structured(old("old structured", 9)),
@@ -65,7 +65,7 @@ def send_by_http() -> None:
 
 
 def send_by_kafka(brokers: str, topic: str) -> None:
-    from confluent_kafka import Producer  # noqa: PLC0415 - only where there are brokers
+    from confluent_kafka import Producer  # noqa: PLC0415 - only needed with brokers
 
     producer = Producer({"bootstrap.servers": brokers})
     for message in (
