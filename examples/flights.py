@@ -5,8 +5,8 @@ events, and one carrier gets a portal token. Then pandas computes every total ag
 demo fails if one differs. A second run sends the same events again: they are dropped, and the totals stay the same.
 
 The time of an event is the scheduled departure in New York's local time, from the columns year, month, day, hour and
-minute. The column `time_hour` is the same hour in UTC. In some releases of this data set it was wrong by the offset from
-UTC, so the demo checks it instead of trusting it.
+minute. The column `time_hour` is the same hour in UTC. In some releases of this data set it was wrong by the
+offset from UTC, so the demo checks it instead of trusting it.
 """
 
 import tempfile

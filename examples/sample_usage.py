@@ -1,8 +1,8 @@
 """Send a month of usage for one customer, to look at in the portal: meter `tokens`, subject `acme`.
 
-Run it while `make run` is running: .venv/bin/python examples/sample_usage.py. A second run on the same day adds nothing,
-because its events have the same ids. It takes no arguments. METERPORT_URL is the server (http://127.0.0.1:8888), and
-METERPORT_API_KEY is the server's management key, if it has one.
+Run it while `make run` is running: .venv/bin/python examples/sample_usage.py. A second run on the same day adds
+nothing, because its events have the same ids. It takes no arguments. METERPORT_URL is the server
+(http://127.0.0.1:8888), and METERPORT_API_KEY is the server's management key, if it has one.
 """
 
 import argparse
