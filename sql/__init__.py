@@ -1,1 +1,1 @@
-"""Every SQL statement, one per file; read through engine/store/sql.py."""
+"""All SQL statements, one per file; engine/store/sql.py reads them."""

@@ -1,6 +1,6 @@
--- The tables an insert of events reaches, and the registry of meters, with how each was created. Read at start to check
--- their deduplication windows.
--- A table that another process drops at this moment is listed, but without its definition.
+-- The tables that an insert of events reaches, and the registry of meters, each with the statement that created it.
+-- Read by engine/store/clickhouse.py at start, to check their deduplication windows.
+-- A table that another process is dropping at this moment is listed without its statement; it is left out.
 SELECT name, create_table_query
 FROM system.tables
 WHERE database = currentDatabase()

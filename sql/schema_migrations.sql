@@ -1,5 +1,6 @@
--- Which migrations have run, and the hash of each as it ran: a migration is never edited.
--- `completed_at` is NULL while one runs: ClickHouse has no transactional DDL, so a start-up that finds one repeats it.
+-- The migrations that have run, each with the hash of its file, because a migration is never edited. `completed_at` is
+-- NULL while a migration runs. ClickHouse has no transactional DDL, so a start that finds such a row runs the migration
+-- again.
 CREATE TABLE IF NOT EXISTS schema_migrations
 (
     name String,

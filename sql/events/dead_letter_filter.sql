@@ -1,5 +1,5 @@
--- Which dead letters are meant: a filter that is NULL, or no places, leaves all of them. Part of events/dead_letters,
--- events/dead_letters_chosen, events/dead_letters_left and events/dead_letters_at.
+-- The condition that selects dead letters. A filter that is NULL, or an empty list of positions, selects all of them.
+-- Part of events/dead_letters, events/dead_letters_chosen, events/dead_letters_left and events/dead_letters_at.
 ({from_ms:Nullable(Int64)} IS NULL OR arrived_at >= fromUnixTimestamp64Milli({from_ms:Nullable(Int64)}, 'UTC'))
     AND ({to_ms:Nullable(Int64)} IS NULL OR arrived_at < fromUnixTimestamp64Milli({to_ms:Nullable(Int64)}, 'UTC'))
     AND ({partition:Nullable(Int32)} IS NULL OR log_partition = {partition:Nullable(Int32)})

@@ -1,6 +1,6 @@
--- A page of dead letters, newest first. `after_ms`, `after_partition`, `after_offset`: the last one of the page before,
--- NULL: none. The marks of replays are looked up for the page alone. A value that is not UTF-8 comes out as base64.
--- Read by engine/events/listing.py; ${filter} is events/dead_letter_filter.
+-- A page of dead letters, newest first. `after_ms`, `after_partition`, `after_offset`: the last one of the previous
+-- page, or NULL. Replays are looked up only for the rows of the page. A value that is not UTF-8 is returned as base64.
+-- Read by engine/dead_letters/listing.py; ${filter} is events/dead_letter_filter.
 WITH page AS (
     SELECT arrived_at, stored_at, log_partition, log_offset, reason, value, headers
     FROM dead_letters

@@ -1,4 +1,4 @@
--- Where the dead letters to replay stand, oldest first, and how long each is. `after_…`: the last one looked at.
+-- The positions and lengths of dead letters to replay, oldest first. `after_…`: the last one that was processed.
 -- Read by engine/dead_letters/replay.py; ${filter} is events/dead_letter_filter.
 SELECT toUnixTimestamp64Milli(arrived_at), log_partition, log_offset, length(value) + length(headers)
 FROM dead_letters

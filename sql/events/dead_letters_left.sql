@@ -1,5 +1,5 @@
--- How many dead letters to replay there are after one that was looked at. Read by engine/dead_letters/replay.py; ${filter} is
--- events/dead_letter_filter.
+-- The number of dead letters to replay after the last one that was processed.
+-- Read by engine/dead_letters/replay.py; ${filter} is events/dead_letter_filter.
 SELECT count()
 FROM dead_letters
 WHERE ${filter}

@@ -1,6 +1,7 @@
--- A page of events, newest first. A filter that is NULL is folded away, so that its column is not read; the bounds on
--- `time` leave out whole months. `after_ms`, `after_partition`, `after_offset`: the last event of the page before.
--- ${filters}: conditions on columns, of engine/filters.py. Read by engine/events/listing.py.
+-- A page of events, newest first. ClickHouse removes a filter that is NULL from the query, so its column is not read.
+-- The bounds on `time` exclude whole months. `after_ms`, `after_partition`, `after_offset`: the last event of the
+-- previous page, or NULL. ${filters}: conditions on columns, made by engine/filters.py. Read by
+-- engine/events/listing.py.
 SELECT
     type, subject, toUnixTimestamp64Milli(time), log_partition, log_offset,
     id, source, data, extensions, toUnixTimestamp64Milli(arrived_at), toUnixTimestamp64Milli(stored_at)

@@ -1,5 +1,5 @@
--- Events of today by subject, for GET /api/v1/debug/metrics: the subjects with the most events, and all others as one
--- whose name is empty, which that of a subject never is. Read by engine/events/listing.py.
+-- The number of events of today by subject, for GET /api/v1/debug/metrics: the subjects with the most events, and all
+-- other subjects together under an empty name, which no subject has. Read by engine/events/listing.py.
 SELECT if(place <= {most:UInt64}, subject, '') AS shown, sum(events)
 FROM (
     SELECT subject, count() AS events, row_number() OVER (ORDER BY count() DESC, subject) AS place

@@ -1,6 +1,7 @@
--- What became of one meter's value in an event: 'counted', or in one word why not. Asked of the expression that fills
--- the rollups (usage/number), so that the two cannot disagree; everything after it only finds the reason.
--- `kinds`: JSON types of the matches of the path, in order. The text is that of the first one that is a scalar.
+-- The verdict on one meter's value in an event: 'counted', or one word for the reason why it was not. The expression
+-- that fills the rollups (usage/number) decides whether the value counts, so the two cannot disagree. The rest of this
+-- expression only finds the reason.
+-- `kinds`: the JSON types of all values that the path matches, in order. The text is that of the first scalar.
 -- Part of events/verdicts.
 multiIf(
     isNotNull(${number}), 'counted',

@@ -1,5 +1,5 @@
--- What the numeric meters of one event type made of each event of a page: a verdict and the text found, meter by meter.
--- The events are read again where they stand: their subjects, and the bounds of the page, leave a few granules.
+-- For each event of a page, the verdict and the text that was found, for each numeric meter of one event type. The
+-- events are read again from `events`: their subjects and the time bounds of the page leave only a few granules.
 -- Read by engine/events/verdicts.py; ${verdicts} and ${found} are events/verdict and events/found of each meter.
 SELECT log_partition, log_offset, ${verdicts}
 FROM (

@@ -1,4 +1,5 @@
--- The newest claim of each process of the last hours, and every barrier and refusal, oldest first. Read when a process starts.
+-- The newest claim of each process in the last three hours, and every barrier and refusal, oldest first.
+-- Read by ingest/claims.py when a process starts.
 SELECT _block_number, owner, token, toUnixTimestamp64Milli(stored_at), events, base64Encode(keys), toUnixTimestamp64Milli(claimed_at)
 FROM event_claims
 WHERE _block_number IN (

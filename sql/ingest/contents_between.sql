@@ -1,5 +1,5 @@
--- The content of stored events that have one of these keys, one of these types and subjects, and came without a time,
--- so that their time is their arrival, within a range. Read by ingest/differing.py.
+-- The content of stored events that have one of these keys, one of these combinations of type and subject, and a time
+-- in the range, and that were sent without a time, so that their time is their arrival. Read by ingest/differing.py.
 SELECT
     key, type, subject, toUnixTimestamp64Milli(time) AS time_ms, toUnixTimestamp64Milli(arrived_at) AS arrived_ms,
     MD5(concat(extensions, '\n', data)) AS content

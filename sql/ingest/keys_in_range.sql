@@ -1,4 +1,5 @@
--- All keys whose first byte lies in a range, as two numbers each. Fills the filter at start, a range at a time.
+-- All keys in a range, each as two numbers. Read by ingest/duplicates.py at start, to fill the Bloom filter range by
+-- range.
 SELECT
     reinterpretAsUInt64(substring(key, 1, 8)) AS high,
     reinterpretAsUInt64(substring(key, 9, 8)) AS low

@@ -1,5 +1,6 @@
--- Dead letters at some positions that arrived by our own clock, with their record: their arrival does not tell them
--- apart, because it is another one each time a topic is read. Asked for the few a batch has.
+-- The dead letters at some log positions whose records had no usable timestamp, with their values. Their arrival is the
+-- stamp of their plan. It does not identify them, because it is different each time the topic is read.
+-- Read by ingest/dead_letters.py for the few dead letters of a batch.
 SELECT log_partition, log_offset, toUnixTimestamp64Milli(stored_at), base64Encode(value)
 FROM dead_letters
 WHERE arrived_at = stored_at

@@ -1,3 +1,3 @@
--- The block of the newest claim and when it was made, 0 when there is none. Not later than now: a claim of a clock that
--- was ahead would hide all that follow.
+-- The block number of the newest claim, and when it was written; 0 if there is none. The time is at most the present: a
+-- claim from a clock that was ahead would otherwise hide all claims after it. Read by ingest/claims.py.
 SELECT max(_block_number), toUnixTimestamp64Milli(least(max(claimed_at), now64(3))) FROM event_claims

@@ -1,7 +1,9 @@
--- The embedded event log (SQLite). `records`: one row an event not yet stored; offsets never come again
--- (AUTOINCREMENT), though acknowledged rows are deleted. `plans`: at most one row, the batch under way.
--- `identity`: the number this log's partition goes by, so that offsets of another log are not taken for its own.
--- `noted`: the position up to which the store has noted that it has stored this log.
+-- The embedded event log (SQLite).
+-- `records`: one row for each event that is not stored yet. A position is never used again (AUTOINCREMENT), although
+-- acknowledged rows are deleted.
+-- `plans`: at most one row, the plan of the current batch.
+-- `identity`: the partition number of this log, so that positions of another log are not taken for its own.
+-- `noted`: the position up to which this log is stored, according to the store.
 CREATE TABLE IF NOT EXISTS records (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     arrived_ms INTEGER NOT NULL,

@@ -1,4 +1,4 @@
--- One grain of a rollup from the next finer one.
+-- Computes one grain of a rollup from the next finer grain: the body of its view.
 SELECT
     subject,
     ${coarsen}(finer.window) AS window,

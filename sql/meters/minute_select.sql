@@ -1,4 +1,5 @@
--- A meter's events as rows of its minute rollup: the body of the view, and of the fill of what was stored before it.
+-- A meter's events as rows of its minute rollup: the body of its view, and of the fill of events that were stored
+-- before it.
 SELECT
     subject,
     toStartOfMinute(toDateTime(time, 'UTC')) AS window,

@@ -1,2 +1,3 @@
--- The latest instant any event is stored at, or about to be; the epoch when there is none.
+-- The latest instant at which any event was stored or is about to be stored; the epoch if there is none.
+-- Read by engine/meters/registry.py.
 SELECT greatest((SELECT max(stored_at) FROM event_keys), (SELECT max(stored_at) FROM event_claims))

@@ -1,4 +1,5 @@
--- The last hour of the next piece of a fill: the first by which enough events came together, or the last there is.
+-- The last hour of the next segment of a fill: the first hour by which there are enough events, or the last hour with
+-- events. Read by engine/meters/fill.py.
 SELECT if(count() = 0, NULL, if(countIf(running >= {events:UInt64}) > 0, minIf(hour, running >= {events:UInt64}), max(hour)))
 FROM (
     SELECT hour, sum(n) OVER (ORDER BY hour ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS running

@@ -1,7 +1,7 @@
--- One grain of one meter's rollup: minute, quarter (15 minutes) or day, all UTC, all of one shape.
--- ORDER BY: a portal query is one subject over a range of windows, so it reads a few granules however many events
--- there are. Rows of the same key are merged in the background; every reader aggregates.
--- `first_minute`, `last_minute`: the span of the events in the row, for totals asked without bounds.
+-- The table of one grain of a meter's rollup: minute, quarter (15 minutes) or day, in UTC, all in the same form.
+-- ORDER BY: a portal query reads one subject over a range of windows, so it reads a few granules however many events
+-- there are. ClickHouse merges rows with the same key in the background; every query aggregates them.
+-- `first_minute`, `last_minute`: the first and last minute of the events in a row, for totals without bounds.
 CREATE TABLE IF NOT EXISTS ${table}
 (
     subject String,

@@ -1,3 +1,3 @@
--- Feeds one grain of a rollup from the table before it in the chain.
+-- The view that feeds one grain of a rollup from the previous table of the chain.
 CREATE MATERIALIZED VIEW IF NOT EXISTS ${view} TO ${table} AS
 ${select}

@@ -1,3 +1,3 @@
--- The condition of a fill: one stretch of event time, of what was stored before the views took over.
+-- The condition of a fill: a range of event time, among the events that were stored before the views took over.
 stored_at < fromUnixTimestamp64Milli(${visible_from_ms}, 'UTC')
     AND time >= fromUnixTimestamp64Milli(${start_ms}, 'UTC') AND time < fromUnixTimestamp64Milli(${end_ms}, 'UTC')

@@ -1,5 +1,4 @@
--- The subjects that are not deleted, oldest first, with a key or id among `names`.
--- Read by engine/subjects.py.
+-- The subjects that are not deleted and have a key or an id in `names`, oldest first. Read by engine/subjects.py.
 SELECT
     id, version, key, definition, toUnixTimestamp64Milli(created_at), toUnixTimestamp64Milli(updated_at)
 FROM subjects FINAL

@@ -1,5 +1,5 @@
--- What the subjects that are not deleted are called; of those with a key among `keys`, or all if `keys` is empty.
--- Read by engine/subjects.py for the CSV answers.
+-- The display names of subjects that are not deleted: of those with a key in `keys`, or of all if `keys` is empty.
+-- Read by engine/subjects.py for CSV answers; part of usage/named.
 SELECT key, JSONExtract(definition, 'displayName', 'Nullable(String)') AS display_name
 FROM subjects FINAL
 WHERE isNull(deleted_at) AND (empty({keys:Array(String)}) OR key IN {keys:Array(String)})

@@ -1,5 +1,5 @@
--- A page of the subjects that are not deleted, oldest first, behind the place `after_ms`, `after_id`; of one key the
--- first. Read by engine/subjects.py.
+-- A page of the subjects that are not deleted, oldest first, after the cursor `after_ms`, `after_id`. If several
+-- subjects have one key, only the first is listed. Read by engine/subjects.py.
 SELECT id, version, key, definition, toUnixTimestamp64Milli(created_at), toUnixTimestamp64Milli(updated_at)
 FROM (
     SELECT id, version, key, definition, created_at, updated_at

@@ -1,4 +1,4 @@
--- Up to when tokens of a subject that were issued are invalidated, in Unix milliseconds; 0: never.
+-- The instant until which the issued tokens of a subject are invalidated, in Unix milliseconds; 0: none is.
 -- Read by engine/tokens/revocations.py before a token is issued.
 SELECT toUnixTimestamp64Milli(max(issued_until))
 FROM portal_invalidations

@@ -1,4 +1,5 @@
--- Tokens, newest first, each until 30 days after its expiry. `subject` NULL: everybody's. Read by engine/tokens/portal_tokens.py.
+-- Tokens, newest first, each until 30 days after its expiry. `subject` NULL: the tokens of all subjects.
+-- Read by engine/tokens/portal_tokens.py.
 SELECT
     id, version, subject, allowed_meter_slugs,
     toUnixTimestamp64Milli(created_at), toUnixTimestamp64Milli(expires_at), toUnixTimestamp64Milli(revoked_at)

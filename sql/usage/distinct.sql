@@ -1,5 +1,5 @@
--- The distinct values of one key over the pieces of a range, in order, as many as a page and one more. Read by the
--- listings of subjects and values.
+-- The distinct values of one key in the segments of a range, in order: as many as a page has, and one more.
+-- Read by engine/usage/distinct.py for the listings of subjects and values.
 SELECT DISTINCT ${key} AS item
 FROM (
 ${segments}

@@ -1,5 +1,5 @@
--- The groups of a question with their usage in the whole of its range. Part of usage/largest_groups; counted by
--- engine/usage/statement.py.
+-- The groups of a query with their usage in the whole range. Part of usage/largest_groups; engine/usage/statement.py
+-- also counts them.
 SELECT ${keys}, ${value} AS usage
 FROM (
 ${segments}

@@ -1,5 +1,5 @@
--- The pieces of a range in which only the largest groups keep their keys: those of all others are NULL, which no key of
--- an event is, so they are one group. ${totals} is usage/group_totals. Part of usage/usage.
+-- The segments of a range in which only the largest groups keep their keys. All other groups get NULL as their key,
+-- which no event has, so they become one group. ${totals} is usage/group_totals. Part of usage/usage.
 SELECT * EXCEPT (is_largest) REPLACE (${replaced})
 FROM (
     SELECT *, (${keys}) IN (

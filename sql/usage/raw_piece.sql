@@ -1,4 +1,5 @@
--- Stretches of a range from the events themselves: what no minute boundary covers, or all of it while a rollup fills.
+-- Segments of a range from the events themselves: those that no minute boundary covers, or all of them while a rollup
+-- is being filled. Part of usage/usage.
 SELECT
     ${start} AS start,
     ${keys}

@@ -1,4 +1,4 @@
--- Stretches of a range from one grain of a rollup.
+-- Segments of a range from one grain of a rollup. Part of usage/usage.
 SELECT
     ${start} AS start,
     ${keys}

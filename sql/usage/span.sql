@@ -1,4 +1,5 @@
--- The first and last minute with an event of a meter, from its coarsest grain. Bounds a query that was given none.
+-- The first and the last minute with an event of a meter, from its coarsest grain. They narrow a query without bounds.
+-- Read by engine/usage/statement.py.
 SELECT
     toInt64(toUnixTimestamp(min(first_minute))),
     toInt64(toUnixTimestamp(max(last_minute)))

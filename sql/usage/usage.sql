@@ -1,6 +1,7 @@
--- Usage: the pieces of a range, each from its grain, merged once.
--- ${join}: nothing, or usage/named. ${most_groups}: how many groups may be made, 0 for any number. ${segments}: usage/raw_piece
--- and usage/rollup_piece joined by UNION ALL, or usage/largest_groups of them. Read by engine/usage/statement.py.
+-- Usage: the segments of a range, each from its grain, merged once.
+-- ${join}: nothing, or usage/named. ${most_groups}: the largest number of groups, 0 for any number. ${segments}:
+-- usage/raw_piece and usage/rollup_piece joined by UNION ALL, or usage/largest_groups of them.
+-- Read by engine/usage/statement.py.
 SELECT ${output}
 FROM (
     SELECT

@@ -126,6 +126,6 @@ def test_nothing_is_left_open_once_a_statement_is_rendered(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("migrations/")])
 def test_a_file_is_read_by_somebody(name: str) -> None:
-    readers = [path for folder in ("engine", "ingest") for path in (ROOT.parent / folder).glob("*.py")]
+    readers = [path for folder in ("engine", "ingest") for path in (ROOT.parent / folder).rglob("*.py")]
 
     assert [path.name for path in readers if f'"{name}"' in path.read_text(encoding="utf-8")]
