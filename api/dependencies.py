@@ -1,7 +1,7 @@
 """The objects that the routes work with, and how routes call them without blocking the event loop.
 
-Owns: `Dependencies`, which holds these objects, and `in_thread`, which runs a blocking call in a thread when it gets
-its turn (api/shares.py). Every blocking call of a route goes through it.
+Owns: `Dependencies`, which holds these objects, and `in_thread`, which runs a blocking call of the engine in a thread
+when it gets its turn (api/shares.py). All blocking calls of the engine go through it.
 Limits: there are two threads fewer than the store has handles, so that ingest and the fill always find a free handle.
 """
 

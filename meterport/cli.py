@@ -127,7 +127,7 @@ def _root(version: Version = False) -> None:
 
 
 def _one_line(error: MeterportError) -> str:
-    """Return the message of an error on one line: several lines are joined with "; "."""
+    """Return the message of an error on one line. If it has several lines, they are joined with "; "."""
     return fit_to_show("; ".join(str(error).splitlines()))
 
 

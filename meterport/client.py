@@ -98,7 +98,7 @@ class ApiClient:
 
     # Meters and usage
 
-    def meters(self) -> list[dict[str, Any]]:
+    def list_meters(self) -> list[dict[str, Any]]:
         """Return every meter, by slug."""
         return list(self.request("GET", "/api/v1/meters").json())
 
@@ -121,7 +121,7 @@ class ApiClient:
         """Create a portal token. Only this answer contains the token itself."""
         return dict(self.request("POST", "/api/v1/portal/tokens", json=body).json())
 
-    def tokens(self, subject: str | None, limit: int) -> list[dict[str, Any]]:
+    def list_tokens(self, subject: str | None, limit: int) -> list[dict[str, Any]]:
         """Return tokens, newest first, without the tokens themselves."""
         parameters = {"limit": str(limit)} | ({"subject": subject} if subject is not None else {})
         return list(self.request("GET", "/api/v1/portal/tokens", params=parameters).json())
@@ -182,7 +182,7 @@ class ApiClient:
 
     # Dead letters
 
-    def dead_letters(self, limit: int, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+    def list_dead_letters(self, limit: int, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return at most `limit` dead letters, newest first; `filters` are parameters of `GET /api/v1/dead-letters`."""
         found: list[dict[str, Any]] = []
         page = min(limit, 100)

@@ -30,7 +30,9 @@ def require_utf8(command: Any) -> None:
     for child in getattr(command, "commands", {}).values():
         require_utf8(child)
     if command.callback:
-        command.callback = _checked(command.callback, {parameter.name: parameter for parameter in command.params})
+        command.callback = _with_utf8_check(
+            command.callback, {parameter.name: parameter for parameter in command.params}
+        )
 
 
 def use_plain_errors(command: Any) -> None:
@@ -54,7 +56,7 @@ def with_plain_errors(parse: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _checked(callback: Callable[..., Any], parameters: dict[str, Any]) -> Callable[..., Any]:
+def _with_utf8_check(callback: Callable[..., Any], parameters: dict[str, Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
     def run(*args: Any, **values: Any) -> Any:
         for name, value in values.items():

@@ -20,7 +20,7 @@ class SpoolProgress:
         self._console = Console(stderr=True)
         self._last_report: float | None = None
 
-    def reached(self, label: str, size: int) -> None:
+    def update(self, label: str, size: int) -> None:
         """Show how many bytes have been read. Args: label: the name of the input."""
         if self._last_report is None:
             self._say(f"{label}: reading all of it; the import of its rows begins after that")
@@ -60,7 +60,7 @@ class ImportProgress:
         if self._bar:
             self._bar.stop()
 
-    def reached(self, row: int) -> None:
+    def update(self, row: int) -> None:
         """Show progress. Args: row: the number of the last row that was sent."""
         self._first = row if self._first is None else self._first
         rate = f"{(row - self._first) / max(time.monotonic() - self._started, 0.001):,.0f}"
@@ -70,18 +70,18 @@ class ImportProgress:
             total = "" if self._rows is None else f" of {self._rows:,}"
             self._line(f"{self._name}: {row:,}{total} rows, {rate} rows/s")
 
-    def storing(self, records: int) -> None:
+    def update_storing(self, records: int) -> None:
         """Show how many accepted records are not stored yet."""
         if self._bar:
             self._bar.update(self._task, description=f"storing, {records:,} to go")
         else:
             self._line(f"{self._name}: {records:,} events still to be stored")
 
-    def note(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """Print a line for the user."""
         self._console.print(Text(printable(text)), soft_wrap=True)
 
-    def skipped(self, number: int, reason: str) -> None:
+    def print_skipped(self, number: int, reason: str) -> None:
         """Print that a row is left out, and why."""
         self._console.print(Text(f"{self._name}: row {number} left out: {printable(reason)}"), soft_wrap=True)
 

@@ -49,7 +49,7 @@ def test_the_next_page_is_asked_of_the_same_server(link: str, prefix: str) -> No
         named = link.format(other=other, bare=other.removeprefix("http://"))
         with answering(200, {"Link": f'<{named}>; rel="next"'}) as (url, seen):
             client = ApiClient(f"{url}{prefix}", KEY)
-            found = client.dead_letters(2, {})
+            found = client.list_dead_letters(2, {})
             client.close()
 
     assert of_the_other == []
@@ -62,7 +62,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
     with answering(200, {}) as (other, of_the_other), answering(status, {"Location": f"{other}/steal"}) as (url, seen):
         client = ApiClient(url, KEY)
         with pytest.raises(Refusal):
-            client.meters()
+            client.list_meters()
         client.close()
 
     assert of_the_other == []

@@ -34,7 +34,7 @@ class RequestLimit:
     def take(self, holder: str, now: float) -> None:
         """Count one request of a holder. Args: now: seconds of a monotonic clock.
 
-        Raises: TooManyRequests: the limit is reached; it holds the seconds to wait.
+        Raises: TooManyRequests: the limit is reached. The error holds the number of seconds to wait.
         """
         if not self._interval:
             return

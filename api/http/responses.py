@@ -42,7 +42,7 @@ def without_none(value: Mapping[str, object]) -> dict[str, object]:
 
 
 def conditional(request: Request, response: Response, holder: str) -> Response:
-    """Add an ETag to a response, or return 304 if the client has this response already.
+    """Add an ETag to a response; return 304 instead to a GET or HEAD if the client has this response already.
 
     The tag depends on the holder, the media type and the content. A response that already has a Cache-Control header,
     or a status other than 200, is returned unchanged.

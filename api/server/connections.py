@@ -102,7 +102,7 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The table. `enter` is called two or three times per request; the rest once per connection or once per round."""
+    """The table of connections. `enter` is called two or three times per request, the rest per connection or round."""
 
     def __init__(self, limits: Limits, port: str) -> None:
         """Args: limits: the limits of the port. port: its name in metrics."""

@@ -57,11 +57,11 @@ def list_letters(
     """
     filters = {**_filters(partition, offset, reason, from_, to), **({"replayed": "false"} if waiting else {})}
     with connect_from_options(config, data_dir, server) as api:
-        found = api.dead_letters(limit, {name: str(value) for name, value in filters.items()})
+        found = api.list_dead_letters(limit, {name: str(value) for name, value in filters.items()})
     if json or format_ is OutputFormat.JSON:
         print_json(found)
     else:
-        print_table(["arrived", "partition", "offset", "replayed", "reason"], [_cells(letter) for letter in found])
+        print_table(["arrived", "partition", "offset", "replayed", "reason"], [_table_row(letter) for letter in found])
 
 
 @dead_letters.command("replay")
@@ -123,7 +123,7 @@ def _replay(
         already_stored += answer.get("alreadyStored", 0)
         invalid += answer["stillInvalid"]
         problems += answer["problems"][: _MAX_PROBLEMS - len(problems)]
-        progress.reached(replayed + invalid, answer.get("remaining", 0))
+        progress.update(replayed + invalid, answer.get("remaining", 0))
         if "next" not in answer:
             return replayed, already_stored, invalid, problems
         after = {"after": answer["next"]}
@@ -143,7 +143,7 @@ def _filters(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _cells(letter: dict[str, Any]) -> list[str]:
+def _table_row(letter: dict[str, Any]) -> list[str]:
     position = [letter["arrivedAt"], str(letter["partition"]), str(letter["offset"])]
     return [*position, letter.get("replayedAt", ""), letter["reason"]]
 
@@ -171,7 +171,7 @@ class _ReplayProgress:
         if self._bar:
             self._bar.stop()
 
-    def reached(self, done: int, remaining: int) -> None:
+    def update(self, done: int, remaining: int) -> None:
         """Show how many letters were checked, and how many are left."""
         if self._bar:
             self._bar.update(self._task, completed=done, total=done + remaining)

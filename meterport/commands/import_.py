@@ -112,16 +112,16 @@ def import_command(
         type_,
         source,
         subject,
-        _joined(id_),
+        _join_ids(id_),
         time_,
         time_zone,
-        _names(data),
+        _data_columns(data),
         tuple(sorted(null or ())),
         tuple(sorted(text or ())),
         time_unit,
         ambiguous,
     )
-    file = EventFile(path, format_, mapping, SpoolProgress().reached)
+    file = EventFile(path, format_, mapping, SpoolProgress().update)
     positions = PositionFile(settings.data_dir, file, mapping, server or "", settings.trust_data_dir)
     started, report = time.monotonic(), Report()
     window = timedelta(days=settings.ingest.duplicate_window_days)
@@ -157,12 +157,12 @@ def _lines(report: Report, file: EventFile, started: float) -> Iterator[str]:
         )
 
 
-def _joined(ids: Sequence[str] | None) -> str | None:
+def _join_ids(ids: Sequence[str] | None) -> str | None:
     """Return the value of --id, which may be given several times, as one list of columns."""
     return ",".join([ids[0], *(id_.removeprefix(COLUMN) for id_ in ids[1:])]) if ids else None
 
 
-def _names(lists: Sequence[str] | None) -> tuple[str, ...] | None:
+def _data_columns(lists: Sequence[str] | None) -> tuple[str, ...] | None:
     """Return the columns that --data names; None if it was not given. Raises: InvalidRequest."""
     try:
         return None if not lists else tuple(name for line in lists for name in column_names(line))
@@ -185,9 +185,9 @@ def import_file(
     Raises: MeterportError: the reason why the import ended early.
     """
     with ImportProgress(file.name, file.rows) as progress:
-        on_skip = progress.skipped if skip_invalid else None
+        on_skip = progress.print_skipped if skip_invalid else None
         report = report or Report()
         importer = Importer(
-            sink, positions, progress.reached, on_skip, report.uncounted.add, report.reached, progress.note, window
+            sink, positions, progress.update, on_skip, report.uncounted.add, report.reached, progress.print_note, window
         )
-        return importer.run(file, restart, progress.storing)
+        return importer.run(file, restart, progress.update_storing)

@@ -28,7 +28,7 @@ def list_meters(
       meterport meters list --format json
     """
     with connect_from_options(config, data_dir, server) as api:
-        _print_meters(api.meters(), format_)
+        _print_meters(api.list_meters(), format_)
 
 
 @meters.command("create")
@@ -105,9 +105,9 @@ def _print_meters(listed: Sequence[dict[str, Any]], format_: OutputFormat) -> No
         print_json(listed)
         return
     header = ["slug", "aggregation", "event type", "value", "group by"]
-    print_table(header, [_meter_cells(meter) for meter in listed])
+    print_table(header, [_table_row(meter) for meter in listed])
 
 
-def _meter_cells(meter: dict[str, Any]) -> list[str]:
+def _table_row(meter: dict[str, Any]) -> list[str]:
     counted = [meter["slug"], meter["aggregation"], meter["eventType"], meter.get("valueProperty", "")]
     return [*counted, ", ".join(meter.get("groupBy", {}))]

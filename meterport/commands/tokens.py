@@ -52,7 +52,7 @@ def create_token(
     if meter:
         body["allowedMeterSlugs"] = meter
     if expires is not None:
-        body["expiresAt"] = _end(expires)
+        body["expiresAt"] = _expiry(expires)
     with connect_from_options(config, data_dir, server) as api:
         created = api.create_token(body)
     if format_ is OutputFormat.JSON:
@@ -76,12 +76,12 @@ def list_tokens(
       meterport token list --subject acme
     """
     with connect_from_options(config, data_dir, server) as api:
-        tokens = api.tokens(subject, limit)
+        tokens = api.list_tokens(subject, limit)
     if format_ is OutputFormat.JSON:
         print_json(tokens)
         return
     header = ["id", "subject", "meters", "created", "expires", "state"]
-    print_table(header, [_token_cells(token_) for token_ in tokens])
+    print_table(header, [_table_row(token_) for token_ in tokens])
 
 
 @token.command("invalidate")
@@ -100,7 +100,7 @@ def invalidate_token(
     """Invalidate one token by its id, all tokens of a subject, or all that were issued before a time. It acts at once.
 
     Tokens without a record in the store are invalidated too, such as tokens issued after the backup that was restored.
-    To invalidate a token twice changes nothing.
+    You can safely run the command twice.
 
     \b
     Examples:
@@ -119,7 +119,7 @@ def invalidate_token(
     say("invalidated")
 
 
-def _end(text: str) -> str:
+def _expiry(text: str) -> str:
     duration = _DURATION.match(text)
     if not duration:
         return timestamp(text, read_zone("UTC"))
@@ -129,7 +129,7 @@ def _end(text: str) -> str:
         raise InvalidRequest(f"{text} from now is after the year 9999") from None
 
 
-def _token_cells(token_: dict[str, Any]) -> list[str]:
+def _table_row(token_: dict[str, Any]) -> list[str]:
     state = "revoked" if token_.get("revoked") else "expired" if token_.get("expired") else "valid"
     meters_ = ", ".join(token_["allowedMeterSlugs"]) or "all"
     return [token_["id"], token_["subject"], meters_, token_["createdAt"], token_["expiresAt"], state]
