@@ -1,8 +1,8 @@
-"""Whatever dies, stops or fails between the topic and the meters: every event is counted once, nothing is left over.
+"""Processes, broker and store die, stop or fail: every event is still counted once, and nothing is left over.
 
-Brokers, store and processes are real (tests/chaos). Short here: each fault once or twice. METERPORT_TEST_LONG=1 repeats
-them; `make chaos` runs them longer still, kills hundreds of times over millions of events, and prints the table of
-docs/reliability.md. The guards are seen red as well: without each of them one of the same scenarios fails.
+Broker, store and processes are real (tests/chaos). These tests cause each fault once or twice. METERPORT_TEST_LONG=1
+repeats them. `make chaos` runs them longer, kills hundreds of times over millions of events, and prints the table of
+docs/reliability.md. Each guard is tested too: without it, one of the same scenarios must fail.
 """
 
 import os
@@ -11,138 +11,142 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.chaos import alone, scenarios
-from tests.chaos.cluster import Ground, Result
+from tests.chaos.cluster import Result, Services
 from tests.harness.services import available_or_skip
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1
-BOTH = ["classic", "consumer"]  # group protocols; the short form has one of them for each scenario
+BOTH = ["classic", "consumer"]  # the group protocols; the short form runs each scenario with one of them
 pytestmark = pytest.mark.timeout(1800 if LONG else 600)
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    ground = available_or_skip(lambda: Ground(tmp_path_factory.mktemp("chaos")))
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    services = available_or_skip(lambda: Services(tmp_path_factory.mktemp("chaos")))
     try:
-        ground.start()
-        yield ground
+        services.start()
+        yield services
     finally:
-        ground.close()
+        services.close()
 
 
 @pytest.fixture(autouse=True)
-def _whole(ground: Ground) -> None:
-    """Start what a test that failed has left killed or misbehaving."""
-    ground.mend()
+def _whole(services: Services) -> None:
+    """Repair what a failed test has left killed or misbehaving."""
+    services.repair()
 
 
 def exact(result: Result, runs: int = 1) -> None:
-    """The scenario compared everything; here is what it says, and that it was one."""
+    """Check the result of a scenario, which has already compared everything, and that it ran."""
     assert (result.lost, result.doubled) == (0, 0)
     assert result.runs >= runs
     assert result.events > 0
 
 
-def test_kill_at_every_step(ground: Ground) -> None:
-    exact(scenarios.every_step(ground, ROUNDS), runs=15)
+def test_kill_at_every_step(services: Services) -> None:
+    exact(scenarios.every_step(services, ROUNDS), runs=15)
 
 
 @pytest.mark.parametrize("protocol", BOTH if LONG else ["consumer"])
-def test_members_join_leave_and_die(ground: Ground, protocol: str) -> None:
-    exact(scenarios.membership(ground, ROUNDS, protocol))
+def test_members_join_leave_and_die(services: Services, protocol: str) -> None:
+    exact(scenarios.membership(services, ROUNDS, protocol))
 
 
-def test_a_plan_whose_partitions_part_ways(ground: Ground) -> None:
-    exact(scenarios.plans_that_part(ground, 3 * ROUNDS if LONG else 1))
+def test_a_plan_whose_partitions_part_ways(services: Services) -> None:
+    exact(scenarios.split_plans(services, 3 * ROUNDS if LONG else 1))
 
 
-def test_an_insert_half_done_by_a_process_that_died(ground: Ground) -> None:
-    exact(scenarios.half_inserted(ground, ROUNDS))
+def test_an_insert_half_done_by_a_process_that_died(services: Services) -> None:
+    exact(scenarios.half_inserted(services, ROUNDS))
 
 
 @pytest.mark.parametrize("protocol", BOTH if LONG else ["classic"])
-def test_a_process_that_comes_back_from_a_long_stop(ground: Ground, protocol: str) -> None:
-    exact(scenarios.zombie(ground, ROUNDS, protocol))
+def test_a_process_that_comes_back_from_a_long_stop(services: Services, protocol: str) -> None:
+    exact(scenarios.zombie(services, ROUNDS, protocol))
 
 
-def test_clocks_apart_while_meters_are_made(ground: Ground) -> None:
-    exact(scenarios.clocks_apart(ground, ROUNDS))
+def test_clocks_apart_while_meters_are_made(services: Services) -> None:
+    exact(scenarios.clocks_apart(services, ROUNDS))
 
 
-def test_a_broker_killed_or_stopped(ground: Ground) -> None:
-    exact(scenarios.broker_away(ground, ROUNDS), runs=2)
+def test_a_broker_killed_or_stopped(services: Services) -> None:
+    exact(scenarios.broker_away(services, ROUNDS), runs=2)
 
 
-def test_a_store_that_misbehaves(ground: Ground) -> None:
-    exact(scenarios.store_misbehaves(ground, ROUNDS, 30 if LONG else 3), runs=5)
+def test_a_store_that_misbehaves(services: Services) -> None:
+    exact(scenarios.store_misbehaves(services, ROUNDS, 30 if LONG else 3), runs=5)
 
 
-def test_a_store_killed_while_it_inserts(ground: Ground) -> None:
-    exact(scenarios.store_killed(ground, 3 * ROUNDS if LONG else 2), runs=2)
+def test_a_store_killed_while_it_inserts(services: Services) -> None:
+    exact(scenarios.store_killed(services, 3 * ROUNDS if LONG else 2), runs=2)
 
 
-def test_garbage_among_events(ground: Ground) -> None:
-    exact(scenarios.garbage(ground, ROUNDS))
+def test_garbage_among_events(services: Services) -> None:
+    exact(scenarios.garbage(services, ROUNDS))
 
 
-def test_partitions_added(ground: Ground) -> None:
-    exact(scenarios.partitions_added(ground, ROUNDS))
+def test_partitions_added(services: Services) -> None:
+    exact(scenarios.partitions_added(services, ROUNDS))
 
 
-def test_every_event_on_two_partitions_at_once(ground: Ground) -> None:
-    exact(scenarios.twins(ground, 2 * ROUNDS), runs=2)
+def test_every_event_on_two_partitions_at_once(services: Services) -> None:
+    exact(scenarios.twins(services, 2 * ROUNDS), runs=2)
 
 
-def test_a_batch_of_two_hundred_months(ground: Ground) -> None:
-    exact(scenarios.months(ground, ROUNDS))
+def test_a_batch_of_two_hundred_months(services: Services) -> None:
+    exact(scenarios.months(services, ROUNDS))
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["after a stop", "after a kill"])
-def test_a_topic_read_again_from_its_beginning(ground: Ground, killed: bool) -> None:
-    exact(scenarios.replay(ground, ROUNDS, killed))
+def test_a_topic_read_again_from_its_beginning(services: Services, killed: bool) -> None:
+    exact(scenarios.replay(services, ROUNDS, killed))
 
 
-def test_events_over_http_while_the_broker_is_away(ground: Ground) -> None:
-    exact(scenarios.over_http(ground, 2 * ROUNDS if LONG else 1))
+def test_events_over_http_while_the_broker_is_away(services: Services) -> None:
+    exact(scenarios.over_http(services, 2 * ROUNDS if LONG else 1))
 
 
-def test_an_embedded_store_killed_with_its_ingest(ground: Ground) -> None:
-    exact(alone.alone_killed(ground, 100 if LONG else 3), runs=3)
+def test_an_embedded_store_killed_with_its_ingest(services: Services) -> None:
+    exact(alone.embedded_killed(services, 100 if LONG else 3), runs=3)
 
 
-def test_a_plan_half_inserted_whose_partition_another_member_holds(ground: Ground) -> None:
-    exact(alone.alone_parted(ground, 10 if LONG else 1))
+def test_a_plan_half_inserted_whose_partition_another_member_holds(services: Services) -> None:
+    exact(alone.embedded_split_plan(services, 10 if LONG else 1))
 
 
-def test_everything_at_random(ground: Ground) -> None:
-    exact(scenarios.at_random(ground, 40 if LONG else 8, 300_000 if LONG else 30_000), runs=8)
+def test_everything_at_random(services: Services) -> None:
+    exact(scenarios.at_random(services, 40 if LONG else 8, 300_000 if LONG else 30_000), runs=8)
 
 
-Broken = Callable[[Ground, tuple[str, ...]], Result]
+Broken = Callable[[Services, tuple[str, ...]], Result]
 
 
-def _half(ground: Ground, command: tuple[str, ...]) -> Result:
-    return scenarios.half_inserted(ground, command=command)
+def _half(services: Services, command: tuple[str, ...]) -> Result:
+    return scenarios.half_inserted(services, command=command)
 
 
-def _twins(ground: Ground, command: tuple[str, ...]) -> Result:
-    return scenarios.twins(ground, 0, command)
+def _twins(services: Services, command: tuple[str, ...]) -> Result:
+    return scenarios.twins(services, 0, command)
 
 
-def _parted(ground: Ground, command: tuple[str, ...]) -> Result:
-    return alone.alone_parted(ground, command=(*command[:-1], "serve", "--port", "0"))
+def _split(services: Services, command: tuple[str, ...]) -> Result:
+    return alone.embedded_split_plan(services, command=(*command[:-1], "serve", "--port", "0"))
 
 
 @pytest.mark.parametrize(
     ("guard", "scenario", "says"),
     [
         ("token", _half, "[1-9][0-9]* doubled"),
-        ("plan", _half, "rows differ|[1-9][0-9]* doubled"),  # cut anew: the same events in other blocks
+        (
+            "plan",
+            _half,
+            "rows differ|[1-9][0-9]* doubled",
+        ),  # the batches differ the second time: the same events in other blocks
         ("duplicates", _twins, "[1-9][0-9]* doubled"),
         ("claims", _twins, "[1-9][0-9]* doubled"),
-        ("unresolved", _parted, "[1-9][0-9]* doubled"),
+        ("unresolved", _split, "[1-9][0-9]* doubled"),
     ],
 )
-def test_a_scenario_goes_red_without(ground: Ground, guard: str, scenario: Broken, says: str) -> None:
+def test_a_scenario_goes_red_without(services: Services, guard: str, scenario: Broken, says: str) -> None:
     with pytest.raises(AssertionError, match=says):
-        scenario(ground, scenarios.broken(guard))
+        scenario(services, scenarios.broken(guard))

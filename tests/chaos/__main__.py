@@ -1,7 +1,7 @@
-"""`make chaos`: every fault of the suite repeated, then hundreds of kills over millions of events; prints the table.
+"""`make chaos`: repeat each fault of the suite, then kill hundreds of times over millions of events; print the table.
 
-Takes about an hour on two cores. Loopback only; whatever it starts it ends. Where something is wrong, logs and data
-are kept, and it says where.
+It takes about an hour on two cores. Loopback only. All processes that it starts are ended. If something is wrong, it
+keeps the logs and the data, in the directory that it printed at the start.
 """
 
 import shutil
@@ -16,52 +16,52 @@ from typing import Annotated
 import typer
 
 from tests.chaos import alone, scenarios
-from tests.chaos.cluster import Ground, Result
+from tests.chaos.cluster import Result, Services
 
-SCENARIOS: list[Callable[[Ground, int], Result]] = [
+SCENARIOS: list[Callable[[Services, int], Result]] = [
     scenarios.every_step,
-    lambda ground, rounds: scenarios.membership(ground, rounds, "classic"),
-    lambda ground, rounds: scenarios.membership(ground, rounds, "consumer"),
-    lambda ground, rounds: scenarios.plans_that_part(ground, 3 * rounds),
+    lambda services, rounds: scenarios.membership(services, rounds, "classic"),
+    lambda services, rounds: scenarios.membership(services, rounds, "consumer"),
+    lambda services, rounds: scenarios.split_plans(services, 3 * rounds),
     scenarios.half_inserted,
-    lambda ground, rounds: scenarios.zombie(ground, rounds, "classic"),
-    lambda ground, rounds: scenarios.zombie(ground, rounds, "consumer"),
+    lambda services, rounds: scenarios.zombie(services, rounds, "classic"),
+    lambda services, rounds: scenarios.zombie(services, rounds, "consumer"),
     scenarios.clocks_apart,
     scenarios.broker_away,
-    lambda ground, rounds: scenarios.store_misbehaves(ground, rounds, 30),
-    lambda ground, rounds: scenarios.store_killed(ground, 3 * rounds),
+    lambda services, rounds: scenarios.store_misbehaves(services, rounds, 30),
+    lambda services, rounds: scenarios.store_killed(services, 3 * rounds),
     scenarios.garbage,
     scenarios.partitions_added,
-    lambda ground, rounds: scenarios.twins(ground, 3 * rounds),
+    lambda services, rounds: scenarios.twins(services, 3 * rounds),
     scenarios.months,
     scenarios.replay,
-    lambda ground, rounds: scenarios.replay(ground, rounds, killed=True),
+    lambda services, rounds: scenarios.replay(services, rounds, killed=True),
     scenarios.over_http,
-    lambda ground, rounds: alone.alone_killed(ground, 10 * rounds),
-    alone.alone_for_default_sessions,
-    alone.alone_parted,
+    lambda services, rounds: alone.embedded_killed(services, 10 * rounds),
+    alone.embedded_with_default_sessions,
+    alone.embedded_split_plan,
 ]
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="How often each fault; 0: only those at random.")] = 2,
-    kills: Annotated[int, typer.Option(help="Kills at random, one of three processes every second or two.")] = 505,
-    events: Annotated[int, typer.Option(help="Events metered meanwhile.")] = 5_050_000,
+    rounds: Annotated[int, typer.Option(help="How often each fault is repeated; 0: only random faults.")] = 2,
+    kills: Annotated[int, typer.Option(help="Random kills: one of three processes every second or two.")] = 505,
+    events: Annotated[int, typer.Option(help="Events that are metered during the random kills.")] = 5_050_000,
 ) -> None:
-    """Run all, and print a line of the table for each."""
+    """Run all scenarios, and print a line of the table for each."""
     directory = Path(tempfile.mkdtemp(prefix="meterport-chaos-"))
-    _say(f"data and logs in {directory}")
-    ground = Ground(directory)
+    _report(f"data and logs in {directory}")
+    services = Services(directory)
     try:
-        ground.start()
-        typer.echo("| fault | runs | events | lost | doubled | seconds to recover: median, most |")
+        services.start()
+        typer.echo("| fault | runs | events | lost | doubled | seconds to recover: median, maximum |")
         typer.echo("|---|---|---|---|---|---|")
         for scenario in SCENARIOS if rounds else ():
-            typer.echo(_line(scenario(ground, rounds)))
+            typer.echo(_line(scenario(services, rounds)))
         if kills:
-            typer.echo(_line(scenarios.at_random(ground, kills, events, pace=1.5, say=_say)))
+            typer.echo(_line(scenarios.at_random(services, kills, events, pace=1.5, report=_report)))
     finally:
-        ground.close()
+        services.close()
     shutil.rmtree(directory)
 
 
@@ -73,7 +73,7 @@ def _line(result: Result) -> str:
     )
 
 
-def _say(progress: str) -> None:
+def _report(progress: str) -> None:
     typer.echo(f"{time.strftime('%H:%M:%S')} {progress}", file=sys.stderr)
 
 

@@ -1,9 +1,9 @@
-"""One `meterport serve` with an embedded store that takes its events from a topic, and dies again and again.
+"""One `meterport serve` with an embedded store that reads its events from a topic and is killed again and again.
 
-Owns: `Alone`, a `Cluster` of that one process; kills in the middle of an embedded insert, from outside and at the
-moment when the first table has its part; a member of the group that holds partitions and does nothing with them; the
-scenarios of these. A session ends long after its process died, so that partitions come back late and one by one.
-Limits: one engine path a process, so the store is read by a process of its own while `serve` is stopped.
+Owns: `EmbeddedCluster`, a `Cluster` of this one process; kills in the middle of an embedded insert, from outside and at
+the moment when the first table has its part; a member of the group that holds partitions and does not read them; the
+scenarios with these. A session ends long after its process died, so the partitions come back late and one by one.
+Limits: chDB accepts one path per process, so a separate process reads the store while `serve` is stopped.
 """
 
 import json
@@ -21,15 +21,15 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from tests.chaos.cluster import Cluster, Ground, Result, wait_until
+from tests.chaos.cluster import Cluster, Result, Services, wait_until
 from tests.chaos.processes import Process
-from tests.chaos.topic import Raw
+from tests.chaos.topic import RawRecord
 from tests.harness.crash import METERS
 from tests.harness.server import ROOT
 
 SERVE = (sys.executable, "-m", "meterport", "serve", "--port", "0")
 DEFAULT_SESSION_SECONDS = 45
-SESSION_SECONDS = 12  # of a process that died; it is back after two
+SESSION_SECONDS = 12  # how long a dead process keeps its partitions; it is back after two seconds
 PARTITIONS = 4
 _LISTENING = r"listening url=(\S+) for=api"
 _READER = """
@@ -51,7 +51,7 @@ class _Rows:
 
 
 class _Reader:
-    """Asks a store that nobody has open; has of a client's methods those that the checks use."""
+    """Queries a store that no other process has open. It has those methods of a client that the checks use."""
 
     def __init__(self, store: Path) -> None:
         self._process = subprocess.Popen(
@@ -71,7 +71,7 @@ class _Reader:
         return _Rows([tuple(row) for row in json.loads(answer)])
 
     def close(self) -> None:
-        """End the process that has the store open."""
+        """End the process that has opened the store."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -79,13 +79,17 @@ class _Reader:
         self._process.stdout.close()
 
 
-class Alone(Cluster):
-    """A topic, a group, and the one process with its data directory."""
+class EmbeddedCluster(Cluster):
+    """A topic, a group, and one process with its data directory."""
 
     def __init__(
-        self, ground: Ground, name: str, command: Sequence[str] | None = None, session_seconds: int = SESSION_SECONDS
+        self,
+        services: Services,
+        name: str,
+        command: Sequence[str] | None = None,
+        session_seconds: int = SESSION_SECONDS,
     ) -> None:
-        super().__init__(ground, name, partitions=PARTITIONS, meters=METERS[:3])
+        super().__init__(services, name, partitions=PARTITIONS, meters=METERS[:3])
         self.data = self.directory / "data"
         for variable in ("STORE__URL", "STORE__DATABASE", "STORE__TIMEOUT_SECONDS"):
             del self._variables[f"METERPORT_{variable}"]
@@ -96,13 +100,13 @@ class Alone(Cluster):
         self._serve_command = command or SERVE
 
     def start(self) -> Process:
-        """Start the process; it is started again whenever it dies."""
+        """Start the process. The supervisor starts it again whenever it dies."""
         self._api = self.fleet.add(Process("serve", self.directory, self._serve_command, self._variables, _LISTENING))
         return self._api
 
     @contextmanager
     def client(self) -> Iterator[Any]:
-        """Stop the process, and read its store meanwhile."""
+        """Stop the process, yield a reader of its store, and start the process again."""
         assert self._api is not None
         assert self.fleet.retire(self._api) == 0, self._api.tail()
         with closing(_Reader(self.data / "store")) as reader:
@@ -114,20 +118,20 @@ class Alone(Cluster):
         shutil.rmtree(self.data)
 
     def newest_block(self, table: str) -> int:
-        """Return the number of the newest block that a table has in place."""
+        """Return the number of the newest block in the parts of a table."""
         names = [entry.name.split("_") for entry in (self.data / "store/data/meterport" / table).iterdir()]
         return max((int(name[2]) for name in names if name[0].isdigit() or name[0] == "all"), default=0)
 
     def finish(self, title: str, allowed: Sequence[int] = ()) -> Result:
-        """See `Cluster.finish`. A meter made only now counts what `events` holds, so what is there twice shows."""
+        """See `Cluster.finish`. A meter that is created now counts the rows of `events`, and so shows duplicates."""
         self.extra_meter()
         return super().finish(title, allowed)
 
 
 class PartWatcher:
-    """Kills a process as soon as a table has a new part: the tables behind it do not have theirs yet, mostly."""
+    """Kills a process as soon as `events` has a new part. The tables that follow usually do not have theirs yet."""
 
-    def __init__(self, run: Alone, process: Process) -> None:
+    def __init__(self, run: EmbeddedCluster, process: Process) -> None:
         self._run = run
         self._process = process
         self._before = run.newest_block("events")
@@ -142,18 +146,18 @@ class PartWatcher:
                 return
 
     def wait(self, seconds: float = 60) -> None:
-        """Wait until the process was killed. Raises: AssertionError: no part came."""
+        """Wait until the process was killed. Raises: AssertionError: no part was written."""
         self._thread.join(seconds)
         self._closing.set()
         assert not self._thread.is_alive(), "no part was written"
 
 
-class Squatter:
-    """A member of the group that holds partitions and reads nothing, as one that died does until its session ends."""
+class IdleMember:
+    """A group member that holds partitions and reads nothing, like a dead member until its session ends."""
 
-    def __init__(self, run: Alone) -> None:
+    def __init__(self, run: EmbeddedCluster) -> None:
         options: dict[str, Any] = {
-            "bootstrap.servers": run.ground.broker.bootstrap,
+            "bootstrap.servers": run.services.broker.bootstrap,
             "group.id": run.topic.group,
             "partition.assignment.strategy": "cooperative-sticky",
             "enable.auto.commit": False,
@@ -163,7 +167,7 @@ class Squatter:
         self._consumer.subscribe([run.topic.name])
         self._closing = threading.Event()
         self._held: set[int] = set()
-        self._thread = threading.Thread(target=self._hold, name="squatter", daemon=True)
+        self._thread = threading.Thread(target=self._hold, name="idle_member", daemon=True)
         self._thread.start()
 
     def _hold(self) -> None:
@@ -172,52 +176,52 @@ class Squatter:
             held = self._consumer.assignment()
             if held:
                 self._consumer.pause(held)
-            self._held = {place.partition for place in held}
+            self._held = {position.partition for position in held}
 
     @property
     def held(self) -> set[int]:
         return set(self._held)
 
     def leave(self) -> None:
-        """Leave the group, so that others get the partitions."""
+        """Leave the group, so that other members get the partitions."""
         self._closing.set()
         self._thread.join()
         self._consumer.close()
 
 
-def alone_killed(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
-    """Kill the process within its inserts and anywhere else, under load; it is back long before its session ends."""
-    chance = Random(5)  # noqa: S311
-    with closing(Alone(ground, "alone", command)) as run:
-        serve = _serving(run)
+def embedded_killed(services: Services, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
+    """Kill the process under load, during its inserts and at other times. It is back long before its session ends."""
+    random = Random(5)  # noqa: S311
+    with closing(EmbeddedCluster(services, "alone", command)) as run:
+        serve = _start_loaded(run)
         run.writer.run(1500)
         for turn in range(rounds):
             if turn % 3 == 0:
                 watcher = PartWatcher(run, serve)
                 watcher.wait()
             else:
-                time.sleep(chance.uniform(0.5, 4))
+                time.sleep(random.uniform(0.5, 4))
                 run.fleet.kill(serve, "ingest.in-insert:2" if turn % 3 == 1 else "")
             serve.wait_until_ready()
             run.runs += 1
-        run.fleet.faults.clear()  # those that no process came to: what is left is to be stored
+        run.fleet.faults.clear()  # drop the faults that no process reached, so that the rest is stored
         return run.finish("embedded store and ingest killed together")
 
 
-def alone_for_default_sessions(ground: Ground, rounds: int = 1) -> Result:
-    """Kill the process seven times in 20,000 events, with sessions as long as Kafka's default; a new store each round.
+def embedded_with_default_sessions(services: Services, rounds: int = 1) -> Result:
+    """Kill the process seven times during 20,000 events, with Kafka's default session. Each round has a new store.
 
-    A member that died keeps its partitions for 45 seconds, longer than all of the load takes.
+    A dead member keeps its partitions for 45 seconds, which is longer than the whole load takes.
     """
-    chance = Random(7)  # noqa: S311
+    random = Random(7)  # noqa: S311
     total = Result("embedded, sessions of 45 s, 7 kills in 20,000 events", 0, 0)
     for _ in range(rounds):
-        with closing(Alone(ground, "alone_long", session_seconds=DEFAULT_SESSION_SECONDS)) as run:
+        with closing(EmbeddedCluster(services, "alone_long", session_seconds=DEFAULT_SESSION_SECONDS)) as run:
             serve = run.start()
             run.writer.run(1000)
             run.create(*run.meters)
             for kill in range(7):
-                time.sleep(chance.uniform(0.5, 2.5))
+                time.sleep(random.uniform(0.5, 2.5))
                 run.fleet.kill(serve, "ingest.in-insert:1" if kill % 2 else "")
                 serve.wait_until_ready()
             run.writer.finish()
@@ -229,59 +233,61 @@ def alone_for_default_sessions(ground: Ground, rounds: int = 1) -> Result:
     return total
 
 
-def alone_parted(ground: Ground, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
-    """Leave an insert half done on a partition that somebody else holds then, and send its events to the others.
+def embedded_split_plan(services: Services, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
+    """Leave an insert half done on a partition that another member then holds, and send its events to other partitions.
 
-    Which partitions the other member gets is the group's choice, so it is tried until it got the one.
+    The group decides which partitions the other member gets. So this is tried until it gets the right one.
     """
-    chance = Random(6)  # noqa: S311
-    parted = 0
-    with closing(Alone(ground, "alone_parted", command)) as run:
-        serve = _serving(run)
+    random = Random(6)  # noqa: S311
+    successes = 0
+    with closing(EmbeddedCluster(services, "embedded_split_plan", command)) as run:
+        serve = _start_loaded(run)
         for turn in range(20 * rounds):
-            parted += _part(run, serve, chance.randrange(PARTITIONS))
+            successes += _split_plan(run, serve, random.randrange(PARTITIONS))
             run.runs = turn + 1
-            if parted >= rounds:
+            if successes >= rounds:
                 break
-        assert parted >= rounds, f"in {run.runs} runs the plan was with another member {parted} times"
+        assert successes >= rounds, (
+            f"in {run.runs} runs another member held the partition of the plan only {successes} times"
+        )
         return run.finish("embedded: a plan half inserted, its partition held by another member")
 
 
-def _part(run: Alone, serve: Process, partition: int) -> bool:
-    """Do so once. Returns whether the insert was half done, and the other member held the partition."""
+def _split_plan(run: EmbeddedCluster, serve: Process, partition: int) -> bool:
+    """Do that once. Return whether the insert was half done and the other member held the partition."""
     _wait_until_drained(run)
     sent = [event.body for event in run.writer.take(8000)]
     keys = run.newest_block("event_keys")
     watcher = PartWatcher(run, serve)
-    serve.wanted = False
-    run.writer.raw([Raw(partition, body) for body in sent])
+    serve.is_supervised = False
+    run.writer.send_raw([RawRecord(partition, body) for body in sent])
     watcher.wait()
     half_done = run.newest_block("event_keys") == keys
-    squatter = Squatter(run)
-    wait_until(lambda: len(squatter.held) == PARTITIONS, 60, "the other member was not given the partitions")
+    idle_member = IdleMember(run)
+    wait_until(lambda: len(idle_member.held) == PARTITIONS, 60, "the other member did not get the partitions")
     serve.start()
     serve.wait_until_ready()
-    wait_until(lambda: 0 < len(squatter.held) < PARTITIONS, 60, "the process was given no partition")
-    ours = sorted(set(range(PARTITIONS)) - squatter.held)
-    held = partition in squatter.held
-    run.writer.raw([Raw(ours[at % len(ours)], body) for at, body in enumerate(sent[:500])])
-    wait_until(lambda: _is_stored(run, ours), 90, f"what was sent again was not stored\n{serve.tail()}")
-    squatter.leave()
-    run.recovery.begins()
+    wait_until(lambda: 0 < len(idle_member.held) < PARTITIONS, 60, "the process got no partition")
+    own = sorted(set(range(PARTITIONS)) - idle_member.held)
+    held = partition in idle_member.held
+    run.writer.send_raw([RawRecord(own[index % len(own)], body) for index, body in enumerate(sent[:500])])
+    wait_until(lambda: _is_stored(run, own), 90, f"the events that were sent again were not stored\n{serve.tail()}")
+    idle_member.leave()
+    run.recovery.fault_ended()
     _wait_until_drained(run)
     return held and half_done
 
 
-def _is_stored(run: Alone, partitions: Sequence[int]) -> bool:
+def _is_stored(run: EmbeddedCluster, partitions: Sequence[int]) -> bool:
     ends, commits = run.topic.ends(), run.topic.commits()
     return all(commits[number][0] == ends[number] and not commits[number][1] for number in partitions)
 
 
-def _wait_until_drained(run: Alone) -> None:
+def _wait_until_drained(run: EmbeddedCluster) -> None:
     wait_until(run.topic.is_drained, 120, f"not everything was stored\n{run.tails()}")
 
 
-def _serving(run: Alone) -> Process:
+def _start_loaded(run: EmbeddedCluster) -> Process:
     serve = run.start()
     serve.wait_until_ready()
     run.create(*run.meters)

@@ -1,12 +1,12 @@
-"""`meterport ingest` with one of its guards taken out, or with another clock: for tests that must see the suite red.
+"""`meterport ingest` without one of its guards, or with another clock, for tests that must see the suite fail.
 
 First argument:
     plan          commits carry no plan
-    token         every insert gets a fresh token
-    duplicates    no event is dropped for having been stored before
-    unresolved    plans that may be stored in part are not run before other events are judged
-    claims        what other processes are storing at the same moment is not looked at
-    clock:N       nothing is taken out; the process's clock is N seconds ahead
+    token         every insert gets a new token
+    duplicates    events that were stored before are not dropped
+    unresolved    plans that may be stored in part are not run before other events are checked for duplicates
+    claims        the claims of other processes that store at the same moment are ignored
+    clock:N       no guard is removed, but the clock of the process is N seconds ahead
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ import engine.instants
 
 
 def shift_clock(seconds: float) -> None:
-    """Shift it before anybody else has imported it."""
-    in_time = engine.instants.utc_now
-    engine.instants.utc_now = lambda: in_time() + timedelta(seconds=seconds)
+    """Shift the clock. This must happen before any other module imports it."""
+    true_now = engine.instants.utc_now
+    engine.instants.utc_now = lambda: true_now() + timedelta(seconds=seconds)
 
 
 def without_plan() -> None:
-    from ingest.kafka import log  # noqa: PLC0415 - after the clock, as all that follow
+    from ingest.kafka import log  # noqa: PLC0415 - imported after the clock is shifted, like all that follow
 
     vars(log)["to_metadata"] = lambda _: ""
 
@@ -36,12 +36,12 @@ def without_token() -> None:
 
     insert = Store.insert_formatted
 
-    def insert_freshly(
+    def insert_with_new_token(
         self: Store, table: str, body: bytes, format_: str, _: str, columns: Sequence[str] | None = None
     ) -> None:
         insert(self, table, body, format_, uuid.uuid4().hex, columns)
 
-    Store.insert_formatted = insert_freshly  # type: ignore[method-assign,assignment]
+    Store.insert_formatted = insert_with_new_token  # type: ignore[method-assign,assignment]
 
 
 def without_duplicates() -> None:
@@ -60,18 +60,18 @@ def without_unresolved() -> None:
 
 
 def without_claims() -> None:
-    _change_standing(earlier=[])
+    _change_claim_result(earlier=[])
 
 
-def _change_standing(**changes: object) -> None:
+def _change_claim_result(**changes: object) -> None:
     from ingest.claims import BatchClaims, ClaimResult  # noqa: PLC0415
 
     claim = BatchClaims.claim
 
-    def claim_in_vain(self: BatchClaims, *arguments: Any) -> ClaimResult:
+    def changed_claim(self: BatchClaims, *arguments: Any) -> ClaimResult:
         return dataclasses.replace(claim(self, *arguments), **changes)  # type: ignore[arg-type]
 
-    BatchClaims.claim = claim_in_vain  # type: ignore[assignment]
+    BatchClaims.claim = changed_claim  # type: ignore[assignment]
 
 
 GUARDS = {

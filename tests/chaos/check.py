@@ -1,7 +1,7 @@
-"""What must be true at the end of every scenario, however it went: every event once, everywhere, and nothing left over.
+"""The checks at the end of every scenario: each event is stored and counted once, and nothing is left over.
 
-Owns: the questions asked, and the comparison of tables, dead letters and answers with what was delivered. A difference
-is told in numbers: how many events are lost, how many doubled.
+Owns: the queries of the checks, and the comparison of tables, dead letters and answers with what was delivered. The
+message of a failure says how many events are lost and how many are doubled.
 """
 
 import json
@@ -16,19 +16,19 @@ from tests.harness import oracle
 from tests.harness.translation import rows
 
 ZONE = "America/New_York"
-Letters = Mapping[tuple[int, int], str]  # (partition, offset) -> what the reason must hold
+Letters = Mapping[tuple[int, int], str]  # (partition, offset) -> a text that the reason must contain
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How far the store is from the truth, in events."""
+    """How many events the store lacks, and how many it has too often."""
 
     lost: int
     doubled: int
 
 
-def questions(meter: oracle.Meter) -> list[oracle.Query]:
-    """Return questions that reach every grain of a meter, each of its group-bys, and every event it counts."""
+def queries(meter: oracle.Meter) -> list[oracle.Query]:
+    """Return queries that use every grain of a meter, each of its group-bys, and all events that it counts."""
     return [
         oracle.Query(window_size="MINUTE", group_by=("subject", *meter.group_by)),
         oracle.Query(window_size="HOUR", group_by=tuple(meter.group_by)),
@@ -40,13 +40,13 @@ def questions(meter: oracle.Meter) -> list[oracle.Query]:
 
 
 def loss(client: Client, expected: int) -> Loss:
-    """Return how many of the different events that were delivered the table of events lacks, and has too often."""
+    """Compare the table `events` with `expected`, the number of different events that were delivered."""
     count, distinct = client.query("SELECT count(), uniqExact(source, id) FROM events").result_rows[0]
     return Loss(expected - distinct, count - distinct)
 
 
 def check_tables(client: Client, expected: int) -> None:
-    """Raises: AssertionError: an event is lost or doubled, or the index of keys is not that of the events."""
+    """Check the stored events. Raises: AssertionError: an event is lost or doubled, or `event_keys` does not match."""
     found = loss(client, expected)
     assert found == Loss(0, 0), f"events: {found.lost} lost, {found.doubled} doubled, of {expected}"
     keys = [
@@ -58,7 +58,7 @@ def check_tables(client: Client, expected: int) -> None:
 
 
 def check_letters(client: Client, expected: Letters) -> None:
-    """Raises: AssertionError: the dead letters are not the garbage that was sent, each once and for its reason."""
+    """Raises: AssertionError: the dead letters are not the invalid records, each once and with its reason."""
     found = client.query("SELECT log_partition, log_offset, reason FROM dead_letters").result_rows
     positions = sorted((partition, offset) for partition, offset, _ in found)
     assert positions == sorted(expected), f"dead letters at {positions}, garbage at {sorted(expected)}"
@@ -67,14 +67,14 @@ def check_letters(client: Client, expected: Letters) -> None:
 
 
 def check_meters(url: str, fold: Fold, meters: Sequence[oracle.Meter]) -> int:
-    """Ask every question about every meter; returns how many rows were compared.
+    """Run every query of every meter. Return how many rows were compared.
 
-    Raises: AssertionError: an answer is not the fold's, or was not given by the rollups.
+    Raises: AssertionError: an answer differs from the fold, or did not come from the rollups.
     """
     compared = 0
     with httpx.Client(base_url=url, timeout=120) as client:
         for meter in meters:
-            for query in questions(meter):
+            for query in queries(meter):
                 compared += _check_answer(client, fold, meter, query)
     return compared
 

@@ -1,8 +1,8 @@
-"""Everything a scenario runs on: brokers, a store, a topic under load, and the processes that meter it.
+"""Everything that a scenario needs: a broker, a store, a topic with a load, and the processes that meter it.
 
-Owns: `Ground` (one Kafka broker and one ClickHouse, which scenarios share one after another) and `Cluster` (a topic, a
-group, a database and processes of one scenario), the end of a scenario, and what it has to report.
-Limits: loopback; every wait is bounded.
+Owns: `Services` (one Kafka broker and one ClickHouse, which the scenarios use one after another), `Cluster` (the topic,
+group, database and processes of one scenario), the checks at the end of a scenario, and its result.
+Limits: loopback only; every wait has a time limit.
 """
 
 import json
@@ -22,7 +22,7 @@ from confluent_kafka import KafkaException
 from tests.chaos import check
 from tests.chaos.fold import Fold
 from tests.chaos.processes import API, INGEST, Fleet, Process
-from tests.chaos.topic import Raw, Topic, Writer
+from tests.chaos.topic import RawRecord, Topic, Writer
 from tests.harness import oracle
 from tests.harness.broker import Broker
 from tests.harness.clickhouse import ClickHouse
@@ -30,11 +30,11 @@ from tests.harness.crash import METERS
 from tests.harness.translation import definition_body
 
 PARTITIONS = 12
-SESSION_SECONDS = 3  # how long a group waits for a member that died
-DRAIN_SECONDS = 900  # within which something must be stored: a loaded machine may be millions of events behind
+SESSION_SECONDS = 3  # how long a group waits for a dead member
+DRAIN_SECONDS = 900  # within which something more must be stored: a busy machine may be millions of events behind
 _READY = r"ingesting topic="
 _LISTENING = r"listening url=(\S+) for=api"
-_BROKER = {  # for KIP-848 it is the broker that says how long a silent member lives
+_BROKER = {  # in the protocol of KIP-848 the broker decides how long a silent member stays in the group
     "group.consumer.session.timeout.ms": SESSION_SECONDS * 1000,
     "group.consumer.min.session.timeout.ms": 1000,
     "group.consumer.heartbeat.interval.ms": 500,
@@ -45,7 +45,7 @@ _numbers = count(1)
 
 @dataclass(slots=True)
 class Result:
-    """One line of the table. `seconds`: from each fault's end until every partition went on."""
+    """One line of the table. `seconds`: the time from the end of each fault until all partitions continued."""
 
     scenario: str
     runs: int
@@ -55,8 +55,8 @@ class Result:
     seconds: list[float] = field(default_factory=list)
 
 
-class Ground:
-    """One broker and one store."""
+class Services:
+    """One broker and one store, which the scenarios share."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -69,8 +69,8 @@ class Ground:
         self.broker.start()
         self.store.start()
 
-    def mend(self) -> None:
-        """Start what was left killed, wake what was left stopped, and end every fault."""
+    def repair(self) -> None:
+        """Start what is still killed, continue what is still stopped, and end all faults."""
         for service in (self.broker, self.store):
             if service.running:
                 service.continue_()
@@ -84,22 +84,22 @@ class Ground:
 
 
 class Recovery:
-    """Watches the group's commits: how long after a fault every partition goes on, so that something newer is stored.
+    """Measures, by the commits of the group, how long after a fault each partition has stored something newer.
 
-    What had piled up before is not waited for. `flows`: whether new records come to every partition.
+    It does not wait for the whole backlog. `is_flowing`: whether new records come to all partitions.
     """
 
-    def __init__(self, topic: Topic, flows: Callable[[], bool]) -> None:
+    def __init__(self, topic: Topic, is_flowing: Callable[[], bool]) -> None:
         self.seconds: list[float] = []
         self._topic = topic
-        self._flows = flows
+        self._is_flowing = is_flowing
         self._open: list[tuple[float, dict[int, int]]] = []
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="recovery", daemon=True)
         self._thread.start()
 
-    def begins(self) -> None:
-        """Say that a fault is over, or that a process was just killed."""
+    def fault_ended(self) -> None:
+        """Start a measurement: a fault has ended, or a process was just killed."""
         self._open.append((time.monotonic(), {}))
 
     def _watch(self) -> None:
@@ -116,15 +116,15 @@ class Recovery:
                 if not before:
                     before |= commits
                 elif all(
-                    offset > before.get(partition, 0) or (offset == ends.get(partition) and not self._flows())
+                    offset > before.get(partition, 0) or (offset == ends.get(partition) and not self._is_flowing())
                     for partition, offset in commits.items()
                 ):
                     self.seconds.append(time.monotonic() - began)
                     self._open.remove(entry)
 
     def wait(self, seconds: float) -> None:
-        """Wait until every fault so far is recovered from. Raises: AssertionError."""
-        wait_until(lambda: not self._open, seconds, "not recovered from a fault")
+        """Wait until the recovery from all faults so far is complete. Raises: AssertionError: it takes too long."""
+        wait_until(lambda: not self._open, seconds, "the recovery from a fault was not complete")
 
     def close(self) -> None:
         self._closing.set()
@@ -132,11 +132,11 @@ class Recovery:
 
 
 class Cluster:
-    """A topic, a group, a database, and who works on them."""
+    """A topic, a group, a database, and the processes that use them."""
 
     def __init__(
         self,
-        ground: Ground,
+        services: Services,
         name: str,
         *,
         partitions: int = PARTITIONS,
@@ -149,14 +149,14 @@ class Cluster:
         options: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Args: command: what runs instead of `meterport ingest`; options: further ones of librdkafka."""
+        """Args: command: replaces `meterport ingest`. options: further options of librdkafka."""
         self.name = name
-        self.ground = ground
+        self.services = services
         unique = f"{name}_{next(_numbers)}"
         self.database = f"chaos_{unique}"
-        self.directory = ground.directory / unique
-        self.topic = Topic(ground.broker.bootstrap, f"topic_{unique}", f"group_{unique}", partitions)
-        self.writer = Writer(ground.broker.bootstrap, self.topic, seed, first, twins)
+        self.directory = services.directory / unique
+        self.topic = Topic(services.broker.bootstrap, f"topic_{unique}", f"group_{unique}", partitions)
+        self.writer = Writer(services.broker.bootstrap, self.topic, seed, first, twins)
         self.fold = Fold(self.writer.numbers)
         self.letters: dict[tuple[int, int], str] = {}
         self.meters = list(meters)
@@ -167,29 +167,29 @@ class Cluster:
         self._command = command or INGEST
         self._variables = _variables(self, protocol, options or {}) | dict(variables or {})
         self._api: Process | None = None
-        self.fleet.when_killed = self.recovery.begins
-        self.fleet.variables_of = self._meter_at_start
+        self.fleet.on_kill = self.recovery.fault_ended
+        self.fleet.variables_for = self._meter_at_start
 
     # processes
 
     def ingest(self, number: int = 1, command: Sequence[str] | None = None) -> list[Process]:
-        """Start so many more `meterport ingest`; returns them at once."""
+        """Start `number` more `meterport ingest`, and return them without waiting."""
         first = len(self.members)
-        made = [
-            Process(f"ingest-{first + at}", self.directory, command or self._command, self._variables, _READY)
-            for at in range(number)
+        processes = [
+            Process(f"ingest-{first + index}", self.directory, command or self._command, self._variables, _READY)
+            for index in range(number)
         ]
-        return [self.fleet.add(process) for process in made]
+        return [self.fleet.add(process) for process in processes]
 
     def api(self) -> str:
-        """Return the URL of a `meterport api` that listens."""
+        """Return the URL of the `meterport api`, as soon as it listens."""
         if self._api is None:
             self._api = self.fleet.add(Process("api", self.directory, API, self._variables, _LISTENING, False))
         return self._api.wait_until_ready()[1].decode()
 
     @property
     def members(self) -> list[Process]:
-        """Every `meterport ingest`."""
+        """All `meterport ingest` processes."""
         return [process for process in self.fleet.members if process is not self._api]
 
     @property
@@ -201,13 +201,13 @@ class Cluster:
     # meters
 
     def extra_meter(self) -> oracle.Meter:
-        """Return a meter nobody has yet; it is among those compared at the end."""
-        made = oracle.Meter(f"extra_{next(self._extras)}", "call", "SUM", "$.tokens", {"model": "$.model"})
-        self.meters.append(made)
-        return made
+        """Return a new meter. It is one of those that are compared at the end."""
+        meter = oracle.Meter(f"extra_{next(self._extras)}", "call", "SUM", "$.tokens", {"model": "$.model"})
+        self.meters.append(meter)
+        return meter
 
     def change_meters(self, most: int = 3) -> None:
-        """Create a meter, and delete the oldest that came so when there are more than `most`."""
+        """Create an extra meter, and delete the oldest extra meters so that at most `most` remain."""
         self.create(self.extra_meter())
         extras = [meter for meter in self.meters if meter.slug.startswith("extra_")]
         for meter in extras[:-most]:
@@ -215,13 +215,13 @@ class Cluster:
             self.delete(meter.slug)
 
     def _meter_at_start(self, fault: str) -> dict[str, str]:
-        """Have a process pass a step of a meter's creation: it makes one as it starts."""
+        """Return variables that make a process create a meter at its start, so that it reaches such a fault point."""
         if not fault.startswith("meter."):
             return {}
         return {"METERPORT_METERS": json.dumps([definition_body(self.extra_meter())])}
 
     def create(self, *meters: oracle.Meter) -> None:
-        """Create meters over HTTP; answered 503, or not at all, it is tried again."""
+        """Create meters over HTTP. After a 503 or without an answer, try again."""
         for meter in meters:
             self.call("POST", "/api/v1/meters", {201, 409}, json.dumps(definition_body(meter)).encode())
 
@@ -229,7 +229,7 @@ class Cluster:
         self.call("DELETE", f"/api/v1/meters/{slug}", {204, 404})
 
     def call(self, method: str, path: str, wanted: set[int], body: bytes = b"", kind: str = "application/json") -> None:
-        """Send a request until it is answered as wanted; a process that dies or refuses meanwhile is waited for."""
+        """Send a request until its answer has one of the statuses `wanted`. Retry if the API dies or answers 503."""
 
         def answered() -> bool:
             try:
@@ -243,29 +243,29 @@ class Cluster:
 
         wait_until(answered, 180, f"{method} {path} was not answered")
 
-    def garbage(self, *records: Raw, reason: str = "not JSON") -> None:
-        """Put records into the topic that must become dead letters."""
-        self.letters |= dict.fromkeys(self.writer.raw(records), reason)
+    def garbage(self, *records: RawRecord, reason: str = "not JSON") -> None:
+        """Send records to the topic that must become dead letters with this reason."""
+        self.letters |= dict.fromkeys(self.writer.send_raw(records), reason)
 
     # the store
 
     @contextmanager
     def client(self) -> Iterator[Client]:
         with clickhouse_connect.get_client(
-            dsn=self.ground.store.url, database=self.database, autogenerate_session_id=False
+            dsn=self.services.store.url, database=self.database, autogenerate_session_id=False
         ) as client:
             yield client
 
     # the end
 
     def finish(self, title: str, allowed: Sequence[int] = ()) -> Result:
-        """Stop sending, wait until all is stored and filled, and compare it with what was delivered.
+        """Stop sending, wait until everything is stored and filled, and compare it with what was delivered.
 
-        Args: allowed: exit statuses with which a process may have given up.
+        Args: allowed: exit statuses with which a process may have ended by itself.
         Raises: AssertionError: something is lost, doubled, wrong or left over.
         """
         self.writer.finish()
-        self.create(*self.meters)  # those that are there already are answered 409
+        self.create(*self.meters)  # existing ones are answered 409
         expected = self.topic.distinct_events()
         assert expected == len(self.writer.numbers), f"the topic holds {expected} events of {len(self.writer.numbers)}"
         try:
@@ -279,14 +279,14 @@ class Cluster:
             check.check_tables(client, expected)
             check.check_letters(client, self.letters)
         check.check_meters(self.api(), self.fold, self.meters)
-        assert not self.topic_moved(), "the group's offsets moved after all was stored"
+        assert not self.topic_moved(), "the offsets of the group moved after everything was stored"
         self.check_exits(allowed)
         self.fleet.close()
-        self.drop_store()  # kept where something is wrong
+        self.drop_store()  # not reached if something is wrong: then the data is kept
         return Result(title, self.runs, expected, loss.lost, loss.doubled, list(self.recovery.seconds))
 
     def drop_store(self) -> None:
-        """Remove what the scenario stored."""
+        """Remove the data of the scenario."""
         with self.client() as client:
             client.command(f"DROP DATABASE {self.database} SYNC")
 
@@ -299,7 +299,7 @@ class Cluster:
         assert not wrong, f"ended by themselves: {wrong}\n{self.tails()}"
 
     def is_ready(self) -> bool:
-        """Whether every meter is answered from its rollups."""
+        """Return whether all meters are answered from their rollups."""
         try:
             text = httpx.get(self.api() + "/metrics", timeout=30).text
         except httpx.TransportError:
@@ -314,7 +314,7 @@ class Cluster:
         )
 
     def state(self) -> str:
-        """Return what the brokers say, for a failure's message."""
+        """Return the offsets and logs, for the message of a failure."""
         return f"ends {self.topic.ends()}\ncommits {self.topic.commits()}\n{self.tails()}"
 
     def tails(self) -> str:
@@ -330,10 +330,10 @@ class Cluster:
 def _variables(cluster: Cluster, protocol: str, options: Mapping[str, str]) -> dict[str, str]:
     classic = {"session.timeout.ms": str(SESSION_SECONDS * 1000), "heartbeat.interval.ms": "500"}
     return {
-        "METERPORT_STORE__URL": cluster.ground.store.url,
+        "METERPORT_STORE__URL": cluster.services.store.url,
         "METERPORT_STORE__DATABASE": cluster.database,
         "METERPORT_STORE__TIMEOUT_SECONDS": "20",
-        "METERPORT_KAFKA__BROKERS": cluster.ground.broker.bootstrap,
+        "METERPORT_KAFKA__BROKERS": cluster.services.broker.bootstrap,
         "METERPORT_KAFKA__TOPIC": cluster.topic.name,
         "METERPORT_KAFKA__GROUP": cluster.topic.group,
         "METERPORT_KAFKA__GROUP_PROTOCOL": protocol,
@@ -346,9 +346,9 @@ def _variables(cluster: Cluster, protocol: str, options: Mapping[str, str]) -> d
 def wait_until(
     holds: Callable[[], bool], seconds: float, otherwise: str, progress: Callable[[], object] = lambda: None
 ) -> None:
-    """Wait until `holds`. Args: progress: the time begins again when its answer changes.
+    """Wait until `holds()`. Args: progress: the time limit starts again when its result changes.
 
-    Raises: AssertionError: it did not come true in time.
+    Raises: AssertionError: it did not become true in time. The message begins with `otherwise`.
     """
     deadline, seen = time.monotonic() + seconds, progress()
     while not holds():
@@ -360,9 +360,9 @@ def wait_until(
 
 
 @contextmanager
-def cluster(ground: Ground, name: str, **options: object) -> Iterator[Cluster]:
-    """Yield a cluster whose processes end with the context, its logs kept."""
+def cluster(services: Services, name: str, **options: object) -> Iterator[Cluster]:
+    """Yield a cluster. Its processes end with the context, and its logs are kept."""
     with ExitStack() as ends:
-        made = Cluster(ground, name, **options)  # type: ignore[arg-type]
-        ends.callback(made.close)
-        yield made
+        opened = Cluster(services, name, **options)  # type: ignore[arg-type]
+        ends.callback(opened.close)
+        yield opened

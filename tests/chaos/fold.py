@@ -1,9 +1,9 @@
-"""Which usage must come out of a load: the oracle's answers, for millions of events and many questions.
+"""The usage that a load must give: the same answers as the oracle's, but for millions of events and many queries.
 
-Owns: an incremental fold by minute, subject, model and kind, from which every question about the meters of
-tests/harness/crash.py is answered exactly: values are whole tenths, a mean is cut by integer division. Shares no line
-with the engine; window bounds are the oracle's. tests/chaos/test_fold.py compares the two.
-Limits: the questions are by window, subject and the meter's group-by, without bounds or filters.
+Owns: an incremental fold by minute, subject, model and kind. It answers every query of the meters of
+tests/harness/crash.py exactly: values are whole tenths, and a mean is rounded by integer division. It shares no code
+with the product; the window bounds come from the oracle. tests/chaos/test_fold.py compares this fold with the oracle.
+Limits: queries are by window, subject and the meter's group-by, without bounds or filters.
 """
 
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from functools import lru_cache
 from tests.chaos.load import KINDS, Numbers
 from tests.harness import oracle
 
-_Place = tuple[int, int, int, int]  # minute since the epoch, subject, model, kind
+_CellKey = tuple[int, int, int, int]  # minute since the epoch, subject, model, kind
 _Group = tuple[tuple[int, int] | None, str | None, tuple[str, ...]]
 
 
 @dataclass(slots=True)
 class _Cell:
-    """What a set of events comes to."""
+    """The aggregates of a set of events."""
 
     first_minute: int
     last_minute: int
     count: int = 0
     usable: int = 0
-    total: int = 0  # tenths, as all that follow
+    total: int = 0  # in tenths, like the following values
     smallest: int = 0
     largest: int = 0
     latest_ms: int = -1
     latest: int = 0
-    models: int = 0  # a bit each
+    models: int = 0  # one bit per model
 
     def add(self, at_ms: int, model: int, tenths: int | None) -> None:
         self.count += 1
@@ -64,13 +64,13 @@ class _Cell:
 
 
 class Fold:
-    """Answers questions about what a load has sent so far."""
+    """Answers queries about the events that a load has sent so far."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
-        self._cells: dict[_Place, _Cell] = {}
+        self._cells: dict[_CellKey, _Cell] = {}
         self._folded = 0
-        self._groups: dict[tuple[str | None, str, tuple[str, ...]], dict[_Group, _Cell]] = {}  # of all that is folded
+        self._groups: dict[tuple[str | None, str, tuple[str, ...]], dict[_Group, _Cell]] = {}  # of all folded events
 
     def usage(self, meter: oracle.Meter, query: oracle.Query) -> list[oracle.Row]:
         """Return the rows that `query` must answer, in their order."""
@@ -84,8 +84,8 @@ class Fold:
 
     def _grouped(self, query: oracle.Query, names: tuple[str, ...]) -> dict[_Group, _Cell]:
         groups: dict[_Group, _Cell] = {}
-        for place, cell in self._cells.items():
-            group = _group(place, query, names)
+        for key, cell in self._cells.items():
+            group = _group(key, query, names)
             found = groups.get(group)
             if found is None:
                 found = groups[group] = _Cell(cell.first_minute, cell.last_minute)
@@ -96,19 +96,19 @@ class Fold:
         numbers, cells = self._numbers, self._cells
         if self._folded < len(numbers):
             self._groups.clear()
-        for at in range(self._folded, len(numbers)):
-            at_ms, model = numbers.at_ms[at], numbers.model[at]
+        for index in range(self._folded, len(numbers)):
+            at_ms, model = numbers.at_ms[index], numbers.model[index]
             minute = at_ms // 60_000
-            place = (minute, numbers.subject[at], model, numbers.kind[at])
-            cell = cells.get(place)
+            key = (minute, numbers.subject[index], model, numbers.kind[index])
+            cell = cells.get(key)
             if cell is None:
-                cell = cells[place] = _Cell(minute, minute)
-            cell.add(at_ms, model, numbers.tenths(at))
-            self._folded = at + 1
+                cell = cells[key] = _Cell(minute, minute)
+            cell.add(at_ms, model, numbers.tenths(index))
+            self._folded = index + 1
 
 
-def _group(place: _Place, query: oracle.Query, names: tuple[str, ...]) -> _Group:
-    minute, subject, model, kind = place
+def _group(key: _CellKey, query: oracle.Query, names: tuple[str, ...]) -> _Group:
+    minute, subject, model, kind = key
     texts = {"model": f"m{model}", "kind": KINDS[kind]}
     window = _window(minute, query.window_size, query.zone) if query.window_size else None
     return window, f"u{subject}" if "subject" in query.group_by else None, tuple(texts[name] for name in names)
@@ -143,11 +143,11 @@ def _value(cell: _Cell, meter: oracle.Meter) -> Decimal | None:
         case _ if not cell.usable:
             return None
         case "AVG":
-            return _shifted((-1 if cell.total < 0 else 1) * (abs(cell.total) * 10**18 // cell.usable), 19)
+            return _scaled((-1 if cell.total < 0 else 1) * (abs(cell.total) * 10**18 // cell.usable), 19)
     tenths = {"SUM": cell.total, "MIN": cell.smallest, "MAX": cell.largest, "LATEST": cell.latest}
-    return _shifted(tenths[meter.aggregation], 1)
+    return _scaled(tenths[meter.aggregation], 1)
 
 
-def _shifted(digits: int, places: int) -> Decimal:
+def _scaled(digits: int, places: int) -> Decimal:
     with localcontext(oracle.EXACT):
         return Decimal(digits).scaleb(-places)

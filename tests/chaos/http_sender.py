@@ -1,6 +1,6 @@
-"""A client of `meterport api` that sends events until each batch of them is accepted.
+"""A client of `meterport api` that sends each batch of events until it is accepted.
 
-Owns: `HttpSender`, and the check that a refusal is one: 503, with Retry-After.
+Owns: `HttpSender`, and the check that a refusal is 503 with Retry-After.
 """
 
 import threading
@@ -14,7 +14,7 @@ _BATCH_TYPE = "application/cloudevents-batch+json"
 
 
 class HttpSender:
-    """Sends the load's next events over HTTP from a thread of its own."""
+    """Sends the next events of the load over HTTP, from its own thread."""
 
     def __init__(self, run: Cluster) -> None:
         self.accepted = 0  # batches
@@ -28,17 +28,17 @@ class HttpSender:
         self._thread.start()
 
     def finish(self) -> None:
-        """Have the last batch accepted, then stop."""
+        """Wait until the last batch is accepted, then stop."""
         self._stop.set()
         self._thread.join(180)
-        assert not self._thread.is_alive(), "the last batch was not accepted in three minutes"
+        assert not self._thread.is_alive(), "the last batch was not accepted within three minutes"
         if self._error:
             raise self._error
 
     def _send_all(self) -> None:
         try:
             while not self._stop.is_set():
-                body = b"[" + b",".join(sent.body for sent in self._run.writer.take(_BATCH)) + b"]"
+                body = b"[" + b",".join(event.body for event in self._run.writer.take(_BATCH)) + b"]"
                 while not self._accepted(body):
                     pass
         except BaseException as error:

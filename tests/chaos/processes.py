@@ -1,7 +1,7 @@
-"""`meterport ingest` and `meterport api` in processes of their own, killed and started again as a supervisor would.
+"""`meterport ingest` and `meterport api` as separate processes, killed, and started again as by a supervisor.
 
-Owns: `Process`, one after another under one name, and `Fleet`, which starts whatever died again and remembers how
-each of them ended.
+Owns: `Process`, which runs one process after another under one name, and `Fleet`, which starts dead processes again and
+records how each of them ended.
 """
 
 import os
@@ -25,9 +25,9 @@ STOP_SECONDS = 60
 
 
 class Process:
-    """One name, under which one process runs after another. `ready`: what its log says when it works.
+    """A name under which one process runs after another. `ready`: the regular expression of its log line when it works.
 
-    `command`: of the next that is started.
+    `command`: the command of the next process that is started.
     """
 
     def __init__(
@@ -42,17 +42,17 @@ class Process:
         self.name = name
         self.takes_faults = takes_faults
         self.log = directory / f"{name}.log"
-        self.wanted = False  # whether the supervisor starts it again
+        self.is_supervised = False  # whether the supervisor starts it again after its end
         self.starts = 0
         self._directory = directory
         self.command = command
         self._variables = dict(variables)
         self._ready = re.compile(ready.encode())
         self._process: subprocess.Popen[bytes] | None = None
-        self._began = 0  # where in the log this process begins
+        self._began = 0  # the offset in the log file where this process begins
 
     def start(self, fault: str = "", variables: Mapping[str, str] | None = None) -> None:
-        """Start a process, with a fault point armed perhaps; returns at once."""
+        """Start a process, with a fault armed if `fault` names one. It does not wait until the process works."""
         assert not self.running
         self._directory.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
@@ -66,7 +66,7 @@ class Process:
                 env={**environment, **self._variables, **(variables or {}), "METERPORT_FAULT": fault},
             )
         self.starts += 1
-        self.wanted = True
+        self.is_supervised = True
 
     @property
     def running(self) -> bool:
@@ -74,17 +74,17 @@ class Process:
 
     @property
     def status(self) -> int | None:
-        """How the last process ended: negative for a signal."""
+        """The exit status of the last process: negative for a signal, None while it runs."""
         return self._process.poll() if self._process else None
 
-    def said(self, pattern: bytes = b"") -> re.Match[bytes] | None:
-        """Return what this process's log says that matches; by default, that it works."""
+    def find_in_log(self, pattern: bytes = b"") -> re.Match[bytes] | None:
+        """Return the first match in this process's log, by default of the line that says that it works."""
         with self.log.open("rb") as log:
             log.seek(self._began)
             return (re.compile(pattern) if pattern else self._ready).search(log.read())
 
-    def all_said(self, pattern: bytes) -> list[Any]:
-        """Return every match in what this process's log says: its one group, or a tuple of its groups."""
+    def find_all_in_log(self, pattern: bytes) -> list[Any]:
+        """Return all matches in this process's log: of each its one group, or a tuple of its groups."""
         with self.log.open("rb") as log:
             log.seek(self._began)
             return re.findall(pattern, log.read())
@@ -92,14 +92,14 @@ class Process:
     def wait_until_ready(self, seconds: float = START_SECONDS) -> re.Match[bytes]:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found = self.running and self.said()
+            found = self.running and self.find_in_log()
             if found:
                 return found
             time.sleep(0.02)
         raise AssertionError(f"{self.name} does not work after {seconds} s:\n{self.tail()}")
 
     def wait_for_death(self, seconds: float) -> bool:
-        """Return whether the process ended by itself in time."""
+        """Return whether the process ended by itself within some seconds."""
         assert self._process is not None
         try:
             self._process.wait(seconds)
@@ -108,7 +108,7 @@ class Process:
         return True
 
     def kill(self) -> None:
-        """SIGKILL; works on a stopped process too."""
+        """Send SIGKILL, which also ends a stopped process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -119,8 +119,8 @@ class Process:
         self._process.send_signal(number)
 
     def terminate(self) -> int:
-        """SIGTERM, and nobody starts it again; returns the exit status."""
-        self.wanted = False
+        """Send SIGTERM, tell the supervisor not to start it again, and return the exit status."""
+        self.is_supervised = False
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         try:
@@ -133,51 +133,53 @@ class Process:
 
 
 class Fleet:
-    """Processes under a supervisor: one that is wanted and ended is started again at once.
+    """Processes under a supervisor, which starts a supervised process again as soon as it has ended.
 
-    `faults`: points still to be armed, `point:n`, one with each start.
+    `faults`: the faults that are still to be armed (`point:n`), one with each start.
     """
 
     def __init__(self) -> None:
         self.members: list[Process] = []
-        self.exits: list[tuple[str, int]] = []  # of processes that ended by themselves
+        self.exits: list[tuple[str, int]] = []  # the name and status of each process that ended by itself
         self.kills = 0
-        self.passed: Counter[str] = Counter()  # fault points at which a process died
+        self.deaths_at: Counter[str] = Counter()  # how many processes died at each fault point
         self.faults: deque[str] = deque()
-        self.variables_of: Callable[[str], Mapping[str, str]] = lambda _: {}  # what a fault needs to be passed
-        self.when_killed: Callable[[], None] = lambda: None
+        self.variables_for: Callable[[str], Mapping[str, str]] = (
+            lambda _: {}
+        )  # the variables that a process needs to reach a fault point
+        self.on_kill: Callable[[], None] = lambda: None
         self._armed: dict[str, str] = {}
-        self._guard = threading.RLock()
+        self._lock = threading.RLock()
         self._closing = threading.Event()
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._supervisor.start()
 
     def add(self, process: Process) -> Process:
-        with self._guard:
+        with self._lock:
             self.members.append(process)
             self._start(process)
         return process
 
     def kill(self, process: Process, fault: str | None = None) -> None:
-        """SIGKILL; the next one is started at once, with this fault armed or the next one of `faults`.
+        """Send SIGKILL, and start the next process at once, with this fault armed or the next one of `faults`.
 
-        A fault the killed one was armed with and did not pass is armed again later.
+        If the killed process did not reach its own fault, that fault is armed again later.
         """
-        with self._guard:
+        with self._lock:
             if process.running:
-                unpassed = self._armed.pop(process.name, "")
-                if unpassed and process.takes_faults:
-                    self.faults.append(unpassed)
+                unreached = self._armed.pop(process.name, "")
+                if unreached and process.takes_faults:
+                    self.faults.append(unreached)
                 process.kill()
                 self._count_kill()
             else:
-                self._mourn(process)
+                self._record_end(process)
             self._start(process, fault)
 
     def retire(self, process: Process) -> int:
-        """SIGTERM, for good until it is started by hand; returns the exit status."""
-        with self._guard:
-            process.wanted = False
+        """Send SIGTERM, and return the exit status. The process stays down until a scenario starts it."""
+        with self._lock:
+            process.is_supervised = False
             self._armed.pop(process.name, "")
         return process.terminate()
 
@@ -185,21 +187,21 @@ class Fleet:
         if fault is None:
             fault = self.faults.popleft() if self.faults and process.takes_faults else ""
         self._armed[process.name] = fault
-        process.start(fault, self.variables_of(fault))
+        process.start(fault, self.variables_for(fault))
 
     def _supervise(self) -> None:
         while not self._closing.wait(_SUPERVISION_SECONDS):
-            with self._guard:
+            with self._lock:
                 for process in self.members:
-                    if process.wanted and not process.running:
-                        self._mourn(process)
+                    if process.is_supervised and not process.running:
+                        self._record_end(process)
                         self._start(process)
 
-    def _mourn(self, process: Process) -> None:
-        """Remember how a process ended that nobody here has killed."""
+    def _record_end(self, process: Process) -> None:
+        """Record how a process ended that this class has not killed."""
         fault, status = self._armed.pop(process.name, ""), process.status
         if status == -signal.SIGKILL:
-            self.passed[fault.partition(":")[0]] += 1
+            self.deaths_at[fault.partition(":")[0]] += 1
             self._count_kill()
         elif status is not None:
             self.exits.append((process.name, status))
@@ -208,10 +210,10 @@ class Fleet:
 
     def _count_kill(self) -> None:
         self.kills += 1
-        self.when_killed()
+        self.on_kill()
 
     def close(self) -> None:
-        """Kill everything that still runs."""
+        """Kill all processes that still run."""
         self._closing.set()
         self._supervisor.join()
         for process in self.members:

@@ -1,7 +1,7 @@
-"""A topic under load: who writes to it, what it holds, and how far a group has come.
+"""A topic with a load: its writer, its contents, and the progress of its group.
 
-Owns: `Writer`, which sends a load at a rate, some events twice (to the same partition later, to another at once), and
-knows that all of it was delivered; `Topic`, which asks the brokers for ends and commits.
+Owns: `Writer`, which sends a load at a rate, some events twice (later to the same partition, or at once to another),
+and makes sure that all of it is delivered; `Topic`, which asks the broker for ends and commits.
 Source: librdkafka CONFIGURATION.md.
 """
 
@@ -18,25 +18,25 @@ from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, Config
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.chaos.load import SOURCE, Numbers, Sent, events
+from tests.chaos.load import SOURCE, LoadEvent, Numbers, events
 from tests.harness.broker import create_topic
 
 SECONDS = 60
 _TICK_SECONDS = 0.05
 _STRUCTURED = b"application/cloudevents+json; charset=UTF-8"
-_OURS = f'"source":"{SOURCE}"'.encode()
-_REMEMBERED = 2000  # events one of which may be sent again
+_LOAD_SOURCE = f'"source":"{SOURCE}"'.encode()
+_REMEMBERED = 2000  # how many recent events may be sent again
 
 
 class Topic:
-    """One topic and one group's commits on it. Thread-safe."""
+    """One topic and the commits of one group. Thread-safe."""
 
     def __init__(self, bootstrap: str, name: str, group: str, partitions: int) -> None:
         self.name = name
         self.group = group
         self._bootstrap = bootstrap
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -44,7 +44,7 @@ class Topic:
                 "enable.auto.commit": False,
                 "log_level": 0,
                 "reconnect.backoff.max.ms": 200,
-                "topic.metadata.refresh.interval.ms": 1000,  # partitions that were added
+                "topic.metadata.refresh.interval.ms": 1000,  # to find added partitions
             }
         )
         self._partitions = range(create_topic(bootstrap, name, partitions))
@@ -54,7 +54,7 @@ class Topic:
         deadline = time.monotonic() + SECONDS
         while True:
             try:
-                self._consumer.list_topics(self.name, timeout=5)  # what it knows of the topic is renewed
+                self._consumer.list_topics(self.name, timeout=5)  # renews the metadata of the topic
                 self.ends()
             except KafkaException:
                 assert time.monotonic() < deadline, f"no leaders for {self.name}"
@@ -63,47 +63,47 @@ class Topic:
                 return
 
     def grow(self, partitions: int) -> None:
-        """Give it more partitions."""
+        """Increase the number of partitions to `partitions`."""
         wanted = [NewPartitions(self.name, partitions)]
         self._admin.create_partitions(wanted)[self.name].result(SECONDS)
         self._partitions = range(partitions)
         self._wait_for_leaders()
 
     def take_large_records(self, size: int) -> None:
-        """Let it take records of `size` bytes; a megabyte is Kafka's default."""
+        """Allow records of `size` bytes. Kafka's default is a megabyte."""
         entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=[entry])
         self._admin.incremental_alter_configs([resource])[resource].result(SECONDS)
 
     def ends(self) -> dict[int, int]:
         """Return the end of each partition. Raises: KafkaException: the broker does not answer."""
-        with self._asking:
-            asked = (TopicPartition(self.name, partition) for partition in self._partitions)
-            return {place.partition: self._consumer.get_watermark_offsets(place, timeout=5)[1] for place in asked}
+        with self._lock:
+            partitions = (TopicPartition(self.name, partition) for partition in self._partitions)
+            return {one.partition: self._consumer.get_watermark_offsets(one, timeout=5)[1] for one in partitions}
 
     def commits(self) -> dict[int, tuple[int, str]]:
-        """Return what the group committed: an offset, negative for none, and its metadata. Raises: KafkaException."""
-        with self._asking:
-            asked = [TopicPartition(self.name, partition) for partition in self._partitions]
-            found = self._consumer.committed(asked, timeout=5)
-        for place in found:
-            if place.error is not None:
-                raise KafkaException(place.error)
-        return {place.partition: (place.offset, place.metadata or "") for place in found}
+        """Return the committed offset (negative: none) and metadata of each partition. Raises: KafkaException."""
+        with self._lock:
+            partitions = [TopicPartition(self.name, partition) for partition in self._partitions]
+            found = self._consumer.committed(partitions, timeout=5)
+        for position in found:
+            if position.error is not None:
+                raise KafkaException(position.error)
+        return {position.partition: (position.offset, position.metadata or "") for position in found}
 
     def reset(self) -> None:
-        """Have the group begin anew; nobody of it may be running."""
-        with self._asking:
+        """Set the group back to the beginning of the topic. The group must have no members."""
+        with self._lock:
             starts = [TopicPartition(self.name, partition, 0) for partition in self._partitions]
             self._consumer.commit(offsets=starts, asynchronous=False)
 
     def is_deserted(self) -> bool:
-        """Whether the group has no member."""
+        """Return whether the group has no members."""
         found = self._admin.describe_consumer_groups([self.group])[self.group].result(SECONDS)
         return not found.members
 
     def is_drained(self) -> bool:
-        """Whether everything is stored and no plan is left."""
+        """Return whether everything is stored and no plan is left."""
         try:
             ends, commits = self.ends(), self.commits()
         except KafkaException:
@@ -113,14 +113,14 @@ class Topic:
         )
 
     def stored(self) -> int | None:
-        """Return how many records are stored, of all partitions together; None: the brokers do not say."""
+        """Return how many records of all partitions are stored, or None if the broker does not answer."""
         try:
             return sum(max(0, offset) for offset, _ in self.commits().values())
         except KafkaException:
             return None
 
     def distinct_events(self) -> int:
-        """Return how many different events of a load it holds: what was delivered, as the brokers say."""
+        """Return how many different events of the load the topic contains."""
         consumer = Consumer(
             {"bootstrap.servers": self._bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
         )
@@ -144,9 +144,9 @@ class Topic:
 
 
 def _number(message: Message) -> int | None:
-    """Return the number of a load's event, None for another record."""
+    """Return the number of an event of the load, or None for another record."""
     value = message.value()
-    if value is not None and value.find(_OURS, 0, 200) >= 0:
+    if value is not None and value.find(_LOAD_SOURCE, 0, 200) >= 0:
         return int(value[27 : value.index(b'"', 27)].partition(b"-")[2])
     headers = dict(message.headers() or [])
     if headers.get("ce_source") == SOURCE.encode():
@@ -154,26 +154,26 @@ def _number(message: Message) -> int | None:
     return None
 
 
-class Raw(NamedTuple):
-    """A record as it is."""
+class RawRecord(NamedTuple):
+    """A record that is sent unchanged to a partition."""
 
     partition: int
     value: bytes | None
-    headers: list[tuple[str, str | bytes | None]] = []  # noqa: RUF012 - of a tuple, and nobody appends to it
+    headers: list[tuple[str, str | bytes | None]] = []  # noqa: RUF012 - the field of a tuple, and nothing appends to it
 
 
 class Writer:
-    """Sends a load to a topic; what it sent is delivered once `finish` or `send` has returned."""
+    """Sends a load to a topic. When `finish` or `send` returns, everything that was sent is delivered."""
 
     def __init__(self, bootstrap: str, topic: Topic, seed: int, first: int = 0, twins: float = 0.02) -> None:
-        """Args: first: of the load's events; twins: the share sent to another partition, too, nearly at once."""
+        """Args: first: the number of the first event. twins: the share of events that also go to another partition."""
         self.numbers = Numbers()
         self.records = 0
         self._topic = topic
         self._events = events(seed, self.numbers, first)
         self._chance = Random(seed)  # noqa: S311 - reproducible, not secret
         self._twins = twins
-        self._remembered: list[Sent] = []
+        self._remembered: list[LoadEvent] = []
         self._partitions = len(topic.ends())
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -184,12 +184,12 @@ class Writer:
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
             "acks": "all",
-            "message.timeout.ms": 0,  # for ever: what was generated is delivered
+            "message.timeout.ms": 0,  # no limit: everything that was generated must be delivered
             "linger.ms": 20,
             "partitioner": "murmur2_random",
             "delivery.report.only.error": True,
             "queue.buffering.max.messages": 2_000_000,
-            "topic.metadata.refresh.interval.ms": 1000,  # partitions that were added
+            "topic.metadata.refresh.interval.ms": 1000,  # to find added partitions
             "message.max.bytes": 64 << 20,
             "reconnect.backoff.max.ms": 200,
             "log_level": 0,
@@ -197,19 +197,19 @@ class Writer:
         self._producer = Producer(self._options)
 
     def run(self, rate: float) -> None:
-        """Send `rate` events a second from a thread, until `finish`; the attribute may be changed meanwhile."""
+        """Send `rate` events a second from a thread until `finish`. The attribute `rate` may be changed during that."""
         self.rate = rate
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def send(self, count: int) -> None:
-        """Send so many events and wait for the brokers to have them."""
+        """Send `count` events, and wait until the broker has them."""
         self._produce(count)
         self._flush()
 
     def finish(self) -> None:
-        """Stop sending, and wait until all is delivered."""
+        """Stop sending, and wait until everything is delivered."""
         self.rate = 0.0
         if self._thread:
             self._stop.set()
@@ -219,53 +219,53 @@ class Writer:
             raise self._error
         self._flush()
 
-    def raw(self, records: Sequence[Raw], topic: str | None = None) -> list[tuple[int, int]]:
-        """Send records that are not of the load, each to its partition; returns where each came to stand."""
-        places: dict[int, tuple[int, int]] = {}
+    def send_raw(self, records: Sequence[RawRecord], topic: str | None = None) -> list[tuple[int, int]]:
+        """Send records that do not belong to the load. Return the partition and offset of each."""
+        positions: dict[int, tuple[int, int]] = {}
 
-        def report(at: int) -> Callable[[object, Message], None]:
-            def reported(error: object, message: Message) -> None:
+        def on_delivery(index: int) -> Callable[[object, Message], None]:
+            def delivered(error: object, message: Message) -> None:
                 partition, offset = message.partition(), message.offset()
                 assert error is None and partition is not None and offset is not None, error
-                places[at] = partition, offset
+                positions[index] = partition, offset
 
-            return reported
+            return delivered
 
         producer = Producer({**self._options, "delivery.report.only.error": False})
-        for at, (partition, value, headers) in enumerate(records):
+        for index, (partition, value, headers) in enumerate(records):
             producer.produce(
-                topic or self._topic.name, value, partition=partition, headers=headers, on_delivery=report(at)
+                topic or self._topic.name, value, partition=partition, headers=headers, on_delivery=on_delivery(index)
             )
         producer.flush(SECONDS)
-        assert len(places) == len(records), f"{len(records) - len(places)} records were not delivered"
-        return [places[at] for at in range(len(records))]
+        assert len(positions) == len(records), f"{len(records) - len(positions)} records were not delivered"
+        return [positions[index] for index in range(len(records))]
 
     def send_padded(self, size: int) -> None:
-        """Send one event whose data is `size` bytes larger than it need be."""
+        """Send one event whose data is `size` bytes larger than necessary."""
         [sent] = self.take(1)
         body = sent.body.replace(b'"data":{', b'"data":{"pad":"' + b"x" * size + b'",', 1)
-        self.raw([Raw(0, body)])
+        self.send_raw([RawRecord(0, body)])
         self.records += 1
 
     def spread(self, partitions: int) -> None:
-        """Send twins to so many partitions from now on."""
+        """Send twins to the first `partitions` partitions from now on."""
         self._partitions = partitions
 
     def send_in_binary_mode(self, count: int) -> None:
-        """Send events whose attributes are headers, and each of them in structured mode, too, on another partition."""
+        """Send events in binary mode, and each of them also in structured mode, to another partition."""
         twins = []
-        for at, sent in enumerate(self.take(count)):
+        for index, sent in enumerate(self.take(count)):
             event = sent.for_oracle()
             names = ("specversion", "id", "source", "type", "subject", "time")
             texts = ("1.0", event.id, event.source, event.type, event.subject, event.time)
             headers = [(f"ce_{name}", text.encode()) for name, text in zip(names, texts, strict=True)]
             data = event.data.encode() if event.data else None
-            twins.append(Raw(at % self._partitions, data, [*headers, ("content-type", b"application/json")]))
-            twins.append(Raw((at + 1) % self._partitions, sent.body, [("content-type", _STRUCTURED)]))
-        self.raw(twins)
+            twins.append(RawRecord(index % self._partitions, data, [*headers, ("content-type", b"application/json")]))
+            twins.append(RawRecord((index + 1) % self._partitions, sent.body, [("content-type", _STRUCTURED)]))
+        self.send_raw(twins)
 
-    def take(self, count: int) -> list[Sent]:
-        """Return the next events of the load, for somebody else to deliver."""
+    def take(self, count: int) -> list[LoadEvent]:
+        """Return the next events of the load. The caller delivers them."""
         return list(islice(self._events, count))
 
     def close(self) -> None:
@@ -289,22 +289,24 @@ class Writer:
             self._error = error
 
     def _produce(self, count: int) -> None:
-        chance = self._chance.random
+        random_share = self._chance.random
         for sent in islice(self._events, count):
-            self._one(sent)
-            if chance() < self._twins:
-                self._one(sent, self._chance.randrange(self._partitions))
-            if chance() < 0.03:
-                self._one(self._chance.choice(self._remembered or [sent]))
-            if chance() < 0.5:
+            self._produce_one(sent)
+            if random_share() < self._twins:
+                self._produce_one(sent, self._chance.randrange(self._partitions))
+            if random_share() < 0.03:
+                self._produce_one(self._chance.choice(self._remembered or [sent]))
+            if random_share() < 0.5:
                 self._remembered.append(sent)
         del self._remembered[:-_REMEMBERED]
         self._producer.poll(0)
 
-    def _one(self, sent: Sent, partition: int = -1) -> None:
+    def _produce_one(self, sent: LoadEvent, partition: int = -1) -> None:
         while True:
             try:
-                self._producer.produce(self._topic.name, sent.body, sent.subject, partition, on_delivery=self._refuse)
+                self._producer.produce(
+                    self._topic.name, sent.body, sent.subject, partition, on_delivery=self._check_delivery
+                )
             except BufferError:
                 self._producer.poll(0.1)
             else:
@@ -317,5 +319,5 @@ class Writer:
             assert time.monotonic() < deadline, f"{len(self._producer)} records were not delivered"
             self._producer.flush(1)
 
-    def _refuse(self, error: object, _: object) -> None:
+    def _check_delivery(self, error: object, _: object) -> None:
         assert self._closing, f"an event was not delivered: {error}"
