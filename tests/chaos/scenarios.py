@@ -223,7 +223,7 @@ def zombie(services: Services, rounds: int = 1, protocol: str = "classic") -> Re
 
 
 def _stop_in_an_insert(run: Cluster, victim: Process) -> None:
-    """Stop a process while it waits for the store to answer an insert. Then the store goes on, also with that insert."""
+    """Stop a process while it waits for the answer to an insert. Then the store goes on, also with that insert."""
     run.services.store.misbehave("stall", seconds=30, inserts_only=True)
     time.sleep(1.5)
     victim.signal(signal.SIGSTOP)
