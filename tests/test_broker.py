@@ -1,7 +1,7 @@
 """The tests' Kafka is a real one: it keeps records and committed metadata through kill -9, and hangs when stopped.
 
-Needs Java and Maven: where there are none the tests of a broker of our own are skipped, except in CI, which must have
-them.
+Java and Maven are needed. Without them the tests that start their own broker are skipped, except in CI, which must
+have them.
 """
 
 import time
@@ -41,7 +41,7 @@ def test_a_stopped_broker_answers_when_it_continues(process: Broker) -> None:
 
     process.stop_signal()
     try:
-        time.sleep(0.2)  # what is being answered is answered
+        time.sleep(0.2)  # answers that were on their way have arrived
         with pytest.raises(KafkaException):
             admin.list_topics(timeout=0.5)
     finally:
@@ -122,7 +122,7 @@ def consume(bootstrap: str, topic: str, records: int) -> list[str]:
 
 
 def commit(bootstrap: str, topic: str, offset: int) -> None:
-    """Commit `offset` with METADATA as a member of the group, which took partition 0 by subscribing."""
+    """Commit `offset` with METADATA as a group member that has partition 0 by subscription."""
     with Consumer(_member(bootstrap)) as consumer:
         consumer.subscribe([topic])
         deadline = time.monotonic() + 30

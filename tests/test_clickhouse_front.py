@@ -1,4 +1,4 @@
-"""The tests' ClickHouse front answers as a server does where Meterport looks, and misbehaves when it is told to."""
+"""The ClickHouse front of the tests answers like a server in all that Meterport uses, and misbehaves on command."""
 
 import gzip
 import json
@@ -27,7 +27,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
 
 @pytest.fixture
 def http(server: ClickHouse) -> Iterator[httpx.Client]:
-    """Speaks to the server, which behaves before and after; `t` is an empty table."""
+    """Yield a client of the server, which has no armed fault before and after. `t` is an empty table."""
     with httpx.Client(base_url=server.url, timeout=60) as client:
         _ask(client, "CREATE OR REPLACE TABLE t (a UInt64, b String) ENGINE = MergeTree ORDER BY a")
         yield client
@@ -225,7 +225,7 @@ def test_statements_run_beside_each_other(http: httpx.Client, server: ClickHouse
     for thread in threads:
         thread.join()
 
-    assert time.monotonic() - began < 8  # one after another they take that long at least
+    assert time.monotonic() - began < 8  # one after another they would take at least that long
 
 
 def test_clickhouse_connect_finds_a_server(clickhouse_server: ClickHouseServer) -> None:
@@ -244,7 +244,7 @@ def test_refused(http: httpx.Client, server: ClickHouse) -> None:
 
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/ping")
-    with pytest.raises(httpx.TransportError):  # a connection that was open before
+    with pytest.raises(httpx.TransportError):  # a connection that was already open
         _ask(http, "SELECT 1")
     _wait_until(lambda: _answers(server))
 

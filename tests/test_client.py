@@ -1,4 +1,4 @@
-"""The command line's client: where the API key goes, and where not (case S11)."""
+"""The HTTP client of the command line: to which servers it sends the API key, and to which not (case S11)."""
 
 import http.server
 import threading
@@ -16,7 +16,7 @@ Seen = list[tuple[str, str | None]]
 
 @contextmanager
 def answering(status: int, headers: dict[str, str]) -> Iterator[tuple[str, Seen]]:
-    """Serve one answer to whatever is asked; yields the URL, and the path and key of each request so far."""
+    """Serve one answer to every request. Yield the URL, and the path and key of each request so far."""
     seen: Seen = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

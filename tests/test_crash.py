@@ -1,7 +1,7 @@
-"""Killed at random and at every named step, a server loses nothing it accepted and counts nothing twice.
+"""Killed at random times and at all fault points, a server loses no accepted event and counts none twice.
 
-Short here; METERPORT_TEST_LONG=1 kills 220 times. The guards are seen red as well: without the token, and without
-the plan, the same harness fails.
+This run is short; METERPORT_TEST_LONG=1 kills 220 times. Each guard is tested too: without the token, and without the
+plan, the same harness must fail.
 """
 
 import os
@@ -30,7 +30,7 @@ def test_no_kill_loses_or_doubles_an_event(tmp_path: Path) -> None:
     ("guard", "fault", "kills"),
     [
         ("token", "ingest.after-insert", 4),
-        ("plan", "ingest.in-insert", 16),  # every other kill is in an insert; some of these leave half of it
+        ("plan", "ingest.in-insert", 16),  # every second kill is during an insert, and some of these leave it half done
         ("durable-append", "ingest.after-plan", 4),
     ],
 )

@@ -1,4 +1,4 @@
-"""The commands about dead letters, as processes of their own: a server whose rules changed between two starts."""
+"""The dead-letter commands, run as separate processes, with a server whose rules changed between two starts."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -27,9 +27,9 @@ def ahead(id_: str, subject: str = "acme") -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with dead letters at offsets 1 (no event), 2 and 3 (ahead of the clock), and MANY behind them.
+    """Yield a server with dead letters at offsets 1 (not an event), 2 and 3 (ahead of the clock), and MANY after them.
 
-    What is ahead of the clock is taken by now.
+    By now the server accepts events that are ahead of the clock.
     """
     directory = tmp_path_factory.mktemp("dead-letters")
     (directory / "data").mkdir()
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def letters(server: Server) -> Run:
-    """Run a command about the server's dead letters."""
+    """Run a `dead-letters` command against the server."""
 
     def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         return meterport("dead-letters", *arguments, "--server", str(server.url), variables={"METERPORT_API_KEY": KEY})
@@ -61,7 +61,7 @@ def letters(server: Server) -> Run:
 
 @pytest.fixture(scope="module")
 def events(server: Server) -> Callable[[str], int]:
-    """Return how many events of a subject are counted, once all of the log is."""
+    """Wait until the whole log is counted. Return how many events of a subject are counted."""
 
     def count(subject: str) -> int:
         with httpx.Client(base_url=str(server.url), headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
@@ -114,7 +114,7 @@ def test_one_letter_is_replayed_and_then_all_in_several_requests(
     assert (again.returncode, again.stdout) == (0, "replayed 0, still invalid 0\n")
     assert (
         again.stderr == "these options select no dead letter, or only letters that were replayed already\n"
-    )  # the kind of case S3
+    )  # like case S3
     assert (bad.returncode, bad.stdout) == (1, "replayed 0, still invalid 1\n")
     assert (events("acme"), events("many")) == (2, MANY)
     waiting = orjson.loads(letters("list", "--waiting", "--format", "json").stdout)

@@ -1,6 +1,6 @@
-"""Open files: the limit is raised at start, connections leave the store its own, and a flood of them ends nothing.
+"""Open files: the limit is raised at start, connections leave enough for the store, and floods of them break nothing.
 
-On real processes, for the limit on open files is one of a process.
+The tests use real processes, because the limit on open files belongs to a process.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ FLOOD = 300
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a server behind a shell's `ulimit`; whatever becomes of the test, it does not outlive it."""
+    """Start a server under the `ulimit` of a shell. It is ended even if the test fails."""
     started: list[Server] = []
 
     def start(limits: str, **variables: str) -> Server:
@@ -44,7 +44,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     [(256, Share(64, 32)), (1024, Share(256, 128)), (1700, Share(932, 212)), (4096, Share(1024, 256))],
 )
 def test_connections_leave_the_store_its_descriptors(limit: int, share: Share) -> None:
-    """S2: 768 of them, or three quarters where there are fewer."""
+    """S2: the store keeps 768 of them, or three quarters if there are fewer."""
     asked = ["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", sys.executable, "-c", ASK]
 
     answer = subprocess.run(asked, cwd=ROOT, capture_output=True, check=True, text=True)
@@ -61,7 +61,7 @@ def test_the_units_raise_the_limit() -> None:
 
 
 def test_the_soft_limit_is_raised_to_the_hard_one(serve: Callable[..., Server]) -> None:
-    """S2: and nothing is said, for the hard one is high enough."""
+    """S2: there is no warning, because the hard limit is high enough."""
     server = serve("ulimit -Sn 256; ulimit -Hn 8192")
     pid = int(server.directory.joinpath("data", "lock").read_text().split()[0])
     limits = Path(f"/proc/{pid}/limits").read_text()
@@ -73,7 +73,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one(serve: Callable[..., Server]) 
 
 @contextlib.contextmanager
 def flooded(port: int, start: bytes) -> Iterator[list[socket.socket]]:
-    """Open more connections than may be, each with a part of a request or with nothing, and keep them."""
+    """Open more connections than are allowed, each with part of a request or nothing, and keep them open."""
     connections = []
     try:
         for _ in range(FLOOD):
@@ -88,7 +88,7 @@ def flooded(port: int, start: bytes) -> Iterator[list[socket.socket]]:
 
 @pytest.mark.parametrize("start", [b"", b"GET /livez HTTP/1.1\r\nX: "], ids=["silent", "open heads"])
 def test_a_flood_of_connections_ends_neither_ingest_nor_revocation(serve: Callable[..., Server], start: bytes) -> None:
-    """S2: without credentials, 300 of them at a limit of 400; before, the process could open no file any more."""
+    """S2: 300 connections without credentials, at a limit of 400. Before, the process could no longer open any file."""
     names = ("FIRST_BYTE_SECONDS", "HEAD_SECONDS")
     server = serve(
         "ulimit -n 400",
@@ -108,12 +108,12 @@ def test_a_flood_of_connections_ends_neither_ingest_nor_revocation(serve: Callab
 
 
 def _is_metered(server: Server, telemetry: str) -> bool:
-    """Send events, ask for usage, make a token and take it back, each over a connection of its own."""
+    """Send events, query usage, create a token and revoke it, each over a new connection."""
     url = f"{server.url}/api/v1"
     event = {"specversion": "1.0", "source": "s", "type": "prompt", "subject": "acme"}
 
     def ask(method: str, path: str, **options: object) -> httpx.Response:
-        """A newcomer gets the place of a connection that has waited for a second: at first there may be none."""
+        """Retry a request: a new connection replaces one that has waited for a second, but at first none may have."""
         answers: list[httpx.Response] = []
 
         def is_taken() -> bool:

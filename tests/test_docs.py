@@ -1,7 +1,7 @@
-"""The documents name what there is, and nothing that is not: settings, options, metrics, routes, error codes.
+"""The documents name exactly the settings, options, metrics, routes and error codes that exist.
 
-Owns: the reading of tables out of docs/*.md, and their comparison with the running code, both ways. A document that
-lags behind, or promises more than the code keeps, is a failing test here.
+Owns: reading the tables of docs/*.md, and comparing them with the running code in both directions. If a document is
+out of date, or promises more than the code does, a test fails here.
 """
 
 import ast
@@ -45,7 +45,7 @@ SOURCES = [
     for folder in ("api", "engine", "ingest", "meterport", "sql", "tests")
     for path in sorted((ROOT / folder).rglob("*.*"))
 ]
-PROMPTED = {f"{ENV_PREFIX}SERVER__PROT"}  # the misspelling docs/settings.md shows on purpose
+PROMPTED = {f"{ENV_PREFIX}SERVER__PROT"}  # a misspelling that docs/settings.md shows on purpose
 FILES = {"log.sqlite"}  # looks like a setting of the group `log`
 HTTP_ONLY = {
     "internal-error": 500,
@@ -56,11 +56,11 @@ HTTP_ONLY = {
     "uri-too-long": 414,
     "head-too-large": 431,
     "too-many-connections": 503,
-}  # answered without an error of the tree
+}  # answered without an error from the tree
 
 
 def rows(page: Path, *header: str) -> list[list[str]]:
-    """Return the cells of the table under a header, line by line; backticks stay."""
+    """Return the cells of the table with a header, row by row, with their backticks."""
     lines = page.read_text(encoding="utf-8").splitlines()
     start = next((at for at, line in enumerate(lines) if _cells(line) == [*header]), None)
     assert start is not None, f"{page.name} has no table {header}"
@@ -82,7 +82,7 @@ def plain(cell: str) -> str:
 
 
 def mentioned(pattern: str) -> Iterator[tuple[str, str]]:
-    """Yield page and text of every match of a pattern in any page."""
+    """Yield the page and text of every match of a pattern in the documents."""
     for page in PAGES:
         for match in re.finditer(pattern, page.read_text(encoding="utf-8")):
             yield page.name, match[0]
@@ -144,7 +144,7 @@ def _settings_table() -> list[list[str]]:
 
 
 def _shown_default(field: FieldInfo) -> str:
-    """Return a default as the page writes it: texts as they are, the rest as JSON, nothing as none."""
+    """Return a default as the page writes it: a text unchanged, None as none, other values as JSON."""
     match field.get_default(call_default_factory=True):
         case None | "":
             return "none"
@@ -187,7 +187,7 @@ def test_every_metric_stands_with_its_type_and_labels() -> None:
 
 
 def test_every_metric_of_the_registry_is_one_of_the_module() -> None:
-    """What the two tests beside this one compare is all there is."""
+    """So the two neighbouring tests compare all metrics."""
     assert {family.name for family in metrics.REGISTRY.collect()} == {_describe(metric)[0] for metric in _metrics()}
 
 
@@ -266,7 +266,7 @@ def test_every_route_stands_in_the_table(app: Starlette) -> None:
 
 
 def test_every_route_is_guarded_and_answers_as_the_table_says(app: Starlette) -> None:
-    """Nothing exists in the store and no body is sent, so each answers 200 or refuses in one of its ways."""
+    """The store is empty and no body is sent, so each route answers 200 or one of its errors."""
     with start_blocking_portal() as portal:
         clients = {guard: ApiClient(portal, app, headers) for guard, headers in _CREDENTIALS.items()}
         for method, path, guard, answers, _, _ in _route_table():
@@ -306,12 +306,12 @@ def _routes(app: Starlette) -> list[Route]:
 
 
 def _path(route: Route) -> str:
-    """Return a route's path without the kinds of its parameters: {subject:path} is {subject} to a reader."""
+    """Return a route's path without the types of its parameters: {subject:path} becomes {subject}."""
     return re.sub(r":\w+}", "}", route.path)
 
 
 def test_every_section_and_decision_is_named_by_a_test_of_it() -> None:
-    """In the docstring of the test, or of its module."""
+    """The docstring of the test or of its module must name it."""
     contract = CONTRACT.read_text(encoding="utf-8")
     numbered = {
         *re.findall(r"^### (\d\.\d)", contract, re.MULTILINE),
@@ -329,7 +329,7 @@ def test_every_section_and_decision_is_named_by_a_test_of_it() -> None:
 
 
 def test_every_route_is_requested_by_a_test_that_names_its_section() -> None:
-    """The section is named in the docstring of the test; it asks itself, or by a function of its module."""
+    """The docstring of the test names the section. The test itself or a function of its module sends the request."""
     requested = [
         (method, path, section)
         for module in _test_modules()
@@ -350,12 +350,12 @@ def _test_modules() -> list[ast.Module]:
 
 
 def _sections(node: ast.Module | ast.FunctionDef) -> list[str]:
-    """Return the sections and decisions a docstring names."""
+    """Return the sections and decisions that a docstring names."""
     return re.findall(r"(?<![\w.])(?:D\.\d+|\d\.\d|(?<=ontract )\d)(?!\d)", ast.get_docstring(node) or "")
 
 
 def _constants(module: ast.Module) -> dict[str, str]:
-    """Return the texts that names of a module stand for."""
+    """Return the text constants of a module, by name."""
     found: dict[str, str] = {}
     for node in module.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -366,7 +366,7 @@ def _constants(module: ast.Module) -> dict[str, str]:
 
 
 def _requests(module: ast.Module, test: ast.FunctionDef) -> Iterator[tuple[str, str]]:
-    """Yield method and path of the requests of a test; what is not known of a path is `…`."""
+    """Yield the method and path of each request of a test. Unknown parts of a path are `…`."""
     constants = _constants(module)
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     called = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)} & functions.keys()
@@ -391,7 +391,7 @@ def _text(node: ast.expr, constants: dict[str, str]) -> str | None:
 
 
 def _is_of(asked: tuple[str, str, str], route: tuple[str, str, str]) -> bool:
-    """Whether a request, by method, path and section, is one of a route."""
+    """Return whether a request (method, path, section) matches a route."""
     pattern = re.sub(r"{\w+}", "[^/]+", route[1])
     return (asked[0], asked[2]) == (route[0], route[2]) and re.fullmatch(pattern, asked[1]) is not None
 
@@ -413,7 +413,7 @@ def test_every_error_code_stands_with_its_status_or_as_an_exit() -> None:
 
 
 def _leaves(error: type[errors.MeterportError]) -> Iterator[type[errors.MeterportError]]:
-    """Yield the leaves of the tree as engine/errors.py draws it; classes of other modules keep their code."""
+    """Yield the leaves of the tree that engine/errors.py draws. Subclasses in other modules have the code of their parent."""
     below = [child for child in error.__subclasses__() if child.__module__ == errors.__name__]
     if not below:
         yield error
@@ -430,7 +430,7 @@ def test_codes_the_api_gives_by_itself_are_given_by_it() -> None:
     written = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "api").rglob("*.py")))
 
     missing = {code for code in HTTP_ONLY if f'"{code}"' not in written}
-    assert missing == {"method-not-allowed"}  # which is the status' own phrase
+    assert missing == {"method-not-allowed"}  # its code is the phrase of the HTTP status
 
 
 # references between code and pages

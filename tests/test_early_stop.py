@@ -1,4 +1,4 @@
-"""A service that is told to stop ends with status 0, however early it is told."""
+"""A process that gets a stop signal ends with status 0, however early the signal comes."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Variables of somebody else's in the environment of a process: none of them keeps it from serving (N1, its kind)."""
+"""Environment variables that are meant for other programs do not keep a server from starting (like N1)."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("variables", FOREIGN.values(), ids=FOREIGN)
 def test_a_server_answers_whatever_others_have_set(tmp_path: Path, variables: dict[str, str]) -> None:
-    """uvicorn read WEB_CONCURRENCY and chDB read TZ: the process ended with a traceback."""
+    """Regression: uvicorn read WEB_CONCURRENCY and chDB read TZ, and the process ended with a traceback."""
     server = Server(tmp_path, variables=variables)
     server.start()
 
@@ -34,7 +34,7 @@ QUERY = "/api/v1/meters/tokens/query"
 
 
 def test_usage_is_the_same_whatever_zone_the_host_is_in(tmp_path: Path) -> None:
-    """N34: the same bytes from one data directory, served under one TZ after another."""
+    """N34: one data directory gives the same bytes under different values of TZ."""
     meter = {"slug": "tokens", "eventType": "prompt", "aggregation": "SUM", "valueProperty": "$.tokens"}
     times = ["2026-03-07T23:59:59.999Z", "2026-03-08T00:00:00Z", "2026-03-08T06:59:59Z", "2026-03-08T18:30:00+05:30"]
     events = [

@@ -1,4 +1,4 @@
-"""The example that fills a running Meterport, where nothing runs or the arguments are wrong (case D10)."""
+"""The example that sends events to a running Meterport, without a server or with wrong arguments (case D10)."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def run(*arguments: str, url: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_sample_without_a_server_names_the_url_in_one_line() -> None:
-    """D10: it ended with a traceback."""
+    """D10: before, it ended with a traceback."""
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
 
     ended = run(url=url)
@@ -32,7 +32,7 @@ def test_the_sample_without_a_server_names_the_url_in_one_line() -> None:
 
 @pytest.mark.parametrize("url", ["nowhere", "ftp://127.0.0.1", "http://127.0.0.1:many"])
 def test_the_sample_with_a_url_that_is_none_names_it_in_one_line(url: str) -> None:
-    """D10: of the same kind."""
+    """D10: before, it ended with a traceback, too."""
     ended = run(url=url)
 
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -41,7 +41,7 @@ def test_the_sample_with_a_url_that_is_none_names_it_in_one_line(url: str) -> No
 
 
 def test_the_sample_says_what_it_takes() -> None:
-    """D10: `--help` was passed over, and it sent the events."""
+    """D10: before, `--help` was ignored, and the events were sent."""
     ended = run("--help", url="http://127.0.0.1:1")
 
     assert (ended.returncode, ended.stderr) == (0, "")

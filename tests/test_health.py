@@ -1,7 +1,7 @@
-"""Brokers or the store away: each command says so, says what works nevertheless, and recovers by itself (N22, N22c).
+"""Without broker or store each command reports it, reports what still works, and recovers by itself (N22, N22c).
 
-The broker and the store are these tests' own: they stop and kill them. The three commands run in this process, as one
-group on one topic; they differ in what they do for others.
+These tests have their own broker and store, because they stop and kill them. The three commands (`serve`, `ingest`,
+`api`) run in this process, as one group on one topic. They differ in which services they offer.
 """
 
 import json
@@ -35,7 +35,7 @@ from tests.harness.topics import Topic, wait_for
 __all__ = ["process"]  # a fixture of another file
 
 UNREADY_SECONDS = 4
-LAG = "MeterportLagUnknown"  # not known while the one who reads waits for a store that hangs
+LAG = "MeterportLagUnknown"  # the lag is unknown while the reader waits for a store that hangs
 COMMANDS: dict[str, dict[str, bool]] = {
     "api": {"ingests": False},
     "ingest": {"serves": False},
@@ -45,7 +45,7 @@ COMMANDS: dict[str, dict[str, bool]] = {
 
 @dataclass
 class Fleet:
-    """The three commands, and what they need."""
+    """The three commands and their broker, store and settings."""
 
     broker: Broker
     store: ClickHouse
@@ -54,7 +54,7 @@ class Fleet:
     portal: BlockingPortal
 
     def ready(self, command: str, asked: str = "") -> tuple[int, dict[str, Any]]:
-        """Return status and body of /readyz as the telemetry port answers it."""
+        """Return the status and body of /readyz on the telemetry port."""
         answer = ApiClient(self.portal, self.services[command].telemetry_app()).get(
             "/readyz", params={"for": asked} if asked else {}
         )
@@ -74,7 +74,7 @@ class Fleet:
         self.topic.put(*[_event(number) for number in numbers])
 
     def stored(self) -> int:
-        """Return how many events are stored; -1 while the store is busy."""
+        """Return how many events are stored, or -1 while the store is busy."""
         try:
             return int(self.services["serve"].store.rows("SELECT count() FROM events")[0][0])
         except StoreUnavailable:
@@ -124,7 +124,7 @@ def _settings(store: ClickHouse, topic: Topic, directory: Path) -> Settings:
 
 
 def _check_alerts(*names: str, others: str = "") -> None:
-    """Check that exactly these alerts fire when things go on as they are; a step of ingest fails again first."""
+    """Check that exactly these alerts fire if the current state continues. Another step of ingest fails first."""
     began, first = time.monotonic(), generate_latest(metrics.REGISTRY).decode()
     failures = _failures()
     is_failing = "MeterportIngestFails" in names
@@ -145,7 +145,7 @@ def _sample(name: str, **labels: str) -> float:
 
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 def test_a_store_that_is_away_is_seen_and_events_are_taken_nevertheless(fleet: Fleet, how: str) -> None:
-    """N22c: /readyz was 200, and every question 503."""
+    """N22c: before, /readyz was 200 while every query was answered 503."""
     fleet.store.misbehave("refuse") if how == "refuses" else fleet.store.stop_signal()
 
     wait_for(lambda: all("store" in fleet.away(command) for command in COMMANDS), fleet.report)
@@ -167,7 +167,7 @@ def test_a_store_that_is_away_is_seen_and_events_are_taken_nevertheless(fleet: F
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_brokers_that_are_away_are_seen_and_questions_are_answered_nevertheless(fleet: Fleet, how: str) -> None:
-    """N22: /readyz was 200, the lag 0, for minutes."""
+    """N22: before, /readyz was 200 and the lag 0 for minutes."""
     fleet.broker.kill() if how == "killed" else hang(fleet.broker)
 
     wait_for(lambda: all(fleet.away(command) for command in COMMANDS), fleet.report)
@@ -190,7 +190,7 @@ def test_brokers_that_are_away_are_seen_and_questions_are_answered_nevertheless(
 
 
 def test_readiness_does_not_ask_the_store(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A probe is asked by whoever likes, as often as they like."""
+    """Anybody may send probes, as often as they like."""
     asked: list[str] = []
 
     def note(call: str, *_: object, **__: object) -> list[object]:

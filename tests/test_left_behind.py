@@ -1,4 +1,4 @@
-"""A data directory that was served with its own event log, and is served with Kafka from now on."""
+"""A data directory that was first served with its own event log, and then with Kafka."""
 
 import time
 from pathlib import Path
@@ -18,7 +18,7 @@ EVENT = '{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"
 def test_events_answered_204_before_the_change_to_kafka_are_usage_after_it(
     tmp_path: Path, broker: Kafka, step: str
 ) -> None:
-    """Nobody would ever have read them again."""
+    """Otherwise these events would never be read."""
     before = Server(tmp_path)
     before.start()
     assert httpx.post(f"{before.url}/api/v1/meters", json=METER).status_code == 201
@@ -45,7 +45,7 @@ def test_events_answered_204_before_the_change_to_kafka_are_usage_after_it(
 
 
 def _usage(server: Server) -> int:
-    """Return the usage once it is there, or what it is after a minute."""
+    """Wait up to a minute for usage, and return it."""
     deadline = time.monotonic() + 60
     while True:
         data = httpx.get(f"{server.url}/api/v1/meters/calls/query").json()["data"]

@@ -1,8 +1,8 @@
-"""The oracle against numbers written out by hand, against the engine's JSON text, and against itself.
+"""The oracle compared with numbers that are written out by hand, with ClickHouse's JSON texts, and with itself.
 
 Owns: the reasons to trust tests/harness/oracle.py. The ledger restates the contract's 4.1 to 4.8 and D.5 to D.7, D.16
 to D.18.
-Limits: the embedded engine takes one path per process, so `json_value` joins the session's (tests/conftest.py).
+Limits: chDB accepts one path per process, so `json_value` uses that of the session (tests/conftest.py).
 """
 
 import os
@@ -432,21 +432,21 @@ WINDOWS = [
     ("Asia/Kolkata", "HOUR", "2025-06-01T00:00:00Z", "2025-05-31T23:30:00Z/2025-06-01T00:30:00Z"),
     ("Asia/Kolkata", "MINUTE", "2025-06-01T00:00:30Z", "2025-06-01T00:00:00Z/2025-06-01T00:01:00Z"),
     ("Asia/Kathmandu", "HOUR", "2025-06-01T00:00:00Z", "2025-05-31T23:15:00Z/2025-06-01T00:15:00Z"),
-    # 1986 began twice: at +05:30, and then fifteen minutes later on the clock
+    # 1986 began at midnight of +05:30; at that instant the clocks went forward to 00:15 (+05:45)
     ("Asia/Kathmandu", "DAY", "1985-12-31T18:30:00Z", "1985-12-31T18:30:00Z/1986-01-01T18:15:00Z"),
     ("Asia/Kathmandu", "HOUR", "1985-12-31T18:30:00Z", "1985-12-31T18:30:00Z/1985-12-31T19:15:00Z"),
     ("Asia/Kolkata", "DAY", "1970-01-01T00:00:00Z", "1969-12-31T18:30:00Z/1970-01-01T18:30:00Z"),
     ("Europe/Budapest", "MONTH", "2025-01-15T00:00:00Z", "2024-12-31T23:00:00Z/2025-01-31T23:00:00Z"),
     ("Europe/Budapest", "MONTH", "2025-03-15T00:00:00Z", "2025-02-28T23:00:00Z/2025-03-31T22:00:00Z"),
     ("Europe/Budapest", "MONTH", "2025-04-15T00:00:00Z", "2025-03-31T22:00:00Z/2025-04-30T22:00:00Z"),
-    # midnight is skipped: the day begins at 01:00
+    # midnight is skipped, and the day begins at 01:00
     ("America/Sao_Paulo", "DAY", "2018-11-04T12:00:00Z", "2018-11-04T03:00:00Z/2018-11-05T02:00:00Z"),
     ("Africa/Cairo", "DAY", "2024-04-26T12:00:00Z", "2024-04-25T22:00:00Z/2024-04-26T21:00:00Z"),
-    # 23:30 becomes 00:30: midnight lies inside what is skipped
+    # 23:30 becomes 00:30: midnight is within the skipped time
     ("America/Toronto", "DAY", "1919-03-31T12:00:00Z", "1919-03-31T04:30:00Z/1919-04-01T04:00:00Z"),
-    # midnight is never reached the first time: 24:00 becomes 23:00 of the same date
+    # the first time, midnight is not reached: 24:00 becomes 23:00 of the same date
     ("America/Sao_Paulo", "DAY", "2018-02-18T02:30:00Z", "2018-02-17T02:00:00Z/2018-02-18T03:00:00Z"),
-    # half-hour summer time, on at 02:00 (+10:30 to +11) and off at 02:00 (back to +10:30)
+    # summer time is half an hour; it begins at 02:00 (+10:30 to +11) and ends at 02:00 (back to +10:30)
     ("Australia/Lord_Howe", "HOUR", "2025-10-04T15:29:59Z", "2025-10-04T14:30:00Z/2025-10-04T15:30:00Z"),
     ("Australia/Lord_Howe", "HOUR", "2025-10-04T15:30:00Z", "2025-10-04T15:30:00Z/2025-10-04T16:00:00Z"),
     ("Australia/Lord_Howe", "HOUR", "2025-10-04T16:00:00Z", "2025-10-04T16:00:00Z/2025-10-04T17:00:00Z"),
@@ -455,16 +455,16 @@ WINDOWS = [
     ("Australia/Lord_Howe", "HOUR", "2025-04-05T15:30:00Z", "2025-04-05T15:30:00Z/2025-04-05T16:30:00Z"),
     ("Australia/Lord_Howe", "DAY", "2025-10-05T00:00:00Z", "2025-10-04T13:30:00Z/2025-10-05T13:00:00Z"),
     ("Australia/Lord_Howe", "DAY", "2025-04-06T00:00:00Z", "2025-04-05T13:00:00Z/2025-04-06T13:30:00Z"),
-    # 00:01 of the 7th becomes 23:01 of the 6th: the repeated hour stays with the 7th
+    # 00:01 of the 7th becomes 23:01 of the 6th: the repeated hour belongs to the 7th
     ("America/St_Johns", "DAY", "2010-11-07T02:29:59Z", "2010-11-06T02:30:00Z/2010-11-07T02:30:00Z"),
     ("America/St_Johns", "DAY", "2010-11-07T02:30:59Z", "2010-11-07T02:30:00Z/2010-11-08T03:30:00Z"),
     ("America/St_Johns", "DAY", "2010-11-07T02:31:00Z", "2010-11-07T02:30:00Z/2010-11-08T03:30:00Z"),
     ("America/St_Johns", "HOUR", "2010-11-07T02:31:00Z", "2010-11-07T02:30:00Z/2010-11-07T03:30:00Z"),
-    # the 30th of December 2011 did not happen
+    # there was no 30th of December 2011
     ("Pacific/Apia", "DAY", "2011-12-30T09:59:59Z", "2011-12-29T10:00:00Z/2011-12-30T10:00:00Z"),
     ("Pacific/Apia", "DAY", "2011-12-30T10:00:00Z", "2011-12-30T10:00:00Z/2011-12-31T10:00:00Z"),
     ("Pacific/Apia", "MONTH", "2011-12-30T10:00:00Z", "2011-12-01T10:00:00Z/2011-12-31T10:00:00Z"),
-    # offset -00:44:30 until a clock change of that much
+    # the offset was -00:44:30 until the clocks went forward by 44:30
     ("Africa/Monrovia", "HOUR", "1972-01-07T00:44:29Z", "1972-01-06T23:44:30Z/1972-01-07T00:44:30Z"),
     ("Africa/Monrovia", "HOUR", "1972-01-07T00:44:30Z", "1972-01-07T00:44:30Z/1972-01-07T01:00:00Z"),
     ("Africa/Monrovia", "DAY", "1972-01-07T12:00:00Z", "1972-01-07T00:44:30Z/1972-01-08T00:00:00Z"),
@@ -566,7 +566,7 @@ def test_places_are_whole_seconds_after_1970(zone: str) -> None:
 
 @pytest.fixture(scope="module")
 def json_value(data_dir: Path) -> Iterator[Callable[[list[tuple[str, str]]], list[str]]]:
-    """Ask the engine for the texts at (data, path) pairs, many at a time."""
+    """Return a function that asks ClickHouse for the texts of (data, path) pairs, many at a time."""
     client = clickhouse_connect.get_client(interface="chdb", path=str(data_dir / "store"))
 
     def ask(pairs: list[tuple[str, str]]) -> list[str]:

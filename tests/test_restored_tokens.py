@@ -1,4 +1,4 @@
-"""The day after a restore: tokens issued since the copy still open, and can be taken back (case S3)."""
+"""After a restore, tokens that were issued after the backup still work, and can be revoked (case S3)."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ def invalidate(server: Server, body: dict[str, str]) -> int:
 
 
 def opened(server: Server, tokens: list[str]) -> list[int]:
-    """Return what a portal route answers to each token."""
+    """Return the status that a portal route answers to each token."""
     url = f"{server.url}/api/v1/portal/meters"
     return [httpx.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=60).status_code for token in tokens]
 

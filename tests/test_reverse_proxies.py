@@ -1,7 +1,7 @@
 """Behind nginx, configured as docs/reverse-proxies.md says: paths and answers arrive as they are.
 
-Where there is no nginx these tests are skipped, but in CI. What they show of Meterport itself is shown over raw sockets
-too (tests/api/test_connections.py).
+Without nginx these tests are skipped, except in CI. tests/api/test_connections.py tests the same behaviour of Meterport
+over raw sockets.
 """
 
 import os
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def nginx(server: Server, tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Start nginx with the configuration of the page; returns its URL. Args: changes: what to read instead of what."""
+    """Start nginx with the configuration of the page, and return its URL. Args: changes: replacements in it."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         skip_or_fail("nginx is not installed")
@@ -79,7 +79,7 @@ def _answers(url: str) -> bool:
 
 
 def test_ids_with_slashes_and_colons_pass_nginx_as_the_page_configures_it(nginx: Callable[..., str]) -> None:
-    """N35: subjects made, read, counted and deleted by their own path, and no other."""
+    """N35: subjects are created, read, counted and deleted at exactly their own path."""
     with httpx.Client(base_url=nginx(), headers=HEADERS, timeout=30) as client:
         assert client.post("/api/v1/subjects", json=[{"key": key} for key in SUBJECTS]).status_code == 200
         for key in SUBJECTS:
@@ -93,7 +93,7 @@ def test_ids_with_slashes_and_colons_pass_nginx_as_the_page_configures_it(nginx:
 
 
 def test_nginx_passes_413_on(nginx: Callable[..., str]) -> None:
-    """N29: a larger body than Meterport takes, through an nginx that takes it: 502 in 9 of 10."""
+    """N29: nginx accepts a body that Meterport refuses. Before, 9 of 10 answers were 502."""
     url = nginx(**{"client_max_body_size 10m": "client_max_body_size 100m"})
     body = b"[" + b" " * 30_000_000 + b"]"
 
@@ -106,11 +106,11 @@ def test_nginx_passes_413_on(nginx: Callable[..., str]) -> None:
 
 
 def test_nginx_passes_a_chunked_query_that_is_too_large_on(nginx: Callable[..., str]) -> None:
-    """N29: with nginx not waiting for the whole body, so that it still sends when the answer comes."""
+    """N29: nginx does not wait for the whole body, so it is still sending when the answer comes."""
     url = nginx(**{"proxy_http_version 1.1;": "proxy_http_version 1.1; proxy_request_buffering off;"})
     statuses = []
     for _ in range(10):
-        chunks = (b" " * 65_536 for _ in range(32))  # 2 MiB, of a usage query that may have 256 KiB
+        chunks = (b" " * 65_536 for _ in range(32))  # 2 MiB; a usage query may have 256 KiB
         answer = httpx.post(
             f"{url}/api/v1/meters/none/query", headers=HEADERS | {"Content-Type": "application/json"}, content=chunks
         )

@@ -1,4 +1,4 @@
-"""The store over HTTP, on a ClickHouse that is refused, stalled, reset, killed, and asked by many at once."""
+"""The store over HTTP, on a ClickHouse that refuses, stalls, resets, is killed, and has many clients at once."""
 
 import itertools
 import json
@@ -214,7 +214,7 @@ def test_an_insert_whose_answer_was_lost_is_there_once_after_the_retry(
 
 
 def test_a_registry_row_whose_answer_was_lost_is_sent_twice_and_counts_once(store: Store, server: ClickHouse) -> None:
-    """clickhouse-connect sends an insert again by itself: every table `insert_rows` writes must bear it."""
+    """clickhouse-connect repeats an insert by itself. All tables that `insert_rows` writes must tolerate that."""
     store.command("SYSTEM STOP MERGES subjects")
     server.misbehave("lose-answer", statements=1, inserts_only=True)
 
@@ -232,12 +232,12 @@ def test_an_insert_that_is_run_after_its_retry_is_there_once(store: Store, meter
     assert _stored(store, meter) == _everywhere(100)
     server.behave()
 
-    store.rows("SELECT sleep(1)")  # the stalled one runs meanwhile
+    store.rows("SELECT sleep(1)")  # the stalled statement runs during this time
     assert _stored(store, meter) == _everywhere(100)
 
 
 def test_a_block_inserted_by_many_at_the_same_moment_is_there_once(store: Store, meter: Meter) -> None:
-    """Eight processes that take over the same plan, in effect: load-bearing wherever a batch may have two owners."""
+    """This is like eight processes that take over the same plan. It is essential where a batch may have two owners."""
     together = threading.Barrier(8)
     blocks = [_block(number) for number in range(50)]
 
@@ -256,7 +256,7 @@ def test_a_block_inserted_by_many_at_the_same_moment_is_there_once(store: Store,
 def test_a_part_that_a_kill_kept_from_its_place_is_there_after_the_retry(
     store: Store, meter: Meter, server: ClickHouse
 ) -> None:
-    """The token is logged, the part is not in place: tests/ingest/test_lost_part.py. The front mends it as we do."""
+    """The token is logged, but the part is lost (tests/ingest/test_lost_part.py). The front repairs it like Meterport."""
     store.insert_block("events", _block(1), "t")
     found = "SELECT data_paths[1] FROM system.tables WHERE database = currentDatabase() AND name = 'events'"
     table = Path(store.rows(found)[0][0])
@@ -300,7 +300,7 @@ def test_kills_in_the_middle_of_inserts_lose_and_double_nothing(tmp_path: Path) 
 
 
 class _Inserter(threading.Thread):
-    """Inserts one block after another, each under its token until it is taken."""
+    """Inserts one block after another. Each is repeated with its token until it is accepted."""
 
     def __init__(self, store: Store, first: int) -> None:
         super().__init__(daemon=True)
@@ -366,7 +366,7 @@ def _wait_until(true: Callable[[], bool]) -> None:
 
 
 class BusyRegistry(MeterRegistry):
-    """One with so many meters that, once it is busy, it is never done looking at them."""
+    """A registry that, once it is busy, never finishes reading its many meters."""
 
     def __init__(self, store: Store) -> None:
         self.looks, self.idle = threading.Event(), threading.Event()
@@ -381,7 +381,7 @@ class BusyRegistry(MeterRegistry):
 
 
 def test_a_process_honours_a_revocation_however_busy_its_registry(server: ClickHouse, tmp_path: Path) -> None:
-    """Contract 1.2: two processes' services on one store."""
+    """Contract 1.2: two processes share one store."""
     database = f"revoked_{next(_numbers)}"
     one, other = (Process(server_settings(server.url, tmp_path / name, database=database)) for name in ("one", "other"))
     other.registry = busy = BusyRegistry(other.store)
@@ -395,7 +395,7 @@ def test_a_process_honours_a_revocation_however_busy_its_registry(server: ClickH
 
         one.tokens.invalidate(record.id, None)
 
-        assert wait_for(lambda: _is_revoked(other, token)) < 10  # within a second, on a machine that is not busy too
+        assert wait_for(lambda: _is_revoked(other, token)) < 10  # within a second on a machine that is not busy
     finally:
         busy.idle.set()
         for service in (one, other):
@@ -411,7 +411,7 @@ def _is_revoked(service: Process, token: str) -> bool:
 
 
 def test_processes_that_start_at_once_make_a_configured_meter_once(server: ClickHouse, tmp_path: Path) -> None:
-    """As they are deployed: several on an empty store, with the same meters in their settings."""
+    """As in a deployment: several processes start on an empty store with the same meters in their settings."""
     meters = [{"slug": f"m{at}", "eventType": "call", "aggregation": "COUNT"} for at in range(3)]
     database = f"started_{next(_numbers)}"
     services = [

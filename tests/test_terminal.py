@@ -1,4 +1,4 @@
-"""Answers on a terminal: texts of producers are shown, never obeyed."""
+"""Answers on a terminal: control sequences in the texts of producers are shown, and never executed."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from meterport.terminal import print_table
 
 
 def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
-    """Kind of N23: subjects and groups are whatever a producer sent."""
+    """Like N23: producers choose the texts of subjects and groups."""
     print_table(["subject", "value"], [["\x1b]0;owned\x07[red]\u202e\udce9 東京", "1"]])
 
     shown = capsys.readouterr().out
@@ -17,7 +17,7 @@ def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[
 
 
 def test_an_error_of_several_problems_is_one_line() -> None:
-    """Kind of N23"""
+    """Like N23: line breaks become semicolons, and control characters are shown as text."""
     assert (
         _one_line(InvalidMeter("slug is wrong\nvalue \x1b[31m is wrong")) == "slug is wrong; value \\x1b[31m is wrong"
     )

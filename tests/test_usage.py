@@ -1,6 +1,6 @@
-"""Every answer agrees with the plain-Python fold: random events, meters and questions, on rollups and on raw events.
+"""Every answer equals the fold in plain Python, for random events, meters and queries, on rollups and on raw events.
 
-The whole way of an event is taken: log, decoding, duplicates, block, views. METERPORT_TEST_LONG=1 runs thousands.
+An event passes all steps: log, decoding, duplicate check, block, views. METERPORT_TEST_LONG=1 runs thousands of cases.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ _EARLY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Metering:
-    """The embedded engine with one event log, kept over all examples; each example has a meter and types of its own."""
+    """The embedded store with one event log, kept for all examples. Each example has its own meter and event types."""
 
     def __init__(self, store: Store, directory: Path) -> None:
         self.store = store
@@ -42,8 +42,8 @@ class Metering:
         self.consumer.start()
 
     def take(self, events: list[oracle.Event]) -> None:
-        """Log and store events, in blocks of at most 20 so that several parts have to be merged."""
-        now = 1_893_456_000_000  # 2030: no event is from its future
+        """Append and store events, in blocks of at most 20, so that several parts have to be merged."""
+        now = 1_893_456_000_000  # 2030, so that no event is in the future
         for start in range(0, len(events), 20):
             self.log.append([cloudevent(event) for event in events[start : start + 20]], now).result()
             self.consumer.step()
