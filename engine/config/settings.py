@@ -137,7 +137,9 @@ class IngestSettings(Group):
     batch_rows: int = Field(
         default=100_000, ge=1, le=1_000_000, description="The largest number of records in one block."
     )
-    batch_bytes: int = Field(default=64 << 20, ge=1 << 16, description="The largest size of the records in one block.")
+    batch_bytes: int = Field(
+        default=64 << 20, ge=1 << 16, description="The largest size in bytes of the records in one block."
+    )
     batch_months: int = Field(default=60, ge=1, description="The largest number of calendar months in one block.")
     interval_seconds: float = Field(
         default=0.1,

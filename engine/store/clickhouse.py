@@ -38,7 +38,7 @@ __all__ = [
 
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
-# How many blocks' deduplication tokens each table remembers. A retry comes within a few blocks.
+# The number of blocks whose deduplication tokens each table remembers. A retry comes within a few blocks.
 DEDUPLICATION_WINDOW = 10_000
 PROBE_TIMEOUT_SECONDS = 5  # A probe waits this long for its answer.
 
@@ -107,7 +107,7 @@ class Store:
         return self._query(statement, parameters, lambda client, *query: client.query_arrow(*query))
 
     def _query(self, statement: str, parameters: Mapping[str, object], run: Callable[..., _T]) -> _T:
-        """Run a query. In a store `with_timeout` it gets the small memory limit first.
+        """Run a query. In a store from `with_timeout` it gets the small memory limit first.
 
         If that is not enough, the query runs again with the large limit; only one query at a time may do so.
         """
@@ -253,7 +253,7 @@ class Store:
 
     @contextlib.contextmanager
     def _handle(self, limits: Limits = NO_LIMITS) -> Iterator[Client]:
-        """Lend out a connection of the pool. Errors of the driver become errors of the engine."""
+        """Lend out a connection of the pool. Errors of the driver become errors of engine/errors.py."""
         with self._slots, translate_errors(limits):
             try:
                 client = self._idle.get_nowait()

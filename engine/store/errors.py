@@ -1,4 +1,4 @@
-"""Translation of the driver's errors into the engine's: which ones are worth a retry, and what to do about the others.
+"""Translation of the driver's errors into Meterport's: which ones are worth a retry, and what to do about the others.
 
 Owns: the list of ClickHouse codes and operating system errors that are transient: they end without help, or when an
 operator frees resources. Such an error becomes StoreUnavailable: a request is answered with 503, and ingest repeats the
@@ -99,7 +99,7 @@ _CODE = re.compile(r"\bCode: (\d+)")  # In the message about a handle that could
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of one query; None: the engine sets no limit. `memory_bytes` is memory of ClickHouse."""
+    """The limits of one query; None: Meterport sets no limit. `memory_bytes` is memory of ClickHouse."""
 
     seconds: float | None = None
     memory_bytes: int | None = None
@@ -110,7 +110,7 @@ NO_LIMITS = Limits()
 
 @contextlib.contextmanager
 def translate_errors(limits: Limits = NO_LIMITS) -> Iterator[None]:
-    """Translate errors of the driver, and of files that it writes, into the engine's errors.
+    """Translate errors of the driver, and of files that it writes, into errors of engine/errors.py.
 
     Args: limits: the limits of the running query, for the messages about them.
     """
@@ -137,13 +137,13 @@ def _error_code(error: Error) -> int | None:
 
 
 def _clickhouse_error(error: Exception, code: int | None, limits: Limits) -> MeterportError:
-    """Return the engine's error for an error that ClickHouse reported."""
+    """Return Meterport's error for an error that ClickHouse reported."""
     message = str(error)
     if limits.seconds is not None and code == _TIMEOUT_EXCEEDED:
         return QueryTimeout(f"the query took longer than {limits.seconds:g} seconds, ask for less")
     if limits.memory_bytes is not None and code in _MEMORY_CODES:
         return QueryOverMemory(
-            f"the query needs more than {limits.memory_bytes >> 20} MiB of memory, the present limit for one query "
+            f"the query needs more than {limits.memory_bytes >> 20} MiB of memory, the current limit for one query "
             "(query.memory_bytes, store.memory_bytes): ask for a shorter range, larger windows, fewer groups, or with "
             "a filter"
         )
