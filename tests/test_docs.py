@@ -413,7 +413,7 @@ def test_every_error_code_stands_with_its_status_or_as_an_exit() -> None:
 
 
 def _leaves(error: type[errors.MeterportError]) -> Iterator[type[errors.MeterportError]]:
-    """Yield the leaves of the tree that engine/errors.py draws. Subclasses in other modules have the code of their parent."""
+    """Yield the leaves of the tree that engine/errors.py draws. Subclasses elsewhere have the code of their parent."""
     below = [child for child in error.__subclasses__() if child.__module__ == errors.__name__]
     if not below:
         yield error

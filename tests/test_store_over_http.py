@@ -256,7 +256,7 @@ def test_a_block_inserted_by_many_at_the_same_moment_is_there_once(store: Store,
 def test_a_part_that_a_kill_kept_from_its_place_is_there_after_the_retry(
     store: Store, meter: Meter, server: ClickHouse
 ) -> None:
-    """The token is logged, but the part is lost (tests/ingest/test_lost_part.py). The front repairs it like Meterport."""
+    """The token is logged, but the part is lost (tests/ingest/test_lost_part.py). The front repairs it as we do."""
     store.insert_block("events", _block(1), "t")
     found = "SELECT data_paths[1] FROM system.tables WHERE database = currentDatabase() AND name = 'events'"
     table = Path(store.rows(found)[0][0])

@@ -1,4 +1,4 @@
-"""The API over the real engine, with an in-memory event log that a test empties into the store when it wants to."""
+"""The API over a real store, with an event log in memory that a test moves into the store when it wants to."""
 
 import itertools
 import threading
@@ -47,7 +47,7 @@ TOKENS_TOTAL: dict[str, object] = {
 
 
 class MemoryLog:
-    """Keeps what was appended; `drain` makes it usage. `failure` is raised by the next appends."""
+    """Keeps appended events in memory until `drain` stores them. If `failure` is set, appends raise it."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.values: list[bytes] = []
@@ -66,7 +66,7 @@ class MemoryLog:
         return done
 
     def drain(self) -> None:
-        """Insert everything appended since the last time."""
+        """Insert everything that was appended since the last call."""
         events = [
             decode_event(value, arrived_ms, 0, next(self._offsets), self._span)
             for value, arrived_ms in zip(self.values, self._arrived, strict=True)
@@ -104,7 +104,7 @@ def build(store: Store, settings: Settings, log: EventAppender) -> Dependencies:
 
 @pytest.fixture(scope="session")
 def portal() -> Iterator[BlockingPortal]:
-    """An event loop in a thread."""
+    """Yield an event loop in a thread."""
     with start_blocking_portal() as opened:
         yield opened
 
@@ -128,7 +128,7 @@ def client(portal: BlockingPortal, app: Starlette) -> ApiClient:
 
 @pytest.fixture(scope="session")
 def still_dependencies(data_dir: Path) -> Iterator[Dependencies]:
-    """Dependencies of a store that holds the meter `tokens_total` and no events, for tests that change nothing."""
+    """Yield dependencies of a store with the meter `tokens_total` and no events, for tests that change nothing."""
     settings = load_settings(overrides={"data_dir": data_dir, "api_key": KEY})
 
     def connect(database: str = "still") -> Client:
@@ -139,7 +139,7 @@ def still_dependencies(data_dir: Path) -> Iterator[Dependencies]:
     creator = connect("default")
     creator.command("CREATE DATABASE still")
     creator.close()
-    # Beside the store of each test, which holds the directory's lock.
+    # This store is opened beside the store of each test, which has the lock of the directory.
     store = Store(connect, settings.store.handles, shared=False)
     migrate(store, settings)
     dependencies = build(store, settings, MemoryLog(store, settings))
@@ -151,7 +151,7 @@ def still_dependencies(data_dir: Path) -> Iterator[Dependencies]:
 
 @pytest.fixture
 def still(portal: BlockingPortal, still_dependencies: Dependencies) -> ApiClient:
-    """A client that holds the API key, for requests that change nothing: refused ones, most of them."""
+    """A client with the API key, for requests that change nothing. Most of these are refused."""
     return ApiClient(portal, create_app(still_dependencies), {"Authorization": f"Bearer {KEY}"})
 
 
@@ -162,12 +162,12 @@ def still_app(still_dependencies: Dependencies) -> Starlette:
 
 @pytest.fixture
 def stranger(portal: BlockingPortal, still_app: Starlette) -> ApiClient:
-    """The same without credentials."""
+    """The same client without credentials."""
     return ApiClient(portal, still_app)
 
 
 class Unrecorded(PortalTokens):
-    """Signs tokens without putting them on record, which would change the store."""
+    """Signs tokens without recording them, because that would change the store."""
 
     def _write(self, tokens: object) -> None:
         pass
@@ -175,7 +175,7 @@ class Unrecorded(PortalTokens):
 
 @pytest.fixture
 def still_token(still_dependencies: Dependencies) -> Callable[..., dict[str, str]]:
-    """Make a portal token for the still store; returns the headers that carry it."""
+    """Return a function that creates a portal token for the still store and returns its request headers."""
     tokens = Unrecorded(still_dependencies.store, [SIGNING_KEY], still_dependencies.settings.portal)
 
     def create(subject: str, slugs: list[str] | None = None) -> dict[str, str]:
@@ -192,7 +192,7 @@ def still_log(still_dependencies: Dependencies) -> MemoryLog:
 
 @pytest.fixture
 def meter(client: ApiClient) -> Callable[..., dict[str, Any]]:
-    """Create a meter; what is given replaces the definition of `tokens_total`."""
+    """Return a function that creates a meter. Its arguments replace members of the definition of `tokens_total`."""
 
     def create(**changes: object) -> dict[str, Any]:
         wanted = {name: value for name, value in {**TOKENS_TOTAL, **changes}.items() if value is not None}
@@ -205,7 +205,7 @@ def meter(client: ApiClient) -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def send(client: ApiClient, log: MemoryLog) -> Callable[..., None]:
-    """Send events and make them usage: (subject, time, data) each."""
+    """Return a function that sends events and stores them. Each event is (subject, time, data)."""
     numbers = itertools.count()
 
     def ingest(*events: tuple[str, str, dict[str, object]], type_: str = "prompt") -> None:
@@ -219,7 +219,7 @@ def send(client: ApiClient, log: MemoryLog) -> Callable[..., None]:
 
 @pytest.fixture
 def token(client: ApiClient) -> Callable[..., dict[str, str]]:
-    """Make a portal token; returns the headers that carry it."""
+    """Return a function that creates a portal token and returns its request headers."""
 
     def create(subject: str, **members: object) -> dict[str, str]:
         answer = client.post("/api/v1/portal/tokens", json={"subject": subject, **members})

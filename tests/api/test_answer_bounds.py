@@ -1,4 +1,4 @@
-"""What an answer may hold: rows, values and subjects are bounded, and an answer that is not whole says so."""
+"""Limits on answers: rows, values and subjects are limited, and an incomplete answer says so."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +29,7 @@ Bounded = Callable[..., ApiClient]
 
 @pytest.fixture
 def bounded(portal: BlockingPortal, dependencies: Dependencies) -> Bounded:
-    """A client with the API key, of an application with other limits: `rows=3` and `values=3`, on the portal 2."""
+    """A client with the API key, for an application with other limits: `rows=3` and `values=3`, and 2 on the portal."""
 
     def create(rows: int = 3, values: int = 3) -> ApiClient:
         settings = dependencies.settings
@@ -45,7 +45,7 @@ def bounded(portal: BlockingPortal, dependencies: Dependencies) -> Bounded:
 
 @pytest.fixture
 def models(meter: Create, send: Send) -> Callable[..., None]:
-    """Create a meter and send one event an hour ago of each model given, all of one subject."""
+    """Create a meter, and send one event for each model: an hour ago, all of one subject."""
 
     def create(*names: str, **changes: object) -> None:
         meter(**changes)
@@ -63,7 +63,7 @@ def models(meter: Create, send: Send) -> Callable[..., None]:
 def test_an_answer_with_more_rows_than_may_be_is_refused_and_not_cut(
     bounded: Bounded, models: Callable[..., None], token: Token, as_csv: bool, aggregation: str
 ) -> None:
-    """N18: exactly as many rows as may be are answered, one more is 400, wherever and however it is asked."""
+    """N18: an answer may have exactly the maximum of rows. One row more is 400, on every route and in every format."""
     models("a", "b", "c", aggregation=aggregation, valueProperty="$.tokens" if aggregation == "SUM" else None)
     accept = CSV if as_csv else {}
     mine = token("customer-1") | accept
@@ -88,7 +88,7 @@ def test_an_answer_with_more_rows_than_may_be_is_refused_and_not_cut(
 
 
 def test_windows_are_rows_too(bounded: Bounded, meter: Create, send: Send) -> None:
-    """N18: without any group."""
+    """N18: also without a group-by."""
     meter()
     send(*(("customer-1", f"2025-01-01T00:0{minute}:00Z", {"tokens": 1}) for minute in range(4)))
 
@@ -98,7 +98,7 @@ def test_windows_are_rows_too(bounded: Bounded, meter: Create, send: Send) -> No
 
 
 def test_groups_without_a_value_are_no_rows(bounded: Bounded, meter: Create, send: Send) -> None:
-    """N18: the limit counts what is answered, not what was looked at."""
+    """N18: the limit counts the rows of the answer, not the rows that were read."""
     meter()
     at = "2025-01-01T00:00:00Z"
     send(*(("customer-1", at, {"tokens": tokens, "model": f"m{tokens}"}) for tokens in (1, 2, "x", "y", "z")))
@@ -109,7 +109,7 @@ def test_groups_without_a_value_are_no_rows(bounded: Bounded, meter: Create, sen
 
 
 def test_line_ends_within_values_are_no_rows(bounded: Bounded, models: Callable[..., None]) -> None:
-    """N18: in CSV a value may take many lines."""
+    """N18: in CSV a value may have many lines."""
     models('a\n"\n\n"', "\n\nb", 'c"')
 
     answer = bounded(rows=3).get(f"{QUERY}?groupBy=model", headers=CSV)
@@ -120,7 +120,7 @@ def test_line_ends_within_values_are_no_rows(bounded: Bounded, models: Callable[
 
 
 def test_a_month_of_minutes_of_some_groups_is_within_the_limits(dependencies: Dependencies) -> None:
-    """N18: what invoicing and pages ask for is answered as it is set up."""
+    """N18: with the default limits, the queries of invoicing and of pages are answered."""
     month = 31 * 24 * 60
 
     assert dependencies.settings.query.max_rows >= 10 * month
@@ -134,7 +134,7 @@ NUMBERS: dict[str, list[float]] = {"a": [1, 7], "b": [9, 30], "": [0.5], "null":
 
 @pytest.fixture
 def groups(meter: Create, send: Send) -> Callable[[str], None]:
-    """Create a meter of an aggregation; two days of one subject, and another subject with less."""
+    """Create a meter of an aggregation, with two days of events of one subject and fewer of another."""
 
     def create(aggregation: str) -> None:
         meter(aggregation=aggregation, valueProperty=None if aggregation == "COUNT" else "$.tokens")
@@ -150,7 +150,7 @@ def groups(meter: Create, send: Send) -> Callable[[str], None]:
 
 
 def without(client: ApiClient, headers: dict[str, str], path: str, models: list[str], **body: object) -> Any:
-    """Return the usage of all models but these, asked for with a filter and without groups."""
+    """Return the usage of all models except these, by a query with a filter and without groups."""
     others = {**body, "advancedMeterGroupByFilters": {"model": {"$nin": models}}}
     answer = client.post(path, headers=headers, json=others)
     assert answer.status_code == 200, answer.text
@@ -162,7 +162,7 @@ def without(client: ApiClient, headers: dict[str, str], path: str, models: list[
 def test_the_largest_groups_are_answered_and_all_others_as_one(
     client: ApiClient, groups: Callable[[str], None], token: Token, aggregation: str, size: str | None
 ) -> None:
-    """N18, contract 2.2: the others are aggregated from their events, for no difference is an average or a minimum."""
+    """N18, contract 2.2: the others are aggregated from their events: a difference gives no average and no minimum."""
     groups(aggregation)
     mine = token("customer-1")
     range_ = {"from": "2025-01-01T00:00:00Z", "to": "2025-01-03T00:00:00Z", "windowSize": size}
@@ -182,7 +182,7 @@ def test_the_largest_groups_are_answered_and_all_others_as_one(
 
 
 def test_as_many_groups_as_may_be_are_all_named(client: ApiClient, groups: Callable[[str], None]) -> None:
-    """N18: one group more is two in one; an empty value and null are groups like any other."""
+    """N18: with one group more, two groups become one. An empty value and null are groups like any other."""
     groups("SUM")
 
     whole = client.get(f"{QUERY}?groupBy=model&maxGroups=6").json()
@@ -225,7 +225,7 @@ def test_a_wrong_number_of_groups_is_named(still: ApiClient, still_token: Token,
 
 
 def test_csv_has_no_place_for_all_other_groups(still: ApiClient) -> None:
-    """N18: an empty cell is an empty value."""
+    """N18: an empty cell already means an empty value."""
     answer = still.get(f"{QUERY}?groupBy=model&maxGroups=5", headers=CSV)
 
     assert answer.status_code == 400
@@ -236,7 +236,7 @@ def test_csv_has_no_place_for_all_other_groups(still: ApiClient) -> None:
 
 
 def pages(client: ApiClient, url: str, headers: dict[str, str] | None = None) -> list[list[str]]:
-    """Return every page of a listing, following its links."""
+    """Return all pages of a listing, by following its links."""
     found = []
     while url:
         answer = client.get(url, headers=headers or {})
@@ -248,7 +248,7 @@ def pages(client: ApiClient, url: str, headers: dict[str, str] | None = None) ->
 
 
 def test_values_come_in_pages_that_name_the_next(bounded: Bounded, models: Callable[..., None], token: Token) -> None:
-    """N18, D.34: a client that knows no page gets the first, and is told that there are more."""
+    """N18, D.34: a client that does not know pages gets the first one, and the answer says that there are more."""
     models("a", "b&?", "Bb", "c", "null")
     client, mine = bounded(), token("customer-1")
 
@@ -260,7 +260,7 @@ def test_values_come_in_pages_that_name_the_next(bounded: Bounded, models: Calla
 
 
 def test_pages_of_values_are_of_one_range(bounded: Bounded, models: Callable[..., None]) -> None:
-    """N18: the last 24 hours are other ones when the next page is asked for."""
+    """N18: "the last 24 hours" would be another range when the next page is requested."""
     models("a", "b", "c", "d")
 
     link = bounded().get(VALUES).links["next"]["url"]
@@ -272,7 +272,7 @@ def test_pages_of_values_are_of_one_range(bounded: Bounded, models: Callable[...
 def test_values_are_searched_for_in_any_case_and_as_plain_text(
     client: ApiClient, models: Callable[..., None], token: Token
 ) -> None:
-    """N18: what is typed is a part of a value, no pattern."""
+    """N18: the search text is a part of a value, not a pattern."""
     models("Atlas-Large", "atlas-small", "100%_x", "ÄRGER", "")
     mine = token("customer-1")
 
@@ -290,7 +290,7 @@ def test_values_are_searched_for_in_any_case_and_as_plain_text(
 
 
 def test_no_larger_page_than_may_be_is_asked_for(bounded: Bounded, models: Callable[..., None], token: Token) -> None:
-    """N18: 400 by name, as for every other page."""
+    """N18: the answer is 400 and names the parameter, as for all other pages."""
     models("a")
     client, mine = bounded(), token("customer-1")
 
@@ -301,7 +301,7 @@ def test_no_larger_page_than_may_be_is_asked_for(bounded: Bounded, models: Calla
 
 
 def test_a_page_behind_a_value_too_long_for_a_link_is_refused(bounded: Bounded, models: Callable[..., None]) -> None:
-    """N18: never cut without saying so."""
+    """N18: a listing is never cut without a notice."""
     models("a" * 3000, "b")
 
     answer = bounded(values=3).get(f"{VALUES}?limit=1")
@@ -324,7 +324,7 @@ def test_subjects_of_a_meter_come_in_pages(bounded: Bounded, meter: Create, send
 
 
 def test_subjects_that_were_named_come_in_pages(bounded: Bounded) -> None:
-    """K7: oldest first, each once, whatever is changed or deleted meanwhile."""
+    """K7: oldest first, each once, even if subjects are changed or deleted between two pages."""
     client = bounded()
     for key in ("c", "a", "d", "b"):
         assert client.post("/api/v1/subjects", json=[{"key": key}]).status_code == 200
@@ -341,7 +341,7 @@ def test_subjects_that_were_named_come_in_pages(bounded: Bounded) -> None:
 
 
 def test_the_events_of_many_subjects_are_counted_together(bounded: Bounded, meter: Create, send: Send) -> None:
-    """K7: those with the most events have a line each; the sum stays whole."""
+    """K7: the subjects with the most events have their own line. The sum stays complete."""
     meter()
     now = datetime.now(UTC).isoformat()
     counts = {"a": 1, "b": 2, "c": 3, "d": 2, "e": 1}

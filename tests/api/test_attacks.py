@@ -1,7 +1,7 @@
-"""Tokens and portal routes under attack: nothing forged opens anything, nothing a request says widens a subject.
+"""Attacks on tokens and portal routes: forged tokens open nothing, and no request reaches another subject.
 
-Each attack is made through the whole application on the real engine. An attack may be answered in any way but these:
-let in, answered by 500, shown another subject's usage, or told more than what is public.
+Each attack goes through the whole application on a real store. An attack must not be let in, must not be answered by
+500, must not get usage of another subject, and must not learn more than what is public.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ METERS = "/api/v1/portal/meters"
 QUERY = f"{METERS}/tokens_total/query"
 VALUES = f"{METERS}/tokens_total/group-by/model/values"
 EXAMPLES = 2000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 100
-VICTIMS = "victims-own-model"  # a value of a subject no test holds a token of
+VICTIMS = "victims-own-model"  # a value of a subject for which no test has a token
 REFUSALS = {
     "invalid token: malformed",
     "invalid token: bad signature",
@@ -64,7 +64,7 @@ def text_of(headers: dict[str, str]) -> str:
 
 
 def refusal(client: ApiClient, token: str | bytes) -> str:
-    """Present a token; returns why it was refused, "" if it was let in."""
+    """Send a token. Return why it was refused, or "" if it was accepted."""
     header = b"Bearer " + token if isinstance(token, bytes) else f"Bearer {token}".encode()
     answer = client.get(METERS, headers={"Authorization": header})
     if answer.status_code == 200:
@@ -78,14 +78,14 @@ def refusal(client: ApiClient, token: str | bytes) -> str:
 
 
 def test_a_token_with_any_byte_changed_is_refused(stranger: ApiClient, still_token: Token) -> None:
-    """Contract 1.3: every byte, every bit of it."""
+    """Contract 1.3: every bit of every byte."""
     whole = text_of(still_token("customer-1", ["tokens_total"])).encode()
     assert refusal(stranger, whole) == ""
 
     for at, bit in itertools.product(range(len(whole)), range(8)):
         changed = bytearray(whole)
         changed[at] ^= 1 << bit
-        if changed[at] in b"\r\n\0":  # no header can hold it
+        if changed[at] in b"\r\n\0":  # a header cannot contain it
             continue
         assert refusal(stranger, bytes(changed)), (at, bit)
 
@@ -136,12 +136,12 @@ def test_a_token_signed_otherwise_is_refused(stranger: ApiClient, key: str, salt
     claims = ["01M83ZMT860CC8EJVW5C4HTAXF", "customer-1", None, now_ms, now_ms + 3_600_000]
     forged = PREFIX + str(URLSafeSerializer(key, salt=salt, signer_kwargs=wanted).dumps(claims))
 
-    short = wanted["digest_method"] is hashlib.sha1  # which shows before it is compared
+    short = wanted["digest_method"] is hashlib.sha1  # its length shows that before the signatures are compared
     assert refusal(stranger, forged) == f"invalid token: {'malformed' if short else 'bad signature'}"
 
 
 def test_a_subject_written_into_a_signed_token_is_refused(stranger: ApiClient, still_token: Token) -> None:
-    """Contract 1.3: the payload can be read by everyone and changed by no one."""
+    """Contract 1.3: everybody can read the payload, and nobody can change it."""
     payload, signature = text_of(still_token("customer-1")).removeprefix(PREFIX).rsplit(".", 1)
     claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     assert claims[1] == "customer-1"
@@ -177,7 +177,7 @@ def test_what_only_looks_like_a_token_is_refused(stranger: ApiClient, forged: st
 
 
 def test_ten_thousand_random_strings_open_nothing(still_dependencies: Dependencies) -> None:
-    """Contract 1.3: half of them in the shape of a token."""
+    """Contract 1.3: half of them have the form of a token."""
     rng = random.Random(20261123)  # noqa: S311 - the same strings each time
     alphabet = string.ascii_letters + string.digits + "-_"
 
@@ -204,7 +204,7 @@ def with_keys(dependencies: Dependencies, keys: list[str], clock: Callable[[], d
 def test_an_old_key_verifies_until_it_is_taken_out(
     portal: BlockingPortal, dependencies: Dependencies, token: Token
 ) -> None:
-    """Contract 1.3: rotation."""
+    """Contract 1.3: this allows key rotation."""
     mine = token("customer-1")
 
     def opens(keys: list[str]) -> str:
@@ -219,7 +219,7 @@ def test_an_old_key_verifies_until_it_is_taken_out(
 def test_a_token_is_refused_from_the_instant_it_expires(
     portal: BlockingPortal, client: ApiClient, dependencies: Dependencies
 ) -> None:
-    """Contract 1.3: without leeway; a second before it is good, a second after it is not."""
+    """Contract 1.3: there is no leeway. A second before that instant it is accepted, a second after it is not."""
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     made = client.post("/api/v1/portal/tokens", json={"subject": "a", "expiresAt": expires_at.isoformat()}).json()
 
@@ -237,7 +237,7 @@ def test_a_token_is_refused_from_the_instant_it_expires(
 def test_another_process_honours_a_revocation_with_its_next_refresh(
     portal: BlockingPortal, client: ApiClient, dependencies: Dependencies, by: str
 ) -> None:
-    """Contract 1.2: two sets of dependencies on one store; a process refreshes every half second."""
+    """Contract 1.2: two sets of dependencies share one store. A real process refreshes every half second."""
     other = build(dependencies.store, dependencies.settings, MemoryLog(dependencies.store, dependencies.settings))
     made = [client.post("/api/v1/portal/tokens", json={"subject": "a"}).json() for _ in range(2)]
     elsewhere = ApiClient(portal, create_app(other))
@@ -257,7 +257,7 @@ def test_another_process_honours_a_revocation_with_its_next_refresh(
 
 @pytest.fixture
 def socket_server(still_app: Starlette, still_dependencies: Dependencies) -> Iterator[int]:
-    """The application behind the server a process runs; yields its port."""
+    """Run the application behind the real HTTP server. Yield its port."""
     ports: list[int] = []
     listening = threading.Event()
 
@@ -276,7 +276,7 @@ def socket_server(still_app: Starlette, still_dependencies: Dependencies) -> Ite
 
 
 def raw_status(port: int, head: bytes) -> int:
-    """Send bytes as they are; returns the status, 0 if the connection was closed without one."""
+    """Send raw bytes. Return the status, or 0 if the connection was closed without an answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(head)
         received = b""
@@ -289,7 +289,7 @@ def raw_status(port: int, head: bytes) -> int:
 
 
 def test_headers_smuggle_nothing_in(socket_server: int, still_token: Token) -> None:
-    """Contract 0: byte for byte on a socket; only one clean header opens."""
+    """Contract 0: raw bytes on a socket. Only one correct header is accepted."""
     good = still_token("customer-1")["Authorization"].encode()
     key = f"Bearer {KEY}".encode()
 
@@ -299,7 +299,7 @@ def test_headers_smuggle_nothing_in(socket_server: int, still_token: Token) -> N
 
     token = good.removeprefix(b"Bearer ")
     assert ask(b"Authorization: " + good) == 200
-    assert ask(b"authorization:\t" + good + b" \t") in {200, 401}  # white space around a value is not part of it
+    assert ask(b"authorization:\t" + good + b" \t") in {200, 401}  # white space around a value does not belong to it
     assert ask(b"Authorization: bearer  " + token) == 200  # case N33: RFC 9110, 11.1 and 11.4
     refused = [
         [b"Authorization: " + good, b"Authorization: " + good],
@@ -335,7 +335,7 @@ def test_headers_smuggle_nothing_in(socket_server: int, still_token: Token) -> N
 
 @pytest.fixture
 def attacked(meter: Callable[..., Any], send: Callable[..., None]) -> None:
-    """An attacker with usage of its own, a victim with much more, and a subject whose name is SQL."""
+    """An attacker with some usage, a victim with much more, and a subject whose name is SQL."""
     meter()
     at = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
     send(
@@ -398,7 +398,7 @@ NAMES = [
 
 
 def shows_only_ones_own(answer: httpx.Response) -> None:
-    """No defect, nothing of another subject."""
+    """Return whether an answer is no defect and shows nothing of another subject."""
     assert answer.status_code in {200, 400, 401, 404, 405}, answer.text
     if answer.status_code != 200:
         return
@@ -414,7 +414,7 @@ def shows_only_ones_own(answer: httpx.Response) -> None:
 @pytest.mark.usefixtures("attacked")
 @pytest.mark.parametrize("name", NAMES)
 def test_no_parameter_widens_the_subject(anyone: ApiClient, token: Token, name: str) -> None:
-    """R20: every parameter, known or not, by GET in JSON and CSV, on each portal route."""
+    """R20: all parameters, known or not, by GET in JSON and CSV, on each portal route."""
     mine = token("attacker")
 
     for text in INJECTIONS:
@@ -452,7 +452,7 @@ def test_no_member_of_a_body_widens_the_subject(anyone: ApiClient, token: Token)
 @pytest.mark.usefixtures("attacked")
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_no_path_leads_to_another_subject(anyone: ApiClient, client: ApiClient, token: Token, text: str) -> None:
-    """R19, R20: slugs, keys, ids; with the token and with the key. Nothing is changed either."""
+    """R19, R20: by slugs, keys and ids, with the token and with the key. Nothing is changed, either."""
     mine, written = token("attacker"), quote(text, safe="")
 
     for path in (
@@ -499,7 +499,7 @@ def attacker(token: Token) -> dict[str, str]:
 def test_whatever_a_portal_query_says_it_shows_ones_own(
     anyone: ApiClient, attacker: dict[str, str], parameters: list[tuple[str, str]], body: dict[str, object]
 ) -> None:
-    """R19, R20: never a 500, never another subject's row."""
+    """R19, R20: the answer is never 500 and never has a row of another subject."""
     shows_only_ones_own(anyone.get(QUERY, params=parameters, headers=attacker))
     shows_only_ones_own(anyone.post(QUERY, json=body, headers=attacker))
 
@@ -511,7 +511,7 @@ def test_whatever_a_portal_query_says_it_shows_ones_own(
 def test_the_text_of_a_token_is_nowhere(
     anyone: ApiClient, client: ApiClient, token: Token, dependencies: Dependencies, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """D.2: in no log line, metric, error, listing or answer but the one that made it; nor in the store."""
+    """D.2: it is in no log line, metric, error, listing or answer except that of its creation, and not in the store."""
     with caplog.at_level(logging.DEBUG):
         headers = token("attacker")
         text = text_of(headers)
@@ -540,7 +540,8 @@ def test_the_text_of_a_token_is_nowhere(
     assert len(answers[-1].json()["problems"]) == 1
     assert text not in page.headers["link"]
     assert answers[1].json()["detail"] == "validation error: invalid group by: om_portal_…"
-    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("http")]  # httpx: the test
+    # httpx is the client of the test: its log lines do not count.
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("http")]
     assert text not in "\n".join(ours)
     assert text not in "".join(
         sample.name + str(sample.labels) for family in REGISTRY.collect() for sample in family.samples

@@ -1,4 +1,4 @@
-"""Who is let in: the API key on management routes, portal tokens on portal routes, never one for the other."""
+"""Authentication: the API key opens only management routes, and a portal token only portal routes."""
 
 import dataclasses
 import hashlib
@@ -22,13 +22,13 @@ from tests.api.conftest import KEY, SIGNING_KEY
 from tests.harness.api_client import ApiClient
 
 PORTAL = "/api/v1/portal/meters"
-FOR_TOKENS = (PORTAL, "/api/v1/portal/subject")  # and what lies below them
+FOR_TOKENS = (PORTAL, "/api/v1/portal/subject")  # and the paths below them
 OPEN = {"/livez", "/readyz", "/version", "/openapi.json", "/portal", "/portal/{file}"}
 Token = Callable[..., dict[str, str]]
 
 
 def calls(app: Starlette) -> Iterator[tuple[str, str, str]]:
-    """Every method and path of the application, with the template it comes from."""
+    """Return each method and path of the application, with its template."""
     for route in app.routes:
         assert isinstance(route, Route)
         assert isinstance(route.endpoint, Resource)
@@ -38,12 +38,12 @@ def calls(app: Starlette) -> Iterator[tuple[str, str, str]]:
 
 
 def test_every_route_but_the_open_ones_asks_who_calls(stranger: ApiClient, still_app: Starlette) -> None:
-    """D.1, D.21: before it looks at any parameter."""
+    """D.1, D.21: credentials are checked before any parameter."""
     for method, path, template in calls(still_app):
         answer = stranger.request(method, f"{path}?limit=x&from=x&order=x")
 
         if template in OPEN:
-            assert answer.status_code == (404 if template == "/portal/{file}" else 200), template  # no file is named so
+            assert answer.status_code == (404 if template == "/portal/{file}" else 200), template  # no such file
         else:
             assert answer.status_code == 401, (method, template)
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -113,7 +113,7 @@ def test_the_scheme_is_read_in_any_case_and_with_any_number_of_spaces_behind_it(
 
 
 def test_every_401_says_which_scheme_is_asked_for(stranger: ApiClient, still_token: Token) -> None:
-    """D.28; case N33: RFC 9110, 15.5.2 asks for it on each, whatever was wrong."""
+    """D.28; case N33: RFC 9110, 15.5.2 requires that for every 401."""
     mine = still_token("customer-1")
     answers = [
         stranger.get("/api/v1/meters"),
@@ -144,7 +144,7 @@ def test_a_wrong_key_is_refused(stranger: ApiClient, key: str) -> None:
 
 
 def limited(dependencies: Dependencies, per_minute: int) -> Starlette:
-    """The application with so many wrong keys a minute."""
+    """Return an application that allows a number of wrong keys a minute."""
     server = dependencies.settings.server.model_copy(update={"wrong_keys_per_minute": per_minute})
     return create_app(
         dataclasses.replace(dependencies, settings=dependencies.settings.model_copy(update={"server": server}))
@@ -154,7 +154,7 @@ def limited(dependencies: Dependencies, per_minute: int) -> Starlette:
 def test_whoever_tries_wrong_keys_is_told_to_wait_and_the_right_key_is_taken_all_the_same(
     portal: BlockingPortal, still_dependencies: Dependencies, still_token: Token
 ) -> None:
-    """Case S12: behind a proxy everybody has one address, so a flood must lock nobody out."""
+    """Case S12: behind a proxy all clients have one address, so a flood must not lock out anybody."""
     client = ApiClient(portal, limited(still_dependencies, 5))
     tries = [{}, {"Authorization": "Basic x"}, *[{"Authorization": f"Bearer guess-{number}"} for number in range(98)]]
 
@@ -187,7 +187,7 @@ def test_whoever_tries_wrong_keys_is_told_to_wait_and_the_right_key_is_taken_all
     ],
 )
 def test_wrong_keys_are_counted_by_address(client: tuple[str, int] | None, counted_as: str) -> None:
-    """Case S12: of IPv6 by the network that one host has for itself."""
+    """Case S12: IPv6 addresses are counted by the network that one host has for itself."""
     assert client_address(Request({"type": "http", "client": client})) == counted_as
 
 
@@ -205,7 +205,7 @@ def test_the_addresses_that_are_counted_are_bounded() -> None:
 def test_only_spaces_and_tabs_are_no_part_of_a_credential(
     stranger: ApiClient, still_token: Token, space: bytes
 ) -> None:
-    """Contract 1.3: exactly the text that was issued verifies."""
+    """Contract 1.3: only exactly the text that was issued is accepted."""
     key, mine = f"Bearer {KEY}".encode(), still_token("customer-1")["Authorization"].encode()
 
     for path, credential in (("/api/v1/meters", key), (PORTAL, mine)):
@@ -229,7 +229,7 @@ def test_the_key_may_be_configured_by_its_hash(portal: BlockingPortal, still_dep
 
 
 def test_without_a_key_configured_management_is_open(portal: BlockingPortal, still_dependencies: Dependencies) -> None:
-    """D.21: to its own machine, on loopback, which settings see to; the portal still takes tokens only."""
+    """D.21: only on loopback, which the settings enforce. The portal still accepts only tokens."""
     settings = still_dependencies.settings.model_copy(update={"api_key": None})
     app = create_app(dataclasses.replace(still_dependencies, settings=settings))
     client = ApiClient(portal, app, {"Host": "localhost:8888"})

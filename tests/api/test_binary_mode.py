@@ -26,7 +26,7 @@ INNER = {
 
 
 def post(client: ApiClient, body: bytes, kind: str | None = JSON, **changed: str | bytes | None) -> Any:
-    """Post in binary mode. `changed` names attributes; None leaves a header out."""
+    """Send an event in binary mode. `changed` changes attributes; None omits the header."""
     attributes = {**ATTRIBUTES, **{f"ce-{name}": value for name, value in changed.items()}}
     headers = [(name.encode(), _bytes(value)) for name, value in attributes.items() if value is not None]
     return client.post(URL, content=body, headers=[*headers, *([(b"content-type", kind.encode())] if kind else [])])
@@ -42,7 +42,7 @@ def taken(log: MemoryLog) -> dict[str, Any]:
 
 
 def refusal(answer: Any) -> tuple[str, str | None]:
-    """Return what the problem says, and the attribute it names."""
+    """Return the text of the problem, and the attribute that it names."""
     assert answer.status_code == 400
     (problem,) = answer.json()["extensions"]["validationErrors"]
     assert answer.json()["detail"] == f"invalid event: {problem['message']}"
@@ -51,7 +51,7 @@ def refusal(answer: Any) -> tuple[str, str | None]:
 
 
 def test_in_binary_mode_the_body_is_data_even_where_it_is_itself_an_event(client: ApiClient, log: MemoryLog) -> None:
-    """N15: the event inside was metered, and the one that the headers describe was not."""
+    """N15: before, the event in the body was metered, and the one of the headers was not."""
     assert post(client, orjson.dumps(INNER)).status_code == 204
 
     event = taken(log)
@@ -85,7 +85,7 @@ def test_data_of_binary_mode_is_kept_byte_for_byte(client: ApiClient, log: Memor
 def test_binary_data_is_json_and_so_it_is_without_a_content_type(
     client: ApiClient, log: MemoryLog, kind: str | None
 ) -> None:
-    """C1: the plainest use of a published SDK sends no content type. C9: a suffix says JSON, too."""
+    """C1: the simplest use of a published SDK sends no content type. C9: a suffix such as +json also means JSON."""
     assert post(client, b'{"tokens":5}', kind).status_code == 204
 
     assert taken(log).get("datacontenttype") == kind
@@ -211,7 +211,7 @@ def test_a_header_that_is_there_twice_is_refused(still: ApiClient) -> None:
 def test_with_a_content_type_of_cloudevents_the_body_counts_and_the_headers_do_not(
     client: ApiClient, log: MemoryLog, kind: str, body: bytes
 ) -> None:
-    """N15: HTTP binding 3."""
+    """N15: see section 3 of the HTTP binding."""
     assert post(client, body, kind).status_code == 204
 
     assert taken(log) == INNER

@@ -1,4 +1,4 @@
-"""What one request may cost: filters, texts, lists, bodies and time are bounded, and said so by 400, 413 or 503."""
+"""The cost of one request: filters, texts, lists, bodies and time are limited, and 400, 413 or 503 say so."""
 
 import json
 import time
@@ -32,7 +32,7 @@ def detail(answer: Any, status: int = 400) -> str:
 
 @pytest.mark.usefixtures("meter")
 def test_patterns_cost_a_query_no_time(client: ApiClient, anyone: ApiClient, meter: Create, token: Token) -> None:
-    """Contract 2.3: as many patterns, as long, as there may be; compiled into one expression they took seconds."""
+    """Contract 2.3: the maximum number and length of patterns. Compiled into one expression they took seconds."""
     meter()
     mine = token("customer-1")
     patterns = [{"$like": "%N" + "_%" * 100}] * 20
@@ -47,7 +47,7 @@ def test_patterns_cost_a_query_no_time(client: ApiClient, anyone: ApiClient, met
 
 
 def test_the_filters_of_a_request_are_bounded_together(still: ApiClient, still_token: Token) -> None:
-    """Contract 2.3, D.11: operators and characters of patterns, whichever keys they stand at."""
+    """Contract 2.3, D.11: the operators and the characters of patterns are counted over all keys."""
     operators = {key: {"$or": [{"$eq": "a"}] * 100} for key in ("model", "type")}
     patterns = {"model": {"$or": [{"$like": "%N" + "_%" * 1000}] * 20}}
 
@@ -59,7 +59,7 @@ def test_the_filters_of_a_request_are_bounded_together(still: ApiClient, still_t
 
 
 def test_no_more_keys_are_read_than_a_meter_may_have(still: ApiClient, still_token: Token) -> None:
-    """Contract 2.2: by GET and by POST, before any of the filters is."""
+    """Contract 2.2: by GET and by POST, before any filter is read."""
     filters = {f"k{number}": {"$regex": "x"} for number in range(31)}
     mine = still_token("a")
 
@@ -73,7 +73,7 @@ def test_no_more_keys_are_read_than_a_meter_may_have(still: ApiClient, still_tok
 
 
 def test_the_body_of_a_query_is_small(still: ApiClient, still_token: Token) -> None:
-    """Contract 0: 256 KiB, whatever other bodies may be: it is read where all requests wait."""
+    """Contract 0: at most 256 KiB, whatever the limit of other bodies is: all requests wait while it is parsed."""
     largest = b'{"windowSize":"DAY"' + b" " * (262_144 - 20) + b"}"
     json_body = {"Content-Type": "application/json"}
 
@@ -89,7 +89,7 @@ def test_the_body_of_a_query_is_small(still: ApiClient, still_token: Token) -> N
 def test_a_query_that_takes_too_long_is_ended_and_told(
     portal: BlockingPortal, dependencies: Dependencies, meter: Create
 ) -> None:
-    """Contract 0: 503 `query-timeout`, with the setting that says how long."""
+    """Contract 0: 503 `query-timeout`, and the message names the setting of the limit."""
     meter()
     limits = dependencies.settings.query.model_copy(update={"timeout_seconds": 1e-6})
     impatient = replace(dependencies, settings=dependencies.settings.model_copy(update={"query": limits}))
@@ -110,7 +110,7 @@ OPERAND = "is longer than 8192 characters"
 
 @pytest.fixture(params=["chdb", "http"])
 def transport(request: pytest.FixtureRequest) -> str:
-    """A server takes 128 KiB in one field of a request, the engine in this process more."""
+    """A ClickHouse server accepts 128 KiB in one field of a request; chDB in this process accepts more."""
     return str(request.param)
 
 
@@ -118,7 +118,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 def test_a_text_too_long_to_be_asked_for_is_named(
     client: ApiClient, anyone: ApiClient, meter: Create, token: Token, text: str
 ) -> None:
-    """Contract 0: by the server's own words it was a defect, 500."""
+    """Contract 0: before, the error of the ClickHouse server became a 500."""
     meter()
     mine = token("customer-1")
     bodies: list[tuple[str, dict[str, object], str]] = [
@@ -151,7 +151,7 @@ def test_a_text_too_long_to_be_asked_for_is_named(
 
 
 def test_as_long_and_as_many_as_may_be_are_answered(client: ApiClient, meter: Create) -> None:
-    """Contract 0: the limits are within what the store takes, escaped and beside each other."""
+    """Contract 0: the store accepts the largest allowed texts and lists, escaped and all together."""
     meter()
     longest = "\\'" * 4096
     many = [f"{number}{longest}"[:100] for number in range(1000)]
@@ -174,7 +174,7 @@ def test_a_list_of_too_many_texts_is_named(still: ApiClient, operator: str) -> N
 
 
 def test_the_paths_of_a_meter_fit_into_its_statements(client: ApiClient, meter: Create) -> None:
-    """Contract 2.1: with as many and as long ones as may be, usage is answered; longer ones are named."""
+    """Contract 2.1: with the maximum number and length of paths usage is answered. Longer paths are refused by name."""
     paths = {f"k{at}": f"$.{'a' * 1020}{at:02}" for at in range(30)}
     made = meter(groupBy=paths, valueProperty="$." + "v" * 1022)
     long = {"valueProperty": "$." + "v" * 1023, "groupBy": {"model": "$." + "m" * 200_000}}

@@ -1,7 +1,7 @@
-"""Bounds on what comes in: the size of a head, the time a client may take, the number of connections; and how they end.
+"""Limits on connections: the size of a head, the time a client may take, their number; and how connections end.
 
-Over raw sockets, through the server that a process runs. What is refused must arrive at the client as an answer.
-Waiting is for outcomes; a deadline that is short here is one that the client of the test never means to keep.
+The tests use raw sockets and the real HTTP server. A refusal must arrive at the client as an answer. The tests wait for
+results, not for times. Where a deadline is short, the client of the test never tries to keep it.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ LARGE = 32 << 20
 
 
 class Gate:
-    """Holds the requests to /held until it is opened."""
+    """Holds the requests to /held until a test opens it."""
 
     def __init__(self) -> None:
         self.held = 0
@@ -102,7 +102,7 @@ def port(app: Starlette) -> Iterator[int]:
 
 
 def head_of(size: int) -> bytes:
-    """Return a whole head of so many bytes."""
+    """Return a complete head of a number of bytes."""
     start, end = b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"\r\n\r\n"
     return start + b"a" * (size - len(start) - len(end)) + end
 
@@ -112,10 +112,10 @@ def head_of(size: int) -> bytes:
 
 @pytest.mark.parametrize("pieces", [1, 7])
 def test_a_head_may_be_as_large_as_the_setting_says_and_no_byte_larger(port: int, pieces: int) -> None:
-    """S1: 64 KiB together; beyond it 431 comes, and the connection is closed, though no head is complete."""
+    """S1: 64 KiB in total. One byte more gives 431 and closes the connection, even before the head is complete."""
     with Raw(port) as client:
         assert client.ask(head_of(65_536)).status == 200
-        assert client.ask(head_of(65_536)).status == 200  # each head for itself
+        assert client.ask(head_of(65_536)).status == 200  # the limit applies to each head separately
         step = 65_537 // pieces + 1
         head = head_of(70_000)[:65_537]
         for start in range(0, len(head), step):
@@ -139,7 +139,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("attack", ENDLESS)
 def test_a_head_without_end_is_answered_and_its_client_can_read_the_answer(port: int, attack: str) -> None:
-    """S1: 8 MB are sent at once, all of them before the answer is read: a reset would destroy it."""
+    """S1: 8 MB are sent before the client reads the answer. A reset would destroy the answer."""
     start, more, status = ENDLESS[attack]
     with Raw(port) as client:
         client.send(start + more * ((8 << 20) // len(more)))
@@ -150,7 +150,7 @@ def test_a_head_without_end_is_answered_and_its_client_can_read_the_answer(port:
 
 
 def test_the_number_of_header_fields_is_bounded(port: int) -> None:
-    """S1: 100."""
+    """S1: at most 100."""
     with Raw(port) as client:
         assert client.ask(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 100 + b"\r\n").status == 200
         answer = client.ask(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n")
@@ -160,7 +160,7 @@ def test_the_number_of_header_fields_is_bounded(port: int) -> None:
 
 
 def test_a_url_that_is_too_long_is_named(port: int) -> None:
-    """S1: 414 tells a client more than 431 would."""
+    """S1: 414 is more helpful for a client than 431."""
     with Raw(port) as client:
         assert client.ask(b"GET /?" + b"a" * (32_768 - 2) + b" HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
         answer = client.ask(b"GET /?" + b"a" * (32_768 - 1) + b" HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -169,7 +169,7 @@ def test_a_url_that_is_too_long_is_named(port: int) -> None:
 
 
 def test_a_refused_head_request_gets_a_head_alone(port: int) -> None:
-    """RFC 9110 §9.3.2: an answer to HEAD has no body, be it ours or the application's."""
+    """RFC 9110 §9.3.2: an answer to HEAD has no body, whether the server or the application sends it."""
     with Raw(port) as client:
         client.send(b"HEAD / HTTP/1.1\r\n" + b"a: b\r\n" * 101 + b"\r\n")
         answer = client.read(method="HEAD", until_closed=True)
@@ -179,7 +179,7 @@ def test_a_refused_head_request_gets_a_head_alone(port: int) -> None:
 
 
 def test_nothing_of_an_answered_request_is_kept(app: Starlette) -> None:
-    """S1, extra member: an idle connection held its last head, and up to 320 KB of a body that nobody had read."""
+    """S1, additional case: before, an idle connection kept its last head and up to 320 KB of an unread body."""
     body = bytes(300_000)
     with serving(app) as server, Raw(port_of(server)) as client:
         head = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -199,7 +199,7 @@ CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n
 
 @pytest.mark.parametrize("cut", [0, 3, 20])
 def test_trailers_are_no_header_fields(port: int, cut: int) -> None:
-    """S9: neither in the same packet as the head, nor later, nor as fields of the next request."""
+    """S9: not in the same packet as the head, not later, and not as fields of the next request."""
     trailers = b"0\r\nAuthorization: Bearer x\r\nContent-Type: text/csv\r\n\r\n"
     with Raw(port) as client:
         client.send(CHUNKED + b"2\r\nab\r\n" + trailers[:cut])
@@ -230,7 +230,7 @@ OVERHEAD = {
 
 @pytest.mark.parametrize("kind", OVERHEAD)
 def test_what_is_no_content_of_a_body_is_bounded(port: int, kind: str) -> None:
-    """S1, RFC 9112 §7.1.1: extensions of chunks and trailers count, though nobody reads them."""
+    """S1, RFC 9112 §7.1.1: chunk extensions and trailers count toward the limit, although they are ignored."""
     filler = b"0" if kind == "size of a chunk" else b"a"
     with Raw(port) as client:
         client.send(CHUNKED + OVERHEAD[kind] + filler * 1_000_000)
@@ -241,7 +241,7 @@ def test_what_is_no_content_of_a_body_is_bounded(port: int, kind: str) -> None:
 
 
 def test_extensions_of_chunks_are_passed_over(port: int) -> None:
-    """RFC 9112 §7.1.1: ones that are not known."""
+    """RFC 9112 §7.1.1: unknown extensions must be ignored."""
     with Raw(port) as client:
         answer = client.ask(CHUNKED + b"2;a=b;c\r\nab\r\n1\r\nc\r\n0;last\r\n\r\n")
 
@@ -253,7 +253,7 @@ UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Setting
 
 @pytest.mark.parametrize("in_one", [True, False])
 def test_a_wish_for_another_protocol_costs_no_body(port: int, in_one: bool) -> None:
-    """S9, extra member, as Java's client sends it: the body was lost, or was parsed as the next request."""
+    """S9, additional case, as Java's client sends it. Before, the body was lost or parsed as the next request."""
     body = b"GET /held HTTP/1.1\r\nHost: smuggled\r\n\r\n"
     head = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(body) + UPGRADE + b"\r\n"
     with Raw(port) as client:
@@ -272,7 +272,7 @@ def test_a_wish_for_another_protocol_costs_no_body(port: int, in_one: bool) -> N
 
 
 def test_connect_is_refused(port: int) -> None:
-    """What follows CONNECT is no HTTP: nothing of it is parsed."""
+    """The bytes after CONNECT are not HTTP, so they are not parsed."""
     with Raw(port) as client:
         client.send(b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
         answer = client.read(until_closed=True)
@@ -285,7 +285,7 @@ def test_connect_is_refused(port: int) -> None:
 
 
 def test_pipelined_requests_are_answered_in_order_whatever_becomes_of_the_last(port: int, gate: Gate) -> None:
-    """Extra member: the 400 of the last stood in the middle of the answers to those before it."""
+    """Additional case: before, the 400 of the last request came among the answers to the earlier requests."""
     with Raw(port) as client:
         client.send(
             b"".join(b"GET /held?%d HTTP/1.1\r\nHost: x\r\n\r\n" % number for number in range(5)) + b"\0\r\n\r\n"
@@ -301,7 +301,7 @@ def test_pipelined_requests_are_answered_in_order_whatever_becomes_of_the_last(p
 
 
 def test_no_more_than_some_requests_of_a_connection_wait(app: Starlette, gate: Gate) -> None:
-    """S1, extra member: a packet of 256 KB held 7,000 requests, and each answer let the next packet in."""
+    """S1, additional case: a packet of 256 KB contained 7,000 requests, and each answer admitted the next packet."""
     with serving(app) as server, Raw(port_of(server)) as client:
         client.send(b"GET /held HTTP/1.1\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n" * 7_000)
         eventually(lambda: gate.held == 1, "the first request is held")
@@ -319,7 +319,7 @@ def test_no_more_than_some_requests_of_a_connection_wait(app: Starlette, gate: G
 
 
 def test_a_connection_that_sends_nothing_is_closed(app: Starlette) -> None:
-    """S2: without a word, for nobody has asked anything."""
+    """S2: it is closed without an answer, because there was no request."""
     before = connections_ended("no-request")
     with serving(app, first_byte_seconds=0.1) as server, Raw(port_of(server)) as client:
         assert client.closed()
@@ -328,7 +328,7 @@ def test_a_connection_that_sends_nothing_is_closed(app: Starlette) -> None:
 
 
 def test_a_head_that_does_not_end_is_answered_408(app: Starlette) -> None:
-    """S2: also one of which a field comes now and then; also the second of a connection."""
+    """S2: also if a field arrives now and then, and also for the second head of a connection."""
     with serving(app, head_seconds=0.3) as server:
         for first in (b"", GET):
             with Raw(port_of(server)) as client:
@@ -340,7 +340,7 @@ def test_a_head_that_does_not_end_is_answered_408(app: Starlette) -> None:
 
 
 def test_the_first_byte_of_a_head_begins_it(app: Starlette) -> None:
-    """On a new connection, and behind a request that was answered: neither is idle, and both are told."""
+    """On a new connection and after an answered request: both are no longer idle, so both get an answer."""
     with serving(app, head_seconds=0.5, first_byte_seconds=600, keep_alive_seconds=600) as server:
         for before in (b"", GET):
             with Raw(port_of(server)) as client:
@@ -352,7 +352,7 @@ def test_the_first_byte_of_a_head_begins_it(app: Starlette) -> None:
 
 @pytest.mark.parametrize("drop", [b"", b"1\r\na\r\n", b"1;x"])
 def test_a_body_that_pauses_or_crawls_is_answered_408(app: Starlette, drop: bytes) -> None:
-    """S2: nothing comes, a byte now and then, an extension of a chunk that never ends."""
+    """S2: nothing arrives, or a byte now and then, or an endless chunk extension."""
     before = connections_ended("slow-body")
     with serving(app, body_seconds=0.3) as server, Raw(port_of(server)) as client:
         answer = dripped(client, CHUNKED + b"2\r\nab\r\n", drop)
@@ -363,7 +363,7 @@ def test_a_body_that_pauses_or_crawls_is_answered_408(app: Starlette, drop: byte
 
 
 def dripped(client: Raw, start: bytes, drop: bytes) -> Answer:
-    """Send a part of a request, then a little now and then until an answer comes."""
+    """Send a part of a request, then a few bytes now and then, until an answer comes."""
     client.send(start)
     deadline = time.monotonic() + TIMEOUT_SECONDS
     client.socket.settimeout(0.05)
@@ -378,8 +378,8 @@ def dripped(client: Raw, start: bytes, drop: bytes) -> Answer:
 
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
 def test_a_body_is_not_late_while_the_server_does_not_read_it(app: Starlette, expect: bytes) -> None:
-    """S2: a handler that is busy first costs its client nothing; nor is one late who waits for `100 Continue`."""
-    body = bytes(500_000)  # more than is read before the handler asks, but no more than the kernel holds
+    """S2: time that a handler needs before reading does not count, and neither does waiting for `100 Continue`."""
+    body = bytes(500_000)  # more than is read before the handler reads, but no more than the kernel buffers
     head = b"POST /late HTTP/1.1\r\nHost: x\r\n" + expect + b"Content-Length: %d\r\n\r\n" % len(body)
     with serving(app, body_seconds=2) as server, Raw(port_of(server)) as client:
         client.send(head if expect else head + body)
@@ -392,7 +392,7 @@ def test_a_body_is_not_late_while_the_server_does_not_read_it(app: Starlette, ex
 
 
 def test_a_client_that_does_not_read_its_answer_is_closed(app: Starlette) -> None:
-    """S2, extra member: 32 MB for whoever asks for them and never reads were held for ever."""
+    """S2, additional case: before, an answer of 32 MB that the client never read was kept for ever."""
     before = connections_ended("answer-not-read")
     with serving(app, answer_seconds=0.3) as server, Raw(port_of(server), receive_buffer=4096) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -401,14 +401,14 @@ def test_a_client_that_does_not_read_its_answer_is_closed(app: Starlette) -> Non
 
 
 def test_a_client_that_reads_slowly_gets_its_answer(app: Starlette) -> None:
-    """S2: it is progress that counts."""
+    """S2: only progress counts, not the total time."""
     with serving(app, answer_seconds=5) as server, Raw(port_of(server), receive_buffer=65536) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         assert len(client.read().body) == LARGE
 
 
 def test_an_idle_connection_that_is_closed_does_not_wait_for_its_client_to_read(app: Starlette) -> None:
-    """S2, extra member: `close` waits until all is sent, so a client that reads nothing kept a closed connection."""
+    """S2, additional case: `close` waits until all is sent, so a client that did not read kept its connection."""
     unread: dict[str, Any] = {"keep_alive_seconds": 0.1, "answer_seconds": 600}
     with serving(app, **unread) as server, Raw(port_of(server), receive_buffer=4096) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -416,14 +416,14 @@ def test_an_idle_connection_that_is_closed_does_not_wait_for_its_client_to_read(
 
 
 def test_an_idle_connection_is_kept_for_longer_than_proxies_keep_theirs(app: Starlette) -> None:
-    """N17: proxies close theirs after 60 s; a server that does so before them loses the requests that are under way."""
+    """N17: proxies close theirs after 60 s. A server that closes earlier loses the requests that are on their way."""
     assert ServerSettings().keep_alive_seconds > 60
     with serving(app) as server:
         assert server.config.connections.limits.keep_alive_seconds == 75  # type: ignore[attr-defined]
 
 
 def test_idle_connections_are_closed_when_the_setting_says_so_and_not_before(app: Starlette) -> None:
-    """N17: several of them; the time counts from the answer."""
+    """N17: several connections; the time starts with the answer."""
     with serving(app, keep_alive_seconds=1.2) as server:
         clients = [Raw(port_of(server)) for _ in range(10)]
         began = []
@@ -437,13 +437,13 @@ def test_idle_connections_are_closed_when_the_setting_says_so_and_not_before(app
 
 
 def test_idle_connections_are_used_again_after_the_five_seconds_of_the_library(app: Starlette) -> None:
-    """N17: 500 of them were closed after 5.0 s, some with a request under way. Time is that of the table."""
+    """N17: before, 500 of them were closed after 5.0 s, some during a request. The test moves the table's clock."""
     with serving(app) as server:
         clients = [Raw(port_of(server)) for _ in range(10)]
         for client in clients:
             assert client.ask(GET).status == 200
         table = server.config.connections  # type: ignore[attr-defined]
-        table._clock += 70  # as 280 rounds would do it
+        table._clock += 70  # as after 280 rounds
         before = table._clock
         eventually(lambda: table._clock > before, "the connections are looked at")
         for client in clients:
@@ -452,7 +452,7 @@ def test_idle_connections_are_used_again_after_the_five_seconds_of_the_library(a
 
 
 def test_empty_lines_between_requests_are_passed_over(app: Starlette) -> None:
-    """RFC 9112 §2.2: old clients send one after a body; it is no head that has begun, and must not end as one."""
+    """RFC 9112 §2.2: old clients send one after a body. It does not begin a head, and must not time out like one."""
     before = connections_ended("slow-head")
     with serving(app, head_seconds=0.1, keep_alive_seconds=1.2) as server, Raw(port_of(server)) as client:
         assert client.ask(GET + b"\r\n").status == 200
@@ -461,7 +461,7 @@ def test_empty_lines_between_requests_are_passed_over(app: Starlette) -> None:
     assert connections_ended("slow-head") == before
 
 
-# the number
+# the number of connections
 
 
 def open_connections() -> float:
@@ -469,7 +469,7 @@ def open_connections() -> float:
 
 
 def test_a_connection_over_the_number_is_told_so(app: Starlette, gate: Gate) -> None:
-    """S2: those before it wait for answers, so none of them can make room."""
+    """S2: the earlier connections wait for answers, so none of them can be closed for the new one."""
     before = connections_ended("too-many-connections")
     with serving(app, max_connections=3) as server:
         port = port_of(server)
@@ -504,7 +504,7 @@ FILLERS = {
 
 @pytest.mark.parametrize("kind", FILLERS)
 def test_connections_that_wait_for_their_clients_make_room_for_new_ones(app: Starlette, kind: str) -> None:
-    """S2: idle connections up to the number lock nobody out: the one that waits longest goes, long before its time."""
+    """S2: the maximum number of idle connections locks out nobody: the one that is idle longest is closed early."""
     long: dict[str, Any] = {
         "first_byte_seconds": 600,
         "head_seconds": 600,
@@ -529,7 +529,7 @@ def test_connections_that_wait_for_their_clients_make_room_for_new_ones(app: Sta
 
 @pytest.mark.parametrize("kind", ["silent", "open heads"])
 def test_a_flood_of_new_connections_locks_nobody_out(app: Starlette, kind: str) -> None:
-    """S2: none of them has waited for a second yet when the next client comes."""
+    """S2: none of them has waited for a second when the next client comes."""
     with serving(app, max_connections=200) as server, contextlib.ExitStack() as flood:
         port = port_of(server)
         for _ in range(40):
@@ -540,7 +540,7 @@ def test_a_flood_of_new_connections_locks_nobody_out(app: Starlette, kind: str) 
 
 
 def test_clients_that_do_not_read_lock_nobody_out(app: Starlette) -> None:
-    """S2, extra member: their answers wait to be sent, so they were not idle, and kept their places for 15 seconds."""
+    """S2, additional case: unsent answers made them not idle, so they kept their places for 15 seconds."""
     with serving(app, max_connections=100, answer_seconds=600) as server, contextlib.ExitStack() as flood:
         port = port_of(server)
         for _ in range(20):
@@ -551,7 +551,7 @@ def test_clients_that_do_not_read_lock_nobody_out(app: Starlette) -> None:
 
 
 def test_little_of_an_answer_that_is_not_read_is_held_for_its_client() -> None:
-    """S2, extra member: the kernel took 4 MB of each connection's answers, which is memory of the container, too."""
+    """S2, additional case: before, the kernel buffered 4 MB for each connection, in the memory of the container."""
     sent = 0
 
     async def endless(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -576,7 +576,7 @@ def test_little_of_an_answer_that_is_not_read_is_held_for_its_client() -> None:
 
 
 def test_each_port_has_connections_of_its_own(app: Starlette, gate: Gate) -> None:
-    """S2: Prometheus and the probes reach the telemetry port while the API's is full."""
+    """S2: Prometheus and probes reach the telemetry port even if the API's port is full."""
     with serving(app, max_connections=1) as server, serving(app, purpose="telemetry") as telemetry:
         with Raw(port_of(server)) as client:
             client.send(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -592,7 +592,7 @@ def test_each_port_has_connections_of_its_own(app: Starlette, gate: Gate) -> Non
 
 
 def sent_beside(client: Raw, head: bytes, chunk: bytes, times: int) -> threading.Thread:
-    """Send a request from a thread, so that a client can read while it sends; errors end it, as they end a client."""
+    """Send a request from a thread, so that a client can read while it sends. An error ends the thread silently."""
 
     def run() -> None:
         with contextlib.suppress(OSError):
@@ -611,7 +611,7 @@ FRAMED = b"%x\r\n%s\r\n" % (len(MEGABYTE), MEGABYTE)
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 31457280", b"Transfer-Encoding: chunked"])
 def test_413_arrives_at_a_client_that_reads_when_it_has_sent_all(still_app: Starlette, framing: bytes) -> None:
-    """N29: nginx does so; the connection was reset under it, it said 502, and its client sent the same again."""
+    """N29: nginx is such a client. Before, its connection was reset, it answered 502, and its client tried again."""
     chunk, end = (FRAMED, b"0\r\n\r\n") if b"chunked" in framing else (MEGABYTE, b"")
     head = (
         b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-management-key\r\n"
@@ -632,7 +632,7 @@ def test_413_arrives_at_a_client_that_reads_when_it_has_sent_all(still_app: Star
 
 @pytest.mark.parametrize("path", [b"/unread", b"/closed"])
 def test_a_body_that_nobody_wants_is_read_up_to_a_bound(app: Starlette, path: bytes) -> None:
-    """N29, extra member: after any answer but 413 a body was read on for as long as its client cared to send."""
+    """N29, additional case: before, after any answer but 413 the body was read for as long as the client sent."""
     with serving(app, drained_bytes=4 << 20) as server, Raw(port_of(server)) as client:
         head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         thread = sent_beside(client, head, FRAMED, 400)
@@ -644,7 +644,7 @@ def test_a_body_that_nobody_wants_is_read_up_to_a_bound(app: Starlette, path: by
 
 
 def test_a_connection_goes_on_behind_a_body_that_nobody_wanted(port: int) -> None:
-    """N29: if the body ends within the bound, and the answer did not say otherwise."""
+    """N29: this needs a body within the limit, and an answer that does not close the connection."""
     with Raw(port) as client:
         head = b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(MEGABYTE)
         assert client.ask(head + MEGABYTE).status == 404
@@ -652,7 +652,7 @@ def test_a_connection_goes_on_behind_a_body_that_nobody_wanted(port: int) -> Non
 
 
 def test_nothing_behind_an_answer_that_closes_is_asked(port: int, gate: Gate) -> None:
-    """N29: the rest of the body is read, the request behind it is not."""
+    """N29: the rest of the body is read, but the request after it is not."""
     with Raw(port) as client:
         client.send(b"POST /closed HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
         assert client.read().status == 413
@@ -662,11 +662,11 @@ def test_nothing_behind_an_answer_that_closes_is_asked(port: int, gate: Gate) ->
     assert gate.held == 0
 
 
-# words for nothing
+# log lines
 
 
 def test_clients_cannot_fill_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
-    """S10: 20 requests of a kind are a line a minute at most; all of them are counted."""
+    """S10: 20 invalid requests of one kind give at most one line a minute, but all are counted."""
     before = connections_ended("malformed")
     with caplog.at_level(logging.INFO):
         for _ in range(20):
@@ -682,7 +682,7 @@ def test_clients_cannot_fill_the_log(port: int, caplog: pytest.LogCaptureFixture
 
 
 def test_the_server_library_is_what_our_protocol_leans_on(app: Starlette) -> None:
-    """Everything overridden or used is there; what it does is tested above. A release that moves it fails here."""
+    """Everything that we override or use exists. The tests above check what it does. A changed release fails here."""
     ours = {name for kind in BoundedProtocol.__mro__[:2] for name in vars(kind)}
     theirs = BoundedProtocol.__mro__[2]
 

@@ -1,4 +1,4 @@
-"""CORS: on the portal's meters, on no other route, on every answer there."""
+"""CORS: allowed on the portal routes, on all their answers, and on no other route."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Token = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def choosy(portal: BlockingPortal, still_dependencies: Dependencies) -> ApiClient:
-    """A client of a server that lets one origin in."""
+    """A client of a server that allows one origin."""
     settings = still_dependencies.settings.model_copy(update={"server": ServerSettings(cors_origins=[PAGE])})
     return ApiClient(portal, create_app(dataclasses.replace(still_dependencies, settings=settings)))
 
@@ -60,7 +60,7 @@ def test_a_preflight_is_answered(still: ApiClient, path: str) -> None:
     ],
 )
 def test_a_preflight_allows_whatever_headers_the_page_sends(still: ApiClient, choosy: ApiClient, asked: str) -> None:
-    """D.23; case N13: tracing of a site adds headers of its own to each request."""
+    """D.23; case N13: the tracing of a site adds headers to each request."""
     for client in (still, choosy):
         assert preflight(client, QUERY, asked=asked)["access-control-allow-headers"] == asked
 
@@ -76,7 +76,7 @@ def test_a_preflight_that_asks_for_no_header_names_those_of_the_api(still: ApiCl
 
 @pytest.mark.parametrize("asked", ["a b", "a:b", "a,,b", "<script>", "x" * 9000, "авторизация"])
 def test_what_is_no_list_of_headers_is_not_repeated(still: ApiClient, asked: str) -> None:
-    """D.23: only names of headers are reflected."""
+    """D.23: only names of headers are repeated."""
     headers = {
         b"Origin": PAGE.encode(),
         b"Access-Control-Request-Method": b"GET",
@@ -151,7 +151,7 @@ def test_other_routes_are_closed_to_pages(still: ApiClient, path: str) -> None:
 
 
 def test_only_named_origins_are_let_in(choosy: ApiClient) -> None:
-    """D.23: from the setting; caches are told that the answer depends on the origin."""
+    """D.23: those of the setting. The answer tells caches that it depends on the origin."""
     allowed = choosy.get(QUERY, headers={"Origin": PAGE})
     refused = choosy.get(QUERY, headers={"Origin": "https://evil.example.com"})
     without = choosy.get(QUERY)

@@ -1,4 +1,4 @@
-"""Dead letters over HTTP, on the real engine and a real event log: listed, and replayed once they are events.
+"""Dead letters over HTTP, on a real store and a real event log: listed, and replayed when they have become valid.
 
 Contract 3.3, D.25.
 """
@@ -36,8 +36,8 @@ from tests.harness.topics import Topic, read, require_real_broker
 URL = "/api/v1/dead-letters"
 REPLAY = f"{URL}/replay"
 NOW = utc_now()
-EARLIER = NOW - timedelta(hours=3)  # when the letters of these tests arrived
-STRICT = IngestSettings(future_seconds=0)  # the rules by which they were refused
+EARLIER = NOW - timedelta(hours=3)  # when the dead letters of these tests arrived
+STRICT = IngestSettings(future_seconds=0)  # the rules that refused them
 TODAY = IngestSettings(future_seconds=30 * 86_400)
 
 
@@ -46,13 +46,13 @@ def stamp(at: datetime) -> str:
 
 
 def ahead(id_: str, days: float = 2, **data: object) -> bytes:
-    """An event that is `days` ahead of the clock."""
+    """Return an event whose time is `days` ahead of the clock."""
     return orjson.dumps(event(id_, "acme", stamp(NOW + timedelta(days=days)), {"tokens": 1, **data}))
 
 
 @pytest.fixture
 def api_settings(settings: Settings) -> Settings:
-    """Today's rules; nobody is asked for a key."""
+    """The current rules, and no API key."""
     return settings.model_copy(update={"ingest": TODAY})
 
 
@@ -69,7 +69,7 @@ def dependencies(store: Store, api_settings: Settings, log: SqliteLog) -> Depend
 
 
 def ingest(log: SqliteLog, store: Store, rules: IngestSettings = TODAY) -> None:
-    """Move what is in the log into the store."""
+    """Store everything that is in the log."""
     consumer = Consumer(log, store, rules, threading.Event())
     consumer.start()
     while consumer.step(wait_seconds=0):
@@ -78,7 +78,7 @@ def ingest(log: SqliteLog, store: Store, rules: IngestSettings = TODAY) -> None:
 
 @pytest.fixture
 def refused(log: SqliteLog, store: Store) -> Callable[..., list[int]]:
-    """Put records into the log that the rules of that day make dead letters; returns their offsets."""
+    """Append records to the log that become dead letters by the rules of that day. Return their offsets."""
 
     def lay(*values: bytes, arrived: datetime = EARLIER) -> list[int]:
         log.append(values, milliseconds(arrived)).result()
@@ -106,7 +106,7 @@ def kafka_letter(
 
 
 def counted(store: Store) -> list[tuple[str, ...]]:
-    """Return id, time and data of every event."""
+    """Return the id, time and data of all events."""
     return store.rows("SELECT id, formatDateTime(time, '%FT%T.%fZ', 'UTC'), data FROM events ORDER BY id")
 
 
@@ -219,7 +219,7 @@ def test_a_letter_that_is_an_event_today_is_metered(
 def test_letters_whose_event_is_stored_already_are_told(
     client: ApiClient, log: SqliteLog, store: Store, refused: Callable[..., list[int]]
 ) -> None:
-    """K1: they are marked as replayed and add no usage; of two letters of one event the second is such a one."""
+    """K1: they are marked as replayed and add no usage. So is the second of two dead letters with the same event."""
     log.append([ahead("stored")], milliseconds(NOW)).result()
     ingest(log, store)
     refused(ahead("stored"), ahead("twice"), ahead("twice"), ahead("new"))
@@ -300,7 +300,7 @@ def test_letters_are_chosen_by_arrival_reason_and_place(
     ingest(log, store)
     assert ids(store) == ["late"]
 
-    assert outcome(replayed(client, partition=log.partition, offset=second)) == (0, 0)  # was replayed
+    assert outcome(replayed(client, partition=log.partition, offset=second)) == (0, 0)  # it was already replayed
     assert outcome(replayed(client, partition=log.partition, offset=second - 1)) == (1, 0)
     ingest(log, store)
     assert ids(store) == ["early", "late"]
@@ -372,7 +372,7 @@ def test_no_more_than_a_hundred_problems_are_told_but_all_are_counted(
     ],
 )
 def test_a_wrong_body_of_a_replay_is_named(still: ApiClient, body: dict[str, object], named: str) -> None:
-    """D.8: a misspelt choice must not become every letter."""
+    """D.8: a misspelt selection must not select all dead letters."""
     answer = still.post(REPLAY, json=body)
 
     assert answer.status_code == 400
@@ -385,7 +385,7 @@ def test_a_wrong_body_of_a_replay_is_named(still: ApiClient, body: dict[str, obj
 def test_an_event_replayed_twice_counts_once(
     client: ApiClient, log: SqliteLog, store: Store, refused: Callable[..., list[int]]
 ) -> None:
-    refused(ahead("a"), ahead("a"), ahead("a"))  # its producer tried three times
+    refused(ahead("a"), ahead("a"), ahead("a"))  # its producer sent it three times
 
     first = replayed(client, all=True)
     second = replayed(client, all=True)
@@ -396,7 +396,7 @@ def test_an_event_replayed_twice_counts_once(
 
 
 def cut_off_replay(dependencies: Dependencies, log: SqliteLog) -> None:
-    """Do what a replay does, up to the moment before it marks the letters."""
+    """Do what a replay does until just before it marks the dead letters."""
     store = dependencies.store
     chosen = replay.choose(store, DeadLetterFilter(replayed=False), None, 100)
     span = TimeSpan.of(dependencies.settings.ingest)
@@ -441,7 +441,7 @@ def test_a_letter_whose_producer_sent_it_again_counts_once(
     ingest(log, store)
 
     assert outcome(answer) == (2, 0)
-    assert sent == (1 if stored else 3)  # what is stored is not sent
+    assert sent == (1 if stored else 3)  # a stored event is not sent again
     assert [(row[0], row[2]) for row in counted(store)] == [("a", '{"tokens":5}'), ("b", '{"tokens":1}')]
 
 
@@ -452,7 +452,7 @@ def test_a_copy_that_the_duplicate_check_has_forgotten_is_not_counted_again(
     refused(ahead("a"), ahead("b"), arrived=long_ago)
     assert client.post("/api/v1/events", json=orjson.loads(ahead("a"))).status_code == 204
     ingest(log, store)
-    store.command("TRUNCATE TABLE event_keys")  # what its TTL does in the end
+    store.command("TRUNCATE TABLE event_keys")  # as its TTL does in the end
 
     answer = replayed(client, all=True)
     ingest(log, store)
@@ -464,7 +464,7 @@ def test_a_copy_that_the_duplicate_check_has_forgotten_is_not_counted_again(
 def test_a_full_log_ends_a_replay_and_what_it_took_is_not_sent_again(
     client: ApiClient, log: SqliteLog, store: Store, settings: Settings, refused: Callable[..., list[int]]
 ) -> None:
-    large = "x" * 400_000  # the log takes two of them at a time, and a replay sends them one by one
+    large = "x" * 400_000  # the log accepts two of them at a time, and a replay sends them one by one
     for id_ in ("a", "b", "c"):
         refused(ahead(id_, text=large))
     small = settings.model_copy(update={"ingest": TODAY, "log": settings.log.model_copy(update={"max_bytes": 1 << 20})})
@@ -495,13 +495,13 @@ def test_a_letter_the_log_finds_too_large_does_not_hold_up_the_others(
         answer = replayed(ApiClient(portal, create_app(build(store, api_settings, producer))), all=True)
 
     assert outcome(answer) == (3, 1)
-    assert [(problem["offset"], str(problem["reason"])[:42]) for problem in problems(answer)] == [
+    assert [(problem["offset"], str(problem["reason"])[:44]) for problem in problems(answer)] == [
         (1, "an event is larger than the brokers accept: ")
     ]
     with closing(KafkaLog(topic.settings())) as log:
         sent = read(log, 3)
     assert {orjson.loads(record.value or b"")["id"] for record in sent} == {"e0", "e2", "e3"}
-    assert all(record.arrived_ms >= began for record in sent)  # not when the letters came: retention
+    assert all(record.arrived_ms >= began for record in sent)  # new, because of retention
 
 
 # what is sent
@@ -574,7 +574,7 @@ def test_letters_refused_for_their_content_type_by_an_older_release_are_events_n
 
 
 def test_a_header_that_was_no_text_makes_no_other_event_of_a_letter(client: ApiClient, store: Store) -> None:
-    """What is kept of it stands for any bytes; of headers that mean nothing here it does not matter."""
+    """The kept text may stand for any bytes. For headers that Meterport ignores this does not matter."""
     envelope = orjson.dumps(event("a", "acme", stamp(EARLIER), {}))
     kafka_letter(store, envelope, [("trace", b"\xff")], offset=1)
     kafka_letter(store, envelope, [("ce_id", b"\xff")], offset=2)

@@ -1,6 +1,6 @@
-"""What stands twice in a request, where one is meant: refused by name, wherever it stands.
+"""A member, header or parameter that occurs twice in a request where one is allowed is refused by name.
 
-Case S13: of two members, headers or parameters one would be lost in silence, and not every reader takes the same one.
+Case S13: otherwise one of the two would be lost silently, and not every reader would take the same one.
 """
 
 from urllib.parse import quote

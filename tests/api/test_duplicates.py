@@ -1,4 +1,4 @@
-"""GET /api/v1/duplicates: events that were dropped though their content is not that of the stored event.
+"""GET /api/v1/duplicates: events that were dropped although their content differs from the stored event.
 
 Contract 3.8, D.31; case N27.
 """
@@ -18,7 +18,7 @@ URL = "/api/v1/duplicates"
 
 
 def keep(dependencies: Dependencies, *subjects: str, first_offset: int = 0) -> None:
-    """Keep duplicates as ingest does; each arrives a second after the one before."""
+    """Record duplicates as ingest does. Each arrives a second after the previous one."""
     now = milliseconds(utc_now()) - 100_000
     bodies = [
         orjson.dumps({**event(f"d{number}", subject, "2025-01-01T00:00:00Z", {"n": number}), "ext": "x"})
@@ -50,7 +50,7 @@ def test_duplicates_are_listed_the_last_arrived_first(client: ApiClient, depende
 
 
 def test_one_that_was_kept_twice_is_listed_once(client: ApiClient, dependencies: Dependencies) -> None:
-    """A topic that is read from its beginning again drops the same records again."""
+    """If a topic is read again from its beginning, the same records are dropped again."""
     keep(dependencies, "a")
     stored = "id, source, type, subject, time, data, extensions, arrived_at, log_partition, log_offset, key"
     dependencies.store.command(

@@ -1,4 +1,4 @@
-"""Request bodies that are compressed, in another charset or marked: unpacked, or refused by what they are.
+"""Request bodies that are compressed, in another charset or with a byte order mark: decoded, or refused with a reason.
 
 Contract 3.1, D.29; case N8. Source: RFC 9110, 8.4 and 15.5.16; RFC 8259, 8.1.
 """
@@ -132,7 +132,7 @@ def test_a_body_that_is_not_encoded_as_it_says_is_refused_by_name(
 
 @pytest.fixture
 def small(portal: BlockingPortal, dependencies: Dependencies) -> ApiClient:
-    """A client of a server that takes bodies of 2,000 bytes."""
+    """A client of a server that accepts bodies of 2,000 bytes."""
     limited = dependencies.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
     app = create_app(dataclasses.replace(dependencies, settings=limited))
     return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
@@ -204,7 +204,7 @@ def test_whatever_is_wrong_with_a_compressed_body_it_is_refused(
 
 
 def with_bodies() -> Iterator[tuple[str, str]]:
-    """Every method and path that takes a body."""
+    """Return each method and path that has a body."""
     for path, item in document()["paths"].items():
         for method, operation in item.items():
             if "requestBody" in operation:
@@ -215,7 +215,7 @@ def with_bodies() -> Iterator[tuple[str, str]]:
 def test_every_route_that_takes_a_body_takes_it_compressed(
     still: ApiClient, stranger: ApiClient, still_token: Token, method: str, path: str
 ) -> None:
-    """`{}` makes nothing on any route, but each answers it in words of its own."""
+    """`{}` creates nothing on any route, but each route answers it with its own message."""
     portal = path.startswith("/api/v1/portal/meters")
     client, credentials = (stranger, still_token("customer-1")) if portal else (still, {})
 
@@ -293,7 +293,7 @@ FOREIGN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 def test_a_body_that_is_no_plain_json_is_refused_by_what_it_is(
     still: ApiClient, still_log: MemoryLog, change: Callable[[bytes], bytes], reason: str, kind: str
 ) -> None:
-    """N8, N5: the parser said at which byte it had stopped."""
+    """N8, N5: before, the message only said at which byte the parser had stopped."""
     path = "/api/v1/meters" if kind == "meters" else URL
     headers = {"Content-Type": kind if kind in {SINGLE, BATCH} else "application/json"}
     if kind == "binary mode":
@@ -308,7 +308,7 @@ def test_a_body_that_is_no_plain_json_is_refused_by_what_it_is(
 
 @pytest.mark.parametrize("kind", [SINGLE, "application/json"])
 def test_several_events_one_after_the_other_are_told_to_be_sent_as_an_array(still: ApiClient, kind: str) -> None:
-    """N8: one more form that was reported as broken data: a line for each event."""
+    """N8: before, this form (one event per line) was reported as broken data."""
     answer = post(still, b"\n".join(orjson.dumps(item) for item in EVENTS), None, kind)
 
     assert answer.status_code == 400

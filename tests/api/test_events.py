@@ -55,7 +55,7 @@ def test_events_are_appended_before_204(
 
 
 def test_events_are_kept_byte_for_byte(client: ApiClient, log: MemoryLog) -> None:
-    """D.12: `data` keeps spaces, key order, doubled keys and digits no double has."""
+    """D.12: `data` keeps spaces, key order, duplicate keys and digits that no double can hold."""
     text = orjson.dumps(GOOD)[:-1].replace(b'{"tokens":1}', b'{ "z": 1,"a":12345678901234567890123, "z":2 }') + b"}"
 
     post(client, b"[ " + text + b" ]", BATCH)
@@ -137,7 +137,7 @@ def test_a_bad_event_is_refused_by_field(
 
 
 def test_one_bad_event_refuses_the_whole_batch(still: ApiClient, still_log: MemoryLog) -> None:
-    """D.12, D.20: nothing is appended, and every bad event is named by its index."""
+    """D.12, D.20: nothing is appended, and each invalid event is named by its index."""
     missing = {name: value for name, value in GOOD.items() if name != "type"}
     batch = [GOOD, {**GOOD, "id": ""}, GOOD, missing, 7]
 
@@ -178,7 +178,7 @@ def test_an_event_without_time_gets_its_arrival(client: ApiClient, log: MemoryLo
 
 @pytest.fixture
 def small(portal: BlockingPortal, dependencies: Dependencies) -> ApiClient:
-    """A client of a server that takes bodies of 2,000 bytes."""
+    """A client of a server that accepts bodies of 2,000 bytes."""
     settings = dependencies.settings.model_copy(update={"server": ServerSettings(body_limit_bytes=2000)})
     app = create_app(dataclasses.replace(dependencies, settings=settings))
     return ApiClient(portal, app, {"Authorization": f"Bearer {KEY}"})
@@ -213,7 +213,7 @@ def test_a_chunked_body_over_the_limit_is_read_no_further(small: ApiClient, log:
 
 
 def test_no_more_than_the_limit_is_read() -> None:
-    """D.12: a body without end is cut off, whatever it declares."""
+    """D.12: an endless body is cut off, whatever length it declares."""
     taken = 0
 
     async def receive() -> Message:
@@ -238,7 +238,7 @@ def test_no_more_than_the_limit_is_read() -> None:
 def test_a_log_that_cannot_take_events_is_503(
     client: ApiClient, log: MemoryLog, failure: MeterportError, code: str
 ) -> None:
-    """R3: retry later."""
+    """R3: the client must retry later."""
     log.failure = failure
 
     answer = post(client, orjson.dumps(GOOD), SINGLE)
@@ -271,7 +271,7 @@ def test_events_are_listed_newest_first(
 def test_data_sent_in_base64_is_counted_and_listed_as_data(
     client: ApiClient, log: MemoryLog, meter: Callable[..., object]
 ) -> None:
-    """Contract 3.1, 3.2, D.33; cases N16, C4: some SDKs write plain JSON so."""
+    """Contract 3.1, 3.2, D.33; cases N16, C4: some SDKs encode plain JSON in base64."""
     meter(groupBy=None)
     body = {**GOOD, "time": text(utc_now().replace(microsecond=0)), "data_base64": "eyJ0b2tlbnMiOjV9"}
     del body["data"]
@@ -286,7 +286,7 @@ def test_data_sent_in_base64_is_counted_and_listed_as_data(
 
 
 def test_events_are_filtered(client: ApiClient, send: Callable[..., None]) -> None:
-    """Contract 3.2: id by substring, subject exactly, from inclusive, to exclusive."""
+    """Contract 3.2: the id by a substring, the subject exactly, `from` inclusive, `to` exclusive."""
     now = utc_now().replace(microsecond=0)
     times = [now - timedelta(hours=hours) for hours in (3, 2, 1)]
     send(*((f"customer-{number}", text(time), {}) for number, time in enumerate(times)))
@@ -329,7 +329,7 @@ def test_a_wrong_parameter_of_the_listing_is_named(still: ApiClient, query: str,
 
 
 def test_events_too_old_to_list_are_refused(still: ApiClient) -> None:
-    """Contract 3.2, D.24: 32 days back."""
+    """Contract 3.2, D.24: the limit is 32 days."""
     answer = still.get(URL, params={"from": text(utc_now() - timedelta(days=33))})
 
     assert answer.status_code == 400

@@ -1,7 +1,8 @@
-"""Requests made from the OpenAPI document, right and wrong ones, against a running server.
+"""Valid and invalid requests that are generated from the OpenAPI document, against a running server.
 
-schemathesis makes them: every parameter and body member at its bounds and beyond, then at random. None may be answered
-by 500, by anything the document has not, or let in without its credential. METERPORT_TEST_LONG=1 makes many more.
+schemathesis generates them: all parameters and body members at and beyond their bounds, then at random. No answer may
+be 500 or missing in the document, and no request may be accepted without its credential. METERPORT_TEST_LONG=1
+generates many more.
 """
 
 import copy
@@ -34,10 +35,11 @@ EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 10
 
 
 def negatable() -> dict[str, Any]:
-    """Return the document with filters that schemathesis makes wrong values of.
+    """Return the document with filters for which schemathesis can generate invalid values.
 
-    It makes none where a schema holds itself, nor of objects of fourteen members: $or is left out. Of a parameter that
-    is a text of JSON it makes any texts: here it is an object that is sent as JSON, which is the same to the server.
+    It generates none for a schema that contains itself, and none for objects with fourteen members: so $or is left out.
+    For a parameter that is a JSON text it generates arbitrary texts. Here it is an object that is sent as JSON, which
+    is the same for the server.
     """
     copied = copy.deepcopy(document())
     schemas = copied["components"]["schemas"]
@@ -58,7 +60,7 @@ def negatable() -> dict[str, Any]:
 
 
 SCHEMA = schemathesis.openapi.from_dict(negatable())
-NO_HTTP = b'"code":"malformed-request"'  # a header name no parser takes: the server answers, no route is asked
+NO_HTTP = b'"code":"malformed-request"'  # a header name that no parser accepts: the server answers before any route
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,
@@ -89,7 +91,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def credentials(server: Server) -> dict[str, dict[str, str]]:
-    """The headers that open routes, by the document's name of the guard."""
+    """Return the headers that open routes, by the name of the security scheme in the document."""
     expires_at = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     key = {"Authorization": f"Bearer {KEY}"}
     made = httpx.post(
@@ -117,9 +119,9 @@ def test_whatever_is_sent_is_answered_as_documented(
 
     response = case.call(base_url=server.url, headers=headers)
 
-    refused_by_size = response.status_code == 413  # which schemathesis does not take for a refusal
+    refused_by_size = response.status_code == 413  # schemathesis does not count 413 as a refusal
     checks = [check for check in CHECKS if not (refused_by_size and check is negative_data_rejection)]
-    if response.status_code == 414:  # by the server itself, before any route is looked for
+    if response.status_code == 414:  # from the server itself, before any route
         assert len(response.request.url) > ServerSettings().url_limit_bytes
     elif NO_HTTP not in response.content:
         case.validate_response(response, checks=checks)

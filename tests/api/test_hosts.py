@@ -1,4 +1,4 @@
-"""Which requests a server without a key answers, and that a request is for one host (case S4)."""
+"""Which requests a server without a key answers, and that each request names exactly one host (case S4)."""
 
 import dataclasses
 import socket
@@ -86,7 +86,7 @@ def test_a_server_without_a_key_answers_its_own_machine(keyless: ApiClient, head
 def test_a_server_without_a_key_answers_nobody_else(
     keyless: ApiClient, headers: dict[str, str], reason: str | None
 ) -> None:
-    """DNS rebinding gave any page the whole management API, a proxy gave it to the internet."""
+    """Before, DNS rebinding gave any page the whole management API, and a proxy gave it to the internet."""
     answer = keyless.get(METERS, headers=headers)
 
     if reason is None:
@@ -100,7 +100,7 @@ def test_a_server_without_a_key_answers_nobody_else(
 def test_every_managed_route_of_a_server_without_a_key_is_guarded(
     portal: BlockingPortal, still_dependencies: Dependencies, still_token: Token
 ) -> None:
-    """And no other: a token opens its routes from any page, for that is what it is for."""
+    """No other route is guarded: a portal token must work from any page, because that is its purpose."""
     settings = still_dependencies.settings.model_copy(update={"api_key": None})
     app = create_app(dataclasses.replace(still_dependencies, settings=settings))
     client, mine = ApiClient(portal, app), still_token("customer-1")
@@ -136,7 +136,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
 
 
 def raw(server: Server, head: str) -> tuple[int, str]:
-    """Send the head of a request; returns the status and the whole answer."""
+    """Send the head of a request. Return the status and the whole answer."""
     url = httpx.URL(str(server.url))
     with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
         connection.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode("latin-1"))
@@ -160,7 +160,7 @@ def raw(server: Server, head: str) -> tuple[int, str]:
     ],
 )
 def test_a_request_names_one_host(servers: dict[str, Server], name: str, head: str, reason: str) -> None:
-    """RFC 9112, 3.2: whatever else has a request for another idea of its host must not differ from ours."""
+    """RFC 9112, 3.2: other parts of a request that name a host must not differ from the Host header."""
     status, answer = raw(servers[name], head)
 
     assert status == 400

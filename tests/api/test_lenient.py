@@ -1,4 +1,4 @@
-"""Batches with bad events: refused whole, with every one named; or, as the request prefers, the good events taken.
+"""Batches with invalid events: refused as a whole with each of them named, or, on request, their valid events accepted.
 
 Contract 3.1, D.12, D.20, D.30; case N20. Source: RFC 7240.
 """
@@ -31,7 +31,7 @@ def post(client: ApiClient, events: object, kind: str = BATCH, headers: dict[str
 def test_a_batch_with_bad_events_is_refused_whole_and_all_of_them_are_named(
     still: ApiClient, still_log: MemoryLog
 ) -> None:
-    """N20: it took a round of its own for each thousand of them."""
+    """N20: before, each thousand of them needed another request."""
     events = [bad(number) if number < 3000 or number in {3500, 4998, 4999} else good(number) for number in range(5000)]
 
     answer = post(still, events)
@@ -110,7 +110,7 @@ def test_where_no_event_is_good_nothing_was_taken_and_the_answer_is_400(
 def test_a_request_with_one_event_names_the_range_of_it_too(
     still: ApiClient, events: object, kind: str, headers: dict[str, str]
 ) -> None:
-    """D4: a producer that reads the ranges took the whole body for wrong."""
+    """D4: otherwise a producer that reads the ranges would take the whole body as invalid."""
     answer = post(still, events, kind, headers)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-event")
@@ -119,7 +119,7 @@ def test_a_request_with_one_event_names_the_range_of_it_too(
 
 
 def test_an_event_in_binary_mode_names_its_range_too(still: ApiClient) -> None:
-    """D4: both where a header is wrong and where the event that it makes is."""
+    """D4: this holds if a header is wrong, and if the resulting event is wrong."""
     whole = {"ce-id": "1", "ce-source": "app", "ce-type": "prompt", "ce-subject": "s", "ce-specversion": "1.0"}
     for wrong in ({"ce-data": "1"}, {"ce-specversion": "2"}):
         answer = still.post(URL, content=b"{}", headers={**whole, **wrong, "Content-Type": "application/json"})

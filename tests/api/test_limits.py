@@ -1,4 +1,4 @@
-"""How often a token may ask."""
+"""The rate limit of a portal token."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Token = Callable[..., dict[str, str]]
 
 
 def taken(limit: RequestLimit, holder: str, now: float, tries: int = 100) -> int:
-    """How many requests in a row are taken."""
+    """Return how many requests in a row are accepted."""
     for count in range(tries):
         try:
             limit.take(holder, now)
@@ -56,7 +56,7 @@ def test_no_limit_keeps_nothing() -> None:
 
 
 def test_what_is_kept_is_bounded() -> None:
-    """Full buckets are forgotten; of the others the one asked of longest ago goes."""
+    """Full buckets are removed. Of the others, the one that was used longest ago is removed first."""
     limit = RequestLimit(6, max_buckets=100)
     for number in range(1000):
         limit.take(str(number), 1000 + number / 1000)
@@ -70,7 +70,7 @@ def test_what_is_kept_is_bounded() -> None:
 def test_a_token_that_asks_too_often_is_429(
     portal: BlockingPortal, still_dependencies: Dependencies, still_token: Token
 ) -> None:
-    """Contract 0: its own requests only, and only on the portal; a page may read when to come back."""
+    """Contract 0: only this token's requests on the portal are refused. A page can read when to try again."""
     settings = still_dependencies.settings
     limited = settings.model_copy(update={"portal": settings.portal.model_copy(update={"requests_per_minute": 2})})
     client = ApiClient(portal, create_app(dataclasses.replace(still_dependencies, settings=limited)))

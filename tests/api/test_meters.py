@@ -1,4 +1,4 @@
-"""Meters over HTTP: create, list, show, change, delete, and the values their events name."""
+"""Meters over HTTP: create, list, show, change, delete, and list the subjects and values of their events."""
 
 import dataclasses
 import re
@@ -283,7 +283,7 @@ def test_a_deleted_meter_frees_its_slug(client: ApiClient, meter: Create) -> Non
 def test_a_slug_that_is_also_the_id_of_another_meter_changes_neither(
     client: ApiClient, meter: Create, method: str
 ) -> None:
-    """The kind of case S15: ids are read in any case, and a slug may look like one."""
+    """Like case S15: ids are read in upper and lower case, and a slug may look like an id."""
     first = meter(slug="first")
     second = meter(slug=first["id"].lower())
     options: dict[str, Any] = {"json": {**second, "name": "changed"}} if method == "PUT" else {}
@@ -328,7 +328,7 @@ def test_listings_need_a_range(still: ApiClient, path: str, from_: timedelta, to
 
 
 def test_group_by_values_are_distinct_and_sorted(client: ApiClient, meter: Create, send: Send) -> None:
-    """Contract 2.2: of the last 24 hours unless bounds are given; a missing value is the empty text."""
+    """Contract 2.2: those of the last 24 hours unless bounds are given. A missing value is the empty text."""
     meter()
     now = datetime.now(UTC)
     recent, older = text(now - timedelta(hours=2)), text(now - timedelta(days=5))
@@ -394,7 +394,7 @@ def test_reserved_event_types_are_refused(
 
 @pytest.fixture
 def start_another(portal: BlockingPortal, dependencies: Dependencies) -> Callable[[], ApiClient]:
-    """Start a second process, which looks at the registry once; returns its client."""
+    """Start a second process, which reads the registry once. Return its client."""
 
     def start() -> ApiClient:
         other = build(dependencies.store, dependencies.settings, MemoryLog(dependencies.store, dependencies.settings))
@@ -406,7 +406,7 @@ def start_another(portal: BlockingPortal, dependencies: Dependencies) -> Callabl
 def test_a_put_changes_the_meter_of_the_name_by_now(
     client: ApiClient, meter: Create, dependencies: Dependencies, start_another: Callable[[], ApiClient]
 ) -> None:
-    """Contract 2.2: what another process deleted and created anew keeps what a PUT cannot change."""
+    """Contract 2.2: a meter that another process has deleted and created again keeps what a PUT cannot change."""
     meter(slug="m", eventType="old")
     elsewhere = start_another()
     client.delete(f"{URL}/m")
@@ -425,7 +425,7 @@ def test_a_put_changes_the_meter_of_the_name_by_now(
 def test_a_put_keeps_what_another_process_wrote_before(
     client: ApiClient, meter: Create, start_another: Callable[[], ApiClient]
 ) -> None:
-    """Contract 2.2: a description that is left out is kept, whoever wrote it."""
+    """Contract 2.2: a description that is left out is kept, even if another process wrote it."""
     meter(slug="m")
     elsewhere = start_another()
     client.put(f"{URL}/m", json={"description": "written a moment ago"})
@@ -436,7 +436,7 @@ def test_a_put_keeps_what_another_process_wrote_before(
 
 
 def test_a_wrong_path_is_told_before_a_slug_in_use(client: ApiClient, meter: Create) -> None:
-    """Contract 2.1: mending the one must not be what shows the other."""
+    """Contract 2.1: the wrong path must not appear only after the slug was corrected."""
     meter(slug="m")
 
     answer = client.post(URL, json={"slug": "m", "eventType": "t", "aggregation": "SUM", "valueProperty": "$..a"})

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the table of routes, both ways, and against the application's answers."""
+"""The OpenAPI document equals the table of routes, and the application answers as the document says."""
 
 import json
 import re
@@ -19,14 +19,14 @@ Token = Callable[..., dict[str, str]]
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every method, path and operation of the document."""
+    """Return each method, path and operation of the document."""
     for path, item in document()["paths"].items():
         for method, operation in item.items():
             yield method.upper(), path, operation
 
 
 def filled(path: str) -> str:
-    """Return a path of the document with names that are nowhere in the store."""
+    """Return a path of the document, filled with names that are not in the store."""
     return re.sub(r"{(\w+)}", "nope", path)
 
 
@@ -63,7 +63,7 @@ def test_the_parameters_of_a_path_are_those_of_its_operations() -> None:
 def test_every_documented_parameter_is_one_the_route_knows(
     still: ApiClient, stranger: ApiClient, still_token: Token
 ) -> None:
-    """D.15, D.8: in another case it is refused by name. A name a route reads must be in the document, or it fails."""
+    """D.15, D.8: in another case it is refused by name. A route that reads an undocumented name fails here."""
     mine = still_token("customer-1")
     for method, path, operation in operations():
         names = {name for kind in known_parameters(path, method) for name in kind}
@@ -114,7 +114,7 @@ def test_operations_have_names_of_their_own() -> None:
 
 
 def test_the_first_type_of_a_body_takes_all_that_the_others_take() -> None:
-    """C5: generators that write code for one type of a body take the first, and the schemas of all."""
+    """C5: code generators that support only one body type take the first one, but the schemas of all."""
     content = document()["paths"]["/api/v1/events"]["post"]["requestBody"]["content"]
     first, *others = [[kind.get("type", "event") for kind in of(media["schema"])] for media in content.values()]
 
@@ -123,7 +123,7 @@ def test_the_first_type_of_a_body_takes_all_that_the_others_take() -> None:
 
 
 def of(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the schemas one of which a value must fit."""
+    """Return the alternative schemas of a value."""
     return list(schema.get("anyOf", [schema]))
 
 
@@ -147,7 +147,7 @@ USAGE = b'{"data":[{"value":1,"windowStart":"2025-01-01T00:00:00Z","windowEnd":"
 def test_an_answer_that_is_not_in_the_document_is_noticed(
     status: int, kind: str, headers: dict[str, str], body: bytes
 ) -> None:
-    """What tests/harness/api_client.py asks of every answer does fail."""
+    """The check that tests/harness/api_client.py makes of every answer must be able to fail."""
 
     def answer(status: int, kind: str, headers: dict[str, str], body: bytes) -> httpx.Response:
         request = httpx.Request("GET", "http://meterport/api/v1/meters/m/query")

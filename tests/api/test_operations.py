@@ -1,4 +1,4 @@
-"""Probes, version, metrics, problems of no route, and what happens on a defect."""
+"""Probes, version, metrics, problems without a route, and the answer to a defect."""
 
 import dataclasses
 import logging
@@ -72,14 +72,14 @@ def test_a_process_is_ready_or_says_what_is_away_and_what_works(
 def test_a_probe_asks_for_what_its_traffic_needs(
     portal: BlockingPortal, still_dependencies: Dependencies, query: str, status: int
 ) -> None:
-    """N22c: with the store away events are still taken."""
+    """N22c: without the store, events are still accepted."""
     app = create_app(dataclasses.replace(still_dependencies, readiness=lambda: NOT_READY))
 
     assert ApiClient(portal, app).get(f"/readyz{query}").status_code == status
 
 
 def test_the_version_is_told(stranger: ApiClient) -> None:
-    """D.21: to everybody."""
+    """D.21: anybody may ask."""
     body = stranger.get("/version").json()
 
     assert body["version"] == __version__
@@ -171,7 +171,7 @@ def test_nothing_names_the_software(still: ApiClient) -> None:
 
 
 class Broken:
-    """A log that fails as no log should."""
+    """An event log that raises an unexpected error."""
 
     def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
         raise RuntimeError(f"{len(values)} events at {arrived_ms}: secret detail")
@@ -197,7 +197,7 @@ def test_a_defect_is_500_without_detail_and_logged(
 
 
 class Unreachable:
-    """A store that cannot be asked."""
+    """A store that does not answer."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -227,7 +227,7 @@ def test_a_failing_store_is_told_apart(
     code: str,
     detail: str | None,
 ) -> None:
-    """Contract 0: retry later, or not; the driver's words stay in the log."""
+    """Contract 0: the answer says whether to retry. The text of the driver's error goes only to the log."""
     broken = dataclasses.replace(still_dependencies, store=Unreachable(error))  # type: ignore[arg-type]
     client = ApiClient(portal, create_app(broken), BEARER)
 
@@ -238,7 +238,7 @@ def test_a_failing_store_is_told_apart(
 
 
 def test_requests_are_counted_by_template(still: ApiClient) -> None:
-    """What a client sends cannot make new series."""
+    """Clients cannot create new time series."""
 
     def count(method: str, route: str, status: str) -> float:
         labels = {"method": method, "route": route, "status": status}

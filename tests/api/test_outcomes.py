@@ -1,4 +1,4 @@
-"""What became of events that were sent: stored or not, since when, and what no meter counted.
+"""The outcomes of sent events: stored or not, since when, and why no meter counted them.
 
 Contract 3.7. Cases N3b, N6, N26b.
 """
@@ -26,7 +26,7 @@ from tests.api.conftest import BATCH, KEY, TOKENS_TOTAL, build
 from tests.harness.api_client import ApiClient
 
 URL = "/api/v1/events/outcomes"
-MANY = 10_000  # more than one field of a request to ClickHouse holds
+MANY = 10_000  # more than fits into one field of a request to ClickHouse
 
 
 def event(id_: str, data: object = None, subject: str = "acme", type_: str = "prompt") -> dict[str, object]:
@@ -47,7 +47,7 @@ def dependencies(store: Store, api_settings: Settings, log: SqliteLog) -> Depend
 
 
 class Ingest:
-    """Sends events to the API, and moves what waits in the log into the store."""
+    """Sends events to the API, and stores what waits in the log."""
 
     def __init__(self, dependencies: Dependencies, log: SqliteLog, client: ApiClient) -> None:
         self._client = client
@@ -70,7 +70,7 @@ def ingest(dependencies: Dependencies, log: SqliteLog, client: ApiClient) -> Ing
 
 
 def outcomes(client: ApiClient, *names: tuple[str, str], **members: object) -> dict[str, Any]:
-    """Ask what became of events; returns the answer."""
+    """Return the outcomes of events."""
     answer = client.post(URL, json={"events": [{"source": source, "id": id_} for source, id_ in names], **members})
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
@@ -104,7 +104,7 @@ def test_what_no_meter_counted_says_why_as_the_listing_does(client: ApiClient, i
 
 
 def test_a_second_event_of_one_id_is_not_stored_again(client: ApiClient, ingest: Ingest) -> None:
-    """N26b: what was stored before, and what is stored from now on, are told apart by the store's own stamps."""
+    """N26b: the store's own stamps distinguish earlier events from those that are stored from now on."""
     assert "newestStoredAt" not in outcomes(client)
     ingest.store(event("1", data={"tokens": 1}))
     newest = outcomes(client)["newestStoredAt"]

@@ -1,4 +1,4 @@
-"""Contract 0, routes /portal and /portal/{file}: what keeps the page what it is, and who may frame it."""
+"""Contract 0, routes /portal and /portal/{file}: the integrity of the page, its caching, and who may frame it."""
 
 import gzip
 
@@ -87,7 +87,7 @@ def test_files_are_packed_for_who_takes_it_and_not_sent_twice(stranger: ApiClien
         "/portal/meterport-usage.js", headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]}
     )
 
-    assert plain.content == packed.content  # the client unpacks
+    assert plain.content == packed.content  # the client has decompressed it
     assert int(packed.headers["content-length"]) == len(gzip.compress(plain.content, 9, mtime=0))
     assert packed.headers["etag"] != plain.headers["etag"]
     assert (again.status_code, again.content) == (304, b"")
@@ -114,7 +114,7 @@ def test_there_is_nothing_else(stranger: ApiClient, name: str) -> None:
 
 
 def test_the_page_is_the_same_for_everybody(still_app: Starlette, portal: BlockingPortal) -> None:
-    """It holds nothing: no credential changes it."""
+    """The page contains no data, so credentials do not change it."""
     keyed = ApiClient(portal, still_app, {"Authorization": "Bearer x", "Cookie": "a=b"})
 
     assert keyed.get("/portal").content == ApiClient(portal, still_app).get("/portal").content

@@ -1,4 +1,4 @@
-"""Portal tokens, and what their holders may see: one subject, on every path."""
+"""Portal tokens, and what their holders may see: one subject, on all routes."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ Token = Callable[..., dict[str, str]]
 
 @pytest.fixture
 def usage(meter: Create, send: Send) -> None:
-    """Two subjects, of whom the first has 3 tokens in two models."""
+    """Store usage of two subjects. The first one has 3 tokens in two models."""
     meter()
     at = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
     send(
@@ -234,7 +234,7 @@ def test_a_wrong_invalidation_is_refused(still: ApiClient, body: dict[str, objec
 def test_a_token_that_the_store_has_no_record_of_is_invalidated(
     client: ApiClient, anyone: ApiClient, dependencies: Dependencies, name: str
 ) -> None:
-    """Case S3: it was issued after the copy of the store that was restored; 204 must not be said for nothing."""
+    """Case S3: it was issued after the backup that was restored. Then 204 must still mean that the token is invalid."""
     unrecorded = Unrecorded(dependencies.store, [SIGNING_KEY], dependencies.settings.portal)
     record, text = unrecorded.create("customer-1", None, None)
     mine = {"Authorization": f"Bearer {text}"}
@@ -264,7 +264,7 @@ def ask_by_post(client: ApiClient, url: str, headers: dict[str, str]) -> httpx.R
 
 @pytest.mark.usefixtures("usage")
 def test_the_subject_of_every_answer_is_the_tokens(anyone: ApiClient, token: Token) -> None:
-    """R20: on each portal route; nothing in a request changes it."""
+    """R20: on each portal route. Nothing in a request can change it."""
     mine, empty = token("customer-1"), token("customer-3")
 
     widened = f"{QUERY}?subject=customer-2&filterCustomerId=customer-2&Subject=customer-2&groupBy=subject"
@@ -353,7 +353,7 @@ def test_portal_csv_always_has_the_subject(anyone: ApiClient, token: Token) -> N
 
 
 def test_a_token_sees_the_meters_it_allows(client: ApiClient, anyone: ApiClient, meter: Create, token: Token) -> None:
-    """Contract 1.4, D.14, D.22: a plain array; metadata is the operator's own."""
+    """Contract 1.4, D.14, D.22: the answer is a plain array, without metadata, which is only for the operator."""
     meter(metadata={"margin": "high"})
     meter(slug="other")
 
@@ -461,7 +461,7 @@ SUBJECT = "/api/v1/portal/subject"
 
 
 def test_a_token_shows_its_subject_and_the_current_period(anyone: ApiClient, client: ApiClient, token: Token) -> None:
-    """N36, contract 1.4: what is meant for the holder; the rest is the operator's own."""
+    """N36, contract 1.4: only what is meant for the holder is shown. The rest is only for the operator."""
     said = {
         "displayName": "ACME",
         "metadata": {"secret": "x"},
@@ -480,7 +480,7 @@ def test_a_token_shows_its_subject_and_the_current_period(anyone: ApiClient, cli
 
 
 def test_a_subject_nothing_was_said_of_is_its_key(anyone: ApiClient, client: ApiClient, token: Token) -> None:
-    """N36, contract 1.4: a key that is the id of another subject shows nothing of that one."""
+    """N36, contract 1.4: a key that equals the id of another subject shows nothing of that subject."""
     (other,) = client.post("/api/v1/subjects", json=[{"key": "other", "displayName": "Other"}]).json()
 
     for key in ("nobody", other["id"], "OTHER"):

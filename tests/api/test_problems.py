@@ -1,4 +1,4 @@
-"""What problems have in common: no cache keeps them, and what was sent is not sent back at any length (case S17)."""
+"""All problems have this in common: no cache keeps them, and they quote only a short part of the request (case S17)."""
 
 from collections.abc import Callable
 

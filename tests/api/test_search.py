@@ -1,4 +1,4 @@
-"""The second event listing: filters, pages, and what is refused. And the events of today."""
+"""The second event listing: filters, pages and refusals; and the counts of today's events."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Take = Callable[[list[dict[str, object]]], None]
 
 @pytest.fixture
 def take(client: ApiClient, log: MemoryLog) -> Take:
-    """Store events as they are given."""
+    """Store the given events."""
 
     def ingest(events: list[dict[str, object]]) -> None:
         answer = client.post("/api/v1/events", content=orjson.dumps(events), headers={"Content-Type": BATCH})
@@ -66,7 +66,7 @@ def ids(answer: Any) -> list[str]:
     ids=lambda value: str(value)[:60],
 )
 def test_events_are_searched(client: ApiClient, filters: object, found: list[str]) -> None:
-    """Contract 3.2: however old; latest time first, of one time the last in the log first."""
+    """Contract 3.2: events of any age, the latest time first. At the same time, the last one in the log comes first."""
     assert ids(client.get(URL, params={"filter": orjson.dumps(filters).decode(), "clientId": "c"})) == found
 
 
@@ -95,7 +95,7 @@ def pages(client: ApiClient, limit: int) -> Iterator[dict[str, Any]]:
 @pytest.mark.usefixtures("events")
 @pytest.mark.parametrize(("limit", "sizes"), [(1, [1, 1, 1, 1, 0]), (3, [3, 1]), (4, [4, 0]), (100, [4])])
 def test_a_full_page_names_the_next(client: ApiClient, limit: int, sizes: list[int]) -> None:
-    """Contract 3.2: nothing twice, nothing missing, whatever arrives between two pages."""
+    """Contract 3.2: no event is missing or repeated, whatever arrives between two pages."""
     found = list(pages(client, limit))
 
     assert [len(page["items"]) for page in found] == sizes

@@ -1,4 +1,4 @@
-"""Whose turn it is: a share of the store's places for each tenant, and a queue that is bounded and fair."""
+"""Fair sharing of the store: each tenant gets a share of the places, and the queue is limited and fair."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,12 +25,12 @@ Token = Callable[..., dict[str, str]]
 
 
 async def stays() -> None:
-    """Stand for a client that waits for its answer."""
+    """Behave like a client that waits for its answer."""
     await asyncio.Event().wait()
 
 
 class Stage:
-    """Requests that have a place until they are told to end. `began`: whose have had one, in order."""
+    """Requests that keep their place until a test ends them. `began`: the requests that have got a place, in order."""
 
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
@@ -38,7 +38,7 @@ class Stage:
         self._tasks: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
 
     async def ask(self, *names: str, gone: Callable[[], Awaitable[None]] = stays) -> None:
-        """Begin requests named `holder number`, one after another."""
+        """Start requests named `holder number`, one after another."""
         for name in names:
             end = asyncio.Event()
             self._tasks[name] = asyncio.ensure_future(self._request(name, end, gone)), end
@@ -64,7 +64,7 @@ class Stage:
 
 
 async def settled() -> None:
-    """Let every task go on until it waits."""
+    """Let all tasks run until they wait."""
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -178,7 +178,7 @@ def test_a_request_that_the_server_ends_gives_up_its_turn_whether_called_or_not(
     async def scene(stage: Stage) -> None:
         await stage.ask(*of(A, 1, 2, 3, 4))
         stage._tasks[f"{A} 1"][1].set()
-        await asyncio.sleep(0)  # the first is over, and the third has been called but has not gone on
+        await asyncio.sleep(0)  # the first is over; the third has got its turn but has not run yet
         await asyncio.gather(stage.cancel(f"{A} 3"), return_exceptions=True)
         await settled()
         assert stage.began == of(A, 1, 2, 4)
@@ -205,7 +205,7 @@ RAW = "/api/v1/portal/meters/tokens_total/query?groupBy=model&from=2026-11-01T00
 def test_one_tenant_s_slow_questions_do_not_hold_up_another_s(
     portal: BlockingPortal, dependencies: Dependencies, meter: Create, token: Token, send: Callable[..., None]
 ) -> None:
-    """K7: of twelve slow questions of one subject two are under way; a question of another one is not behind them."""
+    """K7: of twelve slow queries of one subject only two run, so a query of another subject does not wait for them."""
     send(("b", "2026-11-01T12:00:00Z", {"tokens": 7}))
     meter(aggregation="UNIQUE_COUNT")
     dependencies.store.command(MANY)

@@ -42,7 +42,7 @@ def test_a_subject_is_found_and_deleted_by_id_or_key(client: ApiClient, key: str
 def test_a_text_that_is_the_id_of_one_subject_and_the_key_of_another_deletes_neither(
     client: ApiClient, spelled: Callable[[str], str]
 ) -> None:
-    """Case S15: the first was deleted, whose key that is not."""
+    """Case S15: before, the first one was deleted, although the text is not its key."""
     (real,) = client.post(URL, json=[{"key": "real"}]).json()
     text = spelled(real["id"])
     (other,) = client.post(URL, json=[{"key": text}]).json()
@@ -86,13 +86,13 @@ def test_wrong_subjects_are_refused(still: ApiClient, body: object, detail: str)
 
 
 def nested(levels: int) -> str:
-    """Objects and lists in each other, so deep."""
+    """Return objects and lists that are nested `levels` deep."""
     return '{"a":[' * (levels // 2) + "{}" * (levels % 2) + "]}" * (levels // 2)
 
 
 @pytest.mark.parametrize("levels", [33, 252, 253, 1000])
 def test_metadata_nested_too_deep_is_refused_and_lists_stay(client: ApiClient, levels: int) -> None:
-    """Contract 3.4: 252 levels were stored, and no list of subjects could be written from then on."""
+    """Contract 3.4: before, 252 levels were stored, and after that no list of subjects could be written."""
     deep, deepest = (f'{{"key":"a","metadata":{nested(given)}}}' for given in (32, levels))
     headers = {"Content-Type": "application/json"}
 

@@ -1,4 +1,4 @@
-"""Texts of others never reach a terminal as they are: what it would obey, or nobody would see, is escaped.
+"""Texts of producers are escaped on a terminal if they contain control sequences or invisible characters.
 
 Cases S6 and S14 of the security audit. The commands run against the real application on a real socket.
 """
@@ -43,7 +43,7 @@ from meterport.terminal import print_csv, print_json_text, print_table, say
 from tests.api.conftest import KEY, TOKENS_TOTAL
 from tests.harness.api_client import ApiClient
 
-# C0, DEL, C1, direction marks and isolates, invisible characters, separators of lines, half a tag.
+# C0, DEL, C1, direction marks and isolates, invisible characters, line separators, tag characters.
 HARMFUL = [*map(chr, [*range(0x20), *range(0x7F, 0xA0), 0xAD, 0x061C, 0x180E, 0x200B, 0x200E, 0x200F])]
 HARMFUL += [*map(chr, [*range(0x2028, 0x202F), *range(0x2060, 0x206A), 0xFEFF, 0xFFF9, 0xE0001, 0xE0041])]
 PLANTED = "x\x1b[31mRED\x1b]0;pwned\x07\x9b2J\u202e\u2066\u200b" + "".join(HARMFUL) + "y"
@@ -51,7 +51,7 @@ SUBJECT = "ac\u200bme \u202egpj.exe\u2069"
 
 
 def harmful_in(text: str) -> list[str]:
-    """Return what a terminal obeys, or nobody sees, of a command's output; ends of lines are ours."""
+    """Return the control and invisible characters of a command's output, without its line ends."""
     return sorted({ascii(letter) for letter in text if letter in HARMFUL and letter != "\n"})
 
 
@@ -75,7 +75,7 @@ def server(app: Starlette, dependencies: Dependencies) -> Iterator[str]:
 
 
 def run(server: str, *arguments: str) -> tuple[str, str]:
-    """Run a command as a shell would; returns what it prints and what it says."""
+    """Run a command as a shell would. Return its stdout and stderr."""
     variables = {"METERPORT_API_KEY": KEY, "TERM": "dumb"}
     ran = CliRunner().invoke(cli.app, [*arguments, "--server", server], env=variables, catch_exceptions=False)
     assert ran.exit_code == 0 or "still invalid 1" in ran.output, ran.output
@@ -85,7 +85,7 @@ def run(server: str, *arguments: str) -> tuple[str, str]:
 def test_no_command_prints_what_a_terminal_obeys(
     server: str, client: ApiClient, store: Store, send: Callable[..., None]
 ) -> None:
-    """S6: models, subjects, event types, reasons and names of others, in tables and in JSON."""
+    """S6: this holds for models, subjects, event types, reasons and names, in tables and in JSON."""
     made = client.post("/api/v1/meters", json=TOKENS_TOTAL)
     assert made.status_code == 201
     assert client.post("/api/v1/meters", json={**TOKENS_TOTAL, "slug": "odd", "eventType": SUBJECT}).status_code == 201
@@ -125,7 +125,7 @@ def test_no_command_prints_what_a_terminal_obeys(
 
 
 def test_csv_is_exact_in_a_pipe_and_escaped_on_a_terminal(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """S6: a program reads CSV as it is; CSV has no escapes of its own."""
+    """S6: programs read CSV unchanged, because CSV has no escapes."""
     document = f'value,model\r\n3,"{PLANTED}"\r\n'.encode()
     print_csv(document)
     assert capfdbinary.readouterr().out.removesuffix(b"\n") == document
@@ -145,7 +145,7 @@ def test_csv_is_exact_in_a_pipe_and_escaped_on_a_terminal(capfdbinary: pytest.Ca
 def test_the_summary_of_an_import_shows_reasons_escaped(
     tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """S6: a reason holds an event type, or the text at a value property."""
+    """S6: a reason may contain an event type, or the text of a value property."""
     path = tmp_path_factory.mktemp("import") / "e.ndjson"
     path.write_text('{"specversion":"1.0"}\n', encoding="utf-8")
     report = Report()
@@ -195,7 +195,7 @@ def table_of(text: str) -> str:
 @examples(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf", "Cn", "Zl", "Zp", "Zs"]), min_size=1))
 def test_letters_of_all_languages_are_shown_as_they_are(text: str) -> None:
-    """S6: escapes are for what nobody could read."""
+    """S6: only unreadable characters are escaped."""
     invisible = any(
         unicodedata.category(letter) == "Mn" or letter in "\u115f\u1160\u2800\u3164\uffa0" for letter in text
     )
@@ -224,7 +224,7 @@ FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f"
     ],
 )
 def test_names_that_look_alike_are_shown_for_what_they_are(text: str, shown: str) -> None:
-    """S14, D.40: joiners within words of other scripts and within emoji are letters there."""
+    """S14, D.40: joiners inside words of other scripts and inside emoji count as letters."""
     assert printable_name(text) == shown
 
 
@@ -232,7 +232,7 @@ def test_names_that_look_alike_are_shown_for_what_they_are(text: str, shown: str
 def test_a_log_line_is_one_line_that_holds_no_control_and_no_secret(
     log_format: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """S5, S6: whatever a library or a field from outside brings; a trace behind it too."""
+    """S5, S6: this holds for texts of libraries and of other sources, and for tracebacks."""
     secrets = {"kafka": {"brokers": "b:1", "options": {"sasl.password": "hunter2-option", "x.y": "hunter2-rack"}}}
     secrets |= {"store": {"url": "http://u:hunter2-%40pw@h:1"}, "portal": {"token_keys": ["hunter2-signing-key"]}}
     configured: Settings = load_settings(overrides={"log_format": log_format, "api_key": "hunter2-api-key", **secrets})
@@ -260,7 +260,7 @@ def test_a_log_line_is_one_line_that_holds_no_control_and_no_secret(
 
 
 def test_json_of_the_api_is_printed_so_that_it_means_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    """S6: C1 controls and direction marks stand in JSON as they are, by its own rules."""
+    """S6: JSON itself allows C1 controls and direction marks without an escape."""
     print_json_text(orjson.dumps({"a": "\x9b\u202e\U000e0041é"}))
 
     out = capsys.readouterr().out
@@ -274,7 +274,7 @@ ALIKE = ["acme", "ac\u200bme", "acme ", "\u202eemca", "\uff41cme", "acm\u0435", 
 def test_subjects_that_look_alike_are_counted_apart_and_get_tokens(
     client: ApiClient, meter: Callable[..., object], send: Callable[..., None], token: Callable[..., dict[str, str]]
 ) -> None:
-    """S14, D.40: usage that was accepted stays countable."""
+    """S14, D.40: accepted usage must stay countable."""
     meter()
     send(*[(subject, utc_now().isoformat(), {"tokens": at + 1}) for at, subject in enumerate(ALIKE)])
 
@@ -291,7 +291,7 @@ CONTROLS = ["\x00", "\x07", "\x1b", "\x7f", "\x9b", "\n", "\r", "\t"]
 @pytest.mark.parametrize("control", CONTROLS, ids=ascii)
 @pytest.mark.parametrize("member", ["name", "description", "eventType", "metadata"])
 def test_a_meters_texts_hold_no_control_characters(client: ApiClient, member: str, control: str) -> None:
-    """S6, contract 2.1, D.41: as subjects; a description and metadata may have lines and tabs."""
+    """S6, contract 2.1, D.41: the same rule as for subjects. A description and metadata may have line ends and tabs."""
     text = f"a{control}b"
     wanted = {**TOKENS_TOTAL, member: {"note": text} if member == "metadata" else text}
     answer = client.post("/api/v1/meters", json=wanted)
@@ -306,7 +306,7 @@ def test_a_meters_texts_hold_no_control_characters(client: ApiClient, member: st
 
 
 def test_a_meter_of_an_earlier_release_with_a_control_character_is_still_there(dependencies: Dependencies) -> None:
-    """S6: what was taken once is not lost by a rule that came later."""
+    """S6: a later rule must not lose a meter that was accepted before it."""
     dependencies.registry.create(MeterDefinition.model_validate({**TOKENS_TOTAL, "name": "a\x1bb"}))
     dependencies.registry.refresh()
 
@@ -314,7 +314,7 @@ def test_a_meter_of_an_earlier_release_with_a_control_character_is_still_there(d
 
 
 def test_a_display_name_of_a_subject_holds_no_control_character(client: ApiClient) -> None:
-    """S6, contract 3.4, D.41: it stands on the customer's page and in tables."""
+    """S6, contract 3.4, D.41: the name appears on the customer's page and in tables."""
     answer = client.post("/api/v1/subjects", json=[{"key": "acme", "displayName": "a\x1b[31mb"}])
 
     assert answer.status_code == 400

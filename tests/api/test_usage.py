@@ -105,7 +105,7 @@ def rows_of(body: dict[str, Any]) -> list[tuple[object, ...]]:
     ],
 )
 def test_groups_and_filters(client: ApiClient, query: str, rows: list[tuple[object, ...]]) -> None:
-    """Contract 0, 2.2: lists by repetition, maps by brackets; a comma separates nothing."""
+    """Contract 0, 2.2: lists repeat the parameter, maps use brackets, and a comma does not separate values."""
     assert rows_of(client.get(f"{QUERY}?{JANUARY}&{query}").json()) == rows
 
 
@@ -342,7 +342,7 @@ def test_a_wrong_member_of_a_posted_query_is_named(still: ApiClient, body: objec
 
 @pytest.mark.usefixtures("usage")
 def test_a_subject_is_text_whatever_it_holds(client: ApiClient) -> None:
-    """R19: values are bound, never put into SQL."""
+    """R19: values are bound as parameters and never become SQL text."""
     for hostile in ("' OR 1=1 --", "{subject:String}", "%s", "a\\' OR 1", "\0", "'); DROP TABLE events; --"):
         answer = client.get(QUERY, params={"subject": hostile, "filterGroupBy[model]": hostile})
 
@@ -351,7 +351,7 @@ def test_a_subject_is_text_whatever_it_holds(client: ApiClient) -> None:
 
 @pytest.mark.usefixtures("usage")
 def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, dependencies: Dependencies) -> None:
-    """A picture of the registry from before a rebuild names tables that are gone: refreshed, asked once more."""
+    """A snapshot of the registry from before a rebuild names deleted tables: it is reloaded, and the query repeated."""
     old = dependencies.registry.find("tokens_total")
     assert dependencies.registry.advance(old, MeterState.READY, old.filled_to)
     changed = old.definition.model_copy(update={"groupBy": {"type": "$.type"}})
@@ -364,7 +364,7 @@ def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, dep
 
 @pytest.mark.usefixtures("usage")
 def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, dependencies: Dependencies) -> None:
-    """The same, and there is nothing left to ask."""
+    """The same situation, but no table is left to query."""
     meter = dependencies.registry.find("tokens_total")
     assert dependencies.registry.advance(meter, MeterState.READY, meter.filled_to)
     MeterRegistry(dependencies.store).delete("tokens_total")
@@ -373,7 +373,7 @@ def test_a_meter_deleted_under_the_query_is_404(client: ApiClient, dependencies:
 
 
 def fill(dependencies: Dependencies) -> None:
-    """Have the meter answered from its rollup."""
+    """Fill the meter, so that it answers from its rollup."""
     filler = Filler(dependencies.store, dependencies.registry, NoIngest())
     deadline = time.monotonic() + 30
     while dependencies.registry.find("tokens_total").state is not MeterState.READY and time.monotonic() < deadline:
@@ -382,7 +382,7 @@ def fill(dependencies: Dependencies) -> None:
 
 @pytest.mark.usefixtures("usage")
 def test_management_answers_are_conditional_too(client: ApiClient, send: Callable[..., None]) -> None:
-    """Contract 0, D.24: the tag changes whenever the answer does."""
+    """Contract 0, D.24: the ETag changes whenever the answer changes."""
     first = client.get(f"{QUERY}?{JANUARY}")
     again = client.get(f"{QUERY}?{JANUARY}", headers={"If-None-Match": first.headers["etag"]})
     as_csv = client.get(f"{QUERY}?{JANUARY}", headers={"Accept": "text/csv"})
@@ -396,7 +396,7 @@ def test_management_answers_are_conditional_too(client: ApiClient, send: Callabl
 
 @pytest.mark.usefixtures("usage")
 def test_csv_names_subjects_that_have_a_name(client: ApiClient) -> None:
-    """Contract 4.7: a column where at least one subject of the answer was named, empty for the others."""
+    """Contract 4.7: the column exists if at least one subject of the answer has a name. It is empty for the others."""
 
     def csv(query: str) -> list[list[str]]:
         text = client.get(f"{QUERY}?{JANUARY}&{query}", headers={"Accept": "text/csv"}).text
@@ -451,7 +451,7 @@ def test_queries_are_counted_by_grain(client: ApiClient) -> None:
 def test_members_of_a_body_are_not_looked_for_in_the_query_string(
     still: ApiClient, still_token: Callable[..., dict[str, str]], path: str, parameter: str
 ) -> None:
-    """Contract 2.2, D.8: what would be missed is refused; a subject means nothing on the portal, there or here."""
+    """Contract 2.2, D.8: parameters without effect are refused. On the portal, a subject is ignored in both places."""
     on_portal = path != QUERY
 
     answer = still.post(
@@ -467,7 +467,7 @@ def test_members_of_a_body_are_not_looked_for_in_the_query_string(
 
 @pytest.mark.usefixtures("usage")
 def test_filters_that_filter_nothing_go_beside_others(client: ApiClient) -> None:
-    """Contract 2.2: `[]` does not filter, so there is nothing that could not be used together."""
+    """Contract 2.2: `[]` does not filter, so it does not conflict with other filters."""
     body = {"filterGroupBy": {"model": []}, "advancedMeterGroupByFilters": {"model": {"$eq": "a"}}}
 
     answer = client.post(QUERY, json=body)

@@ -1,4 +1,4 @@
-"""A store whose sessions are not in UTC answers what one in UTC does."""
+"""A store whose sessions are not in UTC gives the same answers as one in UTC."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +23,7 @@ def zone(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store(settings: Settings, zone: str) -> Iterator[Store]:
-    """A store each of whose sessions is in a zone, as a profile of a server's users may have it."""
+    """A store whose sessions use a time zone, as the settings profile of a ClickHouse user may define it."""
     opened = open_store(settings)
     connect = opened._connect
 
@@ -42,7 +42,7 @@ def store(settings: Settings, zone: str) -> Iterator[Store]:
 
 
 def test_usage_is_the_same_whatever_zone_a_session_is_in(client: ApiClient, meter: Meter, send: Send) -> None:
-    """N34: windows of a day, in UTC and in a zone of the question; bounds."""
+    """N34: daily windows, in UTC and in the time zone of the query, and bounds."""
     meter()
     data = {"model": "m", "type": "in"}
     send(
