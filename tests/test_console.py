@@ -1,4 +1,4 @@
-"""The command line, as processes of its own: with a server running, and with none."""
+"""The command line, run as separate processes, with and without a running server."""
 
 import os
 import re
@@ -61,7 +61,7 @@ def served(server: Server) -> Run:
 
 @pytest.fixture(scope="module")
 def usage(served: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A meter with three events, and the directory that keeps the import's position."""
+    """Create a meter with three events. Return the directory that keeps the position of the import."""
     directory = tmp_path_factory.mktemp("usage")
     (directory / "usage.csv").write_text(
         "customer,at,model,tokens\n"
@@ -83,7 +83,7 @@ def usage(served: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells(table: str) -> list[list[str]]:
-    """Return the cells of a printed table, without its rule."""
+    """Return the cells of a printed table, without its horizontal rule."""
     return [line.split() for line in table.splitlines() if line.strip() and "──" not in line]
 
 
@@ -131,7 +131,7 @@ def test_usage_as_csv(served: Run) -> None:
 
 
 def test_usage_as_csv_stays_exact(served: Run, tmp_path: Path) -> None:
-    """N12, N24: programs read it, so nothing is disarmed for a spreadsheet and no mark is put before it."""
+    """N12, N24: programs read it, so it has no byte order mark and no cell is changed for spreadsheets."""
     (tmp_path / "formulas.csv").write_text("at,model,n\n2026-03-01T01:00:00Z,=1+2,-5\n2026-03-01T01:00:00Z,@Müller,3\n")
     created = served(
         "meters", "create", "formulas", "--event-type", "formula", "--aggregation", "sum", "--value-property", "$.n",
@@ -145,7 +145,7 @@ def test_usage_as_csv_stays_exact(served: Run, tmp_path: Path) -> None:
     assert imported.returncode == 0, imported.stderr
 
     answer = served("query", "formulas", "--group-by", "model", "--format", "csv")
-    assert served("meters", "delete", "formulas").returncode == 0  # other tests list what this server has
+    assert served("meters", "delete", "formulas").returncode == 0  # other tests list the meters of this server
 
     assert answer.stdout == (
         "window_start,window_end,model,value\n"
@@ -159,10 +159,10 @@ def test_usage_as_csv_stays_exact(served: Run, tmp_path: Path) -> None:
     [
         (("query", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
         (("query", "tokens", "--group-by", "x"), 1, "meterport: validation error: invalid group by: x\n"),
-        (("query", "tokens", "--from", "May"), 1, "meterport: 'May' is no time: wanted as 2026-03-01T12:30:00 or"),
-        (("query", "tokens", "--from", ""), 1, "meterport: '' is no time: "),  # a variable that is empty
-        (("query", "tokens", "--to", ""), 1, "meterport: '' is no time: "),
-        (("dead-letters", "replay", "--from", "", "--to", "2026-03-01"), 1, "meterport: '' is no time: "),
+        (("query", "tokens", "--from", "May"), 1, "meterport: 'May' is not a time: expected a time such as 2026-03-01"),
+        (("query", "tokens", "--from", ""), 1, "meterport: '' is not a time: "),  # as from an empty shell variable
+        (("query", "tokens", "--to", ""), 1, "meterport: '' is not a time: "),
+        (("dead-letters", "replay", "--from", "", "--to", "2026-03-01"), 1, "meterport: '' is not a time: "),
         (("query", "tokens", "--time-zone", "Mars"), 1, "meterport: unknown time zone 'Mars'"),
         (
             ("meters", "create", "m", "--event-type=e", "--aggregation=COUNT", "--group-by=a", "--group-by=a=$.b"),
@@ -174,7 +174,7 @@ def test_usage_as_csv_stays_exact(served: Run, tmp_path: Path) -> None:
         (("token", "create", "a", "--meter", "nope"), 1, "meterport: not found error: meter not found: nope\n"),
         (("token", "invalidate"), 2, "give --id, --subject or --issued-before"),
         (("import", "nope.csv"), 1, "meterport: nope.csv: No such file or directory\n"),
-        (("import", "Makefile"), 1, "meterport: Makefile: the name tells no format"),
+        (("import", "Makefile"), 1, "meterport: Makefile: unknown file type"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("usage")
@@ -208,11 +208,11 @@ def test_invalid_rows_are_told_and_counted(served: Run, tmp_path: Path) -> None:
 
     assert (stopped.returncode, stopped.stderr) == (
         1,
-        f"meterport: {path}: row 2: time 'yesterday' is no time: wanted as 2026-03-01T12:30:00 or 2026-03-01, "
-        "or with an offset (1 row before it is stored; another mapping counts it again)\n",
+        f"meterport: {path}: row 2: time 'yesterday' is not a time: expected a time such as 2026-03-01T12:30:00 or "
+        "2026-03-01, or one with an offset (1 row before it is stored; another mapping counts it again)\n",
     )
     assert (skipping.returncode, skipping.stdout[:51]) == (0, "read 2 rows, stored 0, already stored 1, skipped 1,")
-    assert skipping.stderr.startswith("bad.csv: row 2 left out: time 'yesterday' is no time")
+    assert skipping.stderr.startswith("bad.csv: row 2 left out: time 'yesterday' is not a time")
     assert nothing.returncode == 1
 
 
@@ -240,7 +240,7 @@ def test_a_token_from_its_making_to_its_end(served: Run, server: Server, usage: 
 
 
 def test_every_token_issued_before_a_time_is_invalidated(served: Run, server: Server, usage: Path) -> None:  # noqa: ARG001
-    """Case S3: for the day after a restore."""
+    """Case S3: this is needed after a restore."""
     headers = {"Authorization": f"Bearer {served('token', 'create', 'acme').stdout.strip()}"}
     url = f"{server.url}/api/v1/portal/meters"
     assert httpx.get(url, headers=headers).status_code == 200
@@ -263,7 +263,7 @@ def test_every_token_issued_before_a_time_is_invalidated(served: Run, server: Se
 def test_a_meter_that_counts_the_first_of_many_values_is_made_with_a_note(
     tmp_path: Path, path: str, noted: bool
 ) -> None:
-    """N30: usage is too low where the sum of all was meant, and no listing says so."""
+    """N30: if the user wanted the sum of all values, the usage is too low, and no listing shows it."""
     options = ("--event-type", "cart", "--aggregation", "sum", "--value-property", path)
 
     made = meterport("meters", "create", "cart", *options, "--data-dir", str(tmp_path))
@@ -282,13 +282,13 @@ def test_meters_are_listed(served: Run) -> None:
     assert (meter["name"], meter["groupBy"]) == ("Tokens", {"model": "$.model", "kind": "$.llm.kind"})
 
 
-# which engine
+# which server
 
 
 def test_without_a_server_the_command_runs_one_itself(tmp_path: Path) -> None:
     directory = ("--data-dir", str(tmp_path / "data"))
     config = tmp_path / "meterport.yaml"
-    config.write_text(f"api_key_sha256: {'f' * 64}\n")  # nobody has this key, and nobody needs it here
+    config.write_text(f"api_key_sha256: {'f' * 64}\n")  # no client has this key, and none needs it here
 
     made = meterport("meters", "create", "calls", "--event-type=call", "--aggregation=COUNT", *directory)
     listed = meterport("meters", "list", *directory, "--config", str(config))
@@ -302,7 +302,7 @@ def test_without_a_server_the_command_runs_one_itself(tmp_path: Path) -> None:
 
 
 def test_a_command_finds_the_process_that_has_the_directory(server: Server) -> None:
-    """On whichever port that is: it took a free one."""
+    """The process has chosen a free port, and the command finds that port."""
     directory = ("--data-dir", str(server.directory / "data"))
 
     found = meterport("meters", "list", *directory, variables={"METERPORT_API_KEY": KEY})
@@ -330,7 +330,7 @@ def test_a_process_that_has_the_directory_but_does_not_answer(tmp_path: Path) ->
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:8888", "http://[2001:db8::1]:8888", "http://evil.example:8888", "x"])
 def test_the_key_goes_to_no_other_machine_that_a_lock_names(tmp_path: Path, url: str) -> None:
-    """Case S11's kind: whoever can write the file would be sent the API key."""
+    """Like case S11: otherwise everyone who can write the file could make commands send them the API key."""
     lock = DirectoryLock(tmp_path)
     lock.announce(url)
 
@@ -439,7 +439,7 @@ def test_a_busy_engine_is_waited_out() -> None:
 
 
 def test_a_server_that_does_not_know_its_lag_yet_has_not_stored_everything() -> None:
-    """One that was killed and started again joins its consumer group first."""
+    """A server that is started again after a kill must join its consumer group first."""
     metrics = [("NaN", 0), ("NaN", 0), ("3.0", 0), ("3.0", 0), ("NaN", 0), ("0.0", 3)]
     told: list[int] = []
 
@@ -554,7 +554,7 @@ GOOD = "  - {slug: good, eventType: call, aggregation: COUNT}\n"
     ids=["reserved", "case", "misspelt", "missing", "enum", "rule", "path", "twice"],
 )
 def test_a_wrong_meter_of_the_settings_ends_the_start_before_any_is_made(tmp_path: Path, wrong: str, told: str) -> None:
-    """Contract 2.1: it is held to what the API checks, and named by its place."""
+    """Contract 2.1: the API's checks apply to it, and the message names its place in the settings."""
     config, directory = tmp_path / "meterport.yaml", ("--data-dir", str(tmp_path / "data"))
     config.write_text(f"reserved_event_types: ['^_']\nmeters:\n{GOOD}  - {wrong}\n")
 
@@ -587,7 +587,7 @@ def test_a_part_of_meterport_says_which_setting_it_lacks(command: str, variables
 
 
 def test_ingest_needs_no_api_key_wherever_the_api_listens() -> None:
-    """One file of settings for all; ingest listens nowhere but at the telemetry port."""
+    """All processes may share one settings file. `ingest` listens only on the telemetry port."""
     shared = {
         "METERPORT_SERVER__HOST": "192.0.2.1",
         "METERPORT_PORTAL__TOKEN_KEYS": '["a-signing-key-of-tests"]',
@@ -642,7 +642,7 @@ LIST = ("token", "list", "--server", "http://127.0.0.1:1")
 
 @pytest.mark.parametrize(("arguments", "status"), [(("--help",), 0), (("query", "--help"), 0), (LIST, 1)])
 def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], status: int) -> None:
-    """A command that asks a server needs neither the store nor Kafka, which take a second to load."""
+    """A command that calls a server needs neither the store nor Kafka, which take a second to import."""
     show = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
     program = f"{show}import meterport; meterport.main()"
     ran = subprocess.run(
@@ -678,7 +678,7 @@ def test_a_server_that_is_no_url_is_refused_and_no_other_one_asked(tmp_path: Pat
 
 @pytest.mark.parametrize("setting", ["server.port", "server.telemetry_port"])
 def test_a_port_that_is_taken_ends_the_start(tmp_path: Path, setting: str) -> None:
-    """A process without its telemetry port would be one nobody watches."""
+    """Nobody could monitor a process without its telemetry port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = {"server.port": "0", setting: str(port)}
@@ -710,7 +710,7 @@ def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_a_wrong_choice_is_refused_without_the_words_of_a_library(arguments: list[str], message: str) -> None:
-    """The message began with the words "Value error"."""
+    """Regression: the message began with the words "Value error"."""
     ended = meterport(*arguments)
 
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -1,8 +1,8 @@
 """Columns of a table, and what the text of a cell becomes in JSON.
 
-A cell of a CSV file is what stands in the file. ClickHouse reads a JSON number as a double and prints that, so a cell
-becomes a JSON number only where the same text is printed again; every other cell is a JSON string, whose digits meters
-read exactly.
+A cell of a CSV file has the text that is in the file. ClickHouse reads a JSON number as a double and prints the double.
+So a cell becomes a JSON number only if the same text is printed again. Every other cell becomes a JSON string, whose
+digits meters read exactly.
 """
 
 import re
@@ -15,8 +15,8 @@ import orjson
 from engine.errors import InvalidEvent, InvalidRequest
 
 _NUMBER = re.compile(r"(?!-0\Z)-?(?P<integer>0|[1-9]\d*)(?:\.(?P<fraction>\d*[1-9]))?\Z", re.ASCII)
-_EXACT_DIGITS = 15  # every decimal of so many significant digits survives a double
-_MAX_PLAIN_ZEROS = 2  # ClickHouse prints 0.001 as it is, and 0.0001 as 1e-04
+_EXACT_DIGITS = 15  # every decimal with at most this many significant digits survives a double
+_MAX_PLAIN_ZEROS = 2  # ClickHouse prints 0.001 unchanged, but 0.0001 as 1e-04
 NOT_UTF8 = "a text is not UTF-8"
 Literals = Callable[[str], str | None]
 Cells = Sequence[str | None]
@@ -26,8 +26,9 @@ Cells = Sequence[str | None]
 class Column:
     """A column of a file.
 
-    literal: turns a cell's text into JSON, or None where the key is to be left out; None: it holds what JSON cannot.
-    unsuitable: what it holds, if that can be no attribute of an event; None: its cells are texts.
+    literal: turns the text of a cell into JSON, or returns None if the key is to be left out. It is None itself if the
+    column holds values that JSON cannot express.
+    unsuitable: what the column holds, if that cannot be an attribute of an event; None if its cells are texts.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Column:
 
 
 def csv_columns(header: Sequence[str]) -> list[Column]:
-    """Return the columns a line of CSV names. Blanks around a name are not part of it."""
+    """Return the columns that the first line of a CSV file names. Blanks around a name are not part of it."""
     return [Column(name.strip(), guessed_literal) for name in header]
 
 
@@ -45,12 +46,12 @@ def check_names(names: Sequence[str]) -> None:
     for number, name in enumerate(names, 1):
         if name in seen:
             which = f"{name!r}, columns {seen[name]} and {number}"
-            raise InvalidRequest(f"two columns have the same name: {which}; name them apart")
+            raise InvalidRequest(f"two columns have the same name: {which}; rename one of them")
         seen[name] = number
 
 
 def check_json(text: str, name: str) -> str:
-    """Return `text` if it is one JSON value, so that it cannot break out of where it is put. Raises: InvalidEvent."""
+    """Return `text` if it is exactly one JSON value, so that it is safe to insert into JSON. Raises: InvalidEvent."""
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -60,7 +61,7 @@ def check_json(text: str, name: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def json_string(text: str) -> str:
-    """Return text as a JSON string."""
+    """Return a text as a JSON string. Raises: InvalidEvent: it is not UTF-8."""
     try:
         return orjson.dumps(text).decode()
     except TypeError:
@@ -68,13 +69,13 @@ def json_string(text: str) -> str:
 
 
 def string_literal(text: str) -> str | None:
-    """Return a cell as a JSON string; empty: None."""
+    """Return a cell as a JSON string; None if it is empty."""
     return json_string(text) if text else None
 
 
 @lru_cache(maxsize=65_536)
 def guessed_literal(text: str) -> str | None:
-    """Return a cell of a CSV file as JSON: a number where ClickHouse prints it alike, else a string; empty: None."""
+    """Return a CSV cell as JSON: a number if ClickHouse prints the same text, else a string; None if it is empty."""
     match = _NUMBER.match(text)
     return text if match and _prints_same(match["integer"], match["fraction"] or "") else string_literal(text)
 
@@ -86,7 +87,7 @@ def _prints_same(integer: str, fraction: str) -> bool:
 
 
 def number_literal(text: str) -> str | None:
-    """Return a number of a typed column as JSON; not a number: None. Raises: InvalidEvent: it is infinite."""
+    """Return a number of a typed column as JSON; None if it is not a number. Raises: InvalidEvent: it is infinite."""
     if text.endswith("nan"):
         return None
     if text.endswith("inf"):

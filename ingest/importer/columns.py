@@ -1,7 +1,7 @@
-"""Rows of a table to CloudEvents: which column becomes what.
+"""From rows of a table to CloudEvents: which column becomes which part of the event.
 
-Owns: `ColumnMapping` (what a user says about a file) and `RowEncoder` (the JSON of one row's event). What a cell
-becomes in JSON is in ingest/importer/cells.py; ids of rows that name none are made by ingest/importer/rows.py.
+Owns: `ColumnMapping` (what the user specifies about a file) and `RowEncoder` (the JSON of one row's event). What a cell
+becomes in JSON is in ingest/importer/cells.py. If the rows have no ids, ingest/importer/rows.py derives them.
 """
 
 import csv
@@ -19,23 +19,25 @@ from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit
 from ingest.importer.rows import EVENT_START, content_id
 
 COLUMN = "column:"
-TEXT = "text:"  # before a constant that is the name of a column as well
+TEXT = "text:"  # prefix of a constant that is also the name of a column
 _ATTRIBUTES = ("id", "source", "type", "subject")
-_WRITTEN_SEPARATELY = frozenset({"id", "specversion"})  # of a file of events, by other means than the rest
+# attributes of a file of events that are written in another way than the rest
+_WRITTEN_SEPARATELY = frozenset({"id", "specversion"})
 _START_WITHOUT_ID = '{"specversion":"1.0"'
-Attribute = Callable[[Cells], str | None]  # reads one from a row; None: the row has none
+Attribute = Callable[[Cells], str | None]  # reads one attribute from a row; None: the row has none
 Data = tuple[str, list[str]]  # the JSON of an event's data, and the names and cells it was made from
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """How rows become events. Each of the texts is a constant (`text:` before it is dropped), or `column:NAME`.
+    """How rows become events. Each text is a constant (a prefix `text:` is removed), or `column:NAME`.
 
-    id: `column:A,B`, joined; the names are one line of CSV. None: made from the row (ingest/importer/rows.py).
-    time_zone: of times without an offset. data: the columns that become the event's data; None: all that are used for
-    nothing else.
+    id: `column:A,B`, whose cells are joined; the names are one line of CSV. None: the id is derived from the row
+    (ingest/importer/rows.py).
+    time_zone: the zone of times without an offset. data: the columns that become the event's data; None: all that are
+    used for nothing else.
     nulls: texts that mean an empty cell of a CSV file. text: columns whose cells always become JSON strings.
-    time_unit: what times that are numbers count. ambiguous: which is meant of a local time that occurs twice.
+    time_unit: the unit of times that are numbers. ambiguous: what a local time means that occurs twice.
     """
 
     type: str | None = None
@@ -52,7 +54,7 @@ class ColumnMapping:
 
     @property
     def maps_columns(self) -> bool:
-        """Whether anything was said about the columns."""
+        """Whether anything was specified about the columns."""
         nothing = ColumnMapping(
             time_zone=self.time_zone, nulls=self.nulls, time_unit=self.time_unit, ambiguous=self.ambiguous
         )
@@ -60,31 +62,31 @@ class ColumnMapping:
 
     @property
     def derives_ids(self) -> bool:
-        """Whether the ids of rows are made from the rows."""
+        """Whether the ids of rows are derived from the rows."""
         return self.maps_columns and self.id is None
 
     @property
     def digest(self) -> str:
-        """A short hash: another mapping of the same file is another import. Its texts need not be UTF-8."""
+        """A short hash: another mapping of the same file is another import. The mapping's texts need not be UTF-8."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:12]
 
 
 class RowEncoder:
     """Writes the event of a row.
 
-    A file with the columns id, source, type and subject, and a mapping that says nothing, holds events: `data` is
-    JSON, every further column an attribute. Any other file needs index least type, subject and time.
-    Raises: InvalidRequest: what the mapping lacks, or names and the file does not have.
+    A file with the columns id, source, type and subject, for which no mapping is given, holds events: `data` is JSON,
+    and every further column is an attribute. Any other file needs at least type, subject and time.
+    Raises: InvalidRequest: the mapping lacks something, or names something that the file does not have.
     """
 
     def __init__(self, columns: Sequence[Column], mapping: ColumnMapping, times: LocalTimes) -> None:
         self._columns = columns
         self._indexes = {column.name: index for index, column in enumerate(columns)}
         self._times = times
-        self.used: set[int] = set()  # the columns whose cells `encode` looks index
+        self.used: set[int] = set()  # indexes of the columns whose cells `encode` reads
         self._time_index: int | None = None
-        self._series_columns: list[int] = []  # the columns whose values name a series of rows in the order of time
-        self._id: Attribute | None = None  # None: the id is made from the row
+        self._series_columns: list[int] = []  # columns whose values name a series of rows in the order of time
+        self._id: Attribute | None = None  # None: the id is derived from the row
         check_names([column.name for column in columns])
         self._string_columns = {self._index_of(name) for name in mapping.text}
         if not mapping.maps_columns and {*_ATTRIBUTES} <= {*self._indexes}:
@@ -102,7 +104,7 @@ class RowEncoder:
         self._readers = [*attributes.values()]
 
     def encode(self, cells: Cells) -> bytes:
-        """Return the JSON of the event of a row. Raises: InvalidEvent: why there is none."""
+        """Return the JSON of a row's event. Raises: InvalidEvent: why there is none."""
         texts = [read(cells) for read in self._readers]
         data, contents = self._data(cells)
         members = [key + json_string(text) for key, text in zip(self._keys, texts, strict=True) if text is not None]
@@ -122,7 +124,7 @@ class RowEncoder:
         if missing:
             names = f"{' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
             raise InvalidRequest(
-                f"{names} {'are' if missing[1:] else 'is'} missing: {COLUMN}NAME, or the same text for every row; "
+                f"{names} {'are' if missing[1:] else 'is'} missing: {COLUMN}NAME, or one text for every row; "
                 f"the file's columns are {', '.join(self._indexes)}"
             )
         texts = {
@@ -147,7 +149,7 @@ class RowEncoder:
         return attributes, used
 
     def _constant_text(self, name: str, text: str) -> str:
-        """Return a text for every row. Raises: InvalidRequest: it is the name of a column, which seems to be meant."""
+        """Return a text for every row. Raises: InvalidRequest: it is also a column's name, which is probably meant."""
         if text in self._indexes:
             raise InvalidRequest(
                 f"--{name}: {text!r} is also the name of a column: write {COLUMN}{text} for the cells of the column, "
@@ -163,14 +165,14 @@ class RowEncoder:
         if id_ is None:
             return None
         if not id_.startswith(COLUMN):
-            raise InvalidRequest(f"--id must be {COLUMN}NAME or {COLUMN}A,B: one id for every row would make them one")
+            raise InvalidRequest(f"--id must be {COLUMN}NAME or {COLUMN}A,B: every row needs its own id")
         indexes = self._id_indexes(id_)
         if len(indexes) == 1:
             return lambda cells: self._id_part(indexes[0], cells)
         return lambda cells: "/".join([_escaped(self._id_part(index, cells)) for index in indexes])
 
     def _id_part(self, index: int, cells: Cells) -> str:
-        """Return a part of an id: of two rows with the same local time, the later one has the offset in it."""
+        """Return one part of an id. Of two rows with the same local time, the later one has the offset in its id."""
         later = self._times.inferred_later if index == self._time_index else None
         return later or self._required_text(index, cells)
 
@@ -180,11 +182,13 @@ class RowEncoder:
         return lambda cells: self._required_text(index, cells)
 
     def _optional_attribute(self, name: str) -> Attribute:
-        """Read an attribute of a file of events; an empty one is left out, and missed later if it is required."""
+        """Return a reader of an attribute in a file of events. It omits an empty one; later checks require some."""
         index = self._attribute_index(name, name)
         read = self._from_column(name, index)
         if not re.fullmatch(r"[a-z0-9]+", name):
-            raise InvalidRequest(f"column {name!r} is no attribute of an event; map the columns with --type and others")
+            raise InvalidRequest(
+                f"column {name!r} is not an attribute of an event; map the columns with --type and similar options"
+            )
         return lambda cells: read(cells) if cells[index] else None
 
     def _time(self, index: int, cells: Cells) -> str:
@@ -210,7 +214,7 @@ class RowEncoder:
     def _attribute_index(self, name: str, attribute: str) -> int:
         index = self._index_of(name)
         if unsuitable := self._columns[index].unsuitable:
-            raise InvalidRequest(f"column {name!r} holds {unsuitable}, which can be no event's {attribute}")
+            raise InvalidRequest(f"column {name!r} holds {unsuitable}, which cannot be an event's {attribute}")
         return index
 
     # data
@@ -240,7 +244,9 @@ class RowEncoder:
     def _literal(self, index: int) -> Literals:
         column = self._columns[index]
         if column.literal is None:
-            raise InvalidRequest(f"column {column.name!r} holds what JSON cannot; choose the others with --data")
+            raise InvalidRequest(
+                f"column {column.name!r} holds values that JSON cannot express; choose the other columns with --data"
+            )
         return string_literal if index in self._string_columns else column.literal
 
     def _json_data(self, index: int | None) -> Callable[[Cells], Data]:
@@ -255,21 +261,23 @@ class RowEncoder:
 
 @lru_cache(maxsize=65_536)
 def _utc_text(text: str) -> str:
-    """Return an RFC 3339 time in UTC, without saying so: two texts of one instant become the same."""
+    """Return an RFC 3339 time in UTC without its suffix, so that two texts of one instant become equal."""
     if text.endswith(("Z", "+00:00")):
         return text.removesuffix("Z").removesuffix("+00:00")
     try:
         return Instant(parse_instant(text).nanos).text.removesuffix("Z")
     except ValueError:
-        return text  # the year is out of range, which the server says
+        return text  # the year is out of range: the server says so
 
 
 def column_names(line: str) -> list[str]:
-    """Return the names of a list of columns, which is one line of CSV. Raises: InvalidRequest."""
+    """Return the names in a list of columns, which is one line of CSV. Raises: InvalidRequest."""
     try:
         (names,) = csv.reader([line], strict=True)
     except (csv.Error, ValueError):
-        raise InvalidRequest(f'{line!r} is no list of columns: write A,B, and a name with a comma as "A, B"') from None
+        raise InvalidRequest(
+            f'{line!r} is not a list of columns: write A,B, and a name with a comma as "A, B"'
+        ) from None
     return names
 
 
@@ -281,5 +289,5 @@ _ESCAPES = str.maketrans({"%": "%25", "/": "%2F"})
 
 
 def _escaped(text: str) -> str:
-    """Escape what joins the parts of an id, so that a/b + c never meets a + b/c."""
+    """Escape the character that joins the parts of an id, so that a/b + c and a + b/c give different ids."""
     return text.translate(_ESCAPES)

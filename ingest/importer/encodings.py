@@ -1,7 +1,7 @@
-"""What the bytes of a file of rows are: packed or not, in which encoding, ended by which character. Told by the bytes.
+"""How the bytes of a file of rows are to be read: compression, encoding and line ends. The bytes themselves decide.
 
-Owns: gzip and Zstandard whatever the name says, byte order marks, UTF-16 and UTF-32 with a mark, lines that end in a
-lone carriage return; and the name of every other form that is taken for text by mistake.
+Owns: gzip and Zstandard, whatever the file's name says; byte order marks; UTF-16 and UTF-32 with such a mark; lines
+that end in a lone carriage return; and the names of all other formats that could be taken for text by mistake.
 """
 
 import codecs
@@ -23,7 +23,7 @@ _HEAD_BYTES = 1 << 16
 LINE_CHARACTERS = 64 << 20
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-_BYTE_ORDER_MARKS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
+_BYTE_ORDER_MARKS = (  # the longer ones first: the UTF-32 mark begins with the UTF-16 mark
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -42,13 +42,13 @@ _OTHER_FORMATS = (
     (rb"ARROW1\x00", "is an Arrow file: convert it to Parquet"),
     (rb"SQLite format 3\x00", "is an SQLite database: export the table as CSV"),
     (rb"%PDF-", "is a PDF document"),
-    (rb"(?i)\s*<(!doctype html|html)[\s>]", "is an HTML page, as a server sends that asks to log in"),
+    (rb"(?i)\s*<(!doctype html|html)[\s>]", "is an HTML page, such as the login page of a server"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How lines of text are read. compression: `gzip`, `zstd` or none; newline: what ends a line."""
+    """How lines of text are read. compression: `gzip`, `zstd` or "". newline: the character that ends a line."""
 
     compression: str
     codec: str
@@ -56,12 +56,12 @@ class Encoding:
 
 
 def other_format(head: bytes) -> str | None:
-    """Say what bytes are that are no text, or None."""
+    """Return a description of bytes that are no text, or None."""
     return next((description for pattern, description in _OTHER_FORMATS if re.match(pattern, head)), None)
 
 
 def encoding_of(source: Source, has_gzip_name: bool) -> Encoding:
-    """Return how a source of text is read. Raises: InvalidRequest: it is something else. OSError and its like."""
+    """Return how a source of text is read. Raises: InvalidRequest: it is no text; OSError and similar."""
     with source.open() as file:
         start = file.read(4)
     compression = "gzip" if start.startswith(_GZIP) else "zstd" if start == _ZSTD else ""
@@ -73,11 +73,11 @@ def encoding_of(source: Source, has_gzip_name: bool) -> Encoding:
     codec = next((codec for mark, codec in _BYTE_ORDER_MARKS if head.startswith(mark)), "utf-8")
     if codec.startswith("utf-8") and head.count(b"\0") > len(head) // 4:
         raise InvalidRequest(
-            f"{source.label}: it seems to be UTF-16 without a byte order mark, for half of its bytes are zero: "
+            f"{source.label}: it seems to be UTF-16 without a byte order mark, because half of its bytes are zero: "
             "save it as UTF-8"
         )
     if codec.startswith("utf-8") and b"\0" in head and not _is_utf8(head):
-        raise InvalidRequest(f"{source.label}: it is no text, nor Parquet: nothing in it tells what it is")
+        raise InvalidRequest(f"{source.label}: unknown file type: it is neither text nor Parquet")
     return Encoding(compression, codec, "\r" if b"\r" in head and b"\n" not in head else "\n")
 
 
@@ -90,7 +90,7 @@ def _is_utf8(head: bytes) -> bool:
 
 
 def _head(source: Source, compression: str) -> bytes:
-    """Return how a text begins; of one whose packed data is damaged, what comes before that."""
+    """Return the first bytes of a text. If its compressed data is damaged, return what comes before the damage."""
     head = b""
     with _decompressed(source, compression) as file, suppress(OSError, EOFError, zlib.error, pa.ArrowException):
         while len(head) < _HEAD_BYTES and (more := file.read1(_HEAD_BYTES - len(head))):  # type: ignore[attr-defined]
@@ -100,7 +100,7 @@ def _head(source: Source, compression: str) -> bytes:
 
 @contextmanager
 def lines_of(source: Source, encoding: Encoding) -> Iterator[Iterator[str]]:
-    """Yield the lines of a source, with what ends them. A byte that is not UTF-8 becomes a surrogate."""
+    """Yield an iterator of a source's lines, with their line ends. A byte that is not UTF-8 becomes a surrogate."""
     with (
         _decompressed(source, encoding.compression) as file,
         io.TextIOWrapper(
@@ -137,7 +137,7 @@ def _decompressed(source: Source, compression: str) -> Iterator[IO[bytes]]:
 
 
 class _Zstandard(io.RawIOBase):
-    """The bytes of one or more Zstandard frames."""
+    """The decompressed bytes of one or more Zstandard frames."""
 
     def __init__(self, packed: IO[bytes]) -> None:
         self._stream = pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd")

@@ -1,8 +1,9 @@
 """Files of events, and of rows that become events: newline-delimited JSON, CSV, Parquet.
 
-Owns: reading each format as a stream, the number every row keeps however often the file is read, and telling a row
-that is wrong (the rest can go on) from a file that is; every error is in our words.
-Nothing passes through a float: a CSV cell stays text, a Parquet value becomes its shortest exact text.
+Owns: reading each format as a stream; the number of each row, which is the same whenever the file is read; and the
+distinction between an invalid row (the rest can continue) and an invalid file. Errors of libraries are translated into
+our own messages.
+Nothing passes through a float: a CSV cell stays text, and a Parquet value becomes its shortest exact text.
 """
 
 import csv
@@ -30,11 +31,11 @@ _CELL_BYTES = 16 << 20
 _HEAD_BYTES = 64
 _UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException, UnicodeError)
 _BYTE_ORDER_MARK = "\ufeff"
-_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?\Z')  # the line by which Excel is told what parts the cells
+_SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n?\Z')  # the line that tells Excel which character separates the cells
 
 
 class FileFormat(StrEnum):
-    """How a file is read."""
+    """The format in which a file is read."""
 
     NDJSON = "ndjson"
     CSV = "csv"
@@ -50,29 +51,30 @@ _FORMATS_BY_SUFFIX = {
     ".parquet": FileFormat.PARQUET,
 }
 _COMPRESSED_SUFFIXES = (".gz", ".zst")
-_LIBRARY_MESSAGES = (  # what csv, gzip, zlib and Arrow say, and what it means to the reader of a file
-    ("new-line character", "a carriage return stands in a cell without quotes around it"),
+_LIBRARY_MESSAGES = (  # words of csv, gzip, zlib and Arrow, and what they mean for the user of a file
+    ("new-line character", "a cell without quotes contains a carriage return"),
     ("unexpected end of data", "unexpected end of data: a quote that begins a cell is never closed"),
-    ("expected after", "a cell goes on behind its closing quote"),
+    ("expected after", "a cell continues after its closing quote"),
     ("field larger than", f"a cell is longer than {_CELL_BYTES >> 20} MiB: is a quote never closed?"),
     ("Compressed file ended before", "Compressed file ended before its end: it is cut off"),
     ("Truncated compressed stream", "Compressed file ended before its end: it is cut off"),
     ("ZSTD", "its Zstandard data is damaged"),
     ("while decompressing", "its gzip data is damaged"),
-    ("CRC check failed", "its gzip data is damaged: the check sum differs"),
+    ("CRC check failed", "its gzip data is damaged: the checksum differs"),
     ("Incorrect length of data", "its gzip data is damaged: the length differs"),
     ("Not a gzipped file (", "its gzip data is followed by something else"),
-    ("magic bytes not found", "it is no Parquet file, or not all of one: its end is missing"),
-    ("file size is 0 bytes", "it is empty, which no Parquet file is"),
+    ("magic bytes not found", "it is not a Parquet file, or not a complete one: its end is missing"),
+    ("file size is 0 bytes", "it is empty, so it is not a Parquet file"),
     ("utf-16", "its bytes are not UTF-16, as its byte order mark says"),
     ("utf-32", "its bytes are not UTF-32, as its byte order mark says"),
 )
 
 
 class EventFile:
-    """A file, by its content: `hash` (SHA-256, hex) and `rows`, how many it has at most, or None if that is unknown.
+    """A file, identified by its content.
 
-    Raises: InvalidRequest: no such file, or a name that does not tell the format.
+    `hash`: SHA-256 in hex. `rows`: the most rows that the file can have; None if that is unknown.
+    Raises: InvalidRequest: there is no such file, or its name does not show the format.
     """
 
     def __init__(
@@ -84,9 +86,11 @@ class EventFile:
         self._nulls = frozenset(mapping.nulls)
         self._has_gzip_name = path.suffix.lower() == ".gz"
         if self.format is FileFormat.NDJSON and mapping.maps_columns:
-            raise InvalidRequest("--type, --subject and their like are for CSV and Parquet; NDJSON holds whole events")
+            raise InvalidRequest(
+                "--type, --subject and similar options are for CSV and Parquet; NDJSON holds whole events"
+            )
         if self.format is FileFormat.NDJSON and mapping.time_unit:
-            raise InvalidRequest("--time-unit is for CSV and Parquet; the times of NDJSON are those of whole events")
+            raise InvalidRequest("--time-unit is for CSV and Parquet; NDJSON holds whole events with their own times")
         self._times = self._new_times()
         try:
             self._source = Source(path, on_spool)
@@ -105,17 +109,17 @@ class EventFile:
 
     @property
     def ids_may_repeat(self) -> bool:
-        """Whether two rows may have one id: ids made from rows are told apart."""
+        """Whether two rows may have the same id. Derived ids never repeat: they include the occurrence's number."""
         return not self._mapping.derives_ids
 
     @property
     def ambiguous_earlier(self) -> int:
-        """How many rows of this file have a time that occurs twice, and were taken for the earlier one."""
+        """The number of rows whose time occurs twice and was read as the earlier of the two."""
         return self._times.earlier
 
     @property
     def ambiguous_later(self) -> int:
-        """How many were taken for the later one."""
+        """The number of rows whose time occurs twice and was read as the later of the two."""
         return self._times.later
 
     def _count(self) -> int | None:
@@ -125,9 +129,9 @@ class EventFile:
         return None if packed else self._source.lines or None
 
     def read(self, after: int = 0) -> Iterator[Row]:
-        """Yield the rows behind row number `after`; blank lines have a number, but no row.
+        """Yield the rows after row number `after`. Blank lines are counted in the numbers, but are no rows.
 
-        Raises: InvalidRequest: the file cannot be read on, or not with this mapping.
+        Raises: InvalidRequest: the file cannot be read any further, or not with this mapping.
         """
         reader = {FileFormat.NDJSON: self._read_lines, FileFormat.PARQUET: self._read_parquet}.get(
             self.format, self._read_csv
@@ -142,7 +146,7 @@ class EventFile:
             raise _unreadable(self.label, error, number + 1) from None
         self._source.check_unchanged()
 
-    # one reader a format
+    # one reader for each format
 
     def _read_lines(self) -> Iterator[Row]:
         with lines_of(self._source, encoding_of(self._source, self._has_gzip_name)) as lines:
@@ -175,7 +179,7 @@ class EventFile:
             if not is_utf8(name):
                 raise InvalidRequest(
                     f"{self.label}: the name of column {number}, {printable(name)}, is not UTF-8: "
-                    "save the file as UTF-8, or convert it, as by iconv -f CP1252 -t UTF-8"
+                    "save the file as UTF-8, or convert it, for example with iconv -f CP1252 -t UTF-8"
                 )
         try:
             return RowEncoder(csv_columns(header), self._mapping, self._times)
@@ -219,7 +223,7 @@ def _format_of(path: Path) -> FileFormat:
     name = path.with_suffix("") if path.suffix.lower() in _COMPRESSED_SUFFIXES else path
     suffix = name.suffix.lower()
     if suffix not in _FORMATS_BY_SUFFIX or (name != path and suffix == ".parquet"):
-        raise InvalidRequest(f"{label_of(path)}: the name tells no format; give --format ndjson, csv, tsv or parquet")
+        raise InvalidRequest(f"{label_of(path)}: unknown file type; give --format ndjson, csv, tsv or parquet")
     return _FORMATS_BY_SUFFIX[suffix]
 
 
@@ -230,25 +234,27 @@ def _unreadable(label: str, error: Exception, number: int | None = None) -> Inva
 
 
 def _delimiter_hint(header: Sequence[str], delimiter: str) -> str:
-    """Say what seems to part the cells of a file whose first line is one name."""
+    """Return a hint about the separator of a file whose first line is a single name, "" if there is none."""
     other = next((mark for mark in "\t;|," if mark != delimiter and mark in header[0]), None)
     if len(header) > 1 or other is None:
         return ""
     if other == "\t":
-        return "; tabs seem to part the cells: give --format tsv"
+        return "; tabs seem to separate the cells: give --format tsv"
     if other == ",":
-        return "; commas seem to part the cells: give --format csv"
-    return f"; if {other!r} parts the cells, put the line sep={other} before the first one"
+        return "; commas seem to separate the cells: give --format csv"
+    return f"; if {other!r} separates the cells, insert the line sep={other} before the first line"
 
 
 def _event_of_line(text: str) -> bytes | InvalidEvent:
-    """Return a line that holds one JSON object: anything else would break the batch it is put in."""
+    """Return a line that holds one JSON object, or why it does not: anything else would break its batch."""
     if text.startswith("["):
-        return InvalidEvent("not a JSON object but an array: write one event a line, as by jq -c '.[]'")
+        return InvalidEvent("not a JSON object but an array: write one event per line, for example with jq -c '.[]'")
     if not text.startswith("{"):
         return InvalidEvent("not a JSON object")
     if text == "{":
-        return InvalidEvent("not JSON: the object goes on in the next line; write one event a line, as by jq -c .")
+        return InvalidEvent(
+            "not JSON: the object continues on the next line; write one event per line, for example with jq -c ."
+        )
     try:
         line = text.encode()
         orjson.loads(line)

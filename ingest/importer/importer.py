@@ -1,8 +1,8 @@
-"""Files into the engine, by the same way as any producer's events, restartable.
+"""Imports files through the same route as any producer's events. An import can be restarted.
 
-Owns: batches, and what is done about a row that is refused. What became of the rows that were sent is in
-ingest/importer/ledger.py, how far the import is in ingest/importer/positions.py: a run that was killed may send again
-the rows whose outcome was not known; the events keep their ids and are dropped as duplicates.
+Owns: batches, and what happens to a row that is refused. What became of the rows that were sent is in
+ingest/importer/ledger.py; how far the import is, in ingest/importer/positions.py. After a run was killed, the next run
+may send rows again whose outcome was not known. Their events keep their ids and are dropped as duplicates.
 """
 
 import time
@@ -23,29 +23,30 @@ BATCH_BYTES = 8 << 20
 
 
 class EventSink(OutcomeSource, Protocol):
-    """Where events go, and who knows what became of them."""
+    """Where events are sent, and what knows their outcome."""
 
     def send_events(self, events: Sequence[bytes]) -> Mapping[int, str]:
-        """Make events durable, all or none of them; waits while the engine is busy.
+        """Make events durable, all or none of them. Wait while the server is busy.
 
-        Returns: why each refused event (by its index) is refused; empty: all are durable.
-        Raises: TooLarge: they are too long for one request. InvalidEvent: one of them breaks the batch, and which one
-            is not known.
+        Returns: the reason for each refused event, by its index. If it is empty, all events are durable.
+        Raises: TooLarge: they are too long for one request. InvalidEvent: one of them makes the batch invalid, and it
+        is not known which.
         """
         ...
 
     def newest_stamp(self) -> int | None:
-        """Return when the newest batch of events was stamped, in Unix milliseconds; None if there is none."""
+        """Return the stamp of the newest batch of events, in Unix milliseconds; None if there is none."""
         ...
 
 
 class Importer:
     """Moves rows into a sink.
 
-    Args: on_batch: told the number of the last row after each batch. on_skip: told each row left out: number and
-        reason; None: the first such row ends the import. on_uncounted: told each row that was stored and that some
-        meter of its type does not count: number and reason. on_position: told where the run begins, and whenever the
-        outcome of more rows is known. on_note: told a line for the user. window: how long the store finds duplicates.
+    Args: on_batch: is called with the number of the last row after each batch. on_skip: is called with the number and
+    reason of each row that is left out; None: the first such row ends the import. on_uncounted: is called with the
+    number and reason of each stored row that some meter of its type does not count. on_position: is called with the
+    position where the run begins, and whenever the outcome of more rows is known. on_note: is called with a line for
+    the user. window: how long the store finds duplicates.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class Importer:
     def run(
         self, file: EventFile, restart: bool = False, on_wait: Callable[[int], None] = lambda _: None
     ) -> ImportPosition:
-        """Import a file from where an earlier run of it got to; `restart`: from its start.
+        """Import a file from where its earlier run stopped; with `restart`, from its start.
 
-        Returns once the outcome of every row is known; `on_wait` is told how many records wait to be stored.
+        Returns once the outcome of every row is known. `on_wait` is called with the number of records that wait to be
+        stored.
         Raises: InvalidRequest: names file and row; every row before it is durable.
         """
         start = self._start(file, restart)
@@ -85,13 +87,13 @@ class Importer:
                 ledger.remember_ids(done)
                 self._deliver(file, ledger, rows[len(done) :])
         except InvalidRequest as error:
-            ledger.close(on_wait)  # so that the next run goes on here, and this one can say what it has stored
+            ledger.close(on_wait)  # so that the next run continues here, and this one can report what it has stored
             raise InvalidRequest(f"{error}{_note_on_rows_before(file, ledger.position)}") from None
         ledger.close(on_wait)
         return ledger.position
 
     def _start(self, file: EventFile, restart: bool) -> ImportPosition:
-        """Return the position of an earlier run if the store still has its rows, else that of the first row."""
+        """Return an earlier run's position if the store still has its rows, else the position before the first row."""
         saved = None if restart else self._positions.load()
         if saved and self._can_continue(file, saved):
             return saved
@@ -100,10 +102,11 @@ class Importer:
         return start
 
     def _can_continue(self, file: EventFile, saved: ImportPosition) -> bool:
-        """Whether the rows before a position need not be sent again.
+        """Return whether the rows before a position need not be sent again.
 
         The store may have been emptied, exchanged, or restored from an older copy since then. Once the duplicate window
-        has passed, it forgets ids by itself, and rows that are sent again would count twice: then it is only said.
+        has passed, the store forgets ids by itself, and rows that are sent again would count twice: then this is only
+        reported.
         """
         outcomes = self._sink.outcomes(saved.last, saved.since_ms) if saved.last else []
         if not saved.sent or (outcomes and all(outcome.stored_ms is not None for outcome in outcomes)):
@@ -115,8 +118,8 @@ class Importer:
             )
             return False
         self._on_note(
-            f"{file.name}: rows that an earlier run has sent are not known to the store. This may be since the "
-            f"duplicate window of {counted(self._window.days, 'day')} has passed, so the import goes on behind row "
+            f"{file.name}: rows that an earlier run has sent are not known to the store. This may be because the "
+            f"duplicate window of {counted(self._window.days, 'day')} has passed, so the import continues after row "
             f"{saved.row:,}. If they are lost, give --restart; rows that are still stored are then counted twice"
         )
         return True
@@ -126,7 +129,7 @@ class Importer:
         self._on_position(position)
 
     def _deliver(self, file: EventFile, ledger: Ledger, rows: Sequence[Row]) -> None:
-        """Make rows durable, or leave them out. Raises: InvalidRequest: of the first one that is neither."""
+        """Make rows durable, or leave them out. Raises: InvalidRequest: about the first row that is neither."""
         valid = [row for row in rows if isinstance(row.event, bytes)]
         refused = {row.number: str(row.event) for row in rows if isinstance(row.event, InvalidEvent)}
         if not refused or self._on_skip:
@@ -145,7 +148,7 @@ class Importer:
             self._record_batch(ledger, rows, [row for row in rows if row.number not in refused])
 
     def _send(self, rows: Sequence[Row]) -> dict[int, str]:
-        """Send rows, and again without those that are refused. Returns the reason of each of them by row number."""
+        """Send rows, and send them again without those that are refused. Returns the reasons of these by row number."""
         refused: dict[int, str] = {}
         while rows:
             answer = self._sink.send_events([row.event for row in rows if isinstance(row.event, bytes)])
@@ -158,12 +161,12 @@ class Importer:
     def _deliver_halves(
         self, file: EventFile, ledger: Ledger, rows: Sequence[Row], error: TooLarge | InvalidEvent
     ) -> None:
-        """Deliver the halves of a batch that is refused as a whole; a row of its own is refused for the same reason."""
+        """Deliver both halves of a batch that is refused as a whole. A single row is refused for the same reason."""
         if len(rows) > 1:
             self._deliver(file, ledger, rows[: len(rows) // 2])
             self._deliver(file, ledger, rows[len(rows) // 2 :])
         else:
-            reason = error if isinstance(error, InvalidEvent) else InvalidEvent("longer than the engine takes")
+            reason = error if isinstance(error, InvalidEvent) else InvalidEvent("longer than the server accepts")
             self._deliver(file, ledger, [replace(rows[0], event=reason)])
 
     def _stop_before(self, file: EventFile, ledger: Ledger, rows: Sequence[Row], refused: Mapping[int, str]) -> None:
@@ -180,7 +183,7 @@ class Importer:
 
 
 def _note_on_rows_before(file: EventFile, done: ImportPosition) -> str:
-    """Say what became of the rows before the one that ended an import."""
+    """Return a note on what became of the rows before the one that ended an import."""
     stored = done.stored + done.known
     if not stored:
         return ""
@@ -190,7 +193,7 @@ def _note_on_rows_before(file: EventFile, done: ImportPosition) -> str:
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """Group rows by number and bytes; a row that is longer than a batch may be is one of its own."""
+    """Group rows into batches by number and bytes. A row that exceeds the limit is a batch of its own."""
     batch: list[Row] = []
     size = 0
     for row in rows:

@@ -1,11 +1,11 @@
-"""What became of the rows an import has sent: stored, stored before, counted by no meter, or not stored yet.
+"""The outcome of each row that an import has sent: stored, stored before, counted by no meter, or not stored yet.
 
-Owns: the rows that were sent and whose outcome is not known, and the order in which it becomes known: that of the file,
-so that a position covers every row before it. The server is asked some thousands of rows at a time while the import
-goes on, and waited for only when too many rows are open.
-An event that is stored with a stamp of the time before the import was stored before. A row whose id an earlier row of
-the file has is not stored again; ids made from rows (ingest/importer/rows.py) never repeat.
-Limits: `MAX_OPEN_ROWS` rows whose outcome is not known; 8 bytes of memory a row where ids may repeat.
+Owns: the rows that were sent and whose outcome is not known. Outcomes are taken in the order of the file, so that a
+position covers every row before it. The server is asked about some thousands of rows at a time while the import goes
+on. The import waits for answers only when too many rows are open.
+If the stamp of a stored event is from the time before the import, the event was stored before. A row with the id of an
+earlier row of the file is not stored again; derived ids (ingest/importer/rows.py) never repeat.
+Limits: at most `MAX_OPEN_ROWS` rows whose outcome is not known; 8 bytes of memory per row if ids may repeat.
 """
 
 import time
@@ -21,10 +21,11 @@ from engine.events.outcome import EventName, Outcome
 from ingest.importer.positions import ImportPosition
 from ingest.importer.rows import Occurrences, Row
 
-ROWS_PER_QUERY = 50_000  # at a time: of a large store a question costs the same for few rows and for many
+ROWS_PER_QUERY = 50_000  # in a large store a query costs the same for few rows and for many
 MAX_OPEN_ROWS = 100_000
-QUERY_SECONDS = 1.0  # between two looks at least, and twice as long as a look took
-STALL_SECONDS = 60.0  # without one more row stored, though nothing waits in the server's log
+QUERY_SECONDS = 1.0  # the least time between two queries, which is also at least twice what a query took
+# give up waiting if for so long no further row was stored, though nothing waits in the server's log
+STALL_SECONDS = 60.0
 _LAST_ROWS = 20  # named in the position, to find out later whether the store still has them
 _PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -38,20 +39,20 @@ _identity = msgspec.json.Decoder(_Identity)
 
 
 class OutcomeSource(Protocol):
-    """Knows what became of events."""
+    """What knows the outcome of events."""
 
     def outcomes(self, names: Sequence[EventName], explain_after_ms: int) -> list[Outcome]:
-        """Return what became of each event; those stored after `explain_after_ms` are explained."""
+        """Return each event's outcome, explained if it was stored after `explain_after_ms` (Unix milliseconds)."""
         ...
 
     def wait_until_stored(self, on_wait: Callable[[int], None]) -> None:
-        """Return once all that was sent is usage; `on_wait` is told how many records are not."""
+        """Return once everything that was sent is usage. `on_wait` is called with the number of records that wait."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenBatch:
-    """Rows up to number `row` whose outcome is not known: `names` of those sent, None where the id came before."""
+    """Rows up to number `row` whose outcome is not known. `names`: of the rows sent; None if the id came before."""
 
     row: int
     skipped: int
@@ -59,10 +60,10 @@ class _OpenBatch:
 
 
 class Ledger:
-    """Rows that were sent, until their outcome is known.
+    """The rows that were sent, until their outcome is known.
 
-    Args: on_resolved: told the position whenever it has moved on. on_uncounted: told each row of which not every meter
-        counts the event, and why.
+    Args: on_resolved: is called with the position whenever it has moved on. on_uncounted: is called with the number of
+    each row whose event not every meter counts, and the reason.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Ledger:
         self._on_resolved = on_resolved
         self._on_uncounted = on_uncounted
         self._open_batches: list[_OpenBatch] = []
-        self._found_outcomes: dict[int, Outcome] = {}  # of open rows behind one whose outcome is not known
+        self._found_outcomes: dict[int, Outcome] = {}  # of open rows after one whose outcome is not known
         self._next_query = time.monotonic() + QUERY_SECONDS
         self._stall_seconds = STALL_SECONDS
 
@@ -88,7 +89,7 @@ class Ledger:
         self._event_names(rows)
 
     def add(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
-        """Add the next rows of the file, of which `sent` are durable and the others were left out."""
+        """Add the next rows of the file, of which `sent` are durable; the others were left out."""
         self._open_batches.append(_OpenBatch(rows[-1].number, len(rows) - len(sent), self._event_names(sent)))
         if self._count_open_rows() > MAX_OPEN_ROWS:
             self._resolve(self._oldest_batches(), wait=True)
@@ -96,7 +97,7 @@ class Ledger:
             self._resolve(self._oldest_batches(), wait=False)
 
     def close(self, on_wait: Callable[[int], None]) -> None:
-        """Return once the outcome of every row is known, or is known to be late."""
+        """Return once the outcome of every row is known, or the row counts as late."""
         if self._open_batches:
             self._source.wait_until_stored(on_wait)
         while self._open_batches:
@@ -119,7 +120,7 @@ class Ledger:
         return sum(len(batch.names) for batch in self._open_batches)
 
     def _oldest_batches(self) -> list[_OpenBatch]:
-        """Return the first batches, of as many rows as are asked for at a time; one at least."""
+        """Return the first batches, with at most `ROWS_PER_QUERY` rows together, but at least one batch."""
         rows, oldest = 0, list[_OpenBatch]()
         for batch in self._open_batches:
             rows += len(batch.names)
@@ -129,7 +130,7 @@ class Ledger:
         return oldest
 
     def _resolve(self, batches: Sequence[_OpenBatch], wait: bool) -> None:
-        """Take up what became of the rows of batches; without `wait`, of those that are stored already."""
+        """Process the outcomes of batches. Without `wait`, stop at the first batch that is not stored completely."""
         names = {number: name for batch in batches for number, name in batch.names.items() if name}
         began = time.monotonic()
         self._find_outcomes(names, wait)
@@ -145,12 +146,12 @@ class Ledger:
             self._on_resolved(self.position)
 
     def _find_outcomes(self, names: Mapping[int, EventName], wait: bool) -> None:
-        """Look for the outcomes of rows; with `wait`, until all are known or nothing is stored any more."""
+        """Find the outcomes of rows. With `wait`, continue until all are known or no further row gets stored."""
         self._query_outcomes(names)
         pauses, waited_since = iter(_PAUSES), time.monotonic()
         while wait and not names.keys() <= self._found_outcomes.keys():
             if time.monotonic() - waited_since >= self._stall_seconds:
-                self._stall_seconds = 0  # nobody stores them: the next rows are not waited for again
+                self._stall_seconds = 0  # nothing stores them: the next rows are not waited for again
                 break
             time.sleep(next(pauses, _PAUSES[-1]))
             self._source.wait_until_stored(lambda _: None)
@@ -158,7 +159,7 @@ class Ledger:
                 pauses, waited_since = iter(_PAUSES), time.monotonic()
 
     def _query_outcomes(self, names: Mapping[int, EventName]) -> bool:
-        """Ask for the rows whose outcome is not known. Returns whether one is now."""
+        """Query the rows whose outcome is not known. Returns whether any became known."""
         unknown = {number: name for number, name in names.items() if number not in self._found_outcomes}
         before = len(self._found_outcomes)
         outcomes = self._source.outcomes([*unknown.values()], self.position.since_ms) if unknown else []

@@ -1,8 +1,9 @@
-"""Times as people write them to RFC 3339: dates, local times of a zone, timestamps with an offset, numbers of a unit.
+"""Converts times as people write them to RFC 3339: dates, local times, times with an offset, numbers with a unit.
 
-Owns: what a local time means where the clock changes. A date alone is where its day begins, as a window of it does. A
-time that never occurs is refused. One that occurs twice is refused too, unless an `Ambiguous` rule says which is meant.
-Zones come from the tzdata package, as those of windows do (docs/design.md R17a).
+Owns: what a local time means where the clock changes. A date alone means the instant at which its day begins, the same
+instant as for a window of that day. A time that never occurs is refused. A time that occurs twice is refused too,
+unless an `Ambiguous` rule says which one is meant.
+Zones come from the tzdata package, like those of windows (docs/design.md R17a: one source of zones).
 """
 
 import re
@@ -24,11 +25,11 @@ _TIME = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?\d{1,40}(?:\.\d*)?(?:[eE][+-]?\d{1,3})?\Z", re.ASCII)
 _NANOS = 1_000_000_000
-_EXPECTED = "wanted as 2026-03-01T12:30:00 or 2026-03-01, or with an offset"
+_EXPECTED = "expected a time such as 2026-03-01T12:30:00 or 2026-03-01, or one with an offset"
 
 
 class TimeUnit(StrEnum):
-    """What a time written as a number counts, from 1970-01-01T00:00:00Z on."""
+    """The unit of a time written as a number, counted from 1970-01-01T00:00:00Z."""
 
     SECONDS = "s"
     MILLISECONDS = "ms"
@@ -37,7 +38,7 @@ class TimeUnit(StrEnum):
 
 
 class Ambiguous(StrEnum):
-    """Which of the two is meant by a local time that occurs twice, when the clock is set back."""
+    """Which one is meant if a local time occurs twice, because the clock is set back."""
 
     ERROR = "error"
     EARLIER = "earlier"
@@ -54,7 +55,7 @@ _UNIT_NANOS = {
 
 
 class _Reading(NamedTuple):
-    """What a text names. local: on the zone's clock; None: the text has an offset. later: None: it occurs once."""
+    """What a text means. local: on the zone's clock; None if the text has an offset. later: None if it occurs once."""
 
     local: tuple[datetime, str] | None
     text: str
@@ -62,18 +63,18 @@ class _Reading(NamedTuple):
 
 
 def read_zone(name: str) -> ZoneInfo:
-    """Return an IANA time zone. Raises: InvalidRequest."""
+    """Return the time zone with an IANA name. Raises: InvalidRequest."""
     try:
         return windows.zone(name)
     except InvalidRequest:
-        raise InvalidRequest(f"unknown time zone {name!r}: an IANA name is wanted, as America/New_York") from None
+        raise InvalidRequest(f"unknown time zone {name!r}: expected an IANA name such as America/New_York") from None
 
 
 def timestamp(text: str, zone: ZoneInfo) -> str:
-    """Return the RFC 3339 timestamp that `text` names; without an offset of its own it is a time of `zone`.
+    """Return the RFC 3339 timestamp of a time written as `text`. A time without an offset is in `zone`.
 
-    A date alone is where its day begins. Digits of the fraction are kept but for trailing zeros.
-    Raises: InvalidRequest: it is no time, or the zone's clock shows it twice or never.
+    A date alone means the instant at which its day begins. All digits of the fraction are kept, except trailing zeros.
+    Raises: InvalidRequest: it is not a time, or the zone's clock shows it twice or never.
     """
     reading = _parse(text, zone)
     if reading.later:
@@ -84,7 +85,7 @@ def timestamp(text: str, zone: ZoneInfo) -> str:
 class LocalTimes:
     """Reads the times of a file's rows, one after another.
 
-    Args: unit: times are numbers of this unit; None: no number is a time. ambiguous: which of two is meant.
+    Args: unit: times are numbers of this unit; None: no number is a time. ambiguous: which of two times is meant.
     """
 
     def __init__(self, zone: ZoneInfo, unit: TimeUnit | None = None, ambiguous: Ambiguous = Ambiguous.ERROR) -> None:
@@ -93,13 +94,13 @@ class LocalTimes:
         self._ambiguous = ambiguous
         self._last_rows: dict[str, _LastRow] = {}
         self.inferred_later: str | None = None  # the last time, if it was inferred to be the later of two
-        self.earlier = self.later = 0  # how many ambiguous times were taken for which
+        self.earlier = self.later = 0  # how many ambiguous times were read as the earlier and as the later one
 
     def timestamp(self, text: str, series: str = "") -> str:
-        """Return the RFC 3339 timestamp that `text` names.
+        """Return the RFC 3339 timestamp of a time written as `text`.
 
-        series: the rows whose order tells, with Ambiguous.INFER, when the clock was set back.
-        Raises: InvalidRequest: it is no time, or it cannot be known which one.
+        series: with Ambiguous.INFER, the order of the rows of one series shows when the clock was set back.
+        Raises: InvalidRequest: it is not a time, or it cannot be known which one.
         """
         self.inferred_later = None
         if self._unit:
@@ -116,12 +117,12 @@ class LocalTimes:
         return self._choose(reading, later=self._ambiguous is Ambiguous.LATER)
 
     def constant(self, text: str) -> str:
-        """Return the time of every row. Raises: InvalidRequest: it is no time, or it occurs twice."""
+        """Return the time that all rows have. Raises: InvalidRequest: it is not a time, or it occurs twice."""
         rule = Ambiguous.ERROR if self._ambiguous is Ambiguous.INFER else self._ambiguous
         return LocalTimes(self.zone, self._unit, rule).timestamp(text)
 
     def as_data(self, text: str) -> str:
-        """Return a time that is no event's time: one that occurs twice stays as written, without an offset."""
+        """Return a time that is not the event's time. If it occurs twice, it stays as written, without an offset."""
         reading = _parse(text, self.zone)
         if not reading.later or self._ambiguous is Ambiguous.EARLIER:
             return reading.text
@@ -138,9 +139,9 @@ class LocalTimes:
         return reading.text
 
     def _infer(self, reading: _Reading, series: str) -> str:
-        """Take the second of two where a series of rows in the order of time goes back, or stays."""
+        """Choose the second of two times where the times of a series of rows go back or repeat."""
         local = reading.local
-        assert local is not None  # noqa: S101 - for the type: the caller has looked
+        assert local is not None  # noqa: S101 - for the type: the caller has checked it
         last = self._last_rows.get(series)
         if not reading.later:
             self._last_rows[series] = _LastRow(local, twice=False, second=False)
@@ -149,7 +150,7 @@ class LocalTimes:
         if last and last.local >= local:
             if not last.twice or last.second:
                 why = "the row before it is later" if not last.twice else "the rows go back more than once"
-                raise InvalidRequest(f"{_ambiguity_message(reading, self.zone)}; it cannot be inferred, for {why}")
+                raise InvalidRequest(f"{_ambiguity_message(reading, self.zone)}; it cannot be inferred, because {why}")
             second = True
         elif last and last.second and local[0] - last.local[0] < timedelta(days=1):
             second = True
@@ -178,14 +179,14 @@ def _parse(text: str, zone: ZoneInfo) -> _Reading:
     if not match:
         if _NUMBER.match(text):
             units = "if it counts from 1970-01-01T00:00:00Z, give --time-unit s, ms, us or ns"
-            raise InvalidRequest(f"{text!r} is a number, which is no time: {units}; else it is {_EXPECTED}")
-        raise InvalidRequest(f"{text!r} is no time: {_EXPECTED}")
+            raise InvalidRequest(f"{text!r} is a number, not a time: {units}; otherwise {_EXPECTED}")
+        raise InvalidRequest(f"{text!r} is not a time: {_EXPECTED}")
     clock = f"{match['date']}T{match['clock'] or '00:00'}{match['second'] or ':00'}"
     fraction = (match["fraction"] or "").rstrip("0").rstrip(".")
     try:
         local = datetime.fromisoformat(clock)
     except ValueError as error:
-        raise InvalidRequest(f"{text!r} is no time: {error}") from None
+        raise InvalidRequest(f"{text!r} is not a time: {error}") from None
     if match["clock"] is None:
         return _Reading(None, _start_of_day(local.date(), zone))
     if match["offset"] is None:
@@ -210,7 +211,7 @@ def _occurs(local: datetime, zone: ZoneInfo) -> bool:
 
 
 def _start_of_day(day: date, zone: ZoneInfo) -> str:
-    """Return where a local date begins: the first of two midnights, the end of a gap that takes its midnight."""
+    """Return when a local date begins: at the first of two midnights, or at the end of a gap over midnight."""
     midnight = datetime(day.year, day.month, day.day)
     if _occurs(midnight, zone):
         return _rfc3339(midnight.replace(tzinfo=zone), "")
@@ -222,7 +223,7 @@ def _start_of_day(day: date, zone: ZoneInfo) -> str:
 
 def _rfc3339(moment: datetime, fraction: str) -> str:
     offset = moment.utcoffset() or timedelta()
-    if offset % timedelta(minutes=1):  # local mean time before zones were agreed on
+    if offset % timedelta(minutes=1):  # local mean time, from before zones were agreed on
         return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}{fraction}Z"
     return f"{moment.replace(tzinfo=None).isoformat()}{fraction}{moment.isoformat()[-6:]}"
 
@@ -230,7 +231,7 @@ def _rfc3339(moment: datetime, fraction: str) -> str:
 @lru_cache(maxsize=65_536)
 def _from_number(text: str, unit: TimeUnit) -> str:
     if not _NUMBER.match(text):
-        raise InvalidRequest(f"{text!r} is no number, and --time-unit {unit} says that times are")
+        raise InvalidRequest(f"{text!r} is not a number, but --time-unit {unit} says that times are")
     nanos = int((Decimal(text) * _UNIT_NANOS[unit]).to_integral_value(ROUND_FLOOR))
     try:
         moment = EPOCH + timedelta(seconds=nanos // _NANOS)

@@ -1,7 +1,8 @@
-"""Parquet files as rows of texts: what each kind of column holds, and the shortest exact text of its values.
+"""Reads Parquet files as rows of texts: each value becomes its shortest exact text.
 
-Owns: which kinds can be data, which can be an attribute of an event. Nothing passes through a float.
-Limits: memory is a few hundred MB whatever the row groups are, for columns are read in pieces (`_READ_BYTES`).
+Owns: which types of columns can be data, and which can be an attribute of an event. Nothing passes through a float.
+Limits: memory is a few hundred MB, however large the row groups are, because columns are read in pieces
+(`_READ_BYTES`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from ingest.importer.local_times import LocalTimes
 _BATCH_ROWS = 4096
 _READ_BYTES = 1 << 20
 _BYTE_TYPES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
-_NOT_UTF8 = "\udcff"  # stands for a nested value with bytes that are not UTF-8, until its row is refused
+_NOT_UTF8 = "\udcff"  # stands for a nested value whose bytes are not UTF-8, until its row is refused
 _TEXT_TYPES = (
     *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_decimal),
     *(pa.types.is_date, pa.types.is_time, pa.types.is_null),
@@ -29,7 +30,7 @@ _TEXT_TYPES = (
 
 
 class ParquetFile:
-    """A Parquet file that is open. `columns`: what its columns become; `rows`: how many it has."""
+    """An open Parquet file. `columns`: what its columns become; `rows`: its number of rows."""
 
     def __init__(self, file: IO[bytes], times: LocalTimes) -> None:
         self._file = pq.ParquetFile(file, buffer_size=_READ_BYTES, pre_buffer=False)
@@ -38,7 +39,7 @@ class ParquetFile:
         self.columns = [_column(field, times) for field in self._file.schema_arrow]
 
     def cells(self, used: set[int]) -> Iterator[tuple[str | None, ...]]:
-        """Yield the texts of each row; columns that are not `used` are None."""
+        """Yield the texts of each row. Columns that are not `used` are None."""
         for batch in self._file.iter_batches(_BATCH_ROWS):
             columns = [
                 _to_texts(column, self._times) if index in used else [None] * len(column)
@@ -56,14 +57,14 @@ def _column(field: pa.Field, times: LocalTimes) -> Column:
 
 
 def _unsuitable_content(kind: pa.DataType) -> str:
-    """Name what can be no attribute of an event."""
+    """Return the name of what a column holds that cannot be an attribute of an event."""
     if pa.types.is_map(kind) or pa.types.is_struct(kind):
         return "maps" if pa.types.is_map(kind) else "structs"
     return "lists" if pa.types.is_nested(kind) else f"values of the kind {kind}"
 
 
 def _storage_type(kind: pa.DataType) -> pa.DataType:
-    """Return what is behind a dictionary, or an extension that is no more than a name."""
+    """Return the type behind a dictionary, or behind an extension that only adds a name."""
     if pa.types.is_dictionary(kind):
         return _storage_type(kind.value_type)
     if isinstance(kind, pa.BaseExtensionType) and not isinstance(kind, pa.UuidType | pa.JsonType):
@@ -72,7 +73,7 @@ def _storage_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _literal(kind: pa.DataType, times: LocalTimes) -> Literals | None:
-    """Return what turns a value's text (`_to_texts`) into JSON; None: nothing does."""
+    """Return the function that turns a value's text (`_to_texts`) into JSON; None if there is none."""
     if pa.types.is_floating(kind):
         return number_literal
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
@@ -87,7 +88,7 @@ def _literal(kind: pa.DataType, times: LocalTimes) -> Literals | None:
 
 
 def _to_texts(column: pa.Array, times: LocalTimes) -> Iterable[str | None]:
-    """Return every value as text, exactly: the shortest that names it. A null is None."""
+    """Return every value as its shortest exact text. A null is None."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         return _to_texts(column.dictionary_decode(), times)
@@ -113,7 +114,7 @@ def _to_texts(column: pa.Array, times: LocalTimes) -> Iterable[str | None]:
 
 
 def _in_utc(kind: pa.DataType) -> pa.DataType:
-    """Return a nested kind whose times are in UTC: Python would read the zone of a file, which may be none it knows."""
+    """Return a nested type with its times in UTC: Python would otherwise need the file's zone, and may not know it."""
     if pa.types.is_timestamp(kind) and kind.tz:
         return pa.timestamp(kind.unit, "UTC")
     if pa.types.is_struct(kind):
@@ -127,7 +128,7 @@ def _in_utc(kind: pa.DataType) -> pa.DataType:
 
 
 def _decode(value: bytes) -> str:
-    """Return bytes as text; one that is not UTF-8 becomes a surrogate, which is refused in its row."""
+    """Return bytes as text. A byte that is not UTF-8 becomes a surrogate, and its row is refused."""
     return value.decode("utf-8", "surrogateescape")
 
 
@@ -157,7 +158,7 @@ def _nested_text(value: Any, times: LocalTimes) -> str:
                 return format(inner, "f")
             case _:
                 raise InvalidRequest(
-                    f"a nested {type(inner).__name__} cannot be written as JSON; leave it out by --data"
+                    f"a nested {type(inner).__name__} cannot be written as JSON; leave it out with --data"
                 )
 
     try:

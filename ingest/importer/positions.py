@@ -1,8 +1,8 @@
-"""How far an import is, on disk, so that a run that was killed goes on where it was.
+"""Records on disk how far an import is, so that the next run continues where a killed one stopped.
 
-Owns: `ImportPosition`, the rows whose outcome is known and what became of them, and the file it is kept in.
-Limits: a position is kept for a file's content, not its name, and belongs to one data directory. The store may be
-another one by now, so a position names its last rows, and whoever goes on from it asks the store for them first.
+Owns: `ImportPosition`, which says up to where the outcome of rows is known and counts the outcomes, and its file.
+Limits: a position belongs to a file's content, not to its name, and to one data directory. The store may be another one
+by now. So a position names its last rows, and a run that continues asks the store for them first.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ from engine.events.outcome import EventName
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 
-_MAX_NUMBER = 2**53  # rows, or milliseconds
+_MAX_NUMBER = 2**53  # the largest number of rows, or of milliseconds
 
 
 @dataclass(frozen=True, slots=True)
 class ImportPosition:
-    """Rows up to number `row` are done. Of `read` rows some were `skipped` as invalid, and the others sent.
+    """Rows up to number `row` are done. Of the `read` rows some were `skipped` as invalid; the others were sent.
 
-    stored: those this import has stored. uncounted: those of them that some meter of their type left out, or whose
-    type no meter has. known: those that were stored before, or whose id an earlier row of the file has. late: those
-    that are in the event log, but were not stored when we stopped waiting. since_ms: when the newest batch of events
-    was stamped before the import began, 0 if there was none: what has a later stamp was stored by the import.
-    began_ms: when the import began, by the clock of this process. last: a few of the last rows that the store has.
+    stored: rows that this import has stored. uncounted: stored rows that some meter of their type left out, or whose
+    type no meter has. known: rows that were stored before, or whose id an earlier row of the file has. late: rows that
+    are in the event log, but were not stored when the import stopped waiting. since_ms: the stamp of the newest batch
+    of events before the import began, 0 if there was none: what has a later stamp was stored by the import. began_ms:
+    when the import began, by the clock of this process. last: some of the last rows that the store has.
     """
 
     row: int = 0
@@ -45,16 +45,16 @@ class ImportPosition:
 
     @property
     def sent(self) -> int:
-        """Rows that became events."""
+        """The number of rows that became events."""
         return self.stored + self.known + self.late
 
 
 class PositionFile:
     """The position of one import, on disk.
 
-    Args: target: which engine, if it is not that of the data directory. trusted: the directory is used even if others
-        may write it: whoever does can have an import leave out rows.
-    Raises: ConfigurationError: others could have prepared the directory.
+    Args: target: the server, if events do not go to the data directory. trusted: use the directory even if other users
+    may write to it; such users can make an import leave out rows.
+    Raises: ConfigurationError: other users could have prepared the directory.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PositionFile:
             return None
 
     def save(self, position: ImportPosition) -> None:
-        """Replace the position, whole. Raises: ConfigurationError: it cannot be written."""
+        """Replace the position atomically. Raises: ConfigurationError: it cannot be written."""
         new = self._path.with_suffix(".tmp")
         try:
             make_private(self._path.parent)
@@ -91,5 +91,5 @@ class PositionFile:
         except OSError as error:
             directory = self._path.parent
             raise ConfigurationError(
-                f"data_dir: cannot keep how far it came in {directory}: {error.strerror}"
+                f"data_dir: cannot save the progress of the import in {directory}: {error.strerror}"
             ) from None

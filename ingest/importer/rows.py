@@ -1,12 +1,13 @@
-"""Rows of a file, and the ids of those that name none.
+"""Rows of a file, and the derived ids of rows that have none.
 
-Owns: `Row`, and the rule of derived ids. An id is a hash of what the row means after it was mapped (source, type,
-subject, time as an instant, and the cells that become data, by the names of their columns), and the number of this
-occurrence: of equal rows of one file the first is 1, the next is 2. The place of a row, the name, the format and the
-compression of its file are not part of it, so the same rows in another file are the same events.
-Limits: 8 bytes of memory a row, plus about 64 MiB while two layers are merged. Two contents that share 64 bits of
-their hash would be numbered as one (of 20 million rows with a chance of 1 in 100,000); their ids still differ, since
-an id holds 128 bits, and are the same in every run over the same rows.
+Owns: `Row`, and the rule of derived ids. A derived id consists of a hash and a number. The hash covers what the row
+means after the mapping: source, type, subject, time as an instant, and the cells that become data with the names of
+their columns. The number counts occurrences: of equal rows of one file the first has 1, the next has 2. The position of
+a row, and the name, format and compression of its file are not part of the id, so the same rows in another file are the
+same events.
+Limits: 8 bytes of memory per row, plus about 64 MiB while two layers are merged. Two contents with the same first 64
+bits of their hash would be numbered as one (for 20 million rows the probability is 1 in 100,000). Their ids still
+differ, because an id holds 128 bits, and are the same in every run over the same rows.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from engine.errors import InvalidEvent
 
 Fingerprints = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
-EVENT_START = '{"specversion":"1.0","id":"'  # how the JSON of an event with a derived id begins
+EVENT_START = '{"specversion":"1.0","id":"'  # the start of an event's JSON that has a derived id
 _HEX = 32
 _FINGERPRINT = slice(len(EVENT_START), len(EVENT_START) + 16)
 _ID_END = len(EVENT_START) + _HEX
@@ -31,26 +32,26 @@ _LARGEST_LAYER = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row: `event` is its CloudEvent in JSON, or why there is none. `number` counts from 1, headers not counted."""
+    """A row. `event`: its CloudEvent in JSON, or why there is none. `number`: counts from 1, without the header."""
 
     number: int
     event: bytes | InvalidEvent
 
 
 def content_id(texts: Sequence[str]) -> str:
-    """Return the derived id of the first row that means `texts`; `number_occurrences` makes the ids of the others."""
+    """Return the derived id of the first row with this content; `number_occurrences` changes the ids of the others."""
     content = "".join([f"{len(text)}:{text}" for text in texts])
     return f"{hashlib.blake2b(content.encode(), digest_size=_HEX // 2).hexdigest()}-1"
 
 
 class Occurrences:
-    """Counts how often each fingerprint has come. Keeps sorted layers, which it merges as they grow alike."""
+    """Counts how often each fingerprint has come. Keeps sorted layers, and merges layers of similar size."""
 
     def __init__(self) -> None:
         self._layers: list[Fingerprints] = []
 
     def count(self, fingerprints: Fingerprints) -> Counts:
-        """Add fingerprints; returns for each which occurrence of it this is, from 1 on."""
+        """Add fingerprints. Returns the number of the occurrence of each, counted from 1."""
         order = np.argsort(fingerprints, kind="stable")
         ordered = fingerprints[order]
         numbers = np.arange(1, len(ordered) + 1) - np.searchsorted(ordered, ordered)
@@ -74,7 +75,7 @@ class Occurrences:
 
 
 def _count_in_layer(layer: Fingerprints, ordered: Fingerprints) -> Counts:
-    """Return how often a layer holds each of some sorted fingerprints."""
+    """Return for each of the sorted fingerprints how often a layer holds it."""
     first = np.searchsorted(layer, ordered)
     times = np.zeros(len(ordered), dtype=np.int64)
     held = np.flatnonzero(layer[np.minimum(first, len(layer) - 1)] == ordered)
@@ -83,9 +84,9 @@ def _count_in_layer(layer: Fingerprints, ordered: Fingerprints) -> Counts:
 
 
 def number_occurrences(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield rows whose events have derived ids, each with the number of its occurrence in its id.
+    """Yield rows whose events have derived ids, with the number of the occurrence in each id.
 
-    They are looked up some thousands at a time. What `rows` raises is raised behind the rows that came before.
+    Some thousands of rows are looked up at a time. An error of `rows` is raised after the rows that came before it.
     """
     occurrences = Occurrences()
     chunk: list[Row] = []

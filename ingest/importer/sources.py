@@ -1,9 +1,10 @@
-"""What an import reads from: a file, or anything else that can be read once, made into bytes that can be read again.
+"""What an import reads from: a file, or any other input, which is made readable more than once.
 
-Owns: `Source`. A regular file is read through one open descriptor, up to the length it had at first: a file that is
-replaced under its name, or grows, does not change what is read. Everything else (a pipe, standard input, a device) is
-read to its end into a temporary file first, for an import needs the hash of all content before its first row.
-Limits: the temporary file is as long as what came; it is in TMPDIR, has no name, and ends with the process.
+Owns: `Source`. A regular file is read through one open descriptor, up to the length it had at the beginning: if the
+file is replaced under its name, or grows, this does not change what is read. Any other input (a pipe, standard input, a
+device) is first read to its end into a temporary file, because an import needs the hash of the whole content before its
+first row.
+Limits: the temporary file is as long as the input. It is in TMPDIR, has no name, and disappears with the process.
 """
 
 import hashlib
@@ -25,16 +26,18 @@ OnSpool = Callable[[str, int], None]
 
 
 def label_of(path: Path) -> str:
-    """Return what people call it."""
+    """Return the name of a path for messages."""
     return "standard input" if str(path) == STANDARD_INPUT else printable(str(path))
 
 
 class Source:
-    """Bytes that can be read any number of times. `label` is for people; `hash` is the SHA-256 of all, in hex.
+    """Bytes that can be read any number of times.
 
-    Args: path: a file, or `-` for standard input. on_spool: told the label and the bytes so far while what can be read
-        once only is status.
-    Raises: OSError: it cannot be read. InvalidRequest: it cannot be status.
+    `label`: the name for messages. `hash`: the SHA-256 of all bytes, in hex.
+
+    Args: path: a file, or `-` for standard input. on_spool: is called with the label and the number of bytes so far
+    while input that can be read only once is copied.
+    Raises: OSError: it cannot be read. InvalidRequest: it cannot be copied.
     """
 
     def __init__(self, path: Path, on_spool: OnSpool = lambda _, __: None) -> None:
@@ -51,15 +54,18 @@ class Source:
         return io.BufferedReader(_SourceStream(self), _CHUNK_BYTES)
 
     def check_unchanged(self) -> None:
-        """Raises: InvalidRequest: the file was written to since its hash was taken, other than at its end."""
+        """Check that the file did not change, other than by growing.
+
+        Raises: InvalidRequest: what was read has changed since its hash was taken.
+        """
         if os.fstat(self.descriptor).st_mtime_ns != self._changed_ns and self._digest()[0] != self.hash:
             raise InvalidRequest(
-                f"{self.label}: it was changed while it was read, so some of its rows may be of neither content; "
+                f"{self.label}: it was changed while it was read, so some of its rows may belong to neither version; "
                 "import it again once it is complete"
             )
 
     def _digest(self) -> tuple[str, int]:
-        """Return the SHA-256 of all bytes, and how many lines they have."""
+        """Return the SHA-256 of all bytes, and the number of lines."""
         digest, lines = hashlib.sha256(), 0
         with self.open() as file:
             while chunk := file.read(_CHUNK_BYTES):
@@ -69,7 +75,7 @@ class Source:
 
 
 class _SourceStream(io.RawIOBase):
-    """The bytes of a source; each stream has a place of its own in the one descriptor."""
+    """The bytes of a source. Each stream has its own position in the one descriptor."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -101,7 +107,7 @@ class _SourceStream(io.RawIOBase):
 
 
 def _open_readable(path: Path, on_spool: Callable[[int], None], label: str) -> int:
-    """Return the descriptor of a regular file with the content of `path`."""
+    """Return the descriptor of a regular file with the content of `path`: the file itself, or a copy."""
     if str(path) == STANDARD_INPUT:
         try:
             descriptor = os.dup(0)
@@ -109,7 +115,7 @@ def _open_readable(path: Path, on_spool: Callable[[int], None], label: str) -> i
             raise InvalidRequest(f"{label}: it is closed") from None
     else:
         if path.exists() and not (path.is_file() or path.is_dir()):
-            on_spool(0)  # a FIFO is opened once somebody writes to it: say so before that
+            on_spool(0)  # opening a FIFO blocks until a process writes to it: report before that
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         kind = os.fstat(descriptor)
@@ -123,7 +129,7 @@ def _open_readable(path: Path, on_spool: Callable[[int], None], label: str) -> i
 
 
 def _spool(descriptor: int, on_spool: Callable[[int], None], label: str) -> int:
-    """Read a descriptor to its end. Returns: that of a temporary file with what came."""
+    """Read a descriptor to its end. Returns the descriptor of a temporary file with the same content."""
     size = 0
     with _temporary_file(label) as copy:
         while chunk := os.read(descriptor, _CHUNK_BYTES):
@@ -145,6 +151,6 @@ def _temporary_file(label: str) -> IO[bytes]:
 
 
 def _copy_error(label: str, error: OSError) -> InvalidRequest:
-    directory = tempfile.gettempdir() if tempfile.tempdir else os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only said
-    reason = error.strerror or "no directory takes it"
-    return InvalidRequest(f"{label}: no copy of it can be kept in {directory}: {reason}; TMPDIR names another place")
+    directory = tempfile.gettempdir() if tempfile.tempdir else os.environ.get("TMPDIR", "/tmp")  # noqa: S108
+    reason = error.strerror or "no directory is usable"
+    return InvalidRequest(f"{label}: it cannot be copied to {directory}: {reason}; set TMPDIR to another directory")

@@ -1,7 +1,7 @@
-"""What an import says at its end: what became of its rows, and the first rows that no meter can use as they are.
+"""The summary at the end of an import: what became of its rows, and the first rows that no meter can use as they are.
 
-Owns: the words of the summary, `Report`, what a run did so far, and `Uncounted`, which keeps a few reasons however many
-rows there are.
+Owns: the words of the summary; `Report`, what a run has done so far; and `Uncounted`, which keeps a few reasons,
+however many rows there are.
 """
 
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from collections.abc import Iterator
 from ingest.importer.positions import ImportPosition
 
 _MAX_REASONS = 5
-_VERBS = ("are", "is")  # by whether it is one row
-_UNCOUNTED_REASON = "no meter has their type, or a meter of it left them out"
+_VERBS = ("are", "is")  # the index is whether it is one row
+_UNCOUNTED_WHY = "no meter has their type, or a meter of it left them out"
 _LATE_TEXTS = ("They are safe in the event log, and are stored", "It is safe in the event log, and is stored")
 
 
 class Uncounted:
-    """Why stored rows are not counted: the first few reasons, each with its first row and how many rows have it."""
+    """Why stored rows are not counted: the first few reasons, each with its first row and its number of rows."""
 
     def __init__(self) -> None:
         self._reasons: dict[str, tuple[int, int]] = {}
         self._others = 0
 
     def add(self, number: int, reason: str) -> None:
-        """Take up a row and its reason."""
+        """Add a row and its reason."""
         if reason in self._reasons:
             first, rows = self._reasons[reason]
             self._reasons[reason] = first, rows + 1
@@ -41,7 +41,7 @@ class Uncounted:
 
 
 class Report:
-    """What a run did: it began at the position `before`, and is at `done`; `uncounted` are rows meters left out."""
+    """What a run did: it began at the position `before`, and is at `done`. `uncounted`: rows that meters left out."""
 
     def __init__(self) -> None:
         self.before: ImportPosition | None = None
@@ -49,7 +49,7 @@ class Report:
         self.uncounted = Uncounted()
 
     def reached(self, position: ImportPosition) -> None:
-        """Take up a position; the first one is where the run begins."""
+        """Note a position; the first one is where the run begins."""
         self.before = self.before or position
         self.done = position
 
@@ -64,12 +64,12 @@ class Report:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and its noun, as `1 row` or `2 rows`."""
+    """Return a number and its noun, such as `1 row` or `2 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def summary(before: ImportPosition, done: ImportPosition, uncounted: Uncounted, seconds: float) -> Iterator[str]:
-    """Yield the lines that say what a run did, which began at `before` and ended at `done`."""
+    """Yield the lines about a run that began at `before` and ended at `done`."""
     counts = {
         "stored": done.stored - before.stored,
         "already stored": done.known - before.known,
@@ -78,14 +78,14 @@ def summary(before: ImportPosition, done: ImportPosition, uncounted: Uncounted, 
     outcomes = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     yield f"read {counted(done.read - before.read, 'row')}, {outcomes}, in {seconds:.1f} s{_earlier_runs(before)}"
     if left_out := done.uncounted - before.uncounted:
-        yield f"of the rows stored, {left_out:,} {_VERBS[left_out == 1]} not counted by every meter: {_UNCOUNTED_REASON}"
+        yield f"of the rows stored, {left_out:,} {_VERBS[left_out == 1]} not counted by every meter: {_UNCOUNTED_WHY}"
         yield from uncounted.lines()
     if late := done.late - before.late:
         yield (f"not stored yet: {counted(late, 'row')}. {_LATE_TEXTS[late == 1]} when `meterport ingest` gets there")
 
 
 def _earlier_runs(before: ImportPosition) -> str:
-    """Say what earlier runs did, with the rows that meters left out: a run that was killed has not said so."""
+    """Return the part about earlier runs, with the rows that meters left out: a killed run has not reported them."""
     if not before.read:
         return ""
     left_out = f"; of them, {before.uncounted:,} not counted by every meter" if before.uncounted else ""

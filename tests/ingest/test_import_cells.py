@@ -75,7 +75,7 @@ def test_lists_of_columns_are_written_as_csv(tmp_path: Path) -> None:
 
     assert id_of('"cost, total"') == "7"
     assert id_of('"cost, total",n,"say ""x"""') == "7/9/8"
-    with pytest.raises(InvalidRequest, match='is no list of columns: write A,B, and a name with a comma as "A, B"'):
+    with pytest.raises(InvalidRequest, match='is not a list of columns: write A,B, and a name with a comma as "A, B"'):
         id_of('"cost, total')
 
 
@@ -93,7 +93,7 @@ def test_options_that_name_columns_are_repeated_or_quoted(tmp_path: Path) -> Non
 
     assert (listed.returncode, listed.stdout) == (1, "")
     assert listed.stderr == (
-        'meterport: --data: \'"n\' is no list of columns: write A,B, and a name with a comma as "A, B"\n'
+        'meterport: --data: \'"n\' is not a list of columns: write A,B, and a name with a comma as "A, B"\n'
     )
 
 

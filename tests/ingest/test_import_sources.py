@@ -109,7 +109,7 @@ def test_utf_16_with_its_mark_is_read(write: Write, codec: str, end: str) -> Non
 def test_utf_16_without_a_mark_is_named(write: Write) -> None:
     """N23"""
     assert refusal(write("f.csv", TABLE.encode("utf-16-le"))) == (
-        "f.csv: it seems to be UTF-16 without a byte order mark, for half of its bytes are zero: save it as UTF-8"
+        "f.csv: it seems to be UTF-16 without a byte order mark, because half of its bytes are zero: save it as UTF-8"
     )
 
 
@@ -124,7 +124,7 @@ def test_a_header_that_is_not_utf_8_is_named_with_its_place(write: Write) -> Non
     """N23"""
     assert refusal(write("f.csv", "ts,who,Größe\n2026-11-01,a,1\n".encode("cp1252"))) == (
         "f.csv: the name of column 3, Gr\\xf6\\xdfe, is not UTF-8: "
-        "save the file as UTF-8, or convert it, as by iconv -f CP1252 -t UTF-8"
+        "save the file as UTF-8, or convert it, for example with iconv -f CP1252 -t UTF-8"
     )
 
 
@@ -147,9 +147,9 @@ def test_lines_may_end_in_a_lone_carriage_return(write: Write, name: str) -> Non
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (b"a\rb,2026-11-01\n", "row 1: a carriage return stands in a cell without quotes around it"),
+        (b"a\rb,2026-11-01\n", "row 1: a cell without quotes contains a carriage return"),
         (b'"a,2026-11-01\n', "row 1: unexpected end of data: a quote that begins a cell is never closed"),
-        (b'"a"b,2026-11-01\n', "row 1: a cell goes on behind its closing quote"),
+        (b'"a"b,2026-11-01\n', "row 1: a cell continues after its closing quote"),
         (
             b'"' + b"a" * (16 << 20) + b'a",2026-11-01\n',
             "row 1: a cell is longer than 16 MiB: is a quote never closed?",
@@ -198,7 +198,7 @@ def test_more_than_one_zstandard_frame_is_read_and_a_cut_one_is_not(write: Write
     [
         (lambda packed: packed[:-9], "Compressed file ended before its end: it is cut off"),
         (lambda packed: packed + b"more", "its gzip data is followed by something else"),
-        (lambda packed: packed[:-8] + b"\0\0\0\0" + packed[-4:], "its gzip data is damaged: the check sum differs"),
+        (lambda packed: packed[:-8] + b"\0\0\0\0" + packed[-4:], "its gzip data is damaged: the checksum differs"),
         (lambda packed: packed[:12] + b"\xff\xff\xff" + packed[15:], "its gzip data is damaged"),
     ],
     ids=["cut off", "followed", "check sum", "block"],
@@ -234,9 +234,9 @@ def parquet(content: bytes) -> bytes:
             lambda _: b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99),
             "it is an old Excel workbook: save its sheet as CSV",
         ),
-        (lambda _: bytes(range(256)), "it is no text, nor Parquet: nothing in it tells what it is"),
+        (lambda _: bytes(range(256)), "unknown file type: it is neither text nor Parquet"),
         (lambda _: b"Obj\x01\x04\x14", "it is Avro: convert it to Parquet or NDJSON"),
-        (lambda _: b"<!DOCTYPE html>\n<html>", "it is an HTML page, as a server sends that asks to log in"),
+        (lambda _: b"<!DOCTYPE html>\n<html>", "it is an HTML page, such as the login page of a server"),
     ],
     ids=["zip", "bzip2", "xz", "parquet", "excel", "unknown", "avro", "html"],
 )
@@ -252,11 +252,11 @@ def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (TABLE.encode(), "it is no Parquet file, or not all of one: its end is missing"),
-        (parquet(b"x")[:-3], "it is no Parquet file, or not all of one: its end is missing"),
+        (TABLE.encode(), "it is not a Parquet file, or not a complete one: its end is missing"),
+        (parquet(b"x")[:-3], "it is not a Parquet file, or not a complete one: its end is missing"),
         (gzip.compress(parquet(b"x")), "it is packed with gzip: unpack it first"),
         (archive(b""), "it is a zip archive or an Excel workbook: unpack it, or save its sheet as CSV"),
-        (b"", "it is empty, which no Parquet file is"),
+        (b"", "it is empty, so it is not a Parquet file"),
     ],
     ids=["csv", "cut off", "gzip", "zip", "empty"],
 )
@@ -268,10 +268,10 @@ def test_what_is_no_parquet_file_is_named(write: Write, content: bytes, reason: 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b'[{"id":"1"}]\n', "not a JSON object but an array: write one event a line, as by jq -c '.[]'"),
+        (b'[{"id":"1"}]\n', "not a JSON object but an array: write one event per line, for example with jq -c '.[]'"),
         (
             b'{\n  "id": "1"\n}\n',
-            "not JSON: the object goes on in the next line; write one event a line, as by jq -c .",
+            "not JSON: the object continues on the next line; write one event per line, for example with jq -c .",
         ),
     ],
 )
@@ -292,10 +292,10 @@ def test_a_line_that_says_what_parts_the_cells_is_obeyed(write: Write, line: str
 @pytest.mark.parametrize(
     ("name", "mark", "hint"),
     [
-        ("f.csv", ";", "; if ';' parts the cells, put the line sep=; before the first one"),
-        ("f.csv", "|", "; if '|' parts the cells, put the line sep=| before the first one"),
-        ("f.csv", "\t", "; tabs seem to part the cells: give --format tsv"),
-        ("f.tsv", ",", "; commas seem to part the cells: give --format csv"),
+        ("f.csv", ";", "; if ';' separates the cells, insert the line sep=; before the first line"),
+        ("f.csv", "|", "; if '|' separates the cells, insert the line sep=| before the first line"),
+        ("f.csv", "\t", "; tabs seem to separate the cells: give --format tsv"),
+        ("f.tsv", ",", "; commas seem to separate the cells: give --format csv"),
     ],
 )
 def test_another_mark_between_cells_is_hinted_at(write: Write, name: str, mark: str, hint: str) -> None:
@@ -317,7 +317,7 @@ def test_another_mark_between_cells_is_hinted_at(write: Write, name: str, mark: 
 def test_two_columns_of_one_name_are_said_with_their_places(write: Write, header: str, which: str) -> None:
     """N23"""
     assert refusal(write("f.csv", f"{header}\n1,2,3,4\n".encode())) == (
-        f"two columns have the same name: {which}; name them apart"
+        f"two columns have the same name: {which}; rename one of them"
     )
 
 
@@ -366,7 +366,7 @@ def test_a_pipe_that_cannot_be_kept_names_the_place(tmp_path: Path, monkeypatch:
     said = refusal(tmp_path / "f.csv")
     feeding.join(30)
 
-    assert said == "f.csv: no copy of it can be kept in none: No such file or directory; TMPDIR names another place"
+    assert said == "f.csv: it cannot be copied to none: No such file or directory; set TMPDIR to another directory"
 
 
 def test_a_file_that_says_it_is_empty_and_is_not_is_imported_whole() -> None:
@@ -509,7 +509,7 @@ def test_a_column_that_can_be_no_attribute_is_one_error_that_names_its_kind(
     path = table(tmp_path, m=UNFIT[kind], ts=["2026-11-01"])
     options: dict[str, Any] = {"type": "t", "subject": "s", "time": "column:ts", "data": (), attribute: "column:m"}
 
-    assert refusal(path, ColumnMapping(**options)) == f"column 'm' holds {kind}, which can be no event's {attribute}"
+    assert refusal(path, ColumnMapping(**options)) == f"column 'm' holds {kind}, which cannot be an event's {attribute}"
 
 
 def test_a_column_that_json_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
@@ -517,7 +517,7 @@ def test_a_column_that_json_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
     nested = pa.array([{"x": 1}], pa.struct([("x", pa.duration("s"))]))
     path = table(tmp_path, who=["a"], ts=["2026-11-01"], nested=nested, d=[Decimal("1.50")])
 
-    assert refusal(path) == "a nested timedelta cannot be written as JSON; leave it out by --data"
+    assert refusal(path) == "a nested timedelta cannot be written as JSON; leave it out with --data"
     assert read(path, ColumnMapping(type="t", subject="column:who", time="column:ts", data=("d",))) == [
         ("a", {"d": "1.50"})
     ]
@@ -592,7 +592,7 @@ def test_standard_input_that_tells_no_format_or_is_closed_is_one_line(data_dir: 
     shell = f"exec {sys.executable} -m meterport import - --format ndjson --data-dir {data_dir} <&-"
     closed = subprocess.run(["sh", "-c", shell], cwd=ROOT, capture_output=True, check=False, timeout=120)
 
-    said = b"meterport: standard input: the name tells no format; give --format ndjson, csv, tsv or parquet\n"
+    said = b"meterport: standard input: unknown file type; give --format ndjson, csv, tsv or parquet\n"
     assert unnamed.stderr == said
     assert (closed.returncode, closed.stderr) == (1, b"meterport: standard input: it is closed\n")
 
@@ -683,7 +683,7 @@ def test_what_a_terminal_obeys_reaches_it_escaped(data_dir: Path, write: Write) 
         assert b"\x1b" not in answer.stderr
         assert "\u202e" not in answer.stderr.decode()
     assert b"the file's columns are \\x1b]0;owned\\x07\\u202e, ts" in refused.stderr
-    assert b"cells.csv: row 1 left out: time '\\x1b]0;owned\\x07\\u202e' is no time" in skipped.stderr
+    assert b"cells.csv: row 1 left out: time '\\x1b]0;owned\\x07\\u202e' is not a time" in skipped.stderr
 
 
 def test_a_name_in_brackets_is_no_markup_of_the_terminal(data_dir: Path, write: Write) -> None:
@@ -725,5 +725,5 @@ def test_times_that_are_numbers_are_imported_with_their_unit(data_dir: Path) -> 
     refused = meterport("import", "-", "--format=csv", *OPTIONS, data_dir=data_dir, stdin=content, code=1)
     meterport("import", "-", "--format=csv", *OPTIONS, "--time-unit=ms", data_dir=data_dir, stdin=content)
 
-    assert b"standard input: row 1: time '1752364800000' is a number, which is no time" in refused.stderr
+    assert b"standard input: row 1: time '1752364800000' is a number, not a time" in refused.stderr
     assert usage(data_dir) == [1]

@@ -148,7 +148,7 @@ def test_past_the_duplicate_window_rows_are_not_sent_again_but_it_is_said(run: R
 
     assert later.ids == []
     assert [
-        "the duplicate window of 35 days has passed, so the import goes on behind row 4" in note for note in notes
+        "the duplicate window of 35 days has passed, so the import continues after row 4" in note for note in notes
     ] == [True]
 
 

@@ -306,7 +306,7 @@ def test_what_is_stored_before_an_invalid_row_is_summed_up(client: ApiClient, im
     assert first.startswith("read 2 rows, stored 2, already stored 0, skipped 0, in ")
     assert others == [of_stored(1), "  row 2: invalid event: value cannot be parsed as float64: many"]
     reason = "(2 rows before it are stored; another mapping counts them again)\n"
-    assert "row 3: time 'yesterday' is no time" in stopped.stderr
+    assert "row 3: time 'yesterday' is not a time" in stopped.stderr
     assert stopped.stderr.endswith(reason)
     assert told(again)[0] == "read 2 rows, stored 1, already stored 0, skipped 1"
     assert again.stdout.endswith(" s (2 rows were read by an earlier run; of them, 1 not counted by every meter)\n")

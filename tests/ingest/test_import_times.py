@@ -48,7 +48,7 @@ def test_times_use_the_zones_of_the_tzdata_package_as_windows_do() -> None:
     """Zones from one source: the system's zone data is of another age, or changed by somebody."""
     assert read_zone(NEW_YORK) is zone(NEW_YORK)
     assert timestamp("2026-07-01 12:00", read_zone(NEW_YORK)) == "2026-07-01T12:00:00-04:00"
-    with pytest.raises(InvalidRequest, match="unknown time zone 'America/Nowhere': an IANA name is wanted"):
+    with pytest.raises(InvalidRequest, match="unknown time zone 'America/Nowhere': expected an IANA name"):
         read_zone("America/Nowhere")
 
 
@@ -231,11 +231,11 @@ def test_what_the_order_of_rows_does_not_tell_is_refused(write: Write) -> None:
     """N26: newest first, and the same minute more than twice."""
     falling = write("at,site\n2025-11-02 02:30,a\n2025-11-02 01:30,a\n2025-11-02 00:30,a\n")
     assert clocks(falling, Ambiguous.INFER) == [
-        "02:30-05:00", "it cannot be inferred, for the row before it is later", "00:30-04:00",
+        "02:30-05:00", "it cannot be inferred, because the row before it is later", "00:30-04:00",
     ]  # fmt: skip
     thrice = write("at,site\n" + "2025-11-02 01:30,a\n" * 3)
     assert clocks(thrice, Ambiguous.INFER) == [
-        "01:30-04:00", "01:30-05:00", "it cannot be inferred, for the rows go back more than once",
+        "01:30-04:00", "01:30-05:00", "it cannot be inferred, because the rows go back more than once",
     ]  # fmt: skip
 
 
@@ -293,16 +293,16 @@ def test_without_a_unit_a_number_is_refused_and_the_option_named(write: Write, c
     (refused,) = times(EventFile(write(f"site,at\na,{cell}\n"), None, mapping()))
 
     assert refused == (
-        f"time '{cell}' is a number, which is no time: if it counts from 1970-01-01T00:00:00Z, give --time-unit s, "
-        "ms, us or ns; else it is wanted as 2026-03-01T12:30:00 or 2026-03-01, or with an offset"
+        f"time '{cell}' is a number, not a time: if it counts from 1970-01-01T00:00:00Z, give --time-unit s, "
+        "ms, us or ns; otherwise expected a time such as 2026-03-01T12:30:00 or 2026-03-01, or one with an offset"
     )
 
 
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        ("2025-07-13", "time '2025-07-13' is no number, and --time-unit s says that times are"),
-        ("nan", "time 'nan' is no number"),
+        ("2025-07-13", "time '2025-07-13' is not a number, but --time-unit s says that times are"),
+        ("nan", "time 'nan' is not a number"),
         ("1752364800123", "time '1752364800123' is not within the years 0001 to 9999 as a number of --time-unit s"),
         ("1e300", "time '1e300' is not within the years 0001 to 9999"),
         ("-1e300", "time '-1e300' is not within the years 0001 to 9999"),
@@ -327,7 +327,7 @@ def test_a_parquet_column_of_numbers_is_a_time_of_the_unit(tmp_path: Path, colum
         "2025-07-13T00:00:00Z"
     ]
     (refused,) = times(EventFile(tmp_path / "f.parquet", None, mapping()))
-    assert "is a number, which is no time" in refused
+    assert "is a number, not a time" in refused
 
 
 def test_a_file_of_events_may_count_its_times_and_ndjson_may_not(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_tsv_and_a_format_said_aloud(write: Write) -> None:
     path = write("flights.txt", "carrier\tat\tn\nUA\t2013-01-01\t1\n")
 
     assert read(path, FLIGHT, FileFormat.TSV)[0]["data"] == {"n": 1}
-    with pytest.raises(InvalidRequest, match="tells no format; give --format"):
+    with pytest.raises(InvalidRequest, match="unknown file type; give --format"):
         read(path, FLIGHT)
 
 
@@ -231,7 +231,7 @@ def test_parquet_values_json_cannot_hold(tmp_path: Path) -> None:
     columns = {"carrier": ["UA"], "at": ["2013-01-01"], "f": [float("inf")], "raw": pa.array([1], pa.duration("s"))}
     pq.write_table(pa.table(columns), path)
 
-    with pytest.raises(InvalidRequest, match="column 'raw' holds what JSON cannot; choose the others with --data"):
+    with pytest.raises(InvalidRequest, match="column 'raw' holds values that JSON cannot express; choose the other co"):
         read(path, FLIGHT)
     chosen = ColumnMapping(type="flight", subject="column:carrier", time="column:at", data=("f",))
     assert read(path, chosen) == [{"invalid": "a number is infinite"}]
@@ -320,7 +320,7 @@ def test_constants_and_chosen_columns(write: Write) -> None:
         (ColumnMapping(type="t", subject="s", time="column:at", id="id"), "--id must be column:NAME"),
         (ColumnMapping(type="t", subject="s", time="column:at", data=("x",)), "there is no column 'x'"),
         (ColumnMapping(type="t", subject="s", time="column:at", time_zone="Mars"), "unknown time zone 'Mars'"),
-        (ColumnMapping(type="t", subject="s", time="tomorrow"), "'tomorrow' is no time"),
+        (ColumnMapping(type="t", subject="s", time="tomorrow"), "'tomorrow' is not a time"),
     ],
 )
 def test_a_mapping_that_does_not_fit_is_refused(write: Write, mapping: ColumnMapping, message: str) -> None:
@@ -365,8 +365,8 @@ def test_a_constant_that_is_the_name_of_a_column_is_taken_with_a_mark(write: Wri
         ("UA,2013-01-01,1,2", "4 cells, but the first line names 3 columns"),
         (",2013-01-01,1", "column carrier is empty"),
         ("UA,,1", "column at is empty"),
-        ("UA,2013-02-30,1", "time '2013-02-30' is no time: day is out of range for month"),
-        ("UA,01/02/2013,1", "time '01/02/2013' is no time: wanted as"),
+        ("UA,2013-02-30,1", "time '2013-02-30' is not a time: day is out of range for month"),
+        ("UA,01/02/2013,1", "time '01/02/2013' is not a time: expected"),
         ("UA,2013-03-10 02:30,1", "time 2013-03-10 02:30:00 never occurs in America/New_York"),
         (b"UA,2013-01-01,\xff", "column n is not UTF-8"),
     ],
@@ -446,7 +446,7 @@ def test_a_batch_that_is_too_long_is_halved(write: Write, tmp_path: Path) -> Non
     position = run(path, sink, tmp_path, on_skip=told.__setitem__)
 
     assert sink.ids == ["1", "2", "3", "4"]
-    assert told == {4: "longer than the engine takes"}
+    assert told == {4: "longer than the server accepts"}
     assert position == ImportPosition(row=5, read=5, stored=4, skipped=1)
 
 
@@ -521,7 +521,8 @@ def test_a_position_that_cannot_be_written_names_the_directory(write: Write) -> 
     with pytest.raises(ConfigurationError) as refused:
         Importer(sink, PositionFile(directory, file, EVENTS)).run(file)
 
-    assert str(refused.value) == f"data_dir: cannot keep how far it came in {directory}/imports: Not a directory"
+    failure = "Not a directory"
+    assert str(refused.value) == f"data_dir: cannot save the progress of the import in {directory}/imports: {failure}"
     assert sink.ids == []  # it is tried before anything is sent
 
 
