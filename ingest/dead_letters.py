@@ -20,7 +20,7 @@ _TIMESTAMP = pa.timestamp("ms", "UTC")
 
 
 class DeadLetter(NamedTuple):
-    """A record, and the reason why it is no event."""
+    """A record, and the reason why it is not an event."""
 
     record: Record
     reason: str
@@ -35,7 +35,7 @@ class DeadLetterSink(Protocol):
 
 
 class DeadLetterRuns:
-    """Counts, by partition, how many records in a row are no events. `limit` of them are too many. Not thread-safe."""
+    """Counts, by partition, how many records in a row are not events. `limit` of them are too many. Not thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -43,7 +43,7 @@ class DeadLetterRuns:
 
     @property
     def is_counting(self) -> bool:
-        """Whether the last record of some partition was no event."""
+        """Whether the last record of some partition was not an event."""
         return bool(self._runs)
 
     def reset(self) -> None:

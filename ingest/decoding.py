@@ -76,7 +76,7 @@ def decode_records(
         [record.offset for record in decodable],
         span,
     )
-    reasons |= {rows[place]: str(error) for place, error in decoded.refused}
+    reasons |= {rows[index]: str(error) for index, error in decoded.refused}
     count = _count_within_months(decoded.events.times_ms, max_months)
     event_rows = np.array(rows, np.int64)[decoded.indexes]
     end = len(records) if count == len(event_rows) else int(event_rows[count])

@@ -1,4 +1,4 @@
-"""Duplicates whose content differs from the stored event: a producer used an id twice, this is no retry.
+"""Duplicates whose content differs from the stored event: a producer used an id twice, so it is not a retry.
 
 Owns: the comparison. It is made after a block is stored, and only for duplicates, so that a batch without duplicates
 costs nothing. It decides nothing about usage: the first event in the log counts, whatever the comparison finds.

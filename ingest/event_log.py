@@ -71,7 +71,7 @@ class Plan:
 
 
 class DeadLetterRun(NamedTuple):
-    """A run of bad records: too many records in a row are no events, so their partition is held at `offset`.
+    """A run of bad records: too many records in a row are not events, so their partition is held at `offset`.
 
     `offset`: the partition is not read from here on. `first`: the first offset of the run; the records from `first` up
     to `offset` were stored as dead letters. `records`: the length of the run. `reason`: why the last record is no

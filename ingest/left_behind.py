@@ -70,7 +70,7 @@ def _drain(leftover: SqliteLog, consumer: Consumer, stop: threading.Event) -> No
             consumer.step(0)
             for run in leftover.held():
                 raise TooManyDeadLetters(
-                    f"{run.records} records in a row in {leftover.name} are no events, the first at offset "
+                    f"{run.records} records in a row in {leftover.name} are not events, the first at offset "
                     f"{run.first}: {run.reason}; set ingest.max_dead_letter_run above {run.records} to keep them as "
                     "dead letters"
                 )

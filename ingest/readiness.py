@@ -160,7 +160,7 @@ def _measure_log(health: Health, log: EventLog) -> None:
         for run in log.held():
             yield (
                 f"partition {run.partition} is not read from offset {run.offset} on: {run.records} records in a row "
-                f"are no events, the first at offset {run.first}: {printable(run.reason)}"
+                f"are not events, the first at offset {run.first}: {printable(run.reason)}"
             )
 
     health.degraded_by(lines)

@@ -160,7 +160,7 @@ def _has_code(error: KafkaError, codes: Set[int]) -> bool:
 
 
 def as_record(message: Message) -> Record:
-    """Return the record for a message that is no error.
+    """Return the record for a message that is not an error.
 
     Its timestamp comes from its producer or broker. It is limited to the years that calendars have; -1, which means
     none, becomes 0. Whether it can be the arrival is judged in ingest/arrivals.py.
@@ -176,8 +176,8 @@ def _headers(message: Message) -> Headers | None:
     try:
         headers: Headers | None = _call_headers(message)
     except (SystemError, UnicodeDecodeError) as error:
-        place = message.topic(), message.partition(), message.offset()
-        logger.warning("headers_not_read topic=%s partition=%s offset=%s error=%s", *place, error.__cause__ or error)
+        position = message.topic(), message.partition(), message.offset()
+        logger.warning("headers_not_read topic=%s partition=%s offset=%s error=%s", *position, error.__cause__ or error)
         return None
     return headers
 

@@ -143,7 +143,7 @@ class KafkaLog:
             raise failed
 
     def _handle_error(self, error: KafkaError, message: Message) -> Exception | None:
-        """Handle an event that is no record. Returns an error that the caller must raise, or None."""
+        """Handle an event that is not a record. Returns an error that the caller must raise, or None."""
         code, offset, number = error.code(), message.offset(), message.partition()
         partition = None if number is None or message.topic() is None else self._assigned.get(number)
         if code == KafkaError._PARTITION_EOF:
@@ -443,7 +443,9 @@ class KafkaLog:
         for number in numbers:
             offset, plan, forged = commits[number]
             if forged:
-                logger.error("plan_refused topic=%s partition=%d: what is committed is no plan", self._topic, number)
+                logger.error(
+                    "plan_refused topic=%s partition=%d: what is committed is not a valid plan", self._topic, number
+                )
                 metrics.PLANS_REFUSED.inc()
             made = plan if plan and is_durable(plan, commits) else None
             start = next((range_.end for range_ in made.ranges if range_.partition == number), 0) if made else offset

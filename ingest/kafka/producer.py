@@ -104,8 +104,8 @@ class KafkaProducer:
             error = appended.exception()
             done.set_exception(error) if error else done.set_result(None)
 
-        def looked(look: "Future[None]") -> None:
-            error = look.exception()
+        def on_found(search: "Future[None]") -> None:
+            error = search.exception()
             if error:
                 done.set_exception(error)
                 return
@@ -114,23 +114,23 @@ class KafkaProducer:
             except MeterportError as refused:
                 done.set_exception(refused)
 
-        self._find_topic().add_done_callback(looked)
+        self._find_topic().add_done_callback(on_found)
         return done
 
     def _find_topic(self) -> "Future[None]":
         """Search for the topic of events in a separate thread, one search for all who wait."""
         with self._search_lock:
             if self._topic_search is None or self._topic_search.done():
-                self._topic_search = look = _running_future()
+                self._topic_search = search = _running_future()
 
                 def find() -> None:
                     try:
                         self._ensure_topic(self._settings.topic)
                     except Exception as error:
                         self.appends.failed(str(error))
-                        look.set_exception(error)
+                        search.set_exception(error)
                     else:
-                        look.set_result(None)
+                        search.set_result(None)
 
                 threading.Thread(target=find, name="kafka-topic", daemon=True).start()
             return self._topic_search
