@@ -7,8 +7,9 @@ Owns: the text of a plan, `Commit`, and the rule that decides whether a plan fou
 A plan is made by one commit request for all its partitions, which commits the start of each range. When it is stored,
 the offsets move past the ends of the ranges. So a plan was made if each of its partitions either carries it or has
 moved past its range there.
-Anyone who may commit to the group can write such a text. A text that no Meterport process wrote is no plan.
-A plan whose stamp the clock does not explain is judged by what the store knows about it (ingest/consumer.py).
+Anyone who may commit to the group can write such a text. A text that no Meterport process can have written is not taken
+for a plan. A plan whose stamp the clock does not explain is judged by what the store knows about it
+(ingest/consumer.py).
 Limits: 4,096 bytes, a broker's default for metadata: `PLAN_PARTITIONS` ranges fit, whatever their offsets are.
 Source: docs/design.md R6 (plans), R6c (forged plans); Kafka "offset.metadata.max.bytes".
 """

@@ -176,12 +176,12 @@ def test_a_plan_this_process_has_stored_is_not_run_again_when_its_partition_come
     append(topic, 0, "a")
     append(topic, 1, "b")
     process = Process(store, topic, 0, 1).start()
-    acknowledge = process.event_log.acknowledge
-    process.event_log.acknowledge = lambda _: None  # type: ignore[method-assign,assignment]
+    acknowledge = process.log.acknowledge
+    process.log.acknowledge = lambda _: None  # type: ignore[method-assign,assignment]
     process.consumer.step(0)
-    process.event_log.acknowledge = acknowledge  # type: ignore[method-assign]
-    process.event_log.take(0)
-    process.event_log.give(0)
+    process.log.acknowledge = acknowledge  # type: ignore[method-assign]
+    process.log.take(0)
+    process.log.give(0)
     store.command("ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = 0")  # tokens are forgotten
 
     process.drain()
