@@ -1,4 +1,4 @@
-"""Fixtures of the tests on Kafka: a topic of three partitions, and logs that read it, by either group protocol."""
+"""Fixtures of the Kafka tests: a topic with three partitions, and logs that read it, by both group protocols."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,7 +25,7 @@ def topic(broker: Kafka) -> Topic:
 
 @pytest.fixture
 def open_log(topic: Topic, protocol: str) -> Iterator[OpenLog]:
-    """Open a log as one more process of the group would; options are librdkafka's, with underscores."""
+    """Return a function that opens a log, as another process of the group would. Its options are librdkafka's."""
     opened: list[KafkaLog] = []
 
     def open_(**options: str) -> KafkaLog:

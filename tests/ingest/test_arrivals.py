@@ -1,4 +1,4 @@
-"""A timestamp that cannot be true is no arrival: our own clock is taken, the same in every rerun (N2)."""
+"""An impossible timestamp is not an arrival time: our own clock is used, with the same value in every rerun (N2)."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def protocol() -> str:
 
 @pytest.fixture
 def topic(topic: Topic) -> Topic:
-    """Take any timestamp, as brokers before Kafka 4 do."""
+    """A topic that accepts any timestamp, as with brokers before Kafka 4."""
     topic.configure("message.timestamp.after.max.ms", str(2**63 - 1))
     return topic
 
@@ -62,7 +62,7 @@ def consume(log: KafkaLog, store: Store, condition: Callable[[], bool]) -> None:
 
 
 def stored(store: Store) -> list[tuple[str, int, int, int]]:
-    """Return id, time, arrival and stamp of each event."""
+    """Return the id, time, arrival and stamp of each event."""
     return store.rows(
         "SELECT id, toUnixTimestamp64Milli(time), toUnixTimestamp64Milli(arrived_at), toUnixTimestamp64Milli(stored_at)"
         " FROM events ORDER BY id"
@@ -70,7 +70,7 @@ def stored(store: Store) -> list[tuple[str, int, int, int]]:
 
 
 def letters(store: Store) -> list[tuple[int, str, int, int]]:
-    """Return offset, reason, arrival and stamp of each dead letter."""
+    """Return the offset, reason, arrival and stamp of each dead letter."""
     return store.rows(
         "SELECT log_offset, reason, toUnixTimestamp64Milli(arrived_at), toUnixTimestamp64Milli(stored_at)"
         " FROM dead_letters ORDER BY log_offset"
@@ -81,7 +81,7 @@ def letters(store: Store) -> list[tuple[int, str, int, int]]:
 def test_an_event_whose_timestamp_cannot_be_true_is_judged_by_our_clock(
     open_log: OpenLog, topic: Topic, store: Store, claim: Callable[[int], int]
 ) -> None:
-    """It was counted in 1970 and 2099; a right event of today was a dead letter, and one of 2050 was counted."""
+    """Before, events were counted in 1970 and 2099, a valid one became a dead letter, and one of 2050 was counted."""
     began = milliseconds(utc_now())
     far = 2_524_608_000_000  # 2050-01-01
     topic.put(event("absent"), event("now", began), event("future", far), at_ms=claim(began))
@@ -110,7 +110,7 @@ def test_a_timestamp_that_can_be_true_is_the_arrival(open_log: OpenLog, topic: T
 
 
 def test_the_time_of_the_broker_is_taken_where_the_topic_says_so(open_log: OpenLog, topic: Topic, store: Store) -> None:
-    """LogAppendTime: the producer's clock is not kept at all."""
+    """With LogAppendTime the topic does not keep the time of the producer."""
     topic.configure("message.timestamp.type", "LogAppendTime")
     began = milliseconds(utc_now())
     topic.put(event("a"), at_ms=began // 1000)
@@ -125,7 +125,7 @@ def test_the_time_of_the_broker_is_taken_where_the_topic_says_so(open_log: OpenL
 def test_a_plan_run_again_by_another_process_stores_the_same_rows(
     open_log: OpenLog, topic: Topic, store: Store
 ) -> None:
-    """The first process dies between two inserts: the second must come to the same rows under the same token."""
+    """The first process dies between two inserts. The second must build the same rows with the same token."""
     now = milliseconds(utc_now())
     topic.put(event("absent"), event("now", now), event("future", now + YEAR_MS), b"garbage", at_ms=now // 1000)
     first = open_log()
@@ -149,7 +149,7 @@ def test_a_plan_run_again_by_another_process_stores_the_same_rows(
 def test_a_plan_that_nobody_has_begun_is_stored_under_its_own_stamp(
     open_log: OpenLog, topic: Topic, store: Store
 ) -> None:
-    """The same instant comes out whoever runs it, and however much later."""
+    """The result has the same instant, whichever process runs the plan, and however much later."""
     now = milliseconds(utc_now())
     topic.put(event("absent"), at_ms=now // 1000)
     first = open_log()
@@ -168,7 +168,7 @@ SPAN = TimeSpan.of(IngestSettings())
 
 @pytest.mark.parametrize("ahead_ms", [0, 1, MAX_AHEAD_MS, MAX_AHEAD_MS + 1])
 def test_a_batch_is_decoded_again_exactly_where_its_rows_depend_on_the_clock(ahead_ms: int) -> None:
-    """What is credible when it is read may not be by the stamp, if a clock was set back in between."""
+    """A timestamp may be possible when it is read and impossible by the stamp, if a clock was set back in between."""
     read_ms = 1_767_225_600_000
     record = Record(0, 7, read_ms + ahead_ms, event("a"))
 
@@ -205,7 +205,7 @@ def test_only_what_cannot_be_true_is_replaced(claimed_ms: int) -> None:
 def test_the_delay_is_not_measured_from_a_timestamp_that_cannot_be_true(
     open_log: OpenLog, topic: Topic, store: Store
 ) -> None:
-    """One block was 1,794,129,146 seconds late."""
+    """Before, the delay of one block was 1,794,129,146 seconds."""
     before = metrics.DELAY._sum.get()
     topic.put(event("a"), at_ms=milliseconds(utc_now()) // 1000)
 
@@ -234,7 +234,7 @@ def test_ignored_timestamps_are_counted_and_logged_once_a_minute(caplog: pytest.
 
 
 def test_a_topic_read_again_keeps_one_dead_letter_of_each_record(open_log: OpenLog, topic: Topic, store: Store) -> None:
-    """The arrival tells letters apart, and here it is another one each time the topic is read."""
+    """The arrival is part of a dead letter's identity, and here it differs each time the topic is read."""
     topic.put(b"garbage", b"more", at_ms=milliseconds(utc_now()) // 1000)
     first = open_log()
     consume(first, store, lambda: len(letters(store)) == 2 and first.planned() == [])
@@ -254,7 +254,7 @@ def topic_is_read(log: KafkaLog) -> bool:
 
 
 def test_a_letter_kept_with_an_impossible_arrival_is_replayed_with_the_time_it_was_stored(store: Store) -> None:
-    """Earlier releases kept 1970 and 2099 as arrivals."""
+    """Earlier releases stored 1970 and 2099 as arrivals."""
     now = round(time.time() * 1000)
     records = [Record(0, 1, now // 1000, event("seconds")), Record(0, 2, 4_102_444_799_999, event("nanoseconds"))]
     block = dead_letter_block([DeadLetter(record, "a rule of then") for record in records], now - 1000)

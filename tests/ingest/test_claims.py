@@ -1,6 +1,6 @@
-"""Whatever three processes do, in whatever order, each event is stored once, and what a barrier has settled stays so.
+"""Whatever three processes do, in any order, each event is stored once, and rows before a passed barrier do not change.
 
-The processes are real in all but their log, which is a list here: they die, come back as zombies, and take plans over.
+Only the log of the processes is not real: it is a list. They die, come back as zombies, and take over plans.
 """
 
 import itertools
@@ -31,7 +31,7 @@ _histories = itertools.count()
 
 @dataclass
 class Batch:
-    """A plan, what it is of, and how far it is."""
+    """A plan, the ids of its events, and its progress."""
 
     plan: Plan
     ids: tuple[str, ...]
@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass
 class History:
-    """What is asked of the store, and what it must answer in the end."""
+    """The steps so far, and what the store must contain in the end."""
 
     store: Store
     planned: list[Plan] = field(default_factory=list)
@@ -130,7 +130,7 @@ def machine(store: Store) -> type[RuleBasedStateMachine]:
 
         @rule(number=st.integers(0, PROCESSES - 1), heir=st.integers(0, PROCESSES - 1))
         def die(self, number: int, heir: int) -> None:
-            """Another process, or the next, has to finish what the dead one planned; it may only have been paused."""
+            """End a process, whose plan another must finish. The old one may only be paused and wake up later."""
             batch = self.batch_of(number)
             old, self.processes[number] = self.processes[number], self.new_process()
             if batch is not None:
@@ -141,7 +141,8 @@ def machine(store: Store) -> type[RuleBasedStateMachine]:
         @rule(data=st.data())
         def wake(self, data: st.DataObject) -> None:
             process, batch = data.draw(st.sampled_from(self.history.zombies))
-            if batch.plan in self.history.planned and batch.kept is not None:  # or the fence stops it
+            # Without this its plan is no longer current, and the process does not insert.
+            if batch.plan in self.history.planned and batch.kept is not None:
                 process.insert(batch.plan, batch.kept)
 
         @rule(number=st.integers(0, PROCESSES - 1))
@@ -161,7 +162,7 @@ def machine(store: Store) -> type[RuleBasedStateMachine]:
 
         def teardown(self) -> None:
             for number in range(PROCESSES):
-                for _ in range(3):  # voided, at most once by the barriers there are; claimed; and inserted
+                for _ in range(3):  # one try that a barrier voids, one that claims, one that inserts
                     self.claim(number)
                 self.insert(number, True)
             assert self.stored() == dict.fromkeys(self.history.begun, 1)

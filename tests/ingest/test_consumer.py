@@ -1,4 +1,4 @@
-"""Exactly once, at each step a batch can fail at: the engine is real, the log is a file, faults are real too."""
+"""Exactly-once ingest at each step where a batch can fail, with a real store, a log file and real faults."""
 
 import shutil
 import threading
@@ -24,7 +24,7 @@ from ingest.dead_letters import dead_letter_block
 from ingest.event_log import Plan, Range
 from ingest.sqlite_log import SqliteLog
 
-NOW = round(time.time() * 1000)  # the duplicate index forgets what is long past
+NOW = round(time.time() * 1000)  # current, because the duplicate check forgets old keys
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -122,12 +122,12 @@ def test_an_insert_that_fails_between_two_tables_is_completed_by_its_retry(
     stop.set()
     runner.join()
 
-    assert (half["events"], half["day"]) == (100, 0)  # what lies between varies: views run beside each other
+    assert (half["events"], half["day"]) == (100, 0)  # the tables in between vary, because views run in parallel
     assert _stored(store, meter) == _everywhere(100)
 
 
 def test_without_the_token_the_same_retry_would_count_twice(log: SqliteLog, store: Store, meter: Meter) -> None:
-    """The guard itself, seen to matter: two inserts of one block under two tokens are counted twice."""
+    """The token is necessary: two inserts of one block with two tokens are counted twice."""
     log.append([_event(1)], NOW).result()
     consumer = _consumer(log, store)
     batch = consumer._decode(log.read(10, 1000, 0), None)
@@ -158,7 +158,7 @@ def test_a_new_log_beside_an_old_store_is_not_taken_for_the_old_one(
     _consumer(log, store).step()
     other = SqliteLog(tmp_path / "other.sqlite", max_bytes=1 << 30)
 
-    other.append([_event(2), _event(3)], NOW).result()  # the offsets of the old log, an old event and a new one
+    other.append([_event(2), _event(3)], NOW).result()  # the offsets of the old log, an old and a new event
     _consumer(other, store).step()
     other.close()
 
@@ -193,7 +193,7 @@ def test_a_dead_letter_is_kept_once_however_often_its_batch_is_run(
     plan = log.plan((Range(log.partition, 1, 3),), NOW)
     store.insert_block("dead_letters", dead_letter_block(batch.letters, plan.stored_ms), f"dead-{plan.token}")
 
-    with _next_process(tmp_path) as next_log:  # this one died after the dead letters, before the events
+    with _next_process(tmp_path) as next_log:  # the process died after storing the dead letters and before the events
         _consumer(next_log, store)
 
     assert store.rows("SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters)") == [(1, 1)]
@@ -202,7 +202,7 @@ def test_a_dead_letter_is_kept_once_however_often_its_batch_is_run(
 def test_a_run_of_dead_letters_holds_the_log_before_anything_of_the_run_is_stored(
     log: SqliteLog, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """N21: it ended the process, its API too."""
+    """N21: before, such a run ended the process, together with its API."""
     log.append([_event(1), b"bad", b"bad", b"bad", _event(2)], NOW).result()
     consumer = _consumer(log, store, max_dead_letter_run=3)
 
@@ -230,7 +230,7 @@ def test_bad_records_that_are_read_again_are_not_counted_twice(
     log.append([b"bad", b"bad", _event(1), b"bad"], NOW).result()
     consumer = _consumer(log, store, max_dead_letter_run=3)
     with monkeypatch.context() as patched:
-        patched.setattr(SqliteLog, "plan", lambda *_: None)  # its partitions went to another process, and come back
+        patched.setattr(SqliteLog, "plan", lambda *_: None)  # as if another process had its partitions
         assert consumer.step()
 
     log.discard(Plan((Range(log.partition, 1, 5),), 0))
@@ -271,7 +271,7 @@ def test_one_insert_is_one_part_in_every_table(
 
 
 def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_the_table(tmp_path: Path) -> None:
-    """What a kill between ClickHouse's log write and its rename leaves; seen with strace, made here by hand."""
+    """The state after a kill between ClickHouse's log write and its rename, as seen with strace; made by hand here."""
     store = tmp_path / "store"
     for name, parts, tokens in (
         ("whole", ["all_1_1_0", "all_2_2_1"], ["all_1_1_0", "all_2_2_1"]),
@@ -312,7 +312,7 @@ def test_a_store_that_would_not_deduplicate_is_refused(store: Store) -> None:
 def test_a_shared_store_whose_claims_have_no_order_is_refused(store: Store) -> None:
     store.command("DROP TABLE event_claims SYNC")
     store.command("CREATE TABLE event_claims (token String) ENGINE = ReplacingMergeTree ORDER BY token")
-    store.check_tables()  # one process alone needs no order
+    store.check_tables()  # a single process needs no order
 
     store.shared = True
     with pytest.raises(StoreMisconfigured, match="table event_claims is a ReplacingMergeTree"):

@@ -1,4 +1,4 @@
-"""The topic of dead letters, on a real broker: each letter is there before its batch is acknowledged, at least once."""
+"""The dead-letter topic on a real broker: each dead letter is there before its batch is acknowledged, at least once."""
 
 import json
 import secrets
@@ -35,7 +35,7 @@ def settings_of(topic: Topic) -> KafkaSettings:
 
 @pytest.fixture
 def letters(topic: Topic) -> Iterator[Letters]:
-    """Return value and headers of the records of the dead letters' topic, once there are so many."""
+    """Wait until the dead-letter topic has a number of records. Return their values and headers."""
     reader = KafkaConsumer({"bootstrap.servers": topic.bootstrap, "group.id": secrets.token_hex(4)})
     found: Found = []
 
@@ -60,7 +60,7 @@ def kept(store: Store) -> list[tuple[int, str]]:
 
 
 class WatchedProducer(KafkaProducer):
-    """Notes which plans were not acknowledged when letters had just become durable."""
+    """Records which plans were not acknowledged at the moment when dead letters became durable."""
 
     def __init__(self, settings: KafkaSettings, planned: Callable[[], list[Plan]]) -> None:
         super().__init__(settings)
@@ -98,7 +98,7 @@ def test_each_dead_letter_is_in_the_topic_before_its_batch_is_acknowledged(
         for at, value, reason, more in ((2, b"garbage \xff", reasons[0], {"trace": b"t-1"}), (4, b"[]", reasons[1], {}))
     ]
     assert sum(sent for sent, _ in sink.seen) == 2
-    assert all(plans for _, plans in sink.seen)  # when the letters were there, the plan was not acknowledged
+    assert all(plans for _, plans in sink.seen)  # when the dead letters were durable, the plan was not acknowledged
     assert log.planned() == []  # and now it is
 
 
@@ -108,13 +108,13 @@ def test_each_dead_letter_is_in_the_topic_before_its_batch_is_acknowledged(
 def test_a_process_that_dies_on_the_way_leaves_none_out(
     topic: Topic, letters: Letters, tmp_path: Path, fault: str, times: int
 ) -> None:
-    """At least once: what may have been sent by the process that died is sent again."""
+    """At least once: records that the dead process may have sent are sent again."""
     variables = {
         "METERPORT_KAFKA__BROKERS": topic.bootstrap,
         "METERPORT_KAFKA__TOPIC": topic.name,
         "METERPORT_KAFKA__GROUP": topic.name,
         "METERPORT_KAFKA__GROUP_PROTOCOL": "classic",
-        "METERPORT_KAFKA__OPTIONS": json.dumps(CLASSIC),  # how soon the partitions of the dead are given away
+        "METERPORT_KAFKA__OPTIONS": json.dumps(CLASSIC),  # how soon the partitions of a dead process are reassigned
         "METERPORT_KAFKA__PARTITIONS": "1",
         "METERPORT_KAFKA__DEAD_LETTER_TOPIC": f"{topic.name}.dead",
     }

@@ -1,4 +1,4 @@
-"""From records to a batch: where it is cut, what becomes a dead letter, and how many of those may come in a row."""
+"""From records to a batch: where a batch ends, what becomes a dead letter, and how many of these may be in a row."""
 
 import pytest
 
@@ -117,7 +117,7 @@ def _records(row: str, partition: int = 5) -> list[Record]:
 
 
 def test_a_run_names_its_first_record_and_where_it_begins_in_the_batch() -> None:
-    """N21: it named the last."""
+    """N21: before, it named the last record."""
     runs = DeadLetterRuns(4)
     assert runs.count(decoded(_records("exx")).outcomes()) is None
 
@@ -129,7 +129,7 @@ def test_a_run_names_its_first_record_and_where_it_begins_in_the_batch() -> None
 
 
 def test_runs_are_counted_for_each_partition() -> None:
-    """N21: bad records of several partitions were one run."""
+    """N21: before, invalid records of several partitions were counted as one run."""
     runs = DeadLetterRuns(3)
 
     assert runs.count(decoded([*_records("xx", 0), *_records("xx", 1)]).outcomes()) is None

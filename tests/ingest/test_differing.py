@@ -1,4 +1,4 @@
-"""Duplicates whose content is not that of the stored event: kept and counted once each; retries are not among them.
+"""Duplicates whose content differs from the stored event are recorded and counted once each. Retries are not.
 
 Contract 3.1; case N27.
 """
@@ -43,7 +43,7 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 @pytest.fixture
 def feed(log: SqliteLog, store: Store) -> Feed:
-    """Ingest events as one batch; they arrive so many milliseconds later than those before."""
+    """Ingest events as one batch, which arrives some milliseconds after the previous one."""
     consumer = started(log, store)
     arrived_ms = NOW
 

@@ -1,6 +1,6 @@
-"""Duplicates between two processes, when the store fails in the middle of a look: what was learnt is not forgotten.
+"""Duplicates between two processes, when the store fails during the duplicate check: known keys are not forgotten.
 
-Each of these was seen by the chaos suite first (tests/chaos), as events counted twice.
+The chaos suite (tests/chaos) found each of these cases first: events were counted twice.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ def processes(store: Store) -> tuple[Process, Process]:
 def test_a_claim_made_again_keeps_its_place(processes: tuple[Process, Process]) -> None:
     one, other = processes
     first, second = one.plan(), other.plan()
-    one.claims.claim(first, one_key("a"))  # and the answer is lost
-    other.claims.claim(second, one_key("a"))  # as well
+    one.claims.claim(first, one_key("a"))  # its answer is lost
+    other.claims.claim(second, one_key("a"))  # its answer is lost, too
 
     kept = len(one.drop(first, "a")), len(other.drop(second, "a"))
 
@@ -67,7 +67,7 @@ def test_a_filter_that_could_not_be_loaded_anew_is_not_asked(
 ) -> None:
     one, other = processes
     assert one.store(one.plan(), "a") == ["a"]
-    store.command("ALTER TABLE event_claims UPDATE keys = '' WHERE 1 SETTINGS mutations_sync = 1")  # hours pass
+    store.command("ALTER TABLE event_claims UPDATE keys = '' WHERE 1 SETTINGS mutations_sync = 1")  # hours later
     plan = other.plan()
     monkeypatch.setattr(Store, "arrow", unavailable)
     with pytest.raises(StoreUnavailable):
@@ -78,13 +78,13 @@ def test_a_filter_that_could_not_be_loaded_anew_is_not_asked(
 
 
 def test_a_plan_run_again_hours_later_drops_what_it_dropped_at_the_edge_of_the_window(store: Store) -> None:
-    """Else the tables its first run did not reach would be given an event that the others have not."""
+    """Otherwise tables that the first run did not reach would get an event that the other tables do not have."""
     planned: list[Plan] = []
     first = Process(store, 1, planned)
-    store.shared = False  # its claims bear no keys
+    store.shared = False  # so its claims contain no keys
     assert first.store(first.plan(NOW - 35 * DAY_MS + 1000), "a") == ["a"]
     plan = first.plan()
-    assert len(first.drop(plan, "a", "b")) == 1  # and the process dies
+    assert len(first.drop(plan, "a", "b")) == 1  # then the process dies
 
     again = Process(store, 1, planned, clock=lambda: utc_now() + timedelta(hours=20))
 
@@ -92,7 +92,7 @@ def test_a_plan_run_again_hours_later_drops_what_it_dropped_at_the_edge_of_the_w
 
 
 def test_what_another_log_claimed_and_did_not_store_is_waited_for(store: Store) -> None:
-    """A group that died before its insert; another was named since, and knows nothing of the plans of the first."""
+    """A process died before its insert. A new group was configured since, which does not know the old group's plans."""
     hours = 0
     one = Process(store, 1, [], "topic/before")
     theirs = one.plan()
@@ -105,7 +105,7 @@ def test_what_another_log_claimed_and_did_not_store_is_waited_for(store: Store) 
     one.store(theirs, "a", "b")
     assert other.store(ours, "a", "b", "c") == ["c"]
 
-    one.drop(one.plan(), "d")  # it died for good
+    one.drop(one.plan(), "d")  # it never continues
     later = other.plan()
     with pytest.raises(LogUnavailable):
         other.drop(later, "d")

@@ -1,7 +1,7 @@
-"""A plan that none of our processes has made is discarded, and one of a process whose clock is ahead is not.
+"""A plan that no Meterport process has made is discarded. A plan of a process whose clock is ahead is kept.
 
-Case S8 of the security audit, docs/design.md R6c. The consumer and the store are real; the log is in memory, so that a
-test decides who does what when. On real brokers: tests/ingest/test_kafka_forged.py.
+Case S8 of the security audit, docs/design.md R6c. The consumer and the store are real. The log is in memory, so that a
+test decides the order of steps. tests/ingest/test_kafka_forged.py uses real brokers.
 """
 
 import logging
@@ -71,7 +71,7 @@ def test_a_plan_of_the_far_future_is_discarded_and_its_events_are_stored_today(
 @pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("records", [0, 3], ids=["of no records", "of records"])
 def test_a_meter_made_after_a_forged_plan_becomes_ready(store: Store, topic: MemoryTopic, records: int) -> None:
-    """S8: it was answered from the events for seventy years."""
+    """S8: before, it would have been answered from the raw events for seventy years."""
     append(topic, 0, "a")
     append(topic, 1, *"bcd"[:records])
     topic.plans[1] = Plan((Range(1, 0, 5),), IN_2096)
@@ -94,7 +94,7 @@ def test_a_meter_made_after_a_forged_plan_becomes_ready(store: Store, topic: Mem
 def test_a_half_inserted_plan_of_a_process_whose_clock_is_ahead_is_completed_under_its_stamp(
     store: Store, topic: MemoryTopic, hours: float
 ) -> None:
-    """S8: planned anew, its events would be doubled; the same where our clock is behind."""
+    """S8: with a new plan its events would be doubled. It is the same if our clock is behind."""
     append(topic, 0, "a", "b")
     ahead = Process(store, topic, 0, clock=off_by(hours)).start()
     with killed_in_an_insert(store, "event_keys_view"):
@@ -111,7 +111,7 @@ def test_a_half_inserted_plan_of_a_process_whose_clock_is_ahead_is_completed_und
 
 
 def test_a_half_inserted_plan_is_completed_though_its_claim_has_lost_its_keys(store: Store, topic: MemoryTopic) -> None:
-    """S8: that it was claimed is known for 30 days, its keys for three hours."""
+    """S8: a claim is kept for 30 days, but its keys only for three hours."""
     store.shared = True
     append(topic, 0, "a", "b")
     ahead = Process(store, topic, 0, clock=off_by(24)).start()
@@ -125,11 +125,11 @@ def test_a_half_inserted_plan_is_completed_though_its_claim_has_lost_its_keys(st
 
 
 class Paused(BaseException):
-    """The process stops here until it is let go on."""
+    """The process stops here until the test continues it."""
 
 
 def planned_but_not_claimed(store: Store, topic: MemoryTopic, hours: float) -> Callable[[], None]:
-    """Let a process whose clock is ahead plan what is in partition 0, and pause; returns what it does next."""
+    """Let a process whose clock is ahead plan the records of partition 0 and pause. Return what continues it."""
     ahead = Process(store, topic, 0, clock=off_by(hours)).start()
     drop = ahead.consumer.writer.drop_duplicates
 
@@ -155,7 +155,7 @@ def planned_but_not_claimed(store: Store, topic: MemoryTopic, hours: float) -> C
 def test_who_planned_with_a_clock_ahead_and_wakes_after_the_refusal_stores_nothing(
     store: Store, topic: MemoryTopic
 ) -> None:
-    """S8: the refusal came first, in the eyes of both."""
+    """S8: both processes see that the refusal came first."""
     append(topic, 0, "a", "b")
     go_on = planned_but_not_claimed(store, topic, 2)
     before = refused()
@@ -170,7 +170,7 @@ def test_who_planned_with_a_clock_ahead_and_wakes_after_the_refusal_stores_nothi
 
 @pytest.mark.usefixtures("shared")
 def test_who_wakes_between_the_refusal_and_the_new_plan_stores_nothing(store: Store, topic: MemoryTopic) -> None:
-    """S8: the order in which the claim of the refused plan comes before that of the new one."""
+    """S8: here the claim of the refused plan comes before the claim of the new plan."""
     append(topic, 0, "a", "b")
     go_on = planned_but_not_claimed(store, topic, 2)
     (plan,) = topic.plans.values()
@@ -188,7 +188,7 @@ def test_who_wakes_between_the_refusal_and_the_new_plan_stores_nothing(store: St
 def test_a_plan_that_was_claimed_before_its_refusal_is_run_by_whoever_finds_it(
     store: Store, topic: MemoryTopic
 ) -> None:
-    """S8: the other order."""
+    """S8: here the claim came before the refusal."""
     append(topic, 0, "a", "b")
     go_on = planned_but_not_claimed(store, topic, 2)
     (plan,) = topic.plans.values()
@@ -204,7 +204,7 @@ def test_a_plan_that_was_claimed_before_its_refusal_is_run_by_whoever_finds_it(
 
 
 def test_events_of_a_refused_plan_are_not_kept_from_others(store: Store, topic: MemoryTopic) -> None:
-    """S8: who claims after the refusal stores nothing, so nobody may take its events for stored."""
+    """S8: a process that claims after the refusal stores nothing, so others must not treat its events as stored."""
     store.shared = True
     append(topic, 0, "a", "b")
     go_on = planned_but_not_claimed(store, topic, 2)
@@ -213,7 +213,7 @@ def test_events_of_a_refused_plan_are_not_kept_from_others(store: Store, topic: 
     other = Process(store, topic, 1).start()
     go_on()
     append(topic, 1, "a")
-    topic.plans[2] = plan  # as it stands, carried along, on a partition that nobody has yet
+    topic.plans[2] = plan  # the same plan is also committed on a partition that no process has yet
 
     other.drain()
 
@@ -224,7 +224,7 @@ def test_events_of_a_refused_plan_are_not_kept_from_others(store: Store, topic: 
 def test_without_the_order_of_refusals_events_are_doubled(
     store: Store, topic: MemoryTopic, monkeypatch: pytest.MonkeyPatch, guard: str
 ) -> None:
-    """S8: each guard is needed: one that refuses whatever the claims say, and one that does not see refusals."""
+    """S8: each guard is needed. This tests a refusal that ignores claims, and a claim that ignores refusals."""
     store.shared = False
     append(topic, 0, "a", "b")
     if guard == "refuse":
@@ -247,7 +247,7 @@ def test_without_the_order_of_refusals_events_are_doubled(
 
 
 def test_a_clock_past_2099_plans_nothing(store: Store, topic: MemoryTopic) -> None:
-    """S8: its plans would be taken for forged."""
+    """S8: other processes would treat its plans as forged."""
     append(topic, 0, "a")
     after = Process(store, topic, 0, clock=lambda: utc_now().replace(year=2101)).start()
 

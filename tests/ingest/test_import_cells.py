@@ -1,4 +1,4 @@
-"""What stands in a cell of a file is the value, and names of columns lose the blanks around them."""
+"""The exact text of a cell is its value, but blanks around the names of columns are removed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ def data_of(path: Path, mapping: ColumnMapping) -> list[dict[str, object]]:
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(cells=st.lists(CELLS.filter(bool), min_size=200, max_size=400))
 def test_meters_read_of_a_cell_what_stands_in_the_file(store: Store, cells: list[str]) -> None:
-    """N7: asked of ClickHouse itself, as meters and group-bys read it."""
+    """N7: ClickHouse itself reads the values here, as for meters and group-bys."""
     documents = [f'{{"n":{guessed_literal(cell)}}}' for cell in cells]
 
     rows = store.rows("SELECT JSON_VALUE(arrayJoin({documents:Array(String)}), '$.n')", documents=documents)
@@ -99,7 +99,7 @@ def test_options_that_name_columns_are_repeated_or_quoted(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("option", ["data", "id", "subject", "text"])
 def test_a_mapping_whose_texts_are_not_utf_8_has_a_digest(option: str) -> None:
-    """N23b: argv may hold any bytes; whoever names a column so is told that it does not exist."""
+    """N23b: argv may contain any bytes. For such a column name the message says that the column does not exist."""
     name = b"Gr\xf6\xdfe".decode("utf-8", "surrogateescape")
     given_ = (name,) if option in {"data", "text"} else f"column:{name}"
 

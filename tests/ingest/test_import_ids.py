@@ -1,4 +1,4 @@
-"""Ids made for rows stand for what the rows mean: the same rows in another file count once, other events apart.
+"""The ids of rows depend on their meaning: the same rows in another file count once, different events separately.
 
 Contract D.27. Cases N3, N3b.
 """
@@ -66,7 +66,7 @@ def test_a_file_that_grew_keeps_the_ids_of_its_rows(ids: Ids) -> None:
 
 
 def test_the_same_rows_in_another_form_have_the_same_ids(ids: Ids) -> None:
-    """N3: packed, packed again, with other line ends, as TSV, with the columns in another order."""
+    """N3: compressed once or again, with other line ends, as TSV, or with the columns in another order."""
     content = HEADER + ROWS
     expected = ids(content)
 
@@ -89,7 +89,7 @@ def test_parquet_has_the_same_ids_whatever_packs_it(tmp_path: Path, ids: Ids, co
 
 
 def test_an_instant_is_the_same_however_it_is_written(ids: Ids) -> None:
-    """N3: the hash is of what the time means."""
+    """N3: the hash uses the meaning of the time."""
     expected = ids(HEADER + "2026-11-01T00:00:00Z,a,1\n")
 
     assert ids(HEADER + "2026-11-01 01:00:00.000+01:00,a,1\n") == expected
@@ -120,7 +120,7 @@ def test_equal_rows_of_one_file_stay_as_many_as_they_are(ids: Ids) -> None:
 
 
 def test_what_a_row_means_is_in_its_id(ids: Ids) -> None:
-    """N3b: another type, subject, source, time zone or choice of columns makes other events of the same rows."""
+    """N3b: another type, subject, source, time zone or selection of columns gives other events from the same rows."""
     content = "ts,who,site,n,m\n2026-11-01 00:00,a,b,1,2\n"
     mappings = [
         USE,
@@ -137,7 +137,7 @@ def test_what_a_row_means_is_in_its_id(ids: Ids) -> None:
 
 
 def test_cells_of_a_row_cannot_be_shifted_into_its_neighbours(ids: Ids) -> None:
-    """No two rows meet because their texts join to the same."""
+    """Two rows do not get the same id because their joined texts are equal."""
     contents = ["ts,who,a,b\n2026-11-01,x,1,23\n", "ts,who,a,b\n2026-11-01,x,12,3\n", "ts,who,a,b\n2026-11-01,x1,,23\n"]
 
     assert len({ids(content)[0] for content in contents}) == 3
@@ -147,7 +147,7 @@ def test_cells_of_a_row_cannot_be_shifted_into_its_neighbours(ids: Ids) -> None:
 
 
 def test_a_restart_in_the_middle_gives_the_same_ids(tmp_path: Path) -> None:
-    """N3: the occurrence of a row is known however much of the file was read before."""
+    """N3: the number of a repeated row is known, however much of the file was read before."""
     path = tmp_path / "e.csv"
     path.write_text(HEADER + "2026-11-01T00:00:00Z,a,1\n2026-11-02T00:00:00Z,a,1\n" * 3000)
     whole = list(EventFile(path, None, USE).read())
@@ -157,7 +157,7 @@ def test_a_restart_in_the_middle_gives_the_same_ids(tmp_path: Path) -> None:
 
 
 def test_rows_before_a_fault_of_the_file_come_first(tmp_path: Path) -> None:
-    """Rows are numbered some thousands at a time; those behind the last thousand are not lost."""
+    """Rows are numbered in chunks of some thousands. The rows of the last, incomplete chunk are not lost."""
     path = tmp_path / "e.csv"
     path.write_text(HEADER + ROWS + '2026-11-04T00:00:00Z,"a')
     rows = []
@@ -179,7 +179,7 @@ def test_occurrences_are_counted_over_all_that_came(chunks: list[list[int]]) -> 
 
 
 def test_a_million_rows_take_some_tens_of_bytes_each() -> None:
-    """N3: 20 million rows are to fit beside everything else."""
+    """N3: 20 million rows must fit into memory beside everything else."""
     occurrences, random = Occurrences(), np.random.default_rng(1)
     tracemalloc.start()
     for _ in range(250):
@@ -191,7 +191,7 @@ def test_a_million_rows_take_some_tens_of_bytes_each() -> None:
 
 
 def test_long_rows_are_numbered_in_small_chunks() -> None:
-    """Memory is bounded by bytes too, not by rows alone."""
+    """Chunks are limited by bytes, too, and not only by rows."""
     pulled = 0
 
     def rows() -> Iterator[Row]:

@@ -1,6 +1,6 @@
-"""What an import reads from: pipes, files that change, encodings of spreadsheets, kinds of Parquet columns.
+"""The sources of an import: pipes, files that change, encodings of spreadsheets, and types of Parquet columns.
 
-Cases N4, N5, N9, N23, N23b and N28; those on the command line run `meterport import` on a data directory of its own.
+Cases N4, N5, N9, N23, N23b and N28. Those of the command line run `meterport import` on their own data directory.
 """
 
 import bz2
@@ -49,7 +49,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(path: Path, mapping: ColumnMapping = ROWS, format_: FileFormat | None = None) -> list[Any]:
-    """Return subject and data of each event of a file; of an invalid row the reason."""
+    """Return the subject and data of each event of a file, or the reason for an invalid row."""
     rows = [row.event for row in EventFile(path, format_, mapping).read()]
     events = [str(row) if isinstance(row, InvalidEvent) else orjson.loads(row) for row in rows]
     return [event if isinstance(event, str) else (event["subject"], event.get("data")) for event in events]
@@ -70,7 +70,7 @@ TWO = [("a", {"n": 1}), ("ü", {"n": 2})]
 
 @pytest.mark.parametrize(("name", "pack"), [("f.csv", bytes), ("f.csv.gz", gzip.compress), ("f.tsv", bytes)])
 def test_a_byte_order_mark_before_a_quote_is_no_part_of_the_name(write: Write, name: str, pack: Any) -> None:
-    """N5: Excel writes the mark, exports of databases the quotes."""
+    """N5: Excel writes the byte order mark, and exports of databases write the quotes."""
     table = TABLE.replace("ts,who", '"ts","who"')
     text = table.replace(",", "\t") if "tsv" in name else table
     path = write(name, pack(codecs.BOM_UTF8 + text.encode()))
@@ -87,7 +87,7 @@ def test_a_first_name_with_a_comma_is_one_name_behind_a_mark(write: Write) -> No
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_marks_of_ndjson_are_passed_over_where_files_were_joined_too(write: Write, pack: Any) -> None:
-    """N5: with --skip-invalid the first event was left out."""
+    """N5: before, --skip-invalid left out the first event."""
     one, two = (codecs.BOM_UTF8 + (EVENT % number).encode() for number in "12")
     path = write("f.ndjson.gz" if pack is gzip.compress else "f.ndjson", pack(one) + pack(two))
 
@@ -100,7 +100,7 @@ def test_marks_of_ndjson_are_passed_over_where_files_were_joined_too(write: Writ
 @pytest.mark.parametrize("codec", ["utf-16", "utf-32"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_utf_16_with_its_mark_is_read(write: Write, codec: str, end: str) -> None:
-    """N23: "Unicode Text" of spreadsheets."""
+    """N23: spreadsheets write this as "Unicode Text"."""
     assert read(write("f.csv", TABLE.replace("\n", end).encode(codec))) == TWO
     assert read(write("f.csv.gz", gzip.compress(TABLE.encode(codec)))) == TWO
     assert read(write("f.ndjson", (EVENT % 1).encode(codec)), ColumnMapping()) == [("a", None)]
@@ -158,7 +158,7 @@ def test_lines_may_end_in_a_lone_carriage_return(write: Write, name: str) -> Non
     ids=["return", "open", "behind", "long"],
 )
 def test_csv_that_is_broken_is_told_in_our_words(write: Write, rows: bytes, reason: str) -> None:
-    """N23: the words of Python's csv module speak of its arguments."""
+    """N23: messages of Python's csv module speak of its arguments, which users do not know."""
     assert refusal(write("f.csv", b"who,ts\n" + rows)) == f"f.csv: {reason}"
 
 
@@ -169,7 +169,7 @@ def test_a_first_line_that_is_broken_is_not_told_as_a_row(write: Write) -> None:
     )
 
 
-# packed files (N23)
+# compressed files (N23)
 
 
 def zstandard(content: bytes) -> bytes:
@@ -179,7 +179,7 @@ def zstandard(content: bytes) -> bytes:
 @pytest.mark.parametrize("name", ["f.csv", "f.csv.gz", "f.csv.zst", "F.CSV", "F.CSV.GZ", "f.Csv.gZ"])
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard])
 def test_gzip_and_zstandard_are_known_by_their_bytes(write: Write, name: str, pack: Any) -> None:
-    """N23: whatever the name says, and in whatever case."""
+    """N23: the name of the file and its case do not matter."""
     assert read(write(name, pack(TABLE.encode()))) == TWO
 
 
@@ -204,7 +204,7 @@ def test_more_than_one_zstandard_frame_is_read_and_a_cut_one_is_not(write: Write
     ids=["cut off", "followed", "check sum", "block"],
 )
 def test_damaged_gzip_is_told_in_our_words(write: Write, damage: Any, reason: str) -> None:
-    """N23: a library's words and the file's bytes are for nobody."""
+    """N23: the message of a library and bytes of the file do not help a user."""
     said = refusal(write("f.csv.gz", damage(gzip.compress(TABLE.encode()))))
 
     assert said.endswith(f": {reason}")
@@ -242,7 +242,7 @@ def parquet(content: bytes) -> bytes:
 )
 @pytest.mark.parametrize("name", ["f.csv", "f.ndjson"])
 def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any, reason: str) -> None:
-    """N23: it was read as broken data of the form its name tells."""
+    """N23: before, it was read as broken data of the format that its name suggests."""
     mapping = ColumnMapping() if name == "f.ndjson" else ROWS
 
     assert refusal(write(name, pack(TABLE.encode())), mapping) == f"{name}: {reason}"
@@ -276,16 +276,16 @@ def test_what_is_no_parquet_file_is_named(write: Write, content: bytes, reason: 
     ],
 )
 def test_json_that_is_not_one_event_a_line_says_how_to_make_it_so(write: Write, content: bytes, reason: str) -> None:
-    """Kind of N23: a form that is not taken was told as broken data of the one that is."""
+    """Like N23: before, an unsupported format was reported as broken data of a supported one."""
     assert read(write("f.ndjson", content), ColumnMapping())[0] == reason
 
 
-# what parts cells, and the names of columns (N23)
+# delimiters of cells, and names of columns (N23)
 
 
 @pytest.mark.parametrize("line", ["sep=;", '"sep=;"'])
 def test_a_line_that_says_what_parts_the_cells_is_obeyed(write: Write, line: str) -> None:
-    """N23: Excel writes and reads it."""
+    """N23: Excel writes and reads such a line."""
     assert read(write("f.csv", f"\ufeff{line}\r\n{TABLE.replace(',', ';')}".encode())) == TWO
 
 
@@ -325,10 +325,10 @@ def test_two_columns_of_one_name_are_said_with_their_places(write: Write, header
 
 
 def fed(path: Path, content: bytes) -> threading.Thread:
-    """Write into a FIFO from another thread, as another program would."""
+    """Write to a FIFO from another thread, as another program would."""
 
     def write_() -> None:
-        with suppress(BrokenPipeError):  # the reader may refuse before it has read anything
+        with suppress(BrokenPipeError):  # the reader may refuse the source before it reads anything
             path.write_bytes(content)
 
     thread = threading.Thread(target=write_, daemon=True)
@@ -338,7 +338,7 @@ def fed(path: Path, content: bytes) -> threading.Thread:
 
 @pytest.mark.parametrize("name", ["f.csv", "f.csv.gz", "f.parquet"])
 def test_a_fifo_is_read_to_its_end_and_imported(tmp_path: Path, name: str) -> None:
-    """N4: it was read once for its hash, and opened a second time for ever."""
+    """N4: before, it was read once for its hash, and opening it a second time never returned."""
     pq.write_table(pa.table({"ts": ["2026-11-01", "2026-11-02"], "who": ["a", "ü"], "n": [1, 2]}), tmp_path / "f")
     content = {"f.csv": TABLE.encode(), "f.csv.gz": gzip.compress(TABLE.encode())}.get(
         name, (tmp_path / "f").read_bytes()
@@ -404,7 +404,7 @@ def test_a_file_that_grows_is_read_as_far_as_it_reached_at_first(write: Write) -
 
 
 def test_a_file_that_is_written_over_meanwhile_is_no_success(write: Write) -> None:
-    """N4: some of the rows that were read are of neither content."""
+    """N4: some of the rows that were read belong to neither content."""
     path = write("f.ndjson", (EVENT % 1 + EVENT % 2).encode())
     file = EventFile(path, None, ColumnMapping())
     path.write_bytes((EVENT % 3 + EVENT % 4).encode())
@@ -424,7 +424,7 @@ def test_a_file_that_is_cut_meanwhile_is_no_success(write: Write) -> None:
         list(file.read())
 
 
-# kinds of Parquet columns (N9)
+# types of Parquet columns (N9)
 
 
 def table(tmp_path: Path, **columns: Any) -> Path:
@@ -437,7 +437,7 @@ BINARY = [pa.binary(), pa.large_binary(), pa.binary(2), pa.binary_view()]
 
 @pytest.mark.parametrize("kind", BINARY, ids=str)
 def test_bytes_of_parquet_that_are_utf_8_are_text(tmp_path: Path, kind: pa.DataType) -> None:
-    """N9: older writers do not annotate text."""
+    """N9: older writers do not mark text as text."""
     values = pa.array([b"ab", "ü".encode(), b"\xffx", None], kind)
     times = pa.array([b"2026-11-01"] * 4, pa.binary(10))
     path = table(tmp_path, who=values, ts=times, id=pa.array([b"i%d" % n for n in range(4)], pa.binary()), m=values)
@@ -464,7 +464,7 @@ def test_nested_bytes_and_dictionaries_of_bytes_are_text_too(tmp_path: Path) -> 
 
 
 def test_a_file_of_events_may_hold_its_texts_as_bytes(tmp_path: Path) -> None:
-    """N9: it ended in a batch that was no JSON."""
+    """N9: before, it ended in a batch that was not JSON."""
     columns = {name: pa.array([b"x"], pa.binary()) for name in ("id", "source", "type", "subject")}
     path = table(tmp_path, **columns, data=pa.array([b'{"n":1}'], pa.binary()))
 
@@ -472,7 +472,7 @@ def test_a_file_of_events_may_hold_its_texts_as_bytes(tmp_path: Path) -> None:
 
 
 def test_uuids_and_json_of_parquet_are_text_and_json(tmp_path: Path) -> None:
-    """N9: kinds of today's writers."""
+    """N9: current writers use these types."""
     key = UUID("00000000-0000-0000-0000-0000000000ab")
     uuids = pa.array([key.bytes], pa.uuid())
     path = table(tmp_path, who=uuids, ts=["2026-11-01"], j=pa.array(['{"a":[1.50]}'], pa.json_()))
@@ -482,7 +482,7 @@ def test_uuids_and_json_of_parquet_are_text_and_json(tmp_path: Path) -> None:
 
 
 def test_nested_times_of_a_zone_that_nobody_knows_are_instants_all_the_same(tmp_path: Path) -> None:
-    """Kind of N9 and N23: the words of a library about packages to be installed."""
+    """Like N9 and N23: before, the message was that of a library about packages to install."""
     stamps = pa.array(
         [{"x": [0], "y": 0}],
         pa.struct([("x", pa.list_(pa.timestamp("us", "Foo/Bar"))), ("y", pa.timestamp("us", "Foo/Bar"))]),
@@ -505,7 +505,7 @@ UNFIT = {
 def test_a_column_that_can_be_no_attribute_is_one_error_that_names_its_kind(
     tmp_path: Path, kind: str, attribute: str
 ) -> None:
-    """N9: it was told as empty, row by row."""
+    """N9: before, it was reported as empty for each row."""
     path = table(tmp_path, m=UNFIT[kind], ts=["2026-11-01"])
     options: dict[str, Any] = {"type": "t", "subject": "s", "time": "column:ts", "data": (), attribute: "column:m"}
 
@@ -513,7 +513,7 @@ def test_a_column_that_can_be_no_attribute_is_one_error_that_names_its_kind(
 
 
 def test_a_column_that_json_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
-    """N9: a nested duration ended the import even where --data left it out."""
+    """N9: before, a nested duration ended the import even if --data left it out."""
     nested = pa.array([{"x": 1}], pa.struct([("x", pa.duration("s"))]))
     path = table(tmp_path, who=["a"], ts=["2026-11-01"], nested=nested, d=[Decimal("1.50")])
 
@@ -524,7 +524,7 @@ def test_a_column_that_json_cannot_hold_may_be_left_out(tmp_path: Path) -> None:
 
 
 def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> None:
-    """N28: memory must not grow with the row group. Arrow's own count of bytes, in a process of its own."""
+    """N28: memory must not grow with the row group. Arrow counts the bytes, in a separate process."""
     rows = 250_000
     column = pa.array([f"{number:0200}" for number in range(rows)])
     path = table(tmp_path, who=column, ts=pa.array(["2026-11-01"] * rows).dictionary_encode(), m=column)
@@ -570,13 +570,13 @@ def usage(data_dir: Path) -> list[Any]:
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A data directory with a meter that counts events of type t."""
+    """Return a data directory with a meter that counts events of type t."""
     meterport("meters", "create", "m", "--event-type=t", "--aggregation=COUNT", data_dir=tmp_path / "data")
     return tmp_path / "data"
 
 
 def test_standard_input_is_imported_by_each_of_its_names(data_dir: Path) -> None:
-    """N4: it said "read 0 rows, all stored", and nothing was counted."""
+    """N4: before, it printed "read 0 rows, all stored", and nothing was counted."""
     for number, (name, content) in enumerate([("-", EVENT % 1), ("/dev/stdin", EVENT % 2), ("/dev/fd/0", EVENT % 3)]):
         answer = meterport("import", name, "--format=ndjson", data_dir=data_dir, stdin=content.encode())
 
@@ -598,7 +598,7 @@ def test_standard_input_that_tells_no_format_or_is_closed_is_one_line(data_dir: 
 
 
 def test_nothing_of_a_source_that_became_an_event_is_no_success(data_dir: Path, write: Write) -> None:
-    """N4: 0 rows of a source that is not empty are never "all stored"."""
+    """N4: for 0 rows of a source that is not empty, the summary must not be "all stored"."""
     said = "it holds no rows, so nothing was imported\n"
     only_names = str(write("f.csv", b"ts,who,n\n"))
 
@@ -612,7 +612,7 @@ def test_nothing_of_a_source_that_became_an_event_is_no_success(data_dir: Path, 
 
 
 def test_a_file_whose_name_is_not_utf_8_is_imported(data_dir: Path, tmp_path: Path) -> None:
-    """N23b: it ended in a traceback after its first batch, at each run."""
+    """N23b: before, each run ended in a traceback after its first batch."""
     path = os.fsencode(tmp_path) + b"/caf\xe9\x1b[31m.csv"
     Path(os.fsdecode(path)).write_bytes(TABLE.encode() + b"2026-11-01,,1\n")
 
@@ -640,7 +640,7 @@ def test_a_file_whose_name_is_not_utf_8_is_imported(data_dir: Path, tmp_path: Pa
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_an_option_that_is_not_utf_8_is_one_line(tmp_path: Path, arguments: tuple[str | bytes, ...], said: str) -> None:
-    """N23b: for every command, in one place."""
+    """N23b: one place in the code checks this for all commands."""
     answer = meterport(*arguments, data_dir=tmp_path / "none", code=1)
 
     assert answer.stderr == f"meterport: {said} is not UTF-8\n".encode()
@@ -648,7 +648,7 @@ def test_an_option_that_is_not_utf_8_is_one_line(tmp_path: Path, arguments: tupl
 
 
 def test_a_data_directory_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
-    """N23b: the embedded store takes no such path."""
+    """N23b: the embedded store does not accept such a path."""
     directory = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9"))
 
     answer = meterport("meters", "list", data_dir=directory, code=78)
@@ -660,7 +660,7 @@ def test_a_data_directory_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_configuration_from_a_pipe_is_obeyed(tmp_path: Path, write: Write) -> None:
-    """Kind of N4: it was read twice, and was empty the second time; its settings were missed in silence."""
+    """Like N4: before, it was read twice and was empty the second time, so its settings were silently ignored."""
     content = f"log_level: warning\ndata_dir: {tmp_path / 'named'}\n".encode()
 
     shown = meterport("config", "show", "--config=/dev/stdin", stdin=content)
@@ -671,7 +671,7 @@ def test_a_configuration_from_a_pipe_is_obeyed(tmp_path: Path, write: Write) -> 
 
 
 def test_what_a_terminal_obeys_reaches_it_escaped(data_dir: Path, write: Write) -> None:
-    """N23: names of columns and values of rows are whoever's who wrote the file."""
+    """N23: the author of the file chooses the names of columns and the values of rows."""
     evil = "\x1b]0;owned\x07\u202e"
     header = write("header.csv", f"{evil},ts\na,2026-11-01\n".encode())
     cells = write("cells.csv", f"who,ts\na,{evil}\n".encode())
@@ -687,14 +687,14 @@ def test_what_a_terminal_obeys_reaches_it_escaped(data_dir: Path, write: Write) 
 
 
 def test_a_name_in_brackets_is_no_markup_of_the_terminal(data_dir: Path, write: Write) -> None:
-    """Kind of N23b: on a terminal the bar took `[red]` in the name of the file for markup."""
+    """Like N23b: before, the progress bar on a terminal read `[red]` in the name of the file as markup."""
     path = write("[red]x.csv", TABLE.encode())
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "meterport", "import", str(path), *OPTIONS, "--data-dir", str(data_dir)]
     shown = b""
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs) as importing:
         os.close(theirs)
-        with suppress(OSError):  # the terminal is gone once nobody writes to it
+        with suppress(OSError):  # the terminal is gone when its last writer has closed it
             while more := os.read(ours, 4096):
                 shown += more
         os.close(ours)
@@ -706,7 +706,7 @@ def test_a_name_in_brackets_is_no_markup_of_the_terminal(data_dir: Path, write: 
 
 
 def test_the_summary_says_how_many_times_occur_twice(data_dir: Path, write: Write) -> None:
-    """N26: usage is in both hours, and the row of the second one is not taken for the first's."""
+    """N26: both hours have usage, and the row of the second hour is not counted in the first."""
     path = str(write("f.csv", b"who,ts\na,2025-11-02 01:30\na,2025-11-02 01:30\na,2025-11-02 02:30\n"))
     options = (*OPTIONS, "--time-zone=America/New_York")
 

@@ -1,6 +1,6 @@
-"""An import goes on only in a store that has the rows of the run before (D1): not in an empty, another or older one.
+"""An import continues only in a store that has the rows of its previous run (D1), not in an empty, other or older one.
 
-What an import says of a server that does not answer is here, too (D5).
+The messages of an import about a server that does not answer are tested here, too (D5).
 """
 
 import os
@@ -44,7 +44,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(file: Path, tmp_path: Path) -> Run:
-    """Import the file into a sink; returns the position and what is said."""
+    """Import the file into a sink. Return the position and the messages."""
 
     def run_(sink: ListSink) -> tuple[ImportPosition, list[str]]:
         notes: list[str] = []
@@ -67,7 +67,7 @@ def saved(file: Path, directory: Path) -> ImportPosition:
 
 @pytest.mark.parametrize("older", [False, True], ids=["emptied", "restored from an older copy"])
 def test_a_store_that_lost_the_rows_is_sent_them_again(tmp_path: Path, older: bool) -> None:
-    """D1: the second import said that all rows were read, and stored nothing."""
+    """D1: before, the second import reported that all rows were read, and stored nothing."""
     path, data_dir, copy = tmp_path / "e.csv", tmp_path / "data", tmp_path / "copy"
     path.write_text("at,who,tokens\n2026-11-01,a,3\n2026-11-02,b,4\n")
     own = ("--data-dir", str(data_dir))
@@ -96,21 +96,21 @@ def test_a_store_that_lost_the_rows_is_sent_them_again(tmp_path: Path, older: bo
 
 
 def test_a_store_that_lost_only_the_last_rows_is_sent_all(run: Run) -> None:
-    """D1: a copy from the middle of the import."""
+    """D1: as after restoring a backup from the middle of the import."""
     sink = ListSink()
     run(sink)
     del sink.events[3:]
 
     _, notes = run(sink)
 
-    assert sink.ids == ["1", "2", "3", "1", "2", "3", "4"]  # the engine drops the first three as duplicates
+    assert sink.ids == ["1", "2", "3", "1", "2", "3", "4"]  # ingest drops the first three as duplicates
     assert [note.startswith(f"e.ndjson: {AGAIN}") for note in notes] == [True]
 
 
 def test_a_run_that_was_killed_goes_on_only_in_the_same_store(
     run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """D1: the position of the middle of a file belongs to its store, too."""
+    """D1: a position in the middle of a file also belongs to its store."""
     monkeypatch.setattr(importing, "BATCH_EVENTS", 1)
     monkeypatch.setattr(ledger, "MAX_OPEN_ROWS", 1)
 
@@ -137,7 +137,7 @@ def test_a_run_that_was_killed_goes_on_only_in_the_same_store(
 
 
 def test_past_the_duplicate_window_rows_are_not_sent_again_but_it_is_said(run: Run, file: Path, tmp_path: Path) -> None:
-    """D1: a store forgets ids by itself then, and what is sent again counts twice."""
+    """D1: by then a store has forgotten the ids, and rows that are sent again would count twice."""
     run(ListSink())
     position = saved(file, tmp_path)
     long_ago = time.time_ns() // 1_000_000 - timedelta(days=36) // timedelta(milliseconds=1)
@@ -153,7 +153,7 @@ def test_past_the_duplicate_window_rows_are_not_sent_again_but_it_is_said(run: R
 
 
 def test_a_position_of_an_older_release_is_the_start(run: Run, tmp_path: Path) -> None:
-    """D1: it names no rows that the store could be asked for."""
+    """D1: it names no rows that could be looked up in the store."""
     run(ListSink())
     (path,) = (tmp_path / "imports").iterdir()
     members = orjson.loads(path.read_bytes())
@@ -167,7 +167,7 @@ def test_a_position_of_an_older_release_is_the_start(run: Run, tmp_path: Path) -
 
 
 def test_a_position_of_left_out_rows_alone_is_kept(file: Path, tmp_path: Path) -> None:
-    """Nothing was sent, so the store has nothing to lose."""
+    """Nothing was sent, so the store cannot lack anything."""
     skipped: dict[int, str] = {}
     sink = ListSink(refuse=lambda _: "no")
     for _ in range(2):
@@ -180,16 +180,16 @@ def test_a_position_of_left_out_rows_alone_is_kept(file: Path, tmp_path: Path) -
 
 
 def test_an_import_says_soon_which_server_it_waits_for(file: Path, tmp_path: Path) -> None:
-    """D5: it said nothing for a minute, and then that nothing answers."""
+    """D5: before, it printed nothing for a minute, and then that nothing answers."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens at this port, and nobody else gets it
+        taken.bind(("127.0.0.1", 0))  # nothing listens at this port, and no other program gets it
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         arguments = ("import", str(file), "--server", url, "--data-dir", str(tmp_path))
         command = [sys.executable, "-m", "meterport", *arguments]
         with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
             assert waiting.stderr is not None
-            line = waiting.stderr.readline()  # the error after a minute, if nothing is said before
+            line = waiting.stderr.readline()  # the error after a minute, if there is no earlier message
             waiting.kill()
 
     assert line.startswith(f"no answer from {url}: ")
@@ -197,7 +197,7 @@ def test_an_import_says_soon_which_server_it_waits_for(file: Path, tmp_path: Pat
 
 
 def test_a_server_that_stays_busy_is_named_too() -> None:
-    """D5: another member of the kind: 503 is waited out for as long as it lasts."""
+    """D5: a similar case: the import waits for as long as the server answers 503."""
 
     class Busy(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -209,7 +209,7 @@ def test_a_server_that_stays_busy_is_named_too() -> None:
             self.wfile.write(body)
 
     def said(line: str) -> None:
-        raise InterruptedError(line)  # it need not be waited for
+        raise InterruptedError(line)  # end the wait: only the message matters
 
     with HTTPServer(("127.0.0.1", 0), Busy) as server:
         Thread(target=server.handle_request, daemon=True).start()

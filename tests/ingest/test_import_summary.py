@@ -1,6 +1,6 @@
-"""The summary of an import says what became of the rows: stored, stored before, counted by no meter, left out.
+"""The summary of an import gives the outcome of its rows: stored, stored before, counted by no meter, left out.
 
-Asked of a real server, whose answers the command line prints.
+The tests use a real server, whose answers the command line prints.
 """
 
 import subprocess
@@ -45,7 +45,7 @@ def client(server: Server) -> Iterator[ApiClient]:
 
 @pytest.fixture
 def imported(server: Server, tmp_path: Path) -> Import:
-    """Import rows under the columns ts, who and tokens as events of a type."""
+    """Import rows with the columns ts, who and tokens as events of a type."""
 
     def import_(rows: str, type_: str, *options: str, name: str = "e.csv") -> "subprocess.CompletedProcess[str]":
         path = tmp_path / name
@@ -77,11 +77,11 @@ def told(answer: "subprocess.CompletedProcess[str]") -> list[str]:
     return [first.partition(", in ")[0], *others]
 
 
-# what is stored, and what counts
+# stored and counted rows
 
 
 def test_rows_without_a_countable_value_are_counted_and_named(client: ApiClient, imported: Import) -> None:
-    """N6; N23: a NUL within a number."""
+    """N6; N23: one value has a NUL within a number."""
     meter(client, "forms")
     cells = ['"1,234"', '"1.234,56"', "12 GB", "€5", "(3)", " 7", "007", "+7", ".5", "1\0", "8"]
 
@@ -101,7 +101,7 @@ def test_rows_without_a_countable_value_are_counted_and_named(client: ApiClient,
 
 
 def test_events_of_a_type_no_meter_has_are_told(imported: Import) -> None:
-    """N6: a misspelt type."""
+    """N6: such as a misspelt type."""
     answer = imported(f"{AT},a,1\n{AT},b,2\n{AT},c,3\n", "typo")
 
     assert told(answer) == [
@@ -119,7 +119,7 @@ def test_rows_every_meter_counts_need_no_further_word(client: ApiClient, importe
 
 
 def test_rows_that_were_stored_before_are_told(client: ApiClient, imported: Import) -> None:
-    """N3: a file that grew. A row that no meter counts is told by the import that stores it."""
+    """N3: as in a file that grew. A row that no meter counts is reported by the import that stores it."""
     meter(client, "grown")
     rows = f"{AT},a,1\n{AT},b,many\n"
 
@@ -132,7 +132,7 @@ def test_rows_that_were_stored_before_are_told(client: ApiClient, imported: Impo
 
 
 def test_an_id_that_is_not_unique_is_told(client: ApiClient, imported: Import) -> None:
-    """N26b: two rows of one id are one event, of whichever batch they are."""
+    """N26b: two rows with one id are one event, even in different batches."""
     meter(client, "natural")
 
     answer = imported(f"{AT},a,1\n{AT},a,2\n{AT},a,4\n{AT},b,5\n", "natural", "--id=column:who")
@@ -143,7 +143,7 @@ def test_an_id_that_is_not_unique_is_told(client: ApiClient, imported: Import) -
 def test_what_is_sent_in_many_batches_and_twice_is_told_once(
     client: ApiClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """N26b: repeats in another batch than the first; a batch that is sent again, as after a 503, is no repeat."""
+    """N26b: rows may be repeated in a later batch. A batch that is sent again, as after a 503, is not a repetition."""
     monkeypatch.setattr(importing, "BATCH_EVENTS", 7)
     monkeypatch.setattr(ledger, "QUERY_SECONDS", 0.0)
     monkeypatch.setattr(ledger, "ROWS_PER_QUERY", 20)
@@ -166,7 +166,7 @@ def test_what_is_sent_in_many_batches_and_twice_is_told_once(
 def test_an_import_that_goes_on_tells_what_all_its_runs_stored(
     client: ApiClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """N6, N26b: the stamp the import began at and the ids of earlier rows outlive the run."""
+    """N6, N26b: the stamp of the start of the import and the ids of earlier rows are kept after the run."""
     monkeypatch.setattr(importing, "BATCH_EVENTS", 10)
     monkeypatch.setattr(ledger, "MAX_OPEN_ROWS", 20)
     monkeypatch.setattr(ledger, "ROWS_PER_QUERY", 10)
@@ -183,7 +183,7 @@ def test_an_import_that_goes_on_tells_what_all_its_runs_stored(
             self.batches += 1
             answer = super().send_events(events)
             if self.batches == 5:
-                raise KeyboardInterrupt  # the batch is durable, and nobody has taken note of it
+                raise KeyboardInterrupt  # the batch is durable, but the position is not saved
             return answer
 
     with pytest.raises(KeyboardInterrupt):
@@ -237,12 +237,12 @@ def usage(client: ApiClient, slug: str) -> list[object]:
     return [row["value"] for row in client.query(slug, {}).json()["data"]]
 
 
-# what became no event
+# rows that became no event
 
 
 @pytest.mark.parametrize(("name", "content"), [("e.csv", "ts,who,tokens\n"), ("e.ndjson", "\n \n")])
 def test_a_file_with_content_and_no_row_is_an_error(server: Server, tmp_path: Path, name: str, content: str) -> None:
-    """N4: nothing of it became an event, which must not look like success."""
+    """N4: no row became an event, which must not look like success."""
     path = tmp_path / name
     path.write_text(content)
     mapping = ("--type=t", "--subject=column:who", "--time=column:ts") if name == "e.csv" else ()
@@ -255,7 +255,7 @@ def test_a_file_with_content_and_no_row_is_an_error(server: Server, tmp_path: Pa
 
 
 def test_an_import_of_left_out_rows_alone_fails(imported: Import) -> None:
-    """N9b: a row of commas is one of them."""
+    """N9b: a row that consists only of commas is left out, too."""
     answer = imported(",,\nyesterday,a,1\n", "none", "--skip-invalid")
 
     assert answer.returncode == 1
@@ -263,7 +263,7 @@ def test_an_import_of_left_out_rows_alone_fails(imported: Import) -> None:
 
 
 def test_a_row_of_commas_is_left_out_of_a_file_of_events(server: Server, tmp_path: Path) -> None:
-    """N9b: it used to break the batch it was in, of which nobody knew the row."""
+    """N9b: before, it made its whole batch fail, and the message did not name the row."""
     path = tmp_path / "comma.csv"
     path.write_text("id,source,type,subject,data\nc1,comma,t,a,{}\n,,,,\nc2,comma,t,a,{}\n")
     arguments = ("import", str(path), "--server", str(server.url), "--data-dir", str(tmp_path))
@@ -279,7 +279,7 @@ def test_a_row_of_commas_is_left_out_of_a_file_of_events(server: Server, tmp_pat
 
 
 def test_a_row_that_breaks_its_batch_is_found_and_named(server: Server, tmp_path: Path) -> None:
-    """N9b: the server reads a batch of JSON less deep than a single event is checked here."""
+    """N9b: the server's nesting limit for a batch is lower than the limit that the import checks for one event."""
     path = tmp_path / "deep.ndjson"
     deep = b'{"a":' * 1000 + b"1" + b"}" * 1000
     lines = [event(f"d{number}", "deep", 1) for number in range(20)]
@@ -294,7 +294,7 @@ def test_a_row_that_breaks_its_batch_is_found_and_named(server: Server, tmp_path
 
 
 def test_what_is_stored_before_an_invalid_row_is_summed_up(client: ApiClient, imported: Import) -> None:
-    """D2, D3: a row that no meter counts was never reported, neither by this run nor by the next one."""
+    """D2, D3: before, a row that no meter counts was not reported, neither by this run nor by the next one."""
     meter(client, "ends")
 
     rows = f"{AT},a,1\n{AT},b,many\n"
@@ -313,7 +313,7 @@ def test_what_is_stored_before_an_invalid_row_is_summed_up(client: ApiClient, im
 
 
 def test_an_invalid_first_row_needs_no_summary(imported: Import) -> None:
-    """D2: nothing was stored, and the error says all there is."""
+    """D2: nothing was stored, and the error message says everything."""
     answer = imported(f"yesterday,c,4\n{AT},d,5\n", "begins")
 
     assert (answer.returncode, answer.stdout) == (1, "")
@@ -333,7 +333,7 @@ def test_a_file_whose_name_is_not_utf_8_is_imported(server: Server, tmp_path: Pa
     assert told(answer)[0] == "read 2 rows, stored 1, already stored 0, skipped 1"
 
 
-# other engines
+# without a server
 
 
 def test_without_a_server_the_summary_is_the_same(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Times of rows, and bounds on the command line: which zone data, the hour that occurs twice, days, numbers."""
+"""Times of rows and bounds on the command line: source of the zones, the repeated hour, days, and numbers."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -30,7 +30,7 @@ CHANGING = (NEW_YORK, "Europe/London", "Australia/Lord_Howe", "America/Havana", 
 
 @pytest.fixture
 def wrong_system_zones(tmp_path: Path) -> Iterator[None]:
-    """A system whose America/New_York keeps the time of Kolkata, and which has a zone nobody else has."""
+    """A system whose America/New_York has the time of Kolkata, and which has an additional zone."""
     folder = tmp_path / "zoneinfo" / "America"
     folder.mkdir(parents=True)
     kolkata = resources.files("tzdata.zoneinfo").joinpath("Asia", "Kolkata").read_bytes()
@@ -45,7 +45,7 @@ def wrong_system_zones(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("wrong_system_zones")
 def test_times_use_the_zones_of_the_tzdata_package_as_windows_do() -> None:
-    """Zones from one source: the system's zone data is of another age, or changed by somebody."""
+    """Zones have one source, because the zone data of the system may be of another version or changed."""
     assert read_zone(NEW_YORK) is zone(NEW_YORK)
     assert timestamp("2026-07-01 12:00", read_zone(NEW_YORK)) == "2026-07-01T12:00:00-04:00"
     with pytest.raises(InvalidRequest, match="unknown time zone 'America/Nowhere': expected an IANA name"):
@@ -58,7 +58,7 @@ def test_a_name_that_is_no_zone_of_the_package_is_refused(name: str) -> None:
         read_zone(name)
 
 
-# days: a date alone is where the day begins, as a window of it does
+# days: a date alone means the beginning of the day, as for windows
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_a_name_that_is_no_zone_of_the_package_is_refused(name: str) -> None:
         ("2026-03-01", NEW_YORK, "2026-03-01T00:00:00-05:00"),
         ("2018-11-04", "America/Sao_Paulo", "2018-11-04T01:00:00-02:00"),  # its midnight is skipped
         ("2026-11-01", "America/Havana", "2026-11-01T00:00:00-04:00"),  # its midnight occurs twice
-        ("1960-01-01", NEW_YORK, "1960-01-01T00:00:00-05:00"),  # before any window
-        ("2150-07-01", NEW_YORK, "2150-07-01T00:00:00-04:00"),  # behind every window
+        ("1960-01-01", NEW_YORK, "1960-01-01T00:00:00-05:00"),  # before all windows
+        ("2150-07-01", NEW_YORK, "2150-07-01T00:00:00-04:00"),  # after all windows
     ],
 )
 def test_a_date_alone_is_where_its_day_begins(date: str, zone_name: str, begins: str) -> None:
@@ -84,7 +84,7 @@ def test_a_date_that_a_zone_skips_never_occurs() -> None:
 
 
 def test_a_bound_that_occurs_twice_is_refused_and_its_two_offsets_are_named() -> None:
-    """N26: which of the two a question means cannot be known."""
+    """N26: it is impossible to know which of the two the user means."""
     with pytest.raises(InvalidRequest) as refused:
         timestamp("2025-11-02 01:30", read_zone(NEW_YORK))
 
@@ -104,7 +104,7 @@ def test_a_bound_that_occurs_twice_is_refused_and_its_two_offsets_are_named() ->
     name=st.sampled_from(CHANGING),
 )
 def test_every_instant_is_one_of_what_its_local_time_may_mean(second: int, name: str) -> None:
-    """N26: earlier and later are all there is; a text is refused as a bound exactly if they differ."""
+    """N26: a local time means at most two instants. A text is refused as a bound exactly if they differ."""
     text = datetime.fromtimestamp(second, zone(name)).replace(tzinfo=None).isoformat()
 
     earlier, later = (
@@ -142,7 +142,7 @@ def mapping(**options: Any) -> ColumnMapping:
 
 
 def times(file: EventFile) -> list[str]:
-    """Return the time of each event of a file, or why there is none."""
+    """Return the time of each event of a file, or the reason why there is none."""
     return [
         str(row.event) if isinstance(row.event, InvalidEvent) else orjson.loads(row.event)["time"]
         for row in file.read()
@@ -150,13 +150,13 @@ def times(file: EventFile) -> list[str]:
 
 
 def clocks(path: Path, rule: Ambiguous) -> list[str]:
-    """Return hour, minute and offset of each event; an error without its beginning."""
+    """Return the hour, minute and offset of each event, or an error without its beginning."""
     found = times(EventFile(path, None, mapping(ambiguous=rule)))
     return [text[11:16] + text[19:] if text.startswith("2025") else text.partition("; ")[2] for text in found]
 
 
 def test_a_row_whose_time_occurs_twice_is_refused_unless_a_rule_says_which(write: Write) -> None:
-    """N26: the default neither loses nor misplaces usage; the refusal names the ways out."""
+    """N26: the default neither loses nor misplaces usage. The message names the options that help."""
     found = times(EventFile(write(AUTUMN), None, mapping()))
 
     assert found[0] == "2025-11-02T00:30:00-04:00"
@@ -190,7 +190,7 @@ def test_a_rule_says_which_of_the_two_hours_and_the_rows_are_counted(
 
 
 def test_rows_of_an_earlier_run_tell_which_hour_a_row_is_in(write: Write) -> None:
-    """N26: in a run that goes on behind them, and however often the file is read."""
+    """N26: also in a run that continues after them, and however often the file is read."""
     file = EventFile(write(AUTUMN), None, mapping(ambiguous=Ambiguous.INFER))
 
     for _ in range(2):
@@ -203,7 +203,7 @@ def test_rows_of_an_earlier_run_tell_which_hour_a_row_is_in(write: Write) -> Non
 
 @pytest.mark.parametrize("key", ["column:site,at", "column:at"])
 def test_the_later_of_two_hours_has_an_id_of_its_own_where_the_time_is_in_it(write: Write, key: str) -> None:
-    """N26: site and time are a natural key, and the second row of half past one was dropped as a duplicate."""
+    """N26: site and time are a natural key. Before, the second row of 01:30 was dropped as a duplicate."""
     prefix = "a/" if "site" in key else ""
 
     def ids(rule: Ambiguous) -> list[str]:
@@ -212,7 +212,7 @@ def test_the_later_of_two_hours_has_an_id_of_its_own_where_the_time_is_in_it(wri
 
     clocks = ["2025-11-02 00:30", "2025-11-02 01:30", "2025-11-02T01:30:00-05:00", "2025-11-02 02:30"]
     assert ids(Ambiguous.INFER) == [prefix + clock for clock in clocks]
-    assert ids(Ambiguous.LATER)[1:3] == [f"{prefix}2025-11-02 01:30"] * 2  # one time, and one key
+    assert ids(Ambiguous.LATER)[1:3] == [f"{prefix}2025-11-02 01:30"] * 2  # one time gives one key
 
 
 def test_each_subject_of_an_interleaved_file_is_inferred_on_its_own(write: Write) -> None:
@@ -228,7 +228,7 @@ def test_each_subject_of_an_interleaved_file_is_inferred_on_its_own(write: Write
 
 
 def test_what_the_order_of_rows_does_not_tell_is_refused(write: Write) -> None:
-    """N26: newest first, and the same minute more than twice."""
+    """N26: as in a file with the newest row first, or with the same minute more than twice."""
     falling = write("at,site\n2025-11-02 02:30,a\n2025-11-02 01:30,a\n2025-11-02 00:30,a\n")
     assert clocks(falling, Ambiguous.INFER) == [
         "02:30-05:00", "it cannot be inferred, because the row before it is later", "00:30-04:00",
@@ -250,7 +250,7 @@ def test_a_constant_time_that_occurs_twice_cannot_be_inferred(write: Write) -> N
 
 
 def test_a_data_column_whose_time_occurs_twice_stays_as_written(tmp_path: Path) -> None:
-    """N26: it places no usage, so it needs no rule; nothing is put in that the file does not say."""
+    """N26: it does not decide where usage is counted, so it needs no rule, and nothing is added to it."""
     stamps = pa.array([datetime(2025, 11, 2, 1, 30), datetime(2025, 11, 2, 3, 30)], pa.timestamp("us"))
     table = {"site": ["a", "a"], "at": ["2026-01-01T00:00:00Z"] * 2, "seen": stamps, "all": [{"x": stamps[0]}] * 2}
     pq.write_table(pa.table(table), tmp_path / "f.parquet")
@@ -283,7 +283,7 @@ def test_a_data_column_whose_time_occurs_twice_stays_as_written(tmp_path: Path) 
     ],
 )
 def test_a_number_is_a_time_of_the_unit_that_is_given(write: Write, unit: TimeUnit, cell: str, wanted: str) -> None:
-    """N25: exact to the nanosecond, in no zone."""
+    """N25: it is exact to the nanosecond and has no time zone."""
     assert times(EventFile(write(f"site,at\na,{cell}\n"), None, mapping(time_unit=unit))) == [wanted]
 
 

@@ -1,4 +1,4 @@
-"""Files become events exactly: every format, every value, every mapping; a row that is wrong; a run that was killed."""
+"""Files become events exactly: all formats, values and mappings, invalid rows, and runs that were killed."""
 
 import csv
 import gzip
@@ -47,7 +47,7 @@ def write(tmp_path: Path) -> Write:
 
 
 class ListSink:
-    """Takes events as the API does: a batch whole or not at all. `refuse` says why an event is refused, or None."""
+    """Accepts events as the API does: a whole batch or nothing. `refuse` returns why an event is refused, or None."""
 
     def __init__(
         self, refuse: Callable[[dict[str, Any]], str | None] = lambda _: None, most_bytes: int = 1 << 30
@@ -83,7 +83,7 @@ class ListSink:
 
 
 def read(path: Path, mapping: ColumnMapping = EVENTS, format_: FileFormat | None = None) -> list[dict[str, Any]]:
-    """Return the events of a file; an invalid row as {"invalid": reason}."""
+    """Return the events of a file. An invalid row becomes {"invalid": reason}."""
     return [
         {"invalid": str(row.event)} if isinstance(row.event, InvalidEvent) else orjson.loads(row.event)
         for row in EventFile(path, format_, mapping).read()
@@ -91,7 +91,7 @@ def read(path: Path, mapping: ColumnMapping = EVENTS, format_: FileFormat | None
 
 
 def texts(path: Path, mapping: ColumnMapping = EVENTS) -> list[str]:
-    """Return the `data` of each event as it is written."""
+    """Return the exact text of each event's `data`."""
     rows = [row.event for row in EventFile(path, None, mapping).read()]
     return [row.decode().partition('"data":')[2][:-1] for row in rows if isinstance(row, bytes)]
 
@@ -192,7 +192,7 @@ def test_csv_of_events(write: Write) -> None:
     assert events[0]["region"] == "eu"
     assert events[1] == {"specversion": "1.0", "id": "2", "source": "s", "type": "t", "subject": "u", "data": None}
     assert events[2]["invalid"].startswith("column data is not JSON")
-    assert "source" not in events[3]  # refused by the engine, which says so
+    assert "source" not in events[3]  # the server refuses it with a message
 
 
 def test_parquet_rows_are_mapped(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_a_mapping_that_does_not_fit_is_refused(write: Write, mapping: ColumnMap
 
 @pytest.mark.parametrize("option", ["type", "subject", "source", "time"])
 def test_a_constant_that_is_the_name_of_a_column_is_refused(write: Write, option: str) -> None:
-    """D6: --subject carrier made all rows those of one subject of that name."""
+    """D6: before, --subject carrier gave all rows one subject with the name "carrier"."""
     path = write("flights.csv", "carrier,at,id\nUA,2013-01-01,1\n")
     changed: dict[str, Any] = {option: "carrier"}
     mapping = replace(FLIGHT, **changed)
@@ -347,7 +347,7 @@ def test_a_constant_that_is_the_name_of_a_column_is_refused(write: Write, option
 
 
 def test_a_constant_that_is_the_name_of_a_column_is_taken_with_a_mark(write: Write) -> None:
-    """D6: what is meant can be said; the source that nobody gave is no name of a column."""
+    """D6: the user can say what is meant. The default source is never a column name."""
     path = write("flights.csv", "carrier,at,import\nUA,2013-01-01,1\n")
     assert read(path, FLIGHT)[0]["source"] == "import"
     mapping = ColumnMapping(type="text:carrier", source="text:text:at", subject="text:at", time="text:2013-01-01")
@@ -379,7 +379,7 @@ def test_a_row_that_is_no_event_says_why(write: Write, row: str | bytes, reason:
     bad, good = read(write("flights.csv", content), mapping)
 
     assert str(bad["invalid"]).startswith(reason)
-    assert good["time"] == "2013-11-03T01:30:00-04:00"  # of the two half past ones the first
+    assert good["time"] == "2013-11-03T01:30:00-04:00"  # the first of the two times 01:30
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,7 @@ def test_a_second_run_goes_on_where_the_first_ended(
 
 
 def test_rows_nobody_stores_are_told_as_such(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """K1: durable in the log is not stored, and without `meterport ingest` nothing is."""
+    """K1: rows in the log are durable but not stored, and without `meterport ingest` nothing is stored."""
 
     class Unstored(ListSink):
         def outcomes(self, names: Sequence[EventName], explain_after_ms: int) -> list[Outcome]:
@@ -513,7 +513,7 @@ def test_a_position_that_cannot_be_read_is_the_start(write: Write, tmp_path: Pat
 
 
 def test_a_position_that_cannot_be_written_names_the_directory(write: Write) -> None:
-    """As with `import --server`, which needs no data directory else."""
+    """As with `import --server`, which otherwise needs no data directory."""
     file = EventFile(write("f.ndjson", '{"id":"1"}\n'), None, EVENTS)
     directory = write("data", "a file")
     sink = ListSink()
@@ -523,7 +523,7 @@ def test_a_position_that_cannot_be_written_names_the_directory(write: Write) -> 
 
     failure = "Not a directory"
     assert str(refused.value) == f"data_dir: cannot save the progress of the import in {directory}/imports: {failure}"
-    assert sink.ids == []  # it is tried before anything is sent
+    assert sink.ids == []  # writing it is tested before anything is sent
 
 
 def test_killed_in_the_middle_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
@@ -536,7 +536,7 @@ def test_killed_in_the_middle_it_loses_and_doubles_nothing(tmp_path: Path) -> No
     meterport("meters", "create", "tokens", *tokens, data_dir=data_dir)
     arguments = ("import", str(path), "--type=use", "--subject=column:customer", "--time=column:at")
 
-    # A batch is durable or not, and its position is not written yet; then its usage, and nobody knows.
+    # Die before a batch is durable, after it and before its position is saved, and after its usage is stored.
     for fault in ("log.before-commit:2", "log.after-commit:2", "ingest.after-insert:1"):
         killed = meterport(*arguments, data_dir=data_dir, fault=fault, check=False)
         assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -1,6 +1,6 @@
-"""What somebody else has committed to the group is taken away, on real brokers.
+"""Commits of other programs to the group are removed, on real brokers.
 
-Case S8 of the security audit, docs/design.md R6c. The orders of steps: tests/ingest/test_forged_plans.py.
+Case S8 of the security audit, docs/design.md R6c. tests/ingest/test_forged_plans.py tests the orders of steps.
 """
 
 import threading
@@ -31,7 +31,7 @@ def refused() -> float:
 
 
 def answered(ask: Callable[[], list[Plan]]) -> list[Plan]:
-    """Return the answer of the brokers, whose coordinator may move meanwhile."""
+    """Return the answer of the broker. Retry while the group's coordinator moves."""
     found: list[list[Plan]] = []
 
     def asked() -> bool:
@@ -46,12 +46,12 @@ def answered(ask: Callable[[], list[Plan]]) -> list[Plan]:
 
 
 def forge(topic: Topic, metadata: str) -> None:
-    """Commit a text of somebody else for the first partition."""
+    """Commit the metadata of another program for the first partition."""
 
     def committed() -> bool:
         try:
             topic.commit({0: (0, metadata)})
-        except KafkaException:  # the coordinator moved; asked for again
+        except KafkaException:  # the coordinator moved: try again
             return False
         return True
 
@@ -66,7 +66,7 @@ def forge(topic: Topic, metadata: str) -> None:
 def test_a_commit_with_numbers_of_no_plan_is_told_and_reading_goes_on(
     open_log: OpenLog, topic: Topic, metadata: str
 ) -> None:
-    """S8: it ended the process at each start."""
+    """S8: before, it ended the process at each start."""
     topic.put(b"a", b"b")
     forge(topic, metadata)
     before = refused()
@@ -82,7 +82,7 @@ def test_a_commit_with_numbers_of_no_plan_is_told_and_reading_goes_on(
 def test_a_plan_of_the_far_future_is_taken_off_its_partition(
     store: Store, open_log: OpenLog, topic: Topic, records: int
 ) -> None:
-    """S8: while it was there a new meter waited for it."""
+    """S8: before, new meters waited for such a plan."""
     topic.put(*map(event, "abc"[:records]))
     forge(topic, f"v1;{IN_2096};0:0+5")
     before = refused()

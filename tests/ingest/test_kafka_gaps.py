@@ -1,6 +1,6 @@
-"""What a topic no longer holds is told, and nothing else is skipped: by a record, a log line and a metric.
+"""Records that a topic no longer has are reported by a dead letter, a log line and a metric. Nothing else is skipped.
 
-Deleting records before an offset is what retention does. One group protocol: gaps come from the partitions' leaders.
+Retention deletes records before an offset. The tests use one group protocol: gaps come from the partitions' leaders.
 """
 
 import logging
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
+from confluent_kafka.cimpl import NewTopic  # mypy does not accept the import from `admin`
 
 from engine import metrics
 from engine.errors import LogUnavailable
@@ -56,7 +56,7 @@ def test_what_was_deleted_before_the_group_first_read_is_no_gap(
 def test_what_was_deleted_behind_a_commit_is_told(
     open_log: OpenLog, topic: Topic, gaps_before: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """N37: offsets out of range after a long stop are one gap and one dead letter; reading goes on behind them."""
+    """N37: offsets out of range after a long stop give one gap and one dead letter. Reading continues after them."""
     topic.put(*_ten())
     topic.commit({0: (2, "")})
     topic.delete_before({0: 5})
@@ -84,7 +84,7 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
     plan = log.plan(ranges_of([lost]), 5000)
 
     assert plan == Plan((Range(0, 2, 10),), 5000)
-    [again] = log.reread(plan)  # as whoever takes the plan over tells it
+    [again] = log.reread(plan)  # as the process that takes over the plan reports it
     assert (again.partition, again.offset, again.value) == (0, 2, None)
     assert again.loss == "offsets 2 to 9 were deleted from the topic while a plan held them"
     log.acknowledge(plan)
@@ -97,12 +97,12 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
 def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
     open_log: OpenLog, topic: Topic, gaps_before: float
 ) -> None:
-    """N37: the same of offsets that go while a process is paused."""
+    """N37: the same holds for offsets that are deleted while a process is paused."""
     topic.put(b"a", b"b")
     topic.put(b"other", partition=1)
     log = open_log()
     read(log, 3)
-    wait_for(lambda: log._member._paused)  # nothing is fetched while nobody reads
+    wait_for(lambda: log._member._paused)  # nothing is fetched while the process does not read
     topic.put(*_ten()[2:])
     topic.delete_before({0: 6})
 
@@ -156,7 +156,7 @@ def test_a_plan_of_which_everything_was_deleted_can_be_finished(open_log: OpenLo
 
 
 def test_a_plan_beyond_the_end_of_its_partition_can_be_finished(open_log: OpenLog, topic: Topic) -> None:
-    """A leader that had not all records was elected, or the topic was made anew under old commits."""
+    """A leader without all records was elected, or the topic was created again and the old commits stayed."""
     topic.put(*_ten())
     plan = Plan((Range(0, 8, 14), Range(1, 3, 5)), 5000)
     topic.commit({0: (8, to_metadata(plan)), 1: (3, to_metadata(plan))})
@@ -223,7 +223,7 @@ def test_a_batch_that_was_under_way_when_a_partition_was_cut_off_leaves_its_begi
     assert first is not None
 
     _cut_off(log, monkeypatch)
-    assert topic.committed() == {0: (0, to_metadata(first)), 1: (0, to_metadata(first))}  # others may be at it
+    assert topic.committed() == {0: (0, to_metadata(first)), 1: (0, to_metadata(first))}  # others may run it
     log.acknowledge(first)
 
     assert topic.committed() == {0: (0, ""), 1: (10, "")}
@@ -246,7 +246,7 @@ def test_a_plan_given_up_after_its_partition_was_cut_off_is_read_from_the_beginn
 
 
 def _cut_off(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let partition 0 be found to end at 2: a leader was elected that has no more; then others come."""
+    """Let partition 0 end at 2, as after the election of a leader that has no more records. Then new records come."""
     with monkeypatch.context() as patched:
         patched.setattr(log._member, "bounds", lambda _: (0, 2))
         log._assigned[0].out_of_range = True
@@ -299,7 +299,7 @@ def test_a_topic_made_anew_under_a_reader_is_read_from_its_beginning(
 def test_what_is_held_of_a_partition_that_was_cut_off_is_let_go(
     open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It could not be read again, and stood before what is read from the beginning for ever."""
+    """Before, the buffered records could not be reread, and stayed before the records from the beginning for ever."""
     topic.put(*_ten())
     log = open_log()
     read(log, 10)
@@ -355,7 +355,7 @@ def _make_anew(topic: Topic, partitions: int) -> None:
 
 @dataclass
 class _Message:
-    """What librdkafka hands over."""
+    """A message as from librdkafka."""
 
     at: int
     failed: KafkaError | None = None
@@ -380,7 +380,7 @@ class _Message:
 
 
 class _Behind:
-    """A consumer whose broker has not all of a partition yet: it says that its end is reached, then the rest comes."""
+    """A consumer whose broker lacks the end of a partition: it reports that the end is reached, then the rest comes."""
 
     def __init__(self, messages: list[list[_Message]]) -> None:
         self._messages = messages

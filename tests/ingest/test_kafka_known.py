@@ -1,4 +1,4 @@
-"""What a process knows of its share of the topic: nothing is a number that nobody has heard (N22)."""
+"""What a process knows about its partitions of the topic: it reports no number that it has not received (N22)."""
 
 import math
 from contextlib import closing
@@ -14,14 +14,14 @@ LOOK_SECONDS = 1.0
 
 @pytest.fixture
 def single(broker: Kafka) -> Topic:
-    """A topic of one partition."""
+    """Return a topic with one partition."""
     made = Topic(require_real_broker(broker).bootstrap, 1)
     broker.create_topic(made.name, 1)
     return made
 
 
 def test_a_member_that_the_group_gives_no_partition_is_a_member_nevertheless(single: Topic, protocol: str) -> None:
-    """It stands by; it is ready, and behind by nothing."""
+    """It is a standby member: it is ready, and its lag is 0."""
     with (
         closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as one,
         closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as other,
@@ -44,7 +44,7 @@ def test_the_lag_of_a_process_that_has_not_joined_is_not_known(single: Topic) ->
 
 
 def test_a_topic_in_which_nothing_happens_is_asked_about_and_its_lag_is_known(single: Topic, protocol: str) -> None:
-    """Brokers answer a fetch of nothing with nothing that a client is told of."""
+    """librdkafka reports nothing to its client if a fetch brings no records."""
     with closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as log:
         wait_for(lambda: assigned_partitions(log) == [0])
         wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log.lag().records == 0)
@@ -55,7 +55,7 @@ def test_a_topic_in_which_nothing_happens_is_asked_about_and_its_lag_is_known(si
 
 
 def test_the_lag_grows_while_nobody_reads(single: Topic) -> None:
-    """The store is away."""
+    """As while the store does not answer."""
     with closing(KafkaLog(single.settings(), end_query_seconds=LOOK_SECONDS)) as log:
         wait_for(lambda: assigned_partitions(log) == [0])
         single.put(*[b"x"] * 20)

@@ -1,6 +1,6 @@
-"""A topic shared by several processes: plans go with the partitions they are on, and nobody moves another's offsets.
+"""A topic shared by several processes: plans move with their partitions, and no process moves another's offsets.
 
-A log stands for a process; a group that is asked to share takes about a second. Both group protocols of Kafka.
+Each log represents a process. A group needs about a second to assign its partitions. Both group protocols are tested.
 """
 
 import math
@@ -12,7 +12,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewPartitions  # admin only imports it, says mypy
+from confluent_kafka.cimpl import NewPartitions  # mypy does not accept the import from `admin`
 
 from engine.errors import LogFailed, LogUnavailable
 from ingest.event_log import Plan, Range, Record, ranges_of
@@ -117,7 +117,8 @@ def test_who_gave_a_partition_away_never_moves_it_forwards_or_back(open_log: Ope
 
     for partition in range(3):
         topic.put(b"c", partition=partition)
-    second = giver.plan(ranges_of(read(giver, len(kept))), 6000)  # acknowledges the first where it is still its own
+    # This acknowledges the first plan on the partitions that `giver` still has.
+    second = giver.plan(ranges_of(read(giver, len(kept))), 6000)
     assert second is not None
     assert _at(topic.committed(), kept) == [(2, to_metadata(second))] * len(kept)
     assert _at(topic.committed(), given) == [(0, to_metadata(plan))] * len(given)
@@ -218,7 +219,7 @@ def test_a_plan_whose_partitions_were_all_taken_away_is_no_longer_pending(open_l
 def test_a_plan_of_others_that_reaches_over_partitions_not_given_is_left_to_them(
     open_log: OpenLog, topic: Topic
 ) -> None:
-    """Each partition carries a plan that its neighbour has stored already, and the neighbour's next one so on."""
+    """Each partition carries a plan that its neighbour has already stored; the neighbour carries the next one."""
     _put_two_each(topic)
     plans = [Plan(tuple(sorted([Range(at, 1, 2), Range((at + 1) % 3, 0, 1)])), 5000 + at) for at in range(3)]
     topic.commit({at: (1, to_metadata(plan)) for at, plan in enumerate(plans)})
@@ -281,7 +282,7 @@ def test_a_new_plan_leaves_a_pending_one_as_it_is(open_log: OpenLog, topic: Topi
     log = open_log()
     records = read(log, 5)
 
-    assert log.plan(ranges_of(records), 6000) is None  # behind a plan that may come to nothing
+    assert log.plan(ranges_of(records), 6000) is None  # it would follow a plan that may be discarded
     plan = log.plan(ranges_of([record for record in records if record.partition == 1]), 6000)
 
     assert plan is not None
@@ -357,7 +358,7 @@ def test_a_record_is_kept_as_it_was_sent(open_log: OpenLog, topic: Topic) -> Non
 def test_a_record_whose_header_has_a_name_that_is_no_text_is_read_without_headers(
     open_log: OpenLog, topic: Topic
 ) -> None:
-    """Python's and Java's clients cannot send one, others can: one record must not stop all behind it."""
+    """Other clients than Python's and Java's can send such a name. One record must not stop all that follow."""
     topic.put(b"a")
     topic.put_with_header_name(b"\xff\xfe", *[b"b"] * 50)
     topic.put(b"c", headers=[("kind", b"good")])
@@ -415,7 +416,7 @@ def test_headers_count_to_the_bytes_of_a_batch(open_log: OpenLog, topic: Topic) 
 
 
 def test_the_lag_is_not_known_before_partitions_are(open_log: OpenLog, topic: Topic) -> None:
-    """Whoever waits until all is stored must not take a process that was just started for one with nothing to do."""
+    """A program that waits until everything is stored must not believe that a process that has just started is done."""
     topic.put(*[b"{}"] * 7)
     log = open_log()
     assert math.isnan(log.lag().records)
@@ -424,7 +425,7 @@ def test_the_lag_is_not_known_before_partitions_are(open_log: OpenLog, topic: To
 
 
 def test_what_comes_while_nobody_reads_is_counted(open_log: OpenLog, topic: Topic) -> None:
-    """The store is away, say, and a batch waits for it: who looks at the lag must see it grow."""
+    """For example, the store does not answer and a batch waits for it: the lag must grow."""
     topic.put(b"a", b"b")
     log = open_log()
     plan = log.plan(ranges_of(read(log, 2)), 5000)
@@ -437,7 +438,7 @@ def test_what_comes_while_nobody_reads_is_counted(open_log: OpenLog, topic: Topi
     wait_for(lambda: log.lag().records == 6)
     log.acknowledge(plan)
     assert log.lag().records == 4
-    log.read(1, 1, 0)  # nothing was fetched yet
+    log.read(1, 1, 0)  # nothing has been fetched yet
     assert log.lag().records == 4
     assert values(read(log, 4)) == [b"c", b"d", b"e", b"f"]
     assert lag(log) == 4
@@ -447,7 +448,7 @@ def test_what_comes_while_nobody_reads_is_counted(open_log: OpenLog, topic: Topi
 def test_the_end_of_a_transaction_is_acknowledged_with_its_records(
     open_log: OpenLog, topic: Topic, ending: str
 ) -> None:
-    """Nothing but its mark may follow for weeks: once retention has deleted that, it would be told as a gap."""
+    """Only its marker may follow for weeks. When retention has deleted the marker, it would be reported as a gap."""
     topic.put_in_transaction((b"a", b"b"), "commit")
     if ending == "abort":
         topic.put_in_transaction((b"x",), "abort")
@@ -506,7 +507,7 @@ def test_a_partition_with_a_long_backlog_does_not_starve_the_others(open_log: Op
         seen += values(batch)
         batches += 1
 
-    assert batches <= 15  # of 31: what a fetch brings of one partition comes before the next one's turn
+    assert batches <= 15  # of 31: all that a fetch brings of one partition comes before the next partition
     seen += [value for _ in range(32) for value in values(_planned(log))]
     assert len(seen) == 300_002
 
@@ -514,7 +515,7 @@ def test_a_partition_with_a_long_backlog_does_not_starve_the_others(open_log: Op
 def test_a_batch_ends_though_records_keep_coming(
     open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody waits to see them. In a topic that is busy enough no partition is ever read to its end."""
+    """Users wait for these events. In a busy topic no partition is ever read to its end."""
     monkeypatch.setattr(AssignedPartition, "at_end", False)
     monkeypatch.setattr("ingest.kafka.log._MORE_WAIT_SECONDS", 1)
     log, stop = open_log(), threading.Event()
@@ -540,7 +541,7 @@ def test_a_batch_ends_though_records_keep_coming(
 
 
 def test_what_waits_in_a_topic_is_not_held_in_memory(broker: Kafka) -> None:
-    """Two million records, compressed as producers do, and a process that has read one and then reads no more."""
+    """Two million compressed records, and a process that has read one and then stops reading."""
     topic = Topic(require_real_broker(broker).bootstrap, 12)
     broker.create_topic(topic.name, 12)
     producer = Producer({"bootstrap.servers": topic.bootstrap, "compression.type": "lz4", "linger.ms": 20})
@@ -589,7 +590,7 @@ def test_a_closed_log_says_so(open_log: OpenLog, topic: Topic) -> None:
 
 
 def test_partitions_that_cannot_be_taken_over_end_the_log(open_log: OpenLog) -> None:
-    """Whatever the reason: they would be consumed by the driver and by nobody here."""
+    """This holds for any reason: otherwise librdkafka would consume them, but the log would not."""
     log = open_log()
 
     def broken(*_: object) -> dict[int, int]:

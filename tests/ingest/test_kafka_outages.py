@@ -1,6 +1,6 @@
-"""Brokers that hang, die, or are too old, and a process that is paused: what was planned is known, nothing is skipped.
+"""Brokers that hang, die or are too old, and a paused process: plans are not lost, and no record is skipped.
 
-The broker is these tests' own: they stop and kill it.
+These tests have their own broker, because they stop and kill it.
 """
 
 import logging
@@ -52,7 +52,8 @@ def test_a_commit_that_is_not_answered_is_settled_by_planning_again(
     process.continue_()
     plan = retry_until_answered(lambda: log.plan(ranges_of(batch), 9000))
 
-    assert plan == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)  # the stamp others may have seen
+    # Other processes may have seen the stamp, so it must be the same.
+    assert plan == Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
     assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
     assert (log.planned(), log.pending()) == ([plan], [])
     assert log.read(10, 1000, 0.2) == []
@@ -79,7 +80,7 @@ def test_an_acknowledgement_that_is_not_answered_is_made_again(
 def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settled_by_what_is_committed(
     open_log: OpenLog, topic: Topic, process: Broker
 ) -> None:
-    """Made, it is pending at all who have a part of it; not made, its records are read again. Either way once."""
+    """If it was committed, the owners of its partitions run it; if not, its records are read again. Either way once."""
     _put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
@@ -91,13 +92,13 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
     kept, _ = wait_for_assignment(log, taker)
 
     hang(process)
-    with pytest.raises(LogUnavailable):  # nobody says now what became of it
+    with pytest.raises(LogUnavailable):  # the outcome of the commit is unknown now
         log.plan(ranges_of(batch), 9000)
     process.continue_()
     assert retry_until_answered(lambda: log.plan(ranges_of(batch), 9000)) is None
 
     commits = topic.committed()
-    if commits:  # the broker had the commit
+    if commits:  # the broker has stored the commit
         plan = Plan((Range(0, 0, 2), Range(1, 0, 2), Range(2, 0, 2)), 5000)
         assert commits == dict.fromkeys(range(3), (0, to_metadata(plan)))
         assert retry_until_answered(log.pending) == taker.pending() == [plan]
@@ -130,7 +131,7 @@ def test_a_log_is_closed_though_a_commit_is_not_answered(open_log: OpenLog, topi
 def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_back(
     open_log: OpenLog, topic: Topic, process: Broker, group: str
 ) -> None:
-    """The group may begin anew by itself, too. The commit arrives late, or has failed where that took long."""
+    """The group may also start again by itself. The commit arrives late, or has failed if that took long."""
     _put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
@@ -155,7 +156,7 @@ def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_b
     assert plan is not None
     assert topic.committed() == dict.fromkeys(range(3), (0, to_metadata(plan)))
     assert retry_until_answered(log.planned) == [plan]
-    retry_until_answered(lambda: log.acknowledge(plan))  # refused once, if the group begins anew now
+    retry_until_answered(lambda: log.acknowledge(plan))  # refused once if the group starts again now
     topic.put(b"c")
     assert values(read(log, 1)) == [b"c"]
 
@@ -179,13 +180,13 @@ def test_a_gap_that_brokers_do_not_explain_at_once_loses_nothing_read_before_it(
     topic.put(b"x", partition=1)
     log = open_log(**IMPATIENT)
     read(log, 3)
-    wait_for(lambda: log._member._paused)  # nothing is fetched while nobody reads
+    wait_for(lambda: log._member._paused)  # nothing is fetched while the process does not read
     with log._member._lock:
         topic.put(*[b"%d" % number for number in range(50)], partition=1)
         topic.put(*[b"%d" % number for number in range(2, 10)])
         topic.delete_before({0: 6})
         log._member.resume()
-        time.sleep(1)  # the records of one partition have come, and that there are none of the other
+        time.sleep(1)  # by then the records of one partition have arrived, and the end of the other partition
         hang(process)
 
         with pytest.raises(LogUnavailable):
@@ -202,7 +203,7 @@ def test_a_gap_that_brokers_do_not_explain_at_once_loses_nothing_read_before_it(
 def test_a_process_that_wakes_up_late_moves_nothing(
     topic: Topic, protocol: str, open_log: OpenLog, late: str, then: str
 ) -> None:
-    """It was paused for longer than its session; another has taken its partitions and gone on."""
+    """It was paused for longer than its session. Another process has taken its partitions and continued."""
     _put_two_each(topic)
     with _child(topic, protocol, late) as zombie:
         assert zombie.line() == "planned v1;5000;0:0+2,1:0+2,2:0+2"
@@ -232,7 +233,7 @@ def test_a_process_that_wakes_up_late_moves_nothing(
 
 
 def test_nobody_reads_and_the_membership_lives(open_log: OpenLog, topic: Topic) -> None:
-    """For longer than a consumer that does not poll is suffered: the store was away."""
+    """This lasts longer than the limit for a consumer that does not poll, as when the store does not answer."""
     _put_two_each(topic)
     log = open_log(max_poll_interval_ms="6000")
     batch = read(log, 6)
@@ -271,7 +272,7 @@ def test_brokers_without_the_newer_group_protocol_get_the_older_one(
 
 
 class _Zombie:
-    """A process that reads a log, in `tests/harness/kafka_child.py`; a test may pause it."""
+    """A process of `tests/harness/kafka_child.py` that reads a log. A test may pause it."""
 
     def __init__(self, topic: Topic, protocol: str, late: str) -> None:
         command = [sys.executable, "-m", "tests.harness.kafka_child", topic.bootstrap, topic.name, "3", protocol, late]

@@ -1,4 +1,4 @@
-"""A plan as committed metadata: it comes back as it was, fits, and nothing else is taken for one."""
+"""A plan as committed metadata: it is read back unchanged, it fits, and no other text is read as a plan."""
 
 import string
 
@@ -10,7 +10,7 @@ from ingest.event_log import LATEST_STAMP_MS, Plan, Range
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, from_metadata, is_durable, is_forged, to_metadata
 
 _OFFSETS = st.integers(0, 2**63 - 1)
-METADATA_BYTES = 4096  # offset.metadata.max.bytes of a broker nobody configured
+METADATA_BYTES = 4096  # the default of offset.metadata.max.bytes
 PLAN = Plan((Range(0, 10, 20), Range(3, 5, 9)), 1_764_547_200_123)
 OTHER = Plan((Range(3, 7, 12),), 1_764_547_200_456)
 

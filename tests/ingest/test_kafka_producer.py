@@ -1,6 +1,6 @@
-"""Events over HTTP to a real topic: done means durable, and where brokers are away nothing is said to be done.
+"""Events over HTTP to a real topic: an accepted event is durable, and without brokers no event is accepted.
 
-The broker is these tests' own: they stop and kill it.
+These tests have their own broker, because they stop and kill it.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def _settings(topic: Topic, **options: str) -> KafkaSettings:
 
 
 def _missing(topic: Topic) -> Topic:
-    """Return a topic nobody has made, of as many partitions as it shall get."""
+    """Return a topic that does not exist yet, with the number of partitions that it will get."""
     return Topic(topic.bootstrap, 5)
 
 
@@ -58,7 +58,7 @@ def _event(subject: str = "u", size: int = 0) -> bytes:
 
 
 def _stored(topic: Topic) -> list[Message]:
-    """Return everything in a topic, by partition and offset."""
+    """Return all records of a topic, by partition and offset."""
     options = {"group.id": "reader", "topic.metadata.refresh.interval.ms": 500}
     with Consumer({"bootstrap.servers": topic.bootstrap, **options}) as reader:
         places = [TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)]
@@ -70,7 +70,7 @@ def _stored(topic: Topic) -> list[Message]:
 
 
 def _end(reader: Consumer, place: TopicPartition) -> int:
-    """Return the end of a partition, once it has a leader that says so."""
+    """Wait until a partition has a leader, and return its end."""
     ends: list[int] = []
 
     def is_told() -> bool:
@@ -187,7 +187,7 @@ def test_while_brokers_are_away_nothing_is_done_and_after_it_everything_is(
     producer.append([_event("after")], 1).result(30)
     stored = _values(topic)
     assert (stored.count(_event("before")), stored.count(_event("after"))) == (1, 1)
-    assert stored.count(_event("during")) <= (0 if away == "killed" else 100)  # a hung broker may find them later
+    assert stored.count(_event("during")) <= (0 if away == "killed" else 100)  # a hung broker may get them later
 
 
 @pytest.mark.parametrize("away", ["killed", "stopped"])

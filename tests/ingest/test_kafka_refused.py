@@ -1,6 +1,6 @@
-"""Clients that brokers refuse, or that fail for good: rights granted later do (N22b), /readyz names them (N22).
+"""Clients that brokers refuse, or that fail for good: rights may be granted later (N22b), and /readyz names them (N22).
 
-The broker is these tests' own: it asks an authorizer.
+These tests have their own broker, which has an authorizer.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ from tests.harness.topics import WAIT_SECONDS, Topic, read, values, wait_for
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": "true",
-    "broker.session.timeout.ms": "30000",  # nobody kills it; a busy machine may stall it
+    "broker.session.timeout.ms": "30000",  # no test kills it, but a busy machine may stall it
 }
 ALL = [(ResourceType.TOPIC, "*"), (ResourceType.BROKER, "kafka-cluster")]
 WRITING = [
@@ -110,11 +110,11 @@ def _is_taken(producer: KafkaProducer) -> bool:
 def test_a_producer_that_lacked_its_rights_goes_on_when_they_are_granted(
     process: Broker, topic: Topic, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The thread that serves delivery reports died, and every event was 503 until a restart."""
+    """Before, the thread for delivery reports died, and every event was answered 503 until a restart."""
     admin = AdminClient({"bootstrap.servers": process.bootstrap})
     _deny_writing(admin)
     with closing(KafkaProducer(topic.settings().model_copy(update={"produce_seconds": 5}))) as producer:
-        wait_for(lambda: "producer_renewed" in caplog.text)  # nothing was sent yet
+        wait_for(lambda: "producer_renewed" in caplog.text)  # nothing has been sent yet
         assert not _is_taken(producer)
 
         _grant_writing(admin)
@@ -124,17 +124,17 @@ def test_a_producer_that_lacked_its_rights_goes_on_when_they_are_granted(
 
 
 def _fail_for_good(client: object, code: int) -> None:
-    """Let librdkafka meet an error after which a client can do nothing more, as its own tests do."""
+    """Cause a fatal error in librdkafka, after which its client no longer works, as librdkafka's own tests do."""
     [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
     library = ctypes.CDLL(str(path))
-    handle = ctypes.c_void_p.from_address(id(client) + object.__basicsize__)  # the first member of the C object
+    handle = ctypes.c_void_p.from_address(id(client) + object.__basicsize__)  # the first field of the C object
     assert library.rd_kafka_test_fatal_error(handle, code, b"made by a test") == 0
 
 
 @pytest.mark.parametrize("code", [45, 47, 90], ids=["out of order", "epoch", "fenced"])
 @pytest.mark.parametrize("sends", [True, False], ids=["while events are sent", "while none are"])
 def test_a_producer_that_fails_for_good_is_replaced(topic: Topic, code: int, sends: bool) -> None:
-    """N22b: whatever the brokers object to."""
+    """N22b: whatever the reason of the failure is."""
     with closing(KafkaProducer(topic.settings().model_copy(update={"produce_seconds": 5}))) as producer:
         producer.append([EVENT], 1).result(WAIT_SECONDS)
         dead = producer._producer
@@ -149,7 +149,7 @@ def test_a_producer_that_fails_for_good_is_replaced(topic: Topic, code: int, sen
 
 
 def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(topic: Topic) -> None:
-    """N22b: the thread that keeps the membership ended, and who waits for the store hears of it too late."""
+    """N22b: the thread that keeps the membership ends. Ingest, which waits for the store, would notice it too late."""
     workers = Workers()
     with closing(KafkaLog(topic.settings("classic"))) as log:
         wait_for(lambda: log.pending() == [] and log.is_member)
@@ -166,7 +166,7 @@ def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(t
 def _health(
     topic: Topic, store: Store, settings: Settings, protocol: str = "classic"
 ) -> Iterator[tuple[Health, KafkaLog]]:
-    """Yield the health of a process that does everything on a topic, and its log."""
+    """Yield the health of a process with all tasks on a topic, and its log."""
     own = settings.model_copy(update={"kafka": topic.settings(protocol), "server": ServerSettings(unready_seconds=2)})
     workers = Workers()
     with (
@@ -179,7 +179,7 @@ def _health(
 
 
 def _reasons(health: Health, log: KafkaLog) -> list[str]:
-    """Return why a process is not ready, after reading as it would."""
+    """Read once, as the process would, and return the reasons why it is not ready."""
     with suppress(LogUnavailable):
         log.read(10, 1 << 20, 0.1)
     return [away.reason for away in health.readiness().away]
@@ -210,7 +210,7 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
     stops: str,
     protocol: str,
 ) -> None:
-    """N22: librdkafka says a refusal once; /readyz was 200, and what counts failures stood still."""
+    """N22: librdkafka reports a refusal once. Before, /readyz was 200, and the counter of failures did not grow."""
     right = f"{name} {topic.name}"
     admin = AdminClient({"bootstrap.servers": process.bootstrap})
     topic.put(EVENT)
@@ -234,14 +234,14 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
 def test_a_member_that_loses_its_right_comes_back_when_it_is_granted(
     process: Broker, topic: Topic, protocol: str
 ) -> None:
-    """By the newer protocol the process ended, and the API of `serve` with it."""
+    """Before, with the newer protocol, the process ended, together with the API of `serve`."""
     admin = AdminClient({"bootstrap.servers": process.bootstrap})
     topic.put(EVENT, EVENT)
     before = _leaving()
     with closing(KafkaLog(topic.settings(protocol))) as log:
         log.plan(ranges_of(read(log, 2)), 5000)
         topic.put(EVENT)
-        read(log, 1)  # it is read, and not planned
+        read(log, 1)  # it is read but not planned
         _deny(admin, *GROUP_READ)
         try:
             wait_for(lambda: _is_refused(log))
@@ -250,7 +250,7 @@ def test_a_member_that_loses_its_right_comes_back_when_it_is_granted(
 
         wait_for(lambda: _acknowledged(log) and topic.committed() == {0: (2, "")})
         assert values(read(log, 1)) == [EVENT]
-        wait_for(lambda: _leaving() <= before)  # none of the clients that were refused is left
+        wait_for(lambda: _leaving() <= before)  # none of the refused clients is left
 
 
 def _leaving() -> set[threading.Thread]:
@@ -258,7 +258,7 @@ def _leaving() -> set[threading.Thread]:
 
 
 def _acknowledged(log: KafkaLog) -> bool:
-    """Do what the consumer does with plans that were made: those in the log are stored here, and acknowledged."""
+    """Acknowledge the plans of a log, as the consumer does after storing them."""
     with suppress(LogUnavailable):
         for plan in log.planned():
             log.acknowledge(plan)

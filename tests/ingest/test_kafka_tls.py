@@ -1,6 +1,6 @@
-"""A broker that wants TLS and a password (SASL_SSL with SCRAM): events go in and out; what it objects to is told.
+"""A broker that requires TLS and a password (SASL_SSL with SCRAM): events pass, and refusals are reported.
 
-Needs Java and Maven, as every broker of our own.
+Java and Maven are needed, as for all brokers that tests start themselves.
 """
 
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._scram import (  # admin only imports them, says mypy
+from confluent_kafka.admin._scram import (  # mypy does not accept the import from `admin`
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -31,7 +31,7 @@ SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
-    """The settings with which the broker lets a client in; it signed its certificate itself."""
+    """Return settings that the broker accepts. Its certificate is self-signed."""
     directory = tmp_path_factory.mktemp("kafka")
     keys, certificate = directory / "keys.p12", directory / "ca.pem"
     config = {

@@ -1,4 +1,4 @@
-"""The contract of an event log, on every implementation of it: a SQLite file, and a topic on a real broker."""
+"""The contract of an event log, tested on all implementations: a SQLite file, and a topic on a real broker."""
 
 import threading
 import time
@@ -18,14 +18,14 @@ from tests.harness.topics import Topic, assigned_partitions, lag, read, require_
 
 
 class Opened(EventLog, Protocol):
-    """A log of ours that can be closed."""
+    """A log of Meterport that can be closed."""
 
     def close(self) -> None: ...
 
 
 @dataclass
 class Place:
-    """Where a log is. `put` is a producer; `open` is a process that starts there after the one before has died."""
+    """The storage of a log. `put` acts as a producer; `open` as a process that starts after the previous one died."""
 
     put: Callable[..., None]
     open: Callable[[], Opened]
@@ -43,7 +43,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def _file(path: Path, opened: list[Opened]) -> Place:
-    """A process that died has not closed its file."""
+    """Return a SQLite file. A process that died has not closed it."""
     processes: list[SqliteLog] = []
 
     def open_() -> SqliteLog:
@@ -58,7 +58,7 @@ def _file(path: Path, opened: list[Opened]) -> Place:
 
 
 def _topic(broker: Kafka, opened: list[Opened]) -> Place:
-    """One partition, or the next process would get some while this one has the others."""
+    """Return a topic with one partition, so that processes do not share its partitions."""
     topic = Topic(broker.bootstrap, 1)
     broker.create_topic(topic.name, 1)
 
@@ -261,14 +261,14 @@ def test_ranges_cover_the_records_of_each_partition(place: Place) -> None:
 
 
 def _planned(log: EventLog, count: int) -> Plan:
-    """Return a plan of the first `count` records, stamped 5000."""
+    """Return a plan of the first `count` records, with the stamp 5000."""
     wait_for(lambda: bool(log.read(count, 1000, 0.1)))
     plan = log.plan(ranges_of(log.read(count, 1000, 0.1)), 5000)
     assert plan is not None
     return plan
 
 
-# what no log is asked for
+# without a log
 
 
 def test_the_token_tells_ranges_and_stamps_apart() -> None:
@@ -280,11 +280,11 @@ def test_the_token_tells_ranges_and_stamps_apart() -> None:
     assert len({Plan((Range(0, 1, 23),), 0).token, Plan((Range(0, 12, 3),), 0).token}) == 2
 
 
-# SQLite alone
+# only SQLite
 
 
 def test_what_was_answered_is_in_the_lag(tmp_path: Path) -> None:
-    """It came there after the answer, and an import said that all was stored."""
+    """Before, records entered the lag after the answer, and an import reported that everything was stored."""
     log = SqliteLog(tmp_path / "log.sqlite", max_bytes=1000)
     busy = threading.Event()
     log._writer.submit(lambda _: busy.wait(30))
@@ -315,7 +315,7 @@ def test_a_full_file_refuses_and_takes_again_once_drained(tmp_path: Path) -> Non
 def test_a_plan_that_failed_before_it_was_written_takes_nothing_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one made after it acknowledged it, and its records were gone before they were stored."""
+    """Before, the next plan acknowledged it, and its records were deleted before they were stored."""
     log = SqliteLog(tmp_path / "log.sqlite", max_bytes=1000)
     log.append([b"a"], 0).result()
     log.plan((Range(log.partition, 1, 2),), 5000)
@@ -348,7 +348,7 @@ def test_a_file_counts_from_one_in_a_partition_of_its_own(tmp_path: Path) -> Non
 
 
 def test_who_is_answered_that_records_are_durable_can_read_them(tmp_path: Path) -> None:
-    """Asked in the writer's own thread, at the moment when it answers."""
+    """This is checked in the thread of the writer, at the moment of the answer."""
     log = SqliteLog(tmp_path / "log.sqlite", max_bytes=1 << 20)
     seen: list[bytes | None] = []
 

@@ -1,6 +1,6 @@
-"""What the store knows is compared with what the group has committed: nothing is missing in silence (N10, N37b).
+"""The positions in the store are compared with the commits of the group: no gap stays unreported (N10, N37b).
 
-The store and the group's offsets are restored, emptied and exchanged apart, as backups and retention do it.
+The store and the offsets of the group are restored, emptied and exchanged separately, as by backups and retention.
 """
 
 import json
@@ -50,7 +50,7 @@ def _gaps() -> float:
 
 @pytest.fixture
 def other_store(settings: Settings) -> Iterator[Store]:
-    """Another database: an empty one, as a new data directory has."""
+    """Another, empty database, as in a new data directory."""
     database = f"{settings.store.database}_other"
     changed = settings.model_copy(update={"store": settings.store.model_copy(update={"database": database})})
     opened = open_store(changed)
@@ -61,12 +61,12 @@ def other_store(settings: Settings) -> Iterator[Store]:
 
 
 def copy(store: Store, to: Store) -> None:
-    """Make `to` hold what `store` holds: a backup, or a restore."""
+    """Copy the contents of `store` to `to`, as a backup or a restore does."""
     source = store.rows("SELECT currentDatabase()")[0][0]
     for table in TABLES:
         to.command(f"TRUNCATE TABLE {table}")
     for table in TABLES:
-        if table != "event_keys":  # its view fills it
+        if table != "event_keys":  # its view fills this table
             to.command(f"INSERT INTO {table} SELECT * FROM {source}.{table}")
 
 
@@ -75,7 +75,7 @@ def put(topic: Topic, *numbers: int, partition: int = 0) -> None:
 
 
 def run(topic: Topic, store: Store, **settings: object) -> None:
-    """Run one process of the group until it has stored everything, then end it."""
+    """Run one process of the group until it has stored everything, and end it."""
     chosen: KafkaSettings = topic.settings().model_copy(update=settings)
     with closing(KafkaLog(chosen, positions=StoredPositions(store))) as log:
         consumer = Consumer(log, store, IngestSettings(), threading.Event())
@@ -105,7 +105,7 @@ def gap_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_an_older_copy_of_the_store_is_read_up_to_date_and_the_gap_reported(
     topic: Topic, store: Store, other_store: Store, caplog: pytest.LogCaptureFixture, gaps_before: float
 ) -> None:
-    """N10: 100 of 300 events were missing, ready, without a word."""
+    """N10: before, 100 of 300 events were missing, and the process was ready without a message."""
     put(topic, *range(100))
     run(topic, store)
     copy(store, other_store)
@@ -125,11 +125,11 @@ def test_an_older_copy_of_the_store_is_read_up_to_date_and_the_gap_reported(
     assert _gaps() == gaps_before + 1
     assert reasons(store) == []
     run(topic, store)
-    assert _gaps() == gaps_before + 1  # it is told once
+    assert _gaps() == gaps_before + 1  # it is reported once
 
 
 def test_a_data_directory_put_back_from_a_backup_is_read_up_to_date(topic: Topic, tmp_path: Path) -> None:
-    """N10 as it was reported: stop, put the copy in place, start."""
+    """N10 as it was reported: stop, restore the copy, start."""
     variables = {
         "METERPORT_KAFKA__BROKERS": topic.bootstrap,
         "METERPORT_KAFKA__TOPIC": topic.name,
@@ -185,7 +185,7 @@ def test_what_the_topic_no_longer_has_of_a_gap_is_reported_as_lost(
 def test_an_empty_store_with_an_old_group_is_filled_from_the_topic(
     topic: Topic, store: Store, other_store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """N10: 0 of 300 events, as silent."""
+    """N10: before, 0 of 300 events were there, also without a message."""
     for partition in range(3):
         put(topic, *range(10 * partition, 10 * partition + 10), partition=partition)
     run(topic, store)
@@ -199,7 +199,7 @@ def test_an_empty_store_with_an_old_group_is_filled_from_the_topic(
 
 
 def test_two_stores_that_share_a_group_miss_nothing(topic: Topic, store: Store, other_store: Store) -> None:
-    """N10: each had a part of the usage."""
+    """N10: before, each store had only a part of the usage."""
     for at, turn in enumerate([store, other_store, store, other_store]):
         put(topic, at)
         run(topic, turn)
@@ -211,7 +211,7 @@ def test_two_stores_that_share_a_group_miss_nothing(topic: Topic, store: Store, 
 def test_offsets_that_expired_with_unread_records_are_a_gap(
     topic: Topic, store: Store, caplog: pytest.LogCaptureFixture, gaps_before: float
 ) -> None:
-    """N37b: 20 events were gone in silence after a stop longer than both retentions."""
+    """N37b: before, 20 events were lost without a message after a stop longer than both retentions."""
     put(topic, *range(125))
     run(topic, store)
     put(topic, *range(125, 155))
@@ -270,7 +270,7 @@ ENDS: dict[str, Callable[[Topic], None]] = {
 def test_a_store_that_lacks_the_last_records_for_good_reasons_raises_no_alarm(
     topic: Topic, store: Store, end: Callable[[Topic], None], begin: str, gaps_before: float
 ) -> None:
-    """N10: events alone would say that their offsets are missing."""
+    """N10: judged by the events alone, these offsets would look missing."""
     if begin:
         _aborted(topic)
     put(topic, 0, 1, 2)
@@ -280,7 +280,7 @@ def test_a_store_that_lacks_the_last_records_for_good_reasons_raises_no_alarm(
         run(topic, store)
         duplicates = metrics.EVENTS_DUPLICATE._value.get()
         run(topic, store)
-        assert metrics.EVENTS_DUPLICATE._value.get() == duplicates  # and nothing is read again
+        assert metrics.EVENTS_DUPLICATE._value.get() == duplicates  # nothing is read again
     put(topic, 7)
     run(topic, store)
 
@@ -289,7 +289,7 @@ def test_a_store_that_lacks_the_last_records_for_good_reasons_raises_no_alarm(
 
 
 def test_a_process_that_dies_at_any_moment_leaves_no_gap(topic: Topic, store: Store, gaps_before: float) -> None:
-    """The position is noted before the offset passes it, never after."""
+    """The position is stored before the offset is committed, never after."""
     put(topic, *range(5))
     positions = StoredPositions(store)
     with ExitStack() as ends:
@@ -297,7 +297,7 @@ def test_a_process_that_dies_at_any_moment_leaves_no_gap(topic: Topic, store: St
         dying = Consumer(log, store, IngestSettings(), threading.Event())
         batch = dying._decode(read(log, 5), None)
         plan = log.plan(ranges_of(batch.records), milliseconds(utc_now()))
-        assert plan is not None  # and it is not stored
+        assert plan is not None  # but it is not stored
     put(topic, 5, 6)
     with closing(KafkaLog(topic.settings(), positions=positions)) as log:
         dying = Consumer(log, store, IngestSettings(), threading.Event())
@@ -313,7 +313,7 @@ def test_a_process_that_dies_at_any_moment_leaves_no_gap(topic: Topic, store: St
 def test_a_gap_before_a_plan_that_is_inherited_is_read_after_it(
     topic: Topic, store: Store, other_store: Store, gaps_before: float
 ) -> None:
-    """The end of the plan must not hide what the store lacks before it, nor a process that dies between the two."""
+    """Neither the end of the plan nor a process that dies in between may hide records that the store lacks."""
     put(topic, *range(10))
     run(topic, store)
     copy(store, other_store)
@@ -340,7 +340,7 @@ def test_a_gap_before_a_plan_that_is_inherited_is_read_after_it(
 def test_a_store_filled_by_a_release_without_positions_goes_on_at_the_offsets(
     topic: Topic, store: Store, gaps_before: float
 ) -> None:
-    """An update is no gap: not of the partition that is read at once, nor of one that comes later."""
+    """An update must not report a gap, neither for a partition that is read at once nor for one that comes later."""
     for partition in (0, 1):
         put(topic, *range(10 * partition, 10 * partition + 10), partition=partition)
     with closing(KafkaLog(topic.settings())) as old:
@@ -365,7 +365,7 @@ def test_a_store_filled_by_a_release_without_positions_goes_on_at_the_offsets(
 def test_a_topic_made_anew_that_has_grown_past_the_old_offsets_is_read_from_its_beginning(
     topic: Topic, store: Store, broker: object, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Another member of the kind of N10: the offsets are of a topic that is gone; it had the same name."""
+    """Like N10: the offsets belong to a deleted topic with the same name."""
     put(topic, *range(10))
     run(topic, store)
     admin = AdminClient({"bootstrap.servers": topic.bootstrap})
@@ -374,7 +374,7 @@ def test_a_topic_made_anew_that_has_grown_past_the_old_offsets_is_read_from_its_
     wait_for(lambda: topic.name not in admin.list_topics(timeout=10).topics)
     broker.create_topic(topic.name, 3)  # type: ignore[attr-defined]
     put(topic, *range(10, 30))
-    topic.commit(commits)  # as the group has them while nobody deletes it
+    topic.commit(commits)  # the group keeps its commits unless it is deleted
 
     run(topic, store)
 
@@ -385,7 +385,7 @@ def test_a_topic_made_anew_that_has_grown_past_the_old_offsets_is_read_from_its_
 def test_an_empty_store_runs_a_plan_of_the_old_group_and_reads_what_comes_before_it(
     topic: Topic, store: Store, other_store: Store, gaps_before: float
 ) -> None:
-    """The plan is run before partitions are assigned: what it stores must not make the store look like an old one."""
+    """The plan runs before partitions are assigned. Its rows must not make the store look like an old one."""
     put(topic, *range(10))
     run(topic, store)
     put(topic, 10, 11)
@@ -435,7 +435,7 @@ def test_another_topic_that_feeds_the_same_store_has_positions_of_its_own(
 def test_with_trust_in_offsets_reading_goes_on_there_and_the_gap_is_a_dead_letter(
     topic: Topic, store: Store, other_store: Store, gaps_before: float
 ) -> None:
-    """For a topic whose history is not wanted; what a known partition lacks is reported all the same."""
+    """This is for a topic whose history is not wanted. A gap of a known partition is still reported."""
     put(topic, *range(10))
     topic.commit({0: (5, "")})
     run(topic, store, trust_offsets=True)
@@ -481,7 +481,7 @@ def test_a_gap_is_what_the_group_or_retention_has_passed_and_the_store_has_not(
 
 
 def test_nothing_is_planned_of_a_partition_before_it_was_compared(topic: Topic, store: Store) -> None:
-    """Its end would be noted, and hide the gap."""
+    """Otherwise the end of the plan would be stored as the position and hide the gap."""
     put(topic, 0)
     with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
         records = read(log, 1)

@@ -1,7 +1,7 @@
-"""A kill between ClickHouse's two writes, on the real engine: the token is logged, its part is not in place.
+"""A kill between ClickHouse's two writes, on a real store: the token is logged, but its part is missing.
 
-The state is made from a store that was stopped after an insert, by taking the newest part of one table away: what
-`strace -e inject=rename:signal=SIGKILL` leaves. One engine path a process, so each step is a process of its own.
+The state is made from a store that was stopped after an insert, by removing the newest part of one table. That is what
+`strace -e inject=rename:signal=SIGKILL` leaves. chDB accepts one path per process, so each step is a separate process.
 """
 
 import json
@@ -67,7 +67,7 @@ def _step(directory: Path, *arguments: str) -> dict[str, Any]:
 
 
 def _take_part_away(table: Path, place: int = -1) -> None:
-    """Remove the part of a table's newest block, or of the one at another place."""
+    """Remove the part of a table's newest block, or of another block by its place in the order."""
     parts = [part for part in table.iterdir() if part.name.count("_") == 3 and part.is_dir()]
     shutil.rmtree(sorted(parts, key=lambda part: int(part.name.split("_")[2]))[place])
 
@@ -90,7 +90,7 @@ def test_the_retry_completes_the_table(stored: tuple[Path, dict[str, str]], tabl
 def test_the_retry_completes_the_table_though_a_later_block_is_in_place(
     stored: tuple[Path, dict[str, str]], table: str
 ) -> None:
-    """A fill and a batch are inserted beside each other: the block that was cut short may have the lower number."""
+    """A fill and a batch are inserted in parallel, so the block without its part may have the lower number."""
     directory, places = stored
     _take_part_away(Path(places[table]), place=0)
 
@@ -98,7 +98,7 @@ def test_the_retry_completes_the_table_though_a_later_block_is_in_place(
 
 
 def test_without_mending_the_retry_is_skipped_and_usage_is_lost(stored: tuple[Path, dict[str, str]]) -> None:
-    """The guard seen red. Should this fail one day, the engine no longer needs the mending."""
+    """The guard is necessary. If this test fails one day, ClickHouse no longer needs the repair."""
     directory, places = stored
     _take_part_away(Path(places["minute"]))
 

@@ -1,7 +1,7 @@
-"""A partition whose records are no events, too many in a row, is held; everything else goes on (N21).
+"""A partition with too many invalid records in a row is held, and everything else continues (N21).
 
-One producer that wrote a schema registry's prefix took the API, the customers' page and all partitions down. The log is
-a real topic; where who has which partition matters, it is in memory.
+Before, one producer that wrote the prefix of a schema registry stopped the API, the customers' page and all partitions.
+The log is a real topic, or in memory if the test must decide which process has which partition.
 """
 
 import json
@@ -44,7 +44,7 @@ def _consumer(log: KafkaLog | MemoryLog, store: Store, limit: int = LIMIT) -> Co
 
 
 def _counts(store: Store) -> tuple[int, int]:
-    """Return how many events and dead letters are stored, once each."""
+    """Return how many different events and dead letters are stored."""
     statement = """SELECT (SELECT count() FROM events), (SELECT count() FROM dead_letters),
         (SELECT count() - uniqExact(id) FROM events), (SELECT uniqExact(key) - count() FROM event_keys)"""
     [(events, letters, doubled, unequal)] = store.rows(statement)
@@ -76,14 +76,14 @@ def test_a_run_of_bad_records_holds_its_partition_and_the_others_go_on(
     assert caplog.text.count("partition_held partition=1 first=1 records=5") == 1
     assert "ingest.max_dead_letter_run above 5" in caplog.text
     _consume(consumer, lambda: log.waiting() == 0)
-    wait_for(lambda: lag(log) == 9)  # the lag says what is not stored
+    wait_for(lambda: lag(log) == 9)  # the lag counts the records that are not stored
     assert {number: commit for number, commit in topic.committed().items() if number == 1} == {1: (1, "")}
 
 
 def test_a_held_partition_stays_where_it_is_through_any_restart_until_the_limit_is_raised(
     topic: Topic, store: Store
 ) -> None:
-    """Nothing is lost, and nothing counts twice."""
+    """No event is lost, and none is counted twice."""
     topic.put(_event(0), *[BAD] * 7, _event(1), partition=1)
     topic.put(_event(2), partition=0)
     for _ in range(2):
@@ -100,7 +100,7 @@ def test_a_held_partition_stays_where_it_is_through_any_restart_until_the_limit_
 def test_what_was_read_of_a_partition_after_it_is_held_is_not_passed_over_at_the_topics_end(
     open_log: OpenLog, topic: Topic, store: Store
 ) -> None:
-    """An acknowledgement goes on at the topic's end where nothing is left to plan: here something is."""
+    """If nothing is left to plan, an acknowledgement commits the end of the topic. Here something is left."""
     topic.put(_event(0), *[BAD] * 7, partition=1)
     log = open_log()
     consumer = _consumer(log, store)
@@ -130,7 +130,7 @@ def test_a_partition_is_read_on_by_its_next_owner_with_a_larger_limit(store: Sto
 
 
 def test_a_plan_with_bad_records_is_run_again_whatever_the_limit_is_now(store: Store) -> None:
-    """It was made with a larger limit: its rows are in the store, in part or whole."""
+    """The plan was made with a larger limit, and its rows are already stored, completely or in part."""
     topic = MemoryTopic()
     topic.append(0, *[BAD] * 6, _event(1), arrived_ms=milliseconds(utc_now()))
     first = _consumer(MemoryLog(topic, [0]), store, limit=100)

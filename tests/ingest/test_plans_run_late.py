@@ -1,7 +1,7 @@
-"""Plans that are run again late, or by a process that knows less than it thinks: nothing is lost and nothing doubled.
+"""Plans that run again late, or in a process with outdated knowledge: no event is lost and none is doubled.
 
-Each test is one order of steps that once lost or doubled events (docs/design.md R8, R11b). Tables are made to forget
-their tokens where in life 10,000 blocks pass.
+Each test is one order of steps that once lost or doubled events (docs/design.md R8, R11b). The tests make tables forget
+their tokens, as happens in production after 10,000 blocks.
 """
 
 import shutil
@@ -43,7 +43,7 @@ def forget_keys(store: Store) -> None:
 
 @contextmanager
 def killed_before_an_insert(store: Store) -> Iterator[None]:
-    """Have the process end instead of inserting events."""
+    """Let the process end instead of inserting events."""
     insert = store.insert_block
 
     def end(table: str, *arguments: Any) -> None:
@@ -74,7 +74,7 @@ def consume(log: SqliteLog, store: Store) -> None:
 def test_a_batch_is_not_deleted_when_the_store_is_away_while_it_is_planned(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Planning it notes the position of the batch before; when that failed, the next try took it for that batch."""
+    """Planning also stores the position of the previous batch. If that failed, the next try took the new one for it."""
     now = milliseconds(utc_now())
     log = SqliteLog(tmp_path / "log.sqlite", 1 << 20, StoredPositions(store))
     log.append([event(f"a{number}") for number in range(150)], now).result()
@@ -123,7 +123,7 @@ def test_a_plan_in_an_older_copy_of_the_log_is_not_run_again(store: Store, tmp_p
     assert counts(store, "events") == [3]
 
 
-# a store of one process
+# a store that one process uses
 
 
 def test_a_plan_that_is_void_is_not_released_as_stored(store: Store, topic: MemoryTopic) -> None:
@@ -156,7 +156,7 @@ def test_a_plan_that_is_void_is_not_released_as_stored(store: Store, topic: Memo
 
 @pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
 def test_ingest_goes_on_after_the_clock_of_the_store_was_ahead(store: Store, topic: MemoryTopic, shared: bool) -> None:
-    """It never saw its own claim, and loaded the filter of all keys again and again."""
+    """Before, the process did not see its own claim, and loaded the filter of all keys again and again."""
     store.shared = shared
     store.command(
         "INSERT INTO event_claims (token, owner, stored_at, events, keys, claimed_at) "
@@ -169,7 +169,7 @@ def test_ingest_goes_on_after_the_clock_of_the_store_was_ahead(store: Store, top
     assert counts(store) == [1, 1]
 
 
-# a store of several processes
+# a store that several processes use
 
 
 def test_a_plan_finished_by_another_while_its_records_did_not_come_is_not_run(store: Store, topic: MemoryTopic) -> None:
@@ -221,7 +221,7 @@ def test_a_process_paused_between_its_plan_and_its_insert_stores_nothing_twice(
 def test_keys_that_are_too_old_to_be_loaded_and_not_yet_dropped_do_not_cover_a_plan(
     store: Store, topic: MemoryTopic
 ) -> None:
-    """A merge drops the keys of claims, and it may be late; what a process loads ends at three hours."""
+    """A merge drops the keys of claims, possibly late. A process loads only the keys of the last three hours."""
     store.shared = True
     half_insert(store, topic, "a", "b")
     columns = "token, owner, stored_at, events, keys, claimed_at"
@@ -240,7 +240,7 @@ def test_keys_that_are_too_old_to_be_loaded_and_not_yet_dropped_do_not_cover_a_p
 
 
 def test_a_newer_claim_of_the_same_process_does_not_cover_an_older_plan(store: Store, topic: MemoryTopic) -> None:
-    """A process that slept claims a plan, finds keys forgotten, runs another plan first, and is killed in that one."""
+    """A process that slept claims a plan, notices forgotten keys, runs another plan first, and is killed in it."""
     store.shared = True
     sleeper = Process(store, topic).start()
     for partition, id_ in ((0, "a"), (2, "b")):

@@ -1,4 +1,4 @@
-"""The SQLite log and the store, restored apart: what is missing is reported at the start, and nothing else (N10)."""
+"""The SQLite log and the store are restored separately: the start reports exactly what is missing (N10)."""
 
 import logging
 import shutil
@@ -38,7 +38,7 @@ def _open(directory: Path, store: Store) -> "closing[SqliteLog]":
 
 
 def _run(directory: Path, store: Store, *numbers: int) -> None:
-    """Run one process that takes some events and stores all there are, then ends."""
+    """Run one process that accepts some events, stores everything, and ends."""
     with _open(directory, store) as log:
         compare_with_store(log, store)
         log.append([GOOD % number for number in numbers], milliseconds(utc_now())).result()
@@ -78,7 +78,7 @@ def directory(tmp_path: Path) -> Path:
 def test_a_store_that_is_older_than_the_log_is_reported_once(
     directory: Path, store: Store, gaps_before: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it lacks was deleted from the log when it was stored: nothing can be read again."""
+    """The missing events were deleted from the log when they were stored, so they cannot be read again."""
     _run(directory, store, 0, 1, 2)
     backup = {table: store.rows(f"SELECT * FROM {table}") for table in ("events", "log_positions")}
     _run(directory, store, 3, 4)
@@ -117,7 +117,7 @@ def test_an_empty_store_beside_an_old_log_is_reported(directory: Path, store: St
 def test_a_log_that_is_older_than_the_store_is_reported_and_takes_no_position_twice(
     directory: Path, store: Store, gaps_before: float, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was accepted after the copy, and not stored, is gone with the newer file."""
+    """Events that were accepted after the backup and not stored are lost with the newer file."""
     _run(directory, store, 0, 1)
     saved = _copy(directory)
     _run(directory, store, 2, 3, 4)
@@ -174,7 +174,7 @@ def test_what_a_process_that_died_has_left_is_no_gap(
     died: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whether it had noted its position lately or not."""
+    """It does not matter whether it had stored its position recently."""
     for seconds in (0.0, 1000.0):
         monkeypatch.setattr(sqlite_log, "_NOTE_SECONDS", seconds)
         _run(directory, store, 0)
@@ -186,7 +186,7 @@ def test_what_a_process_that_died_has_left_is_no_gap(
                 assert log.plan(ranges_of(log.read(10, 1000, 0)), milliseconds(utc_now())) is not None
             elif died == "after it":
                 consumer.step(0)
-            log._stored_position = None  # a process that is killed notes nothing at its end
+            log._stored_position = None  # a killed process stores nothing at its end
 
         _run(directory, store, 7)
 

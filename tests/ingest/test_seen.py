@@ -1,4 +1,4 @@
-"""The memory filter of keys: what was added is always found, what was not hardly ever."""
+"""The filter of keys in memory: added keys are always found, and other keys almost never."""
 
 import numpy as np
 import pytest

@@ -1,8 +1,8 @@
-"""A plan that is run again keeps what its first run kept, whatever else was read in between.
+"""A plan that runs again keeps the same events as in its first run, whatever else was read in between.
 
-A process dies with an insert half done: some tables have the block, some do not. Until its plan is run again, nothing
-may be judged that the plan may have stored. The consumer and the store are real; the log is in memory, so that a test
-decides who has which partition, and in which order they come back.
+A process dies with an insert half done: some tables have the block, some do not. Until its plan runs again, events that
+it may have stored must not be checked for duplicates. The consumer and the store are real. The log is in memory, so
+that a test decides which process has which partition, and in which order partitions come back.
 """
 
 import itertools
@@ -26,7 +26,7 @@ from engine.meters.fill import Filler
 from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, check_query, query_json
+from engine.usage.answers import UsageQuery, query_json
 from ingest.claims import BatchClaims
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
@@ -40,11 +40,11 @@ _histories = itertools.count()
 
 
 class Killed(BaseException):
-    """The process ends here, with whatever it has done."""
+    """The process ends here, after what it has done so far."""
 
 
 class Process:
-    """One life of a process that consumes some partitions."""
+    """A process that consumes some partitions until it ends or dies."""
 
     def __init__(self, store: Store, topic: MemoryTopic, *partitions: int, clock: Clock = utc_now) -> None:
         self.log = MemoryLog(topic, partitions)
@@ -63,7 +63,7 @@ class Process:
 
 @contextmanager
 def killed_in_an_insert(store: Store, *without: str) -> Iterator[None]:
-    """Have the next insert into `events` reach no table behind the views `without`, and kill the process then."""
+    """Let the next insert into `events` skip the tables of the views `without`, and then kill the process."""
     insert = store.insert_block
 
     def insert_half(table: str, *arguments: Any) -> None:
@@ -133,7 +133,7 @@ def test_an_event_sent_again_while_its_plan_waits_on_another_partition_is_stored
 def test_a_plan_stored_at_the_start_is_acknowledged_before_its_partition_comes_back(
     store: Store, topic: MemoryTopic
 ) -> None:
-    """Else it would be run again after the tables have forgotten its token, and stored twice."""
+    """Otherwise it would run again after the tables have forgotten its token, and be stored twice."""
     half_insert(store, topic, "a")
     append(topic, 1, "b")
 
@@ -143,7 +143,7 @@ def test_a_plan_stored_at_the_start_is_acknowledged_before_its_partition_comes_b
 
 
 def test_a_plan_whose_keys_the_claims_forgot_is_run_before_anything_is_judged(store: Store, topic: MemoryTopic) -> None:
-    """Several processes share the store, and all were away for more than the three hours that keys are kept."""
+    """Several processes share the store, and all were down for more than the three hours that keys are kept."""
     store.shared = True
     half_insert(store, topic, "a", "b")
     store.command("ALTER TABLE event_claims UPDATE keys = '' WHERE 1 SETTINGS mutations_sync = 1")
@@ -182,7 +182,7 @@ def test_a_plan_this_process_has_stored_is_not_run_again_when_its_partition_come
     process.log.acknowledge = acknowledge  # type: ignore[method-assign]
     process.log.take(0)
     process.log.give(0)
-    store.command("ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = 0")  # tokens are forgotten
+    store.command("ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = 0")  # forget its tokens
 
     process.drain()
 
@@ -193,7 +193,7 @@ def test_a_plan_this_process_has_stored_is_not_run_again_when_its_partition_come
 def test_a_meter_is_not_answered_from_its_rollup_while_a_batch_is_in_it_only_in_part(
     store: Store, topic: MemoryTopic
 ) -> None:
-    """Until then it is answered from the events, which show the batch already: usage must not shrink."""
+    """Until then the raw events answer, which already contain the batch: usage must not decrease."""
     store.shared = True
     now = utc_now()
     dead = Process(store, topic, 1, clock=lambda: now).start()
@@ -216,9 +216,9 @@ def test_a_meter_is_not_answered_from_its_rollup_while_a_batch_is_in_it_only_in_
 
 
 def usage_of(store: Store, process: Process, slug: str) -> tuple[MeterState, int]:
-    """Return a meter's state and its total."""
+    """Return the state of a meter and its total."""
     meter = process.registry.find(slug)
-    rows = json.loads(query_json(store, meter, check_query(UsageQuery(), meter)).rows)
+    rows = json.loads(query_json(store, meter, UsageQuery().resolved(meter)).rows)
     return meter.state, int(rows[0]["value"]) if rows else 0
 
 
@@ -252,7 +252,7 @@ if LONG:
         alone: bool,
         without: Callable[..., bool],
     ) -> None:
-        """Takes minutes: the tests above show the same orders of steps one by one."""
+        """This takes minutes. The tests above run the same orders of steps one by one."""
         monkeypatch.setattr(*guard, without)
         with pytest.raises(AssertionError):
             check(store, alone, 5000, phases=[Phase.generate], report_multiple_bugs=False)
@@ -262,7 +262,7 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
     members = 1 if alone else 2
 
     class Processes(RuleBasedStateMachine):
-        """Partition by partition is given to a process and taken from it; nobody but the group has the others."""
+        """Partitions are given to processes and taken away one by one. Others belong to no process."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -309,7 +309,7 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
 
         @rule(number=st.integers(0, members - 1), missed=st.integers(1, 7))
         def die(self, number: int, missed: int) -> None:
-            """Kill a process in its next insert, which reaches all tables but those behind some views."""
+            """Kill a process in its next insert, which reaches all tables except those of some views."""
             views = ["event_keys_view", *self.meter_views()]
             with killed_in_an_insert(store, *(view for at, view in enumerate(views) if missed >> (at % 3) & 1)):
                 self.processes[number].consumer.step(0)
@@ -344,14 +344,14 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
 
         @rule()
         def forget(self) -> None:
-            """Hours pass: claims lose their keys."""
+            """Let claims lose their keys, as after some hours."""
             store.command("ALTER TABLE event_claims UPDATE keys = '' WHERE 1 SETTINGS mutations_sync = 1")
 
         @rule(
             partition=st.integers(0, PARTITIONS - 1), records=st.integers(1, 9), days=st.sampled_from([-400, 0, 30_000])
         )
         def forge(self, partition: int, records: int, days: int) -> None:
-            """Somebody commits a plan of his own for records that wait in a partition that nobody has (S8)."""
+            """Commit a forged plan for records that wait in a partition without a process (S8)."""
             start = self.topic.committed.get(partition, 0)
             end = min(start + records, len(self.topic.records.get(partition, [])))
             if partition not in self.owners and partition not in self.topic.plans and start < end:

@@ -1,4 +1,4 @@
-"""Threads that end together: whichever ends before it was told to, the process says which and ends (N22b, K6)."""
+"""Threads that end together: if one ends too early, the process reports its name and ends (N22b, K6)."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def workers() -> Workers:
 
 
 def _ending(workers: Workers) -> dict[str, Callable[[], None]]:
-    """Return the ways in which a thread is run, each with one that ends by itself."""
+    """Return the ways to run a thread, each with a thread that ends by itself."""
 
     def watch() -> None:
         thread = threading.Thread(target=lambda: None, name="kafka-producer")
@@ -38,7 +38,7 @@ def _ending(workers: Workers) -> dict[str, Callable[[], None]]:
 def test_a_thread_that_ends_by_itself_ends_the_process_and_is_named(
     workers: Workers, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of the thread that serves delivery reports nobody was told: every event was 503 until a restart."""
+    """Before, the end of the thread for delivery reports was not noticed: every event was 503 until a restart."""
     _ending(workers)[name]()
 
     wait_for(workers.stop.is_set)
