@@ -15,7 +15,7 @@ from engine.events.event import event_block
 from engine.instants import milliseconds, utc_now
 from engine.meters.meter import Meter
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, check_query, query_json
+from engine.usage.answers import UsageQuery, query_json
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 
@@ -47,7 +47,7 @@ def run(events: int) -> list[str]:
 
 def _visible(store: Store, log: SqliteLog, meter: Meter, number: int) -> float:
     time.sleep(PAUSE_SECONDS)
-    query = check_query(dataclasses.replace(UsageQuery(), subjects=(f"latency-{number}",)), meter)
+    query = dataclasses.replace(UsageQuery(), subjects=(f"latency-{number}",)).resolved(meter)
     began = time.perf_counter()
     log.append([_event(f"latency-{number}")], milliseconds(utc_now())).result()
     while query_json(store, meter, query).rows == b"[\n\n]":

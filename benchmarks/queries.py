@@ -8,7 +8,7 @@ from benchmarks import world
 from engine.instants import parse_instant
 from engine.meters.meter import Meter, MeterState
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, check_query, query_json
+from engine.usage.answers import UsageQuery, query_json
 from engine.usage.windows import WindowSize
 
 TRIES = 15
@@ -42,7 +42,7 @@ def run(events: int) -> list[str]:
 
 
 def _median_ms(store: Store, meter: Meter, query: UsageQuery) -> float:
-    checked = check_query(query, meter)
+    checked = query.resolved(meter)
     seconds = []
     for _ in range(TRIES):
         began = time.perf_counter()

@@ -26,7 +26,7 @@ from engine.meters.meter import Meter, MeterState
 from engine.metrics import QUERIES
 from engine.store.clickhouse import UNKNOWN_TABLE
 from engine.tokens.portal_tokens import TokenClaims
-from engine.usage.answers import Answer, RowLimit, UsageQuery, check_query, query_csv, query_json
+from engine.usage.answers import Answer, RowLimit, UsageQuery, query_csv, query_json
 from engine.usage.windows import WindowSize
 
 T = TypeVar("T")
@@ -258,9 +258,8 @@ async def _answer(
 
     def run(meter: Meter) -> tuple[Meter, Answer]:
         _refuse_bare_keys(ignored, meter)
-        checked = check_query(query, meter)
-        checked = replace(checked, filters={key: texts for key, texts in checked.filters.items() if texts})
-        return meter, (query_csv if as_csv else query_json)(dependencies.store, meter, checked, limit)
+        resolved = query.resolved(meter)
+        return meter, (query_csv if as_csv else query_json)(dependencies.store, meter, resolved, limit)
 
     meter, answer = await in_thread(request, lambda: retry_with_fresh_meter(dependencies, find, run))
     grains = ",".join(answer.grains)

@@ -116,7 +116,7 @@ class MeterRegistry:
             )
             self._register(meter)
             faults.hit("meter.after-registered")
-            return self._build(meter, self._lead)
+            return self._build(meter)
 
     def _check_slug(self, slug: str) -> None:
         if any(meter.slug == slug for meter in self.all()):
@@ -166,9 +166,7 @@ class MeterRegistry:
             now = self._clock()
             if definition.counted == meter.definition.counted:
                 return self._write(dataclasses.replace(meter, definition=definition, updated_at=now), _USER_STEP)
-            return self._rebuild(
-                dataclasses.replace(meter, definition=definition, updated_at=now), self._lead, _USER_STEP
-            )
+            return self._rebuild(dataclasses.replace(meter, definition=definition, updated_at=now), _USER_STEP)
 
     def delete(self, slug_or_id: str) -> None:
         """Delete a meter and its rollup; its events stay. Deleting it by id once more does nothing.
@@ -194,7 +192,7 @@ class MeterRegistry:
                     self.refresh()
                     if self._meters.get(meter.id) == meter:
                         logger.info("meter_creation_resumed slug=%s", meter.slug)
-                        self._rebuild(meter, self._lead)
+                        self._rebuild(meter)
 
     def drop_orphans(self) -> None:
         """Drop the rollups that belong to no meter: a process that died left them. Run it at the start."""
@@ -228,11 +226,17 @@ class MeterRegistry:
                 return None  # another process was faster
             return self._write(dataclasses.replace(current, state=state, filled_to=filled_to))
 
-    def _rebuild(self, meter: Meter, lead: timedelta, version_step: int = 1) -> Meter:
+    def _rebuild(self, meter: Meter, version_step: int = 1) -> Meter:
         """Give a meter a new rollup, build it, and drop the old one. Return the meter as it is then."""
-        old = meter.rollup
+        built = self._build(self._start_rollup(meter, self._lead, version_step))
+        if built.rollup != meter.rollup:
+            drop_rollup(self._store, meter.rollup)
+        return built
+
+    def _start_rollup(self, meter: Meter, lead: timedelta, version_step: int = 1) -> Meter:
+        """Write that a meter is in CREATING with a new rollup, whose tables do not exist yet."""
         visible_from = self._next_visible_from(lead)
-        renewed = self._write(
+        started = self._write(
             dataclasses.replace(
                 meter,
                 state=MeterState.CREATING,
@@ -243,30 +247,30 @@ class MeterRegistry:
             version_step,
         )
         faults.hit("meter.after-registered")
-        built = self._build(renewed, lead)
-        if built.rollup != old:
-            drop_rollup(self._store, old)
-        return built
+        return started
 
-    def _build(self, meter: Meter, lead: timedelta) -> Meter:
+    def _build(self, meter: Meter) -> Meter:
         """Create the tables and views of a meter in CREATING.
 
         Return the meter as it is then; another process may have changed it.
         """
-        create_rollup(self._store, meter)
-        faults.hit("meter.after-views")
-        self.refresh()
-        current = self._meters[meter.id]
-        if current.rollup != meter.rollup or current.state is MeterState.DELETED:
-            # In the meantime the meter was deleted, or another process is building another rollup of it.
-            drop_rollup(self._store, meter.rollup)
-            return current
-        meter = current
-        if max(self._clock(), self._newest_stamp()) > meter.visible_from - LEAD_MARGIN:
+        lead = self._lead
+        while True:
+            create_rollup(self._store, meter)
+            faults.hit("meter.after-views")
+            self.refresh()
+            current = self._meters[meter.id]
+            if current.rollup != meter.rollup or current.state is MeterState.DELETED:
+                # In the meantime the meter was deleted, or another process is building another rollup of it.
+                drop_rollup(self._store, meter.rollup)
+                return current
+            if max(self._clock(), self._newest_stamp()) <= current.visible_from - LEAD_MARGIN:
+                return self._write(dataclasses.replace(current, state=MeterState.SETTLING))
             # The views exist too late: they may have missed an event that they should have taken. Build others.
-            # The lead is doubled, because a store that needs longer than the lead to create tables would never finish.
-            return self._rebuild(meter, 2 * lead)
-        return self._write(dataclasses.replace(meter, state=MeterState.SETTLING))
+            # The lead is doubled: a store that needs longer than the lead to create tables would never finish.
+            lead *= 2
+            meter = self._start_rollup(current, lead)
+            drop_rollup(self._store, current.rollup)
 
     def _next_visible_from(self, lead: timedelta) -> datetime:
         return max(self._clock(), self._newest_stamp()) + lead

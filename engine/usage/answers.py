@@ -14,10 +14,10 @@ from engine.meters.meter import Meter
 from engine.store import sql
 from engine.store.clickhouse import Store
 from engine.usage.grains import Grain
-from engine.usage.query import UsageQuery, check_query
-from engine.usage.statement import UsageStatement
+from engine.usage.query import UsageQuery
+from engine.usage.statement import UsageStatement, range_to_read
 
-__all__ = ["Answer", "RowLimit", "UsageQuery", "check_query", "query_csv", "query_json"]
+__all__ = ["Answer", "RowLimit", "UsageQuery", "query_csv", "query_json"]
 
 _TOO_MANY_GROUPS = 158  # the error code of ClickHouse
 
@@ -52,11 +52,11 @@ class Answer:
 
 
 def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
-    """Answer a query, which `check_query` has checked, with a JSON array of rows.
+    """Answer a resolved query with a JSON array of rows.
 
     Raises: TooManyRows: the answer has more rows than the limit.
     """
-    statement = UsageStatement(store, meter, query)
+    statement = UsageStatement(meter, query, range_to_read(store, meter, query))
     keys = [key for key in query.group_by if key != "subject"]
     pairs = ", ".join(f"{{key_{index}:String}}, {meter.dimension(key)}" for index, key in enumerate(keys))
     group_by = f"map({pairs})" if keys else "CAST(map(), 'Map(String, String)')"
@@ -76,12 +76,12 @@ def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | 
 
 
 def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
-    """Answer a query, which `check_query` has checked, with CSV lines under a header. Each line ends with LF.
+    """Answer a resolved query with CSV lines under a header. Each line ends with LF.
 
     If at least one subject of the answer has a name or metadata, a column next to the subject keys holds the names.
     Raises: TooManyRows: the answer has more rows than the limit.
     """
-    statement = UsageStatement(store, meter, query)
+    statement = UsageStatement(meter, query, range_to_read(store, meter, query))
     with _refuse_too_many_groups(limit):
         join = _join_subject_names(store, statement, query, limit)
         columns = {key: meter.dimension(key) for key in query.group_by if key != "subject"}

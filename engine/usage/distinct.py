@@ -9,7 +9,7 @@ from engine.meters.meter import Meter
 from engine.store import sql
 from engine.store.clickhouse import Store
 from engine.usage.query import UsageQuery
-from engine.usage.statement import UsageStatement
+from engine.usage.statement import UsageStatement, range_to_read
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ def distinct_values(store: Store, meter: Meter, key: str, query: UsageQuery, pag
     If the list is long, ClickHouse keeps only as many values sorted as the page needs.
     Args: key: "subject" or a group-by key of the meter.
     """
-    statement = UsageStatement(store, meter, replace(query, group_by=(key,)))
+    grouped = replace(query, group_by=(key,))
+    statement = UsageStatement(meter, grouped, range_to_read(store, meter, grouped))
     column = "subject" if key == "subject" else meter.dimension(key)
     rendered = sql.statement("usage/distinct", key=column, segments=statement.render_segments())
     page_parameters = {"search": page.search, "after": page.after, "limit": page.limit + 1}

@@ -35,33 +35,37 @@ class UsageQuery:
     advanced: Mapping[str, Filter] = field(default_factory=dict)
     max_groups: int | None = None
 
+    def resolved(self, meter: Meter) -> "UsageQuery":
+        """Check the query against a meter, and return it as it is run.
 
-def check_query(query: UsageQuery, meter: Meter) -> UsageQuery:
-    """Check a query, and return it as it is run: if it names subjects, it is also grouped by subject.
+        If it names subjects, it is also grouped by subject. Filters without texts are left out.
+        Raises: InvalidRequest: the message names the parameter.
+        """
+        zone(self.zone)
+        if self.from_ is not None and self.to is not None:
+            if self.from_.nanos == self.to.nanos:
+                raise InvalidRequest("from and to cannot be equal")
+            if self.from_.nanos > self.to.nanos:
+                raise InvalidRequest("from must be before to")
+        self._check_keys(meter)
+        if self.max_groups is not None and not self.group_by:
+            raise InvalidRequest("maxGroups cannot be used without groupBy")
+        group_by = tuple(dict.fromkeys(self.group_by))
+        if self.subjects is not None and "subject" not in group_by:
+            group_by = ("subject", *group_by)
+        filters = {key: texts for key, texts in self.filters.items() if texts}
+        return replace(self, group_by=group_by, filters=filters)
 
-    Raises: InvalidRequest: the message names the parameter.
-    """
-    zone(query.zone)
-    if query.from_ is not None and query.to is not None:
-        if query.from_.nanos == query.to.nanos:
-            raise InvalidRequest("from and to cannot be equal")
-        if query.from_.nanos > query.to.nanos:
-            raise InvalidRequest("from must be before to")
-    known = {*meter.dimensions, "subject"}
-    for key in query.group_by:
-        if key not in known:
-            raise InvalidRequest(f"invalid group by: {key}")
-    for key, texts in query.filters.items():
-        if key not in meter.dimensions:
-            raise InvalidRequest(f"invalid group by filter: {key}")
-        if "" in texts:
-            raise InvalidRequest(f"invalid group by filter: {key}: filter is invalid: format mismatch")
-    for key in query.advanced:
-        if key not in meter.dimensions:
-            raise InvalidRequest(f"meter does not have group by: {key}")
-    if query.max_groups is not None and not query.group_by:
-        raise InvalidRequest("maxGroups cannot be used without groupBy")
-    group_by = tuple(dict.fromkeys(query.group_by))
-    if query.subjects is not None and "subject" not in group_by:
-        group_by = ("subject", *group_by)
-    return replace(query, group_by=group_by)
+    def _check_keys(self, meter: Meter) -> None:
+        known = {*meter.dimensions, "subject"}
+        for key in self.group_by:
+            if key not in known:
+                raise InvalidRequest(f"invalid group by: {key}")
+        for key, texts in self.filters.items():
+            if key not in meter.dimensions:
+                raise InvalidRequest(f"invalid group by filter: {key}")
+            if "" in texts:
+                raise InvalidRequest(f"invalid group by filter: {key}: filter is invalid: format mismatch")
+        for key in self.advanced:
+            if key not in meter.dimensions:
+                raise InvalidRequest(f"meter does not have group by: {key}")

@@ -33,11 +33,39 @@ def _ranges_condition(column: str, literal: str, ranges: Sequence[tuple[int, int
     )
 
 
+def range_to_read(store: Store, meter: Meter, query: UsageQuery) -> tuple[int, int]:
+    """Return the half-open range that a query has to read, in Unix milliseconds; its windows can be listed.
+
+    A wide range is narrowed to the UTC days that have events now. The statement then leaves out events that arrive
+    later and lie outside of these days. Without that, they would be counted in the window at the edge.
+    """
+    from_ms, to_ms = _possible_range(meter, query)
+    if query.window_size in {None, WindowSize.MINUTE} or to_ms - from_ms <= _WIDE_RANGE_MS:
+        return from_ms, to_ms
+    all_time = UsageStatement(meter, replace(query, window_size=None), (BEGINNING * 1000, END * 1000))
+    (span,) = store.rows(sql.statement("usage/span", segments=all_time.render_segments()), **all_time.parameters)
+    first_day, last_day = (int(second) // DAY_SECONDS for second in span)
+    narrow_from = max(from_ms, first_day * DAY_SECONDS * 1000)
+    return narrow_from, max(narrow_from, min(to_ms, (last_day + 1) * DAY_SECONDS * 1000))
+
+
+def _possible_range(meter: Meter, query: UsageQuery) -> tuple[int, int]:
+    """Return the query's range in Unix milliseconds, limited to the times that an event of the meter can have."""
+    event_from = meter.definition.eventFrom
+    from_ms = query.from_.ceil_milliseconds if query.from_ else BEGINNING * 1000
+    to_ms = query.to.ceil_milliseconds if query.to else END * 1000
+    if event_from is not None:
+        from_ms = max(from_ms, parse_instant(event_from.isoformat()).ceil_milliseconds)
+    from_ms, to_ms = max(from_ms, BEGINNING * 1000), min(to_ms, END * 1000)
+    return from_ms, max(from_ms, to_ms)
+
+
 class UsageStatement:
     """A usage statement under construction: the segments of the range, and the parameters that they bind."""
 
-    def __init__(self, store: Store, meter: Meter, query: UsageQuery) -> None:
-        self._store, self._meter, self._query = store, meter, query
+    def __init__(self, meter: Meter, query: UsageQuery, range_ms: tuple[int, int]) -> None:
+        """Args: range_ms: the half-open range to read, in Unix milliseconds, as `range_to_read` returns it."""
+        self._meter, self._query, self._range_ms = meter, query, range_ms
         self._kept_groups: int | None = None
         self.parameters: dict[str, object] = {"event_type": meter.definition.eventType}
         if query.subjects is not None:
@@ -45,7 +73,7 @@ class UsageStatement:
         for index, texts in enumerate(query.filters.values()):
             self.parameters[f"filter_{index}"] = list(texts)
         self._filters = self._filter_conditions()
-        from_ms, to_ms = self._narrow_range(store, *self._range())
+        from_ms, to_ms = range_ms
         first, last = from_ms // 1000, to_ms // 1000
         self._timeline = Timeline(query.window_size, query.zone, first, last)
         self.parameters |= self._timeline.parameters
@@ -96,7 +124,7 @@ class UsageStatement:
 
     def _render_totals(self) -> str:
         """Return a SELECT with one row for each group: its keys and its usage in the whole range."""
-        unwindowed = UsageStatement(self._store, self._meter, replace(self._query, window_size=None))
+        unwindowed = UsageStatement(self._meter, replace(self._query, window_size=None), self._range_ms)
         spec = self._meter.spec
         return sql.statement(
             "usage/group_totals",
@@ -130,34 +158,6 @@ class UsageStatement:
             self._render_grain(grain, [segment for segment in self._segments if segment.grain == grain])
             for grain in self.grains
         )
-
-    def _range(self) -> tuple[int, int]:
-        """Return the query's range in Unix milliseconds, limited to the times that an event of the meter can have."""
-        query, event_from = self._query, self._meter.definition.eventFrom
-        from_ms = query.from_.ceil_milliseconds if query.from_ else BEGINNING * 1000
-        to_ms = query.to.ceil_milliseconds if query.to else END * 1000
-        if event_from is not None:
-            from_ms = max(from_ms, parse_instant(event_from.isoformat()).ceil_milliseconds)
-        from_ms, to_ms = max(from_ms, BEGINNING * 1000), min(to_ms, END * 1000)
-        return from_ms, max(from_ms, to_ms)
-
-    def _narrow_range(self, store: Store, from_ms: int, to_ms: int) -> tuple[int, int]:
-        """Return a range whose windows can be listed. A wide range is narrowed to the UTC days that have events now.
-
-        The statement then leaves out events that arrive later and lie outside of these days. Without that, they would
-        be counted in the window at the edge.
-        """
-        if self._query.window_size in {None, WindowSize.MINUTE} or to_ms - from_ms <= _WIDE_RANGE_MS:
-            return from_ms, to_ms
-        rolled_up = self._meter.state is MeterState.READY
-        self._timeline = Timeline(None, "UTC", BEGINNING, END)
-        all_time = Segment("day" if rolled_up else "raw", BEGINNING * 1000, END * 1000)
-        (span,) = store.rows(
-            sql.statement("usage/span", segments=self._render_grain(all_time.grain, [all_time])), **self.parameters
-        )
-        first_day, last_day = (int(second) // DAY_SECONDS for second in span)
-        narrow_from = max(from_ms, first_day * DAY_SECONDS * 1000)
-        return narrow_from, max(narrow_from, min(to_ms, (last_day + 1) * DAY_SECONDS * 1000))
 
     def _dimensions(self) -> list[str]:
         return [self._meter.dimension(key) for key in self._query.group_by if key != "subject"]

@@ -18,7 +18,7 @@ from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, check_query, query_json
+from engine.usage.answers import UsageQuery, query_json
 from tests.harness.translation import rows
 
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,7 +67,7 @@ def test_a_value_is_exact_or_does_not_count(
 
     for state in (MeterState.READY, MeterState.FILLING):
         asked = dataclasses.replace(meter, state=state)
-        answer = query_json(store, asked, check_query(UsageQuery(), asked))
+        answer = query_json(store, asked, UsageQuery().resolved(asked))
         assert [row.value for row in rows(answer.rows)] == ([] if value is None else [Decimal(value)]), state
 
 

@@ -20,7 +20,7 @@ from engine.meters.meter import Meter, MeterState
 from engine.meters.registry import LEAD, MeterRegistry
 from engine.meters.rollups import GRAINS
 from engine.store.clickhouse import Store
-from engine.usage.answers import check_query, query_json
+from engine.usage.answers import query_json
 from engine.usage.grains import Grain
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
@@ -98,7 +98,7 @@ class Metering:
         stored, grains = self.registry.find(meter.slug), set[Grain]()
         for query in QUESTIONS:
             asked = query if meter.group_by else dataclasses.replace(query, group_by=())
-            answer = query_json(self.store, stored, check_query(usage_query(asked), stored))
+            answer = query_json(self.store, stored, usage_query(asked).resolved(stored))
             assert rows(answer.rows) == self.fold.usage(meter, asked), (stored.state, query)
             grains |= set(answer.grains)
         return grains
@@ -399,7 +399,7 @@ def test_a_meter_changed_while_it_fills_is_filled_anew(metering: Metering) -> No
     assert ready.rollup != half.rollup
     assert half.filled_to > datetime(1970, 1, 1, tzinfo=UTC)
     query = oracle.Query(window_size="HOUR", group_by=("kind",))
-    answer = query_json(metering.store, ready, check_query(usage_query(query), ready))
+    answer = query_json(metering.store, ready, usage_query(query).resolved(ready))
     assert rows(answer.rows) == metering.fold.usage(changed, query)
 
 

@@ -19,7 +19,7 @@ from engine.meters.meter import Meter, MeterState, rollup_name
 from engine.meters.registry import CREATION_GRACE, LEAD, MeterRegistry
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, check_query, query_json
+from engine.usage.answers import UsageQuery, query_json
 from tests.harness.no_ingest import NoIngest
 from tests.harness.translation import rows
 
@@ -65,7 +65,7 @@ def make_ready(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
 
 
 def answer(store: Store, meter: Meter, *group_by: str) -> dict[tuple[str, ...], Decimal]:
-    asked = check_query(UsageQuery(group_by=group_by), meter)
+    asked = UsageQuery(group_by=group_by).resolved(meter)
     found = rows(query_json(store, meter, asked).rows)
     return {tuple(text for _, text in row.group_by): row.value for row in found}
 
@@ -222,11 +222,11 @@ def test_views_are_too_late_as_well_for_a_stamp_ahead_of_the_clock(
     class Overtaken(MeterRegistry):
         stored = False
 
-        def _build(self, meter: Meter, lead: timedelta) -> Meter:
+        def _build(self, meter: Meter) -> Meter:
             if not self.stored:
                 self.stored = True
                 put(store, 1, 5, ahead)
-            return super()._build(meter, lead)
+            return super()._build(meter)
 
     registry = Overtaken(store, clock)
 
@@ -506,7 +506,7 @@ def test_of_two_processes_that_make_one_slug_at_the_same_moment_one_does(
 
     with monkeypatch.context() as patched:
         patched.setattr(Store, "insert_rows", insert_together)
-        patched.setattr(MeterRegistry, "_build", lambda _, meter, __: meter)
+        patched.setattr(MeterRegistry, "_build", lambda _, meter: meter)
         makers = [threading.Thread(target=make, args=(registry,)) for registry in (one, other)]
         for maker in makers:
             maker.start()

@@ -21,7 +21,7 @@ from engine.store import sql
 from engine.store.clickhouse import INSERT_SETTINGS, READ_SETTINGS, Store
 from engine.store.data_directory import DirectoryLock
 from engine.store.opening import open_store
-from engine.usage.answers import UsageQuery, check_query, query_csv, query_json
+from engine.usage.answers import UsageQuery, query_csv, query_json
 from tests.harness.translation import rows
 
 
@@ -206,7 +206,7 @@ def _event(offset: int, subject: str) -> Event:
 
 
 def _ask(store: Store, meter: Meter, subject: str) -> list[tuple[str | None, int]]:
-    query = check_query(UsageQuery(subjects=(subject,)), meter)
+    query = UsageQuery(subjects=(subject,)).resolved(meter)
     return [(row.subject, int(row.value)) for row in rows(query_json(store, meter, query).rows)]
 
 
@@ -223,7 +223,7 @@ def test_a_portal_subject_is_compared_never_run(store: Store) -> None:
     assert answers == [[(subject, number)] for number, subject in enumerate(subjects)]
     assert _ask(store, meter, "u' OR '1'='1") == []
     assert _ask(store, meter, "") == []
-    quoted = check_query(UsageQuery(subjects=('"', "a,b")), meter)
+    quoted = UsageQuery(subjects=('"', "a,b")).resolved(meter)
     lines = query_csv(store, meter, quoted).rows.decode().splitlines()
     assert [line.split("Z,")[2] for line in lines[1:]] == [
         f'"""",{subjects.index(chr(34))}',

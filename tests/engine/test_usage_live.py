@@ -14,7 +14,7 @@ from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, check_query, query_json
+from engine.usage.answers import UsageQuery, query_json
 from engine.usage.windows import WindowSize
 from tests.harness.translation import rows
 
@@ -45,7 +45,7 @@ def test_windows_are_right_for_an_event_outside_the_span_looked_up(
 
     monkeypatch.setattr(store, "rows", then_an_event_arrives)
     asked = dataclasses.replace(meter, state=state)
-    query = check_query(UsageQuery(window_size=size, zone="America/New_York"), asked)
+    query = UsageQuery(window_size=size, zone="America/New_York").resolved(asked)
 
     answer = rows(query_json(store, asked, query).rows)
 
