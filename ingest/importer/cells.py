@@ -42,6 +42,7 @@ def csv_columns(header: Sequence[str]) -> list[Column]:
 
 
 def check_names(names: Sequence[str]) -> None:
+    """Check that no two columns have the same name. Raises: InvalidRequest."""
     seen: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if name in seen:
