@@ -1,1 +1,1 @@
-"""The command `import`: files of rows become events by the same way as any producer's."""
+"""The command `import`: rows of files become events through the same route as any producer's events."""
