@@ -126,10 +126,10 @@ def kafka_errors(action: str) -> Iterator[None]:
     try:
         yield
     except KafkaException as exception:
-        raise to_log_error(exception.args[0], action) from exception
+        raise to_meterport_error(exception.args[0], action) from exception
 
 
-def to_log_error(error: KafkaError, action: str) -> LogUnavailable | LogFailed:
+def to_meterport_error(error: KafkaError, action: str) -> LogUnavailable | LogFailed:
     """Return the Meterport error for an error of the driver."""
     message = f"Kafka: {action}: {error.str()} ({error.name()})"
     if not is_fatal(error):

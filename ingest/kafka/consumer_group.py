@@ -39,7 +39,7 @@ from ingest.kafka.client import (
     ensure_topic,
     is_refused_by_group,
     kafka_errors,
-    to_log_error,
+    to_meterport_error,
 )
 from ingest.kafka.plans import Commit, committed_plan, is_forged
 
@@ -139,7 +139,7 @@ class GroupMember:
             raise LogUnavailable(f"Kafka: committing: no answer in {ANSWER_TIMEOUT_SECONDS} s") from None
         for partition in answered or []:
             if partition.error is not None:
-                raise to_log_error(partition.error, f"committing partition {partition.partition}")
+                raise to_meterport_error(partition.error, f"committing partition {partition.partition}")
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Commit]:
         """Return what is committed for partitions. Raises: KafkaException, LogUnavailable."""
@@ -156,7 +156,7 @@ class GroupMember:
         for answer in answers:
             if answer.error is not None:
                 self.refused = self.refused or is_refused_by_group(answer.error)
-                raise to_log_error(answer.error, f"asking for the commit of partition {answer.partition}")
+                raise to_meterport_error(answer.error, f"asking for the commit of partition {answer.partition}")
             offset = -1 if answer.offset == OFFSET_INVALID else answer.offset
             plan = committed_plan(answer.metadata, answer.partition, offset)
             found[answer.partition] = Commit(offset, plan, is_forged(answer.metadata))
@@ -169,7 +169,7 @@ class GroupMember:
         )
         topic = found.topics[self._topic]
         if topic.error is not None:
-            raise to_log_error(topic.error, f"looking for topic {self._topic}")
+            raise to_meterport_error(topic.error, f"looking for topic {self._topic}")
         return set(topic.partitions)
 
     def topic_id(self) -> str:

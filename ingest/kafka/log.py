@@ -29,7 +29,7 @@ from engine.instants import Clock, utc_now
 from ingest.event_log import DeadLetterRun, Lag, Plan, Range, Record
 from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
-from ingest.kafka.client import as_record, is_refused_by_group, is_unsupported, to_log_error
+from ingest.kafka.client import as_record, is_refused_by_group, is_unsupported, to_meterport_error
 from ingest.kafka.comparison import Comparison
 from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.planned_records import reread
@@ -159,7 +159,7 @@ class KafkaLog:
             return None
         if is_unsupported(error) and self._member.fall_back_to_classic():
             return None
-        return to_log_error(error, "reading")
+        return to_meterport_error(error, "reading")
 
     def reread(self, plan: Plan) -> list[Record]:
         """See `EventLog.reread`."""

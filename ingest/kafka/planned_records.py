@@ -18,7 +18,7 @@ from ingest.kafka.client import (
     connect,
     consumer_options,
     kafka_errors,
-    to_log_error,
+    to_meterport_error,
 )
 
 _CHUNK_RECORDS = 2000
@@ -80,7 +80,7 @@ class _PlanReader:
     def _collect(self, message: Message) -> None:
         error, partition, offset = message.error(), message.partition(), message.offset()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            raise to_log_error(error, "reading a plan's records")
+            raise to_meterport_error(error, "reading a plan's records")
         if partition not in self._ends or offset is None:
             return
         if error is None and offset < self._ends[partition]:
