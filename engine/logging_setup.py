@@ -20,6 +20,10 @@ from engine.texts import json_printable, lines_printable, printable
 
 _VARYING = re.compile(r"#\w+-\d+|\d+ms|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REPEAT_SECONDS = 60  # The same line is logged again after this time.
+_PACKAGES = ("engine", "ingest", "api", "meterport")  # Their templates have the form `event field=%s other=%d: prose`.
+_EVENT = re.compile(r"[a-z_]+(?=[ :]|\Z)")
+_FIELD = re.compile(r"\b(?P<name>\w+)=(?P<template>\S+?)(?=[:,;]?(?:\s|\Z))")
+_SPECIFIER = re.compile(r"%[-+ 0#]*\d*(?:\.\d+)?[a-z]")
 
 
 class _TextFormatter(logging.Formatter):
@@ -43,6 +47,8 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
+    """Formats each line as a JSON object: the event and its fields are members, and so is the whole message."""
+
     def __init__(self, secrets: list[str]) -> None:
         super().__init__()
         self._secrets = secrets
@@ -52,12 +58,34 @@ class _JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **event_fields(record),
             "message": record.getMessage(),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        masked = {name: redact(text, self._secrets) for name, text in entry.items()}
+        masked = {
+            name: redact(value, self._secrets) if isinstance(value, str) else value for name, value in entry.items()
+        }
         return json_printable(json.dumps(masked, ensure_ascii=False, separators=(",", ":")))
+
+
+def event_fields(record: logging.LogRecord) -> dict[str, str | int | float]:
+    """Return the event and the fields of a line of Meterport, by name; of a library's line nothing.
+
+    Numbers stay numbers; every other value is the text that the line shows.
+    """
+    template = str(record.msg)
+    event = _EVENT.match(template)
+    if event is None or record.name.partition(".")[0] not in _PACKAGES:
+        return {}
+    fields: dict[str, str | int | float] = {"event": event[0]}
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    for field in _FIELD.finditer(template):
+        first = len(_SPECIFIER.findall(template[: field.start()]))
+        values = arguments[first : first + len(_SPECIFIER.findall(field["template"]))]
+        is_number = _SPECIFIER.fullmatch(field["template"]) and isinstance(values[0], int | float)
+        fields[field["name"]] = values[0] if is_number else field["template"] % values  # type: ignore[assignment]
+    return fields
 
 
 class OncePerMinute(logging.Filter):
