@@ -1,7 +1,7 @@
 """The CloudEvents SDKs of Python, JavaScript, Go and Java, unmodified, as producers over HTTP and Kafka.
 
-Every SDK sends all of its cases from one process; a case is a subject, and its number is the usage it must have.
-Needs Node, Go, Java and Maven: what a machine lacks is skipped, except in CI, which must have it all.
+Each SDK sends all its cases from one process. A case is a subject, and its number is the usage that it must have.
+Node, Go, Java and Maven are needed. Tests of what a machine lacks are skipped, except in CI, which must have all.
 """
 
 import json
@@ -99,12 +99,12 @@ JAVA_KAFKA = {
 }
 
 CASES = {"python": PYTHON, "javascript": JAVASCRIPT, "go": GO, "java": JAVA}
-ENCODED = [language for language in CASES if "Zoë/€ 1%" in CASES[language]]  # Java's SDK encodes nothing
+ENCODED = [language for language in CASES if "Zoë/€ 1%" in CASES[language]]  # Java's SDK does not encode
 KAFKA_CASES = {"python": PYTHON_KAFKA, "javascript": JAVASCRIPT_KAFKA, "java": JAVA_KAFKA}
 
 
 def python_command() -> list[str]:
-    folder = HERE / "cloudevents" / "python"  # not beside OpenMeter's client, which needs the SDK's release 1
+    folder = HERE / "cloudevents" / "python"  # installed separately: OpenMeter's client needs release 1 of the SDK
     packages = install_python_packages(folder / "requirements.lock")
     return ["env", f"PYTHONPATH={packages}", sys.executable, str(folder / "produce.py")]
 
@@ -130,13 +130,13 @@ Produce = Callable[[str], dict[str, int]]
 
 @pytest.fixture(scope="module")
 def brokers(broker: Kafka) -> list[str]:
-    """What a producer is told to send over Kafka, too: nothing where there is but a mock of it."""
+    """Return the arguments with which a producer also sends over Kafka, or none if there is only a mock of it."""
     return [] if broker.kind is Kind.MOCK else [broker.bootstrap, TOPIC]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, brokers: list[str]) -> Iterator[Server]:
-    """A server without a key, as the SDKs' examples expect it, with a meter for each language."""
+    """A server without an API key, as in the examples of the SDKs, with a meter for each language."""
     names = ("BROKERS", "TOPIC")
     variables = {f"METERPORT_KAFKA__{name}": value for name, value in zip(names, brokers, strict=False)}
     running = Server(tmp_path_factory.mktemp("sdks"), variables=variables)
@@ -155,7 +155,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, brokers: list[str]) -> Iter
 
 @pytest.fixture(scope="module")
 def produce(server: Server, brokers: list[str]) -> Produce:
-    """Send all cases of a language, once; returns the statuses its program saw."""
+    """Return a function that sends all cases of a language once, and returns the statuses that its program saw."""
 
     @cache
     def sent(language: str) -> dict[str, int]:
@@ -170,7 +170,7 @@ def produce(server: Server, brokers: list[str]) -> Produce:
 
 
 def counted(server: Server, language: str, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Return the usage of the wanted subjects as soon as it is complete; else show the dead letters."""
+    """Wait for the usage of the wanted subjects and return it. If it stays incomplete, show the dead letters."""
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         answer = httpx.get(f"{server.url}/api/v1/meters/sdk_{language}/query", params={"groupBy": "subject"})
@@ -205,7 +205,7 @@ def test_records_sent_to_kafka_are_usage(server: Server, produce: Produce, broke
 def test_a_subject_sent_in_percent_encoding_is_itself_in_the_portal(
     server: Server, produce: Produce, language: str
 ) -> None:
-    """C1: HTTP's binary mode encodes with percent signs."""
+    """C1: binary mode over HTTP uses percent-encoding."""
     produce(language)
 
     assert in_the_portal(server, language, "Zoë/€ 1%", CASES[language]) == CASES[language]["Zoë/€ 1%"]
@@ -215,7 +215,7 @@ def test_a_subject_sent_in_percent_encoding_is_itself_in_the_portal(
 def test_a_subject_sent_to_kafka_is_itself_in_the_portal(
     server: Server, produce: Produce, broker: Kafka, language: str
 ) -> None:
-    """C1: Kafka's binary mode does not encode, a percent sign is one."""
+    """C1: binary mode over Kafka does not encode, so a percent sign stands for itself."""
     require_real_broker(broker)
     produce(language)
     subject = next(subject for subject in KAFKA_CASES[language] if "%20" in subject and "structured" not in subject)
@@ -224,7 +224,7 @@ def test_a_subject_sent_to_kafka_is_itself_in_the_portal(
 
 
 def in_the_portal(server: Server, language: str, subject: str, cases: Mapping[str, int]) -> int:
-    """Return the usage that the holder of a subject's token sees, once it is there."""
+    """Wait for the usage that the holder of a subject's token sees, and return it."""
     counted(server, language, {subject: cases[subject]})
     token = httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": subject}).json()["token"]
     url = f"{server.url}/api/v1/portal/meters/sdk_{language}/query"

@@ -1,4 +1,4 @@
-"""A client that openapi-python-client writes from the served document, unmodified, against a running server."""
+"""An unmodified client that openapi-python-client generates from the served document, against a running server."""
 
 import compileall
 import json
@@ -20,13 +20,13 @@ HERE = Path(__file__).parent / "generated_python"
 
 @pytest.fixture(scope="module")
 def generator() -> dict[str, str]:
-    """The variables with which this Python finds the generator and what its clients need."""
+    """Return environment variables so that this Python finds the generator and the packages of its clients."""
     return {**os.environ, "PYTHONPATH": str(install_python_packages(HERE / "requirements.lock"))}
 
 
 @pytest.fixture(scope="module")
 def package(server: Server, generator: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that holds the generated package."""
+    """Return the folder of the generated package."""
     folder = tmp_path_factory.mktemp("generated")
     (folder / "openapi.json").write_bytes(httpx.get(f"{server.url}/openapi.json").content)
     command = ["generate", "--path", "openapi.json", "--output-path", "meterport_client", "--meta", "none"]
@@ -75,7 +75,7 @@ def test_events_sent_alone_and_together_are_usage(seen: dict[str, Any]) -> None:
 
 
 def test_filters_narrow_the_answer_or_are_refused(seen: dict[str, Any]) -> None:
-    """C5: the generator does not know `deepObject`, and sends a filter's keys as they are."""
+    """C5: the generator does not know `deepObject`, and sends the keys of a filter unchanged."""
     assert [row[:3] for row in seen["filtered"]] == [["acme", {}, 2], ["other", {}, 4]]
     assert seen["bare_key"]["detail"] == 'parameter "model" is unknown, did you mean "filterGroupBy[model]"?'
     assert seen["posted"] == [[None, {}, 1, "2026-11-02T00:00:00+00:00"]]

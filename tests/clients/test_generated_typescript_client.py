@@ -1,6 +1,6 @@
-"""Types that openapi-typescript writes from the served document, used with openapi-fetch against a running server.
+"""Types that openapi-typescript generates from the served document, used with openapi-fetch against a running server.
 
-Needs Node: where there is none the test is skipped, except in CI, which must have it.
+Without Node these tests are skipped, except in CI, which must have it.
 """
 
 import json
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent / "javascript"
 
 @pytest.fixture(scope="module")
 def folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the application and the types it needs, not compiled yet."""
+    """Return a folder with the application and its types, which are not compiled yet."""
     install_packages(HERE)
     made = tmp_path_factory.mktemp("generated")
     (made / "node_modules").symlink_to(HERE / "node_modules")
@@ -46,7 +46,7 @@ def run(folder: Path, *command: str) -> str:
 
 
 def test_no_member_of_any_object_is_lost_on_the_way_to_types(folder: Path) -> None:
-    """C6: an object whose members the document leaves open has any members, not none."""
+    """C6: if the document leaves the members of an object open, its type must allow any members, not none."""
     types = (folder / "schema.d.ts").read_text()
 
     assert [line for line in types.splitlines() if "Record<string, never>" in line and "export type" not in line] == []

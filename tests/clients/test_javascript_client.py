@@ -1,6 +1,6 @@
 """OpenMeter's published JavaScript SDK, unmodified, from npm, against a running server.
 
-Needs Node: where there is none the test is skipped, except in CI, which must have it.
+Without Node these tests are skipped, except in CI, which must have it.
 """
 
 import json
@@ -61,7 +61,7 @@ def test_advanced_filters_and_pages_of_events_answer(seen: dict[str, Any]) -> No
 
 
 def test_a_page_of_another_origin_reads_usage_and_our_words_for_errors(seen: dict[str, Any]) -> None:
-    """D.23: HTTPError carries the problem's detail and code; the management API stays closed to pages."""
+    """D.23: HTTPError has the detail and code of the problem. Pages cannot use the management API."""
     assert seen["foreign"] == [16.5]
     told = {name: seen[name][2].rpartition("]: ")[2] for name in ("misspelt", "zone", "closed")}
     assert told["misspelt"].startswith('parameter "windowSize" in query has an error: value is not one of')

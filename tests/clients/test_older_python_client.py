@@ -44,6 +44,6 @@ def test_its_errors_say_what_is_wrong(seen: dict[str, Any]) -> None:
 
 
 def test_its_filter_by_errors_is_ignored_as_openmeter_does(seen: dict[str, Any]) -> None:
-    """C10: `hasError` is retired; an event that did not count says so itself."""
+    """C10: `hasError` is retired. An event that did not count says so itself."""
     assert seen["listed"] == [["bad", 'invalid event: missing value property: "$.tokens"'], ["good", ""]]
     assert seen["with_error"] == ["bad", "good"]

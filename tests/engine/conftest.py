@@ -1,4 +1,4 @@
-"""A store without tables, kept open over a module: for tests that only have expressions computed."""
+"""A store without tables, open for a whole module: for tests that only compute expressions."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What each aggregation makes of odd values, written out: from the rollup and from the events alike.
+"""The result of each aggregation for unusual values, written out. Rollup and events must give the same.
 
-Contract 4.1, 4.2, D.17: the text at the path decides; a number is a whole text that stands for one.
+Contract 4.1, 4.2, D.17: the text at the path decides. A value is a number if its whole text is a number.
 """
 
 import dataclasses

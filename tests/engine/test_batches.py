@@ -1,4 +1,4 @@
-"""Many events at once are what each of them is alone: the same events, the same refusals in the same words."""
+"""Events that are decoded together give the same events and the same refusals, word for word, as one by one."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def one_by_one(values: Sequence[bytes], arrived: Sequence[int], span: TimeSpan =
 
 
 def check(values: Sequence[bytes], *arrived: int, span: TimeSpan = SPAN) -> Result:
-    """Decode values both ways: each in a batch of its own, and all of them together."""
+    """Decode values in both ways: each in its own batch, and all together."""
     took = arrived or [ARRIVED] * len(values)
     for value, at_ms in zip(values, took, strict=True):
         assert at_once([value], [at_ms], span) == one_by_one([value], [at_ms], span)
@@ -299,7 +299,7 @@ _OPTIONAL = {
 
 @st.composite
 def _values(draw: st.DrawFn) -> bytes:
-    """One event, most of them valid, its members in any order, now and then one missing, odd, or there twice."""
+    """Generate an event. Most are valid. Members are in any order, and sometimes missing, unusual or duplicate."""
     absent = draw(st.sampled_from([(), (), (), (), (), ("id",), ("specversion",), ("subject", "type")]))
     names = [name for name in _MEMBERS if name not in absent]
     names += draw(st.lists(st.sampled_from([*_OPTIONAL, "time", "data", "data"]), max_size=4))

@@ -1,4 +1,4 @@
-"""What is put into a statement before it is sent: only where SQL has a place for it, never in the text of somebody."""
+"""Texts are inserted into a statement only where SQL has a place for them, and never inside another text."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_a_list_in_pieces_leaves_literals_names_and_comments_as_they_are(text: s
     "text", ["it's {names:Array(String)}", "a\\", "SETTINGS a = 1", "-- {names:Array(String)}", "'", "/*", "`", '"']
 )
 def test_the_engine_reads_a_statement_with_texts_that_look_like_sql(store: Store, text: str) -> None:
-    """S16: the text comes back as it was, and the list in pieces is whole."""
+    """S16: the text comes back unchanged, and the list that was split is complete."""
     asked = f"SELECT {literal(text)}, length({{names:Array(String)}}), {literal(text)}"
 
     assert store.with_timeout(600).rows(asked, names=LONG) == [(text, len(LONG), text)]
@@ -55,12 +55,12 @@ def test_the_engine_reads_a_statement_with_texts_that_look_like_sql(store: Store
     ],
 )
 def test_settings_are_joined_to_those_that_the_statement_itself_carries(statement: str, joint: str) -> None:
-    """S16, the same kind: what looks like settings may be a text of somebody, or those of a subquery."""
+    """Like S16: a text that looks like settings may be a literal, or belong to a subquery."""
     assert with_settings(statement, {"a": 1}) == statement + joint
 
 
 def test_a_text_that_ends_like_settings_does_not_hide_that_a_statement_has_none(store: Store) -> None:
-    """S16, the same kind."""
+    """Like S16."""
     assert store.rows("SELECT 'a' WHERE 'x SETTINGS b = 2' = 'x SETTINGS b = 2'") == [("a",)]
 
 

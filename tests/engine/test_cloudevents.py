@@ -1,4 +1,4 @@
-"""What becomes an event, what is refused and with which words, and that `data` stays the bytes that were sent."""
+"""What becomes an event, what is refused with which message, and that `data` keeps the bytes that were sent."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ DAY_MS = 86_400_000
 
 
 def envelope(data: bytes = b"", /, **attributes: object) -> bytes:
-    """Return an event; an attribute that is None is left out, `data` is put in as it is."""
+    """Return an event. An attribute that is None is left out. `data` is inserted unchanged."""
     values: dict[str, object] = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "subject": "u"}
     kept = {name: value for name, value in (values | attributes).items() if value is not None}
     body = json.dumps(kept).encode()
@@ -228,7 +228,7 @@ def test_data_is_an_object_or_null(data: bytes) -> None:
 
 
 def in_base64(data: bytes, /, **attributes: object) -> bytes:
-    """Return an event that has its data in `data_base64`."""
+    """Return an event with its data in `data_base64`."""
     return envelope(**{"data_base64": base64.b64encode(data).decode(), **attributes})
 
 
@@ -294,7 +294,7 @@ BASE64: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize(("value", "message"), BASE64.values(), ids=BASE64)
 def test_data_base64_that_is_no_data_is_refused_by_name(value: bytes, message: str) -> None:
-    """Cases N16, C4: the reason spoke of lower-case names."""
+    """Cases N16, C4: before, the reason was about lower-case names."""
     refused, field = refusal(value)
 
     assert refused.startswith(message)
@@ -306,7 +306,7 @@ def test_data_of_another_type_is_refused_by_its_type_in_base64_too() -> None:
 
 
 def test_an_event_of_version_0_3_may_have_a_text_in_base64_as_data() -> None:
-    """Case C9: CloudEvents 0.3 has `datacontentencoding` for what 1.0 writes as `data_base64`."""
+    """Case C9: CloudEvents 0.3 uses `datacontentencoding` instead of the `data_base64` of 1.0."""
     old = envelope(b'"eyJ2IjoxfQ=="', specversion="0.3", datacontentencoding="Base64", ext="kept")
 
     event = decoded(old)

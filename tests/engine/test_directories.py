@@ -1,6 +1,7 @@
-"""What others could have prepared is not trusted: data directories, what lies in them, and the signing key.
+"""Files that other users could have prepared are not trusted: data directories, their entries, and the signing key.
 
-Case S7 of the security audit. A test need not be root: who uses a directory is an argument. Root may give files away.
+Case S7 of the security audit. Tests need not run as root: the user of a directory is an argument. Only root can give
+files to other users.
 """
 
 import os
@@ -20,7 +21,7 @@ from ingest.importer.files import EventFile
 from ingest.importer.positions import ImportPosition, PositionFile
 
 ME = Identity.of_process()
-SOMEBODY = Identity(54_321, frozenset({54_321}))  # whoever this is, nothing here is theirs
+SOMEBODY = Identity(54_321, frozenset({54_321}))  # a user who owns nothing here
 UNKNOWN_GROUP = 54_321
 
 
@@ -54,7 +55,7 @@ def test_a_directory_that_every_user_may_write_is_refused_with_what_to_do(tmp_pa
 
 
 def test_a_directory_or_an_entry_of_another_user_is_refused(tmp_path: Path) -> None:
-    """S7: the other user is root's right to name here, or us, seen by somebody else."""
+    """S7: as root the test gives the files to another user; otherwise it checks as another user."""
     data = with_mode(tmp_path / "data", 0o755)
     (data / "portal_token_key").write_text("attackers-known-signing-key-0001")
 
@@ -72,7 +73,7 @@ def test_a_directory_or_an_entry_of_another_user_is_refused(tmp_path: Path) -> N
 def test_a_link_of_another_user_is_refused_whatever_it_leads_to(tmp_path: Path) -> None:
     """S7."""
     data = with_mode(tmp_path / "data", 0o755)
-    (data / "log.sqlite").symlink_to("/etc/passwd")  # root's, by way of a link of ours
+    (data / "log.sqlite").symlink_to("/etc/passwd")  # a file of root, through our own link
 
     if ME.uid == 0:
         check_directory(data)
@@ -84,7 +85,7 @@ def test_a_link_of_another_user_is_refused_whatever_it_leads_to(tmp_path: Path) 
 
 
 def test_a_group_may_write_only_if_nobody_else_is_in_it(tmp_path: Path) -> None:
-    """S7: a user's own group (umask 002), the group Kubernetes or OpenShift give to a volume, and root's."""
+    """S7: such as a user's own group (umask 002), the group that Kubernetes or OpenShift give a volume, and root's."""
     accounts = [one for one in pwd.getpwall() if one.pw_gid != 0 and one.pw_uid not in {0, ME.uid}]
     other = next(one for one in accounts if [each.pw_gid for each in accounts].count(one.pw_gid) == 1)
 
@@ -98,12 +99,12 @@ def test_a_group_may_write_only_if_nobody_else_is_in_it(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_kubernetes_gives_to_a_group_is_taken_as_it_is(tmp_path: Path) -> None:
-    """S7: fsGroup makes a volume root:<group>, 2775, and at each mount what a process has made in it group-writable."""
+    """S7: fsGroup makes a volume root:<group>, 2775, and at each mount makes the files in it group-writable."""
     pod = Identity(54_322, frozenset({54_322, UNKNOWN_GROUP}))
     volume = with_mode(tmp_path / "volume", 0o2775)
     (volume / "lock").touch(0o660)
     (volume / "portal_token_key").write_text("a-signing-key-of-tests")
-    if ME.uid != 0:  # nobody else may give files away: the same decision, without the volume
+    if ME.uid != 0:  # only root can change owners: check the same decision without the volume
         assert pod.has_private_group(UNKNOWN_GROUP)
         return
     os.chown(volume, 0, UNKNOWN_GROUP)
@@ -120,12 +121,12 @@ def test_a_volume_that_kubernetes_gives_to_a_group_is_taken_as_it_is(tmp_path: P
 
 
 def test_a_directory_that_cannot_be_looked_at_is_refused_in_one_line(tmp_path: Path) -> None:
-    """S7: a name too long is one that nobody can look at, whoever runs the tests."""
+    """S7: no user can look at a name that is too long, so this works for all users who run the tests."""
     assert refusal(tmp_path / ("x" * 300)).endswith(": File name too long")
 
 
 def test_whoever_makes_the_directory_makes_it_for_this_user_alone(tmp_path: Path) -> None:
-    """S7: whatever the umask is; import, the key and the lock."""
+    """S7: with any umask, for the import, the key and the lock."""
     before = os.umask(0)
     try:
         make_private(tmp_path / "a" / "b")
@@ -147,7 +148,7 @@ def positions(data: Path, event_file: Path, trusted: bool = False) -> PositionFi
 
 
 def test_the_lock_follows_no_link(tmp_path: Path) -> None:
-    """S7: the text of what the link leads to was gone."""
+    """S7: before, the content of the link's target was lost."""
     victim = tmp_path / "victim"
     victim.write_text("text")
     data = with_mode(tmp_path / "data", 0o700)
@@ -161,7 +162,7 @@ def test_the_lock_follows_no_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o606, 0o660, 0o666])
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
-    """S7: as ssh refuses a private key; group root is root."""
+    """S7: as ssh refuses such a private key. The group root counts as root."""
     data = with_mode(tmp_path / "data", 0o700)
     kept = data / "portal_token_key"
     kept.write_text("a-signing-key-of-tests")
@@ -193,7 +194,7 @@ def test_a_key_of_another_user_is_refused(tmp_path: Path) -> None:
 def test_each_use_of_a_directory_that_others_may_write_is_refused_unless_it_is_trusted(
     tmp_path: Path, use: str
 ) -> None:
-    """S7: a planted position would skip every row of an import."""
+    """S7: otherwise a position planted by another user could make an import skip all rows."""
     data = with_mode(tmp_path / "data", 0o777)
     event_file = tmp_path / "e.ndjson"
     event_file.write_text("{}\n")

@@ -1,6 +1,6 @@
-"""Members that stand twice: an event has each attribute once, what is within `data` is the producer's own.
+"""Duplicate members: an event has each attribute once, but inside `data` the producer decides.
 
-Case S13: a gateway that looks at the first of two is passed by where the last one counts.
+Case S13: otherwise a gateway that checks the first of two members could be bypassed, if the last one counts.
 """
 
 import orjson
@@ -53,7 +53,7 @@ SINGLE = {
 
 
 def at_once(values: list[bytes]) -> tuple[int, list[tuple[int, str, str | None]]]:
-    """Decode a block. Returns the number of its events, and what is refused."""
+    """Decode a batch. Return the number of its events, and the refusals."""
     count = len(values)
     found = decode_events(values, [ARRIVED] * count, [0] * count, range(count), SPAN)
     return len(found.indexes), [(at, str(error), error.field) for at, error in found.refused]
@@ -65,7 +65,7 @@ def test_an_event_that_has_an_attribute_twice_is_refused(form: bytes, name: str)
 
     assert refusal(value) == (f"{name} appears twice", name)
     assert at_once([value]) == (0, [(0, f"{name} appears twice", name)])
-    with pytest.raises(InvalidEvent, match="appears twice"):  # as the consumer of a topic reads it
+    with pytest.raises(InvalidEvent, match="appears twice"):  # as by the consumer of a topic
         decode_event(to_structured_json(value, []), ARRIVED, 0, 7, SPAN)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.events.event import Event, EventBatch, event_block, event_key
 
-# Stores hold these: another hash would let every event sent again count twice.
+# Stores contain these keys. With another hash every event that is sent again would count twice.
 KEYS = {
     ("s", "1"): "4f3a060f5ee09b66ecc4228ea75eee2b",
     ("a-b", "c"): "0154fa6dad47a458ed422673223cd56f",
@@ -55,7 +55,7 @@ def _batch(events: list[Event]) -> EventBatch:
 
 
 def _places(batch: EventBatch) -> list[tuple[bytes, int, int]]:
-    """Return the events' places, after checking that every view of the batch agrees with them."""
+    """Return the positions of the events, after checking that all views of the batch agree with them."""
     places = list(batch.keys_with_positions())
     assert batch.keys.tobytes() == b"".join(key for key, *_ in places)
     assert batch.times_ms.tolist() == [1000 - 40 + offset for *_, offset in places]

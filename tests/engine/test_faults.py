@@ -1,4 +1,4 @@
-"""Fault points: each that can be armed is passed somewhere, or a crash test would kill at random and not know."""
+"""The code passes each fault point that can be armed. Otherwise a crash test would kill at a random time unnoticed."""
 
 import re
 import signal
@@ -15,9 +15,7 @@ from tests.harness.server import ROOT
 def test_every_point_that_can_be_armed_is_passed() -> None:
     sources = [path.read_text() for folder in ("engine", "ingest", "api") for path in (ROOT / folder).rglob("*.py")]
 
-    passed = {
-        point for source in sources for point in re.findall(r'faults\.(?:hit|hit_within)\("([a-z.-]+)"', source)
-    }
+    passed = {point for source in sources for point in re.findall(r'faults\.(?:hit|hit_within)\("([a-z.-]+)"', source)}
 
     assert passed == set(faults.POINTS)
 
@@ -28,7 +26,7 @@ def test_a_point_that_does_not_exist_is_refused() -> None:
 
 
 def test_a_kill_within_a_step_comes_while_the_interpreter_is_held() -> None:
-    """As chDB holds it for the whole of an insert."""
+    """chDB holds the interpreter lock during a whole insert."""
     program = """
 import ctypes
 from engine import faults

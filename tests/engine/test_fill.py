@@ -1,6 +1,6 @@
-"""Meters created after their events: complete at once, and the same once filled, whatever happens in between.
+"""Meters created after their events: complete at once, and unchanged after the fill, whatever happens in between.
 
-Log, consumer, registry and filler are the real ones; only the clock is ours. Every answer is compared with the fold.
+Log, consumer, registry and filler are real; only the clock is the tests' own. All answers are compared with the fold.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from tests.harness.translation import cloudevent, definition, rows, usage_query
 TOKENS = oracle.Meter("tokens", "call", "SUM", "$.tokens", {"model": "$.model"})
 MODELS = oracle.Meter("models", "call", "UNIQUE_COUNT", "$.model")
 LAST = oracle.Meter("last", "call", "LATEST", "$.tokens", {"model": "$.model"})
-# The engine's defaults cut a block at a million rows: only the longer run sees INSERT_SETTINGS matter.
+# ClickHouse's defaults split a block at a million rows: only the longer run shows that INSERT_SETTINGS matter.
 PIECE_ROWS = 1_200_000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 150_000
 QUESTIONS = (
     oracle.Query(window_size="MINUTE", group_by=("subject", "model")),
@@ -42,7 +42,7 @@ QUESTIONS = (
 
 
 class Metering:
-    """One process's worth of metering, driven step by step."""
+    """All parts of one metering process, driven step by step."""
 
     def __init__(self, store: Store, directory: Path) -> None:
         self.store = store
@@ -76,7 +76,7 @@ class Metering:
             self.fold.add(event)
 
     def take(self, events: Sequence[oracle.Event]) -> None:
-        """Log and store events as one batch."""
+        """Append events to the log, and store them as one batch."""
         self.append(events)
         self.drain()
 
@@ -94,7 +94,7 @@ class Metering:
         return self.registry.find(meter.slug).state
 
     def check(self, meter: oracle.Meter) -> set[Grain]:
-        """Compare the answers to a few questions with the fold. Returns the grains that gave them."""
+        """Compare the answers to a few queries with the fold. Return the grains that gave the answers."""
         stored, grains = self.registry.find(meter.slug), set[Grain]()
         for query in QUESTIONS:
             asked = query if meter.group_by else dataclasses.replace(query, group_by=())
@@ -112,7 +112,7 @@ def metering(store: Store, tmp_path: Path) -> Iterator[Metering]:
 
 
 def events(first: int, count: int, days: int = 3) -> list[oracle.Event]:
-    """Events over some days, some with odd values, the same for the same numbers."""
+    """Return events over some days, some with unusual values, fixed by their numbers."""
     chance = random.Random(first)  # noqa: S311 - reproducible, not secret
     made = []
     for number in range(first, first + count):
@@ -158,13 +158,13 @@ def test_a_fill_in_many_pieces_with_ingest_going_on_misses_nothing_and_doubles_n
     metering.take(events(0, 60))
     metering.create(TOKENS)
     filler = metering.filler(segment_events=7)
-    metering.take(events(1000, 20))  # stamped before the views take over: the fill's
+    metering.take(events(1000, 20))  # stamped before the views take over, so the fill writes them
     metering.pass_time()
 
     steps, number = 0, 2000
     while metering.state(TOKENS) is not MeterState.READY:
         filler.step()
-        metering.take(events(number, 5) + events(number - 5, 2))  # what the views take: other hours, old ones, repeats
+        metering.take(events(number, 5) + events(number - 5, 2))  # for the views: other hours, old events, duplicates
         metering.check(TOKENS)
         metering.pass_time(0.01)
         steps, number = steps + 1, number + 5
@@ -190,7 +190,7 @@ def test_it_waits_until_its_views_are_due(metering: Metering) -> None:
 def test_it_waits_while_a_batch_stamped_earlier_is_planned_and_goes_on_afterwards(metering: Metering) -> None:
     metering.take(events(0, 10))
     metering.append(events(100, 10))
-    planned = metering.log.plan((Range(0, 11, 21),), milliseconds(metering.now))  # … and the process dies
+    planned = metering.log.plan((Range(0, 11, 21),), milliseconds(metering.now))  # then the process dies
     metering.create(TOKENS)
     metering.pass_time(60)
     filler = metering.filler()
@@ -198,7 +198,7 @@ def test_it_waits_while_a_batch_stamped_earlier_is_planned_and_goes_on_afterward
     assert [filler.step(), filler.step()] == [False, False]
     assert metering.state(TOKENS) is MeterState.SETTLING
 
-    metering.restart()  # the next process plans the batch anew: nobody had claimed it before the barrier
+    metering.restart()  # the next process makes a new plan: the old one was not claimed before the barrier
     metering.drain()
     filler = metering.filler()
     while filler.step():
@@ -210,7 +210,7 @@ def test_it_waits_while_a_batch_stamped_earlier_is_planned_and_goes_on_afterward
 
 
 def test_a_batch_stamped_after_the_views_took_over_holds_up_the_last_step_alone(metering: Metering) -> None:
-    """The fill goes on beside it; but the answer comes from the rollup only when the batch is in it whole (R16b)."""
+    """R16b: the fill continues, but the rollup answers only when it contains the whole batch."""
     metering.take(events(0, 10))
     metering.create(TOKENS)
     metering.pass_time()
@@ -263,7 +263,7 @@ def test_a_fill_cut_off_between_a_piece_and_its_record_does_not_double_it(meteri
     meter = metering.registry.find("tokens")
     end = dying._next_segment_end(meter)
     assert end is not None
-    metering.store.command(dying._fill_statement(meter, meter.filled_to, end))  # killed here, before the registry knows
+    metering.store.command(dying._fill_statement(meter, meter.filled_to, end))  # killed before the registry is updated
 
     metering.restart()
     metering.take(events(1000, 10))
@@ -276,7 +276,7 @@ def test_a_fill_cut_off_between_a_piece_and_its_record_does_not_double_it(meteri
 
 
 def test_the_next_process_cuts_the_piece_as_the_dead_one_did(metering: Metering) -> None:
-    """What was stored since is not the fill's, so pieces come out the same."""
+    """Events that were stored since do not belong to the fill, so its segments are the same."""
     metering.take(events(0, 60))
     metering.create(TOKENS)
     metering.pass_time()
@@ -320,7 +320,7 @@ def test_a_piece_is_one_part_in_each_table_however_often_it_is_tried(metering: M
 def test_a_process_that_was_paused_before_a_piece_does_not_insert_it_late(
     metering: Metering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others have filled it meanwhile, and its tables have forgotten the token."""
+    """In the meantime another process has filled the segment, and the tables have forgotten its token."""
     metering.take(events(0, 60))
     meter = metering.create(TOKENS)
     metering.pass_time()

@@ -1,4 +1,4 @@
-"""Filters of texts and times: what each operator lets through, what nests, what is refused; no operand is SQL."""
+"""Filters of texts and times: what each operator accepts, nesting, and refusals. Operands never become SQL."""
 
 import os
 import re
@@ -18,7 +18,7 @@ TEXTS = ["", "null", "a", "A", "ab", "aB", "b", "a%", "a_", "a\\", "%", "Ã©", "Ã
 
 
 def passing(store: Store, body: object, texts: list[str]) -> list[str]:
-    """Return the texts a filter lets through, as the engine sees it."""
+    """Return the texts that a filter accepts in ClickHouse."""
     filter_, bindings = text_filter(body, Allowance()), Bindings("f")
     where = condition(filter_, "item", bindings) if filter_ else "true"
     statement = f"SELECT item FROM (SELECT arrayJoin({{texts:Array(String)}}) AS item) WHERE {where}"
@@ -126,7 +126,7 @@ def test_the_filters_of_a_request_are_bounded_together(bodies: list[object], pro
 
 
 def test_filters_nest_as_deep_as_there_may_be_operators(store: Store) -> None:
-    """Contract 2.3: there is no other limit on meter queries; the engine parses the deepest."""
+    """Contract 2.3: meter queries have no other limit on depth, and ClickHouse parses the deepest."""
     body: dict[str, Any] = {"$eq": "a"}
     for level in range((MAX_OPERATORS - 1) // 2):
         body = {"$or" if level % 2 else "$and": [body, {"$ne": "b"}]}
@@ -197,7 +197,7 @@ _filters = st.recursive(
 
 
 def like(pattern: str, text: str) -> bool:
-    """SQL's LIKE: a backslash before % _ or itself takes its meaning away, before others it is one."""
+    """Evaluate LIKE: a backslash before %, _ or a backslash escapes it; before other characters it is a backslash."""
     parts = re.findall(r"\\[%_\\]|.", pattern, re.DOTALL)
     expression = "".join(
         {"%": ".*", "_": "."}.get(part, re.escape(part[1:] if len(part) == 2 else part)) for part in parts
@@ -206,7 +206,7 @@ def like(pattern: str, text: str) -> bool:
 
 
 def lets_through(body: dict[str, Any], text: str) -> bool | None:
-    """What a filter means, in plain Python; None: it filters nothing."""
+    """Evaluate a filter in plain Python. None: it does not filter."""
     if not body:
         return None
     ((operator, operand),) = body.items()

@@ -1,4 +1,4 @@
-"""Which event a Kafka record stands for: structured mode, binary mode, and what is neither.
+"""The event of a Kafka record: structured mode, binary mode, and records that are neither.
 
 Contract 3.5.
 """
@@ -24,7 +24,7 @@ ATTRIBUTES = {"ce_specversion": b"1.0", "ce_id": b"1", "ce_source": b"s", "ce_ty
 
 
 def binary(**changed: bytes | None) -> Headers:
-    """Return the headers of a record in binary mode; `kind` is its content-type, None leaves a header out."""
+    """Return the headers of a record in binary mode. `kind` is its content-type. None leaves a header out."""
     named = {("content-type" if name == "kind" else name): text for name, text in changed.items()}
     return [(name, text) for name, text in (ATTRIBUTES | named).items() if name not in named or text is not None]
 
@@ -85,7 +85,7 @@ def test_no_other_event_format_is_taken(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "application/json+x", "avro/binary", "x"])
 def test_without_attributes_in_the_headers_another_content_type_is_named(kind: str) -> None:
-    """C3: the value is not looked into, for it is said to be something else."""
+    """C3: the value is not parsed, because the content type says that it is something else."""
     message = f"header content-type is {kind!r}; without ce_ headers it must be application/cloudevents+json"
 
     assert refusal(EVENT, [("content-type", kind.encode())]) == (message, None)
@@ -95,7 +95,7 @@ def test_without_attributes_in_the_headers_another_content_type_is_named(kind: s
 @pytest.mark.parametrize("kind", [None, b"application/json", b"text/plain"])
 @pytest.mark.parametrize("value", [EVENT, b'{"v":1}'])
 def test_the_header_names_of_http_are_refused_by_name(name: str, kind: bytes | None, value: bytes) -> None:
-    """N15: such a record's value is never taken for another event than its headers say."""
+    """N15: the value of such a record must not become another event than the headers describe."""
     headers = [(f"Ce-{name}", b"1"), ("content-type", kind)]
 
     assert refusal(value, headers) == (
@@ -216,7 +216,7 @@ def test_data_of_another_content_type_is_refused_as_in_structured_mode(kind: byt
 
 @pytest.mark.parametrize("also", [b"application/json", b"Application/JSON", b"application/json; charset=utf-8"])
 def test_the_content_type_may_also_come_as_an_attribute(also: bytes) -> None:
-    """C2: as the JavaScript SDK sends it. Of two that are the same media type the content type is kept."""
+    """C2: the JavaScript SDK sends it this way. If both have the same media type, the content type is kept."""
     alone = decoded(b"{}", binary(ce_datacontenttype=b"application/json"))
 
     assert json.loads(alone.extensions) == {"datacontenttype": "application/json"}
@@ -254,7 +254,7 @@ def test_a_required_header_that_is_missing_is_named(name: str, absent: str) -> N
 
 
 def test_json_that_is_no_event_is_refused_as_an_event() -> None:
-    """C3: without ce_ headers the value is the event, whose attributes are then missing."""
+    """C3: without ce_ headers the value is the event, and its attributes are missing."""
     assert refusal(b'{"v":1}', [("content-type", b"application/json")])[0].endswith(" is missing")
 
 

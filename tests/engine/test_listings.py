@@ -1,4 +1,4 @@
-"""Listed events and dead letters: order, filters, pages, and why an event did not count."""
+"""Listings of events and dead letters: order, filters, pages, and why an event did not count."""
 
 import json
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def registry(store: Store) -> MeterRegistry:
 
 
 def envelope(id_: str = "e", data: str | None = None, **attributes: str) -> str:
-    """Return a CloudEvent as JSON, `data` as the text that is given."""
+    """Return a CloudEvent as JSON, with the exact text `data`."""
     core = {"id": id_, "source": "api", "type": "prompt", "subject": "customer-1", "specversion": "1.0"}
     text = json.dumps({**core, "time": "2025-03-20T12:00:00Z", **attributes})
     return text if data is None else f'{text[:-1]},"data":{data}}}'

@@ -1,4 +1,4 @@
-"""Memory: how much this process may use, and that the embedded engine and its questions keep to their shares."""
+"""Memory: how much this process may use, and that the embedded ClickHouse and its queries keep to their shares."""
 
 import os
 import subprocess
@@ -23,13 +23,13 @@ OTHER_V1 = "33 31 0:30 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu"
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
-    """A tree that stands for the root directory, with what the kernel says of this process in it."""
+    """Return a directory that replaces the root directory, with the kernel's files about this process."""
     (tmp_path / "proc/self").mkdir(parents=True)
     return tmp_path
 
 
 def say(machine: Path, groups: str, mounts: str, **limits: str) -> None:
-    """Write what the kernel says. `limits`: text by file, with `__` for each `/` and `_` for each dot."""
+    """Write the kernel's files. `limits`: the text by file name, with `__` for each `/` and `_` for each dot."""
     (machine / "proc/self/cgroup").write_text(groups)
     (machine / "proc/self/mountinfo").write_text(mounts)
     for name, text in limits.items():
@@ -64,14 +64,14 @@ def test_a_smaller_limit_of_a_cgroup_above_counts_and_max_does_not(machine: Path
 
 
 def test_memory_high_is_a_limit_too(machine: Path) -> None:
-    """N19: above it the kernel slows a process down until it stands still."""
+    """N19: above it the kernel slows down a process until it stops."""
     say(machine, "0::/app\n", V2, app__memory_max=str(900 * MIB), app__memory_high=str(600 * MIB))
 
     assert process_limit(machine) == 600 * MIB
 
 
 def test_a_container_sees_its_own_cgroup_at_the_mount_point(machine: Path) -> None:
-    """N19: in a namespace of its own the path is /, and from one outside it may lead upwards."""
+    """N19: in its own namespace the path is /. Seen from another namespace it may lead upwards."""
     for groups in ("0::/\n", "0::/../../other\n"):
         say(machine, groups, V2, memory_max=str(400 * MIB))
 
@@ -79,7 +79,7 @@ def test_a_container_sees_its_own_cgroup_at_the_mount_point(machine: Path) -> No
 
 
 def test_version_1_is_read_where_the_memory_controller_is_mounted(machine: Path) -> None:
-    """N19: a machine may have both versions; the controller is of one of them."""
+    """N19: a machine may have both versions. The memory controller belongs to one of them."""
     say(
         machine,
         "9:name=systemd:/a\n4:memory:/pod/app\n2:cpu,cpuacct:/\n0::/\n",
@@ -93,7 +93,7 @@ def test_version_1_is_read_where_the_memory_controller_is_mounted(machine: Path)
 
 
 def test_a_container_of_version_1_has_its_own_cgroup_mounted(machine: Path) -> None:
-    """N19: the path is the host's, and so is the root of the mount; a path with a space is written escaped."""
+    """N19: the path and the root of the mount are those of the host. A space in a path is escaped."""
     mount = r"35 31 0:32 /docker/a\040b /sys/fs/cgroup/memory ro shared:9 - cgroup cgroup rw,memory"
     say(machine, "4:memory:/docker/a b\n", mount, memory__memory_limit_in_bytes=str(256 * MIB))
 
@@ -112,7 +112,7 @@ def test_a_machine_that_says_nothing_of_cgroups_has_its_memory(tmp_path: Path) -
 
 
 def test_a_real_cgroup_limits_what_is_planned() -> None:
-    """N19: the kernel's own files, not ours."""
+    """N19: this test reads the real files of the kernel."""
     with available_or_skip(lambda: real_cgroup(300 * MIB)) as procs:
         said = subprocess.run(
             ["/bin/sh", "-c", f'echo $$ > {procs}; exec "$0" -c "$1"', sys.executable, PRINT_LIMIT],
@@ -136,7 +136,7 @@ def _cgroup(folder: Path) -> Iterator[Path]:
 
 
 def real_cgroup(limit: int) -> AbstractContextManager[Path]:
-    """Return a cgroup with a limit, removed at its end; its value is the file to enter it by. Raises: Unavailable."""
+    """Create a cgroup with a limit until the context ends. Yield the file to enter it. Raises: Unavailable."""
     name = f"meterport-test-{os.getpid()}"
     for above, file in (
         (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
@@ -162,11 +162,11 @@ def real_cgroup(limit: int) -> AbstractContextManager[Path]:
 @pytest.mark.parametrize("mebibytes", [512, 1024, 4096, 65536])
 @pytest.mark.parametrize("handles", [3, 4, 6, 64])
 def test_all_questions_at_a_time_leave_room_for_inserts(mebibytes: int, handles: int) -> None:
-    """N19: all but one have the small limit, one has the large one; beside them there is room for an insert."""
+    """N19: one query has the large limit and the others the small one. Beside them an insert has enough memory."""
     budget = memory_budget(load_settings(overrides={"store": {"handles": handles}}), limit=mebibytes * MIB)
 
     assert budget.store <= max(256 * MIB, mebibytes * MIB // 2)
-    if budget.query.small > 16 * MIB:  # not the least there may be
+    if budget.query.small > 16 * MIB:  # not the minimum
         assert budget.query.large + max(0, handles - 3) * budget.query.small <= budget.store // 2
     assert budget.batch_bytes * 8 <= budget.store // 2
 
@@ -181,7 +181,7 @@ def test_what_the_settings_say_is_taken() -> None:
 
 
 def test_batches_fit_into_the_engine_s_memory(tmp_path: Path) -> None:
-    """N19: an insert that can never fit would be tried again for ever."""
+    """N19: an insert that can never fit would be retried for ever."""
     small = load_settings(overrides={"data_dir": tmp_path, "store": {"memory_bytes": 256 * MIB}})
     large = load_settings(overrides={"data_dir": tmp_path, "store": {"memory_bytes": 4096 * MIB}})
 
@@ -248,7 +248,7 @@ store.close()
 
 
 def test_greedy_questions_end_in_an_error_and_inserts_go_on_beside_them(tmp_path: Path) -> None:
-    """N19: of four threads that ask for more than there is, none ends the process or an insert."""
+    """N19: four threads query more memory than exists, and none of them ends the process or an insert."""
     done = subprocess.run(
         [sys.executable, "-c", IN_A_SMALL_ENGINE, str(tmp_path)], check=False, capture_output=True, text=True
     )
@@ -262,7 +262,7 @@ def test_greedy_questions_end_in_an_error_and_inserts_go_on_beside_them(tmp_path
 
 
 def test_a_server_is_told_what_a_query_may_take(clickhouse_server: ClickHouseServer, data_dir: Path) -> None:
-    """N19: on a server `query.memory_bytes` goes with each question, and with nothing else."""
+    """N19: with a ClickHouse server, `query.memory_bytes` is sent with each query and with no other statement."""
     asked = "SELECT value FROM system.settings WHERE name = 'max_memory_usage'"
     limited = server_settings(clickhouse_server.url, data_dir, database="limited")
     limited = limited.model_copy(update={"query": limited.query.model_copy(update={"memory_bytes": 64 * MIB})})

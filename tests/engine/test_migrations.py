@@ -1,4 +1,4 @@
-"""The schema: migrations that can be run again, and the tables they make, as a golden dump."""
+"""The schema: migrations can be run again, and the tables that they create equal a golden dump."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def empty(settings: Settings) -> Iterator[Store]:
 
 
 def schema(store: Store) -> str:
-    """Return how every table and view was created, by name, without the database's."""
+    """Return the CREATE statement of each table and view by name, without the name of the database."""
     ((database,),) = store.rows("SELECT currentDatabase()")
     names = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name")
     statements = [store.rows(f"SHOW CREATE TABLE {sql.identifier(name)}")[0][0] for (name,) in names]

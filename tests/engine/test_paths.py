@@ -1,4 +1,4 @@
-"""Where a path leads in an event's data, and that no path leads on for ever."""
+"""What a path finds in the data of an event, and that no path takes too long."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def read(store: Store, path: str, data: str, function: str = "JSON_VALUE") -> st
 
 
 def items(count: int, last: str, filler: str) -> str:
-    """Return data whose array has `count` empty objects and one more."""
+    """Return data with an array of `count` empty objects and one more object."""
     return f'{{{filler},"items":[{"{}," * count}{last}]}}'
 
 
@@ -45,7 +45,7 @@ def test_the_first_scalar_a_path_matches_is_read(store: Store, path: str, data: 
     ("path", "elements"), [("$.items[*].price", 1000), ("$['items'][*]['price']", 1000), ("$.items[*].prices[*]", 31)]
 )
 def test_in_long_data_wildcards_look_at_the_first_elements_alone(store: Store, path: str, elements: int) -> None:
-    """The engine walks an array anew for each element: one of a million that lacks a price took hours."""
+    """ClickHouse walks an array again for each element. Before, an array of a million without a price took hours."""
     found = '{"price":5,"prices":[5]}'
 
     assert read(store, path, items(elements - 1, found, LONG)) == "5"

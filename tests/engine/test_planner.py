@@ -1,4 +1,4 @@
-"""Which grain answers which part of a range: written out, and for any range.
+"""Which grain answers which part of a range: for written-out examples, and for any range.
 
 Contract 4.3.
 """
@@ -121,7 +121,7 @@ def test_pieces_tile_the_range_aligned_and_few(bounds: tuple[int, int], step: in
     for piece in pieces:
         size = SIZES[piece.grain]
         assert (piece.from_ms % size, piece.to_ms % size) == (0, 0)
-        assert step * 1000 % size == 0  # never coarser than windows allow
+        assert step * 1000 % size == 0  # the grain is never coarser than the windows allow
         assert rolled_up or piece.grain == "raw"
 
 

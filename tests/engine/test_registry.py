@@ -1,4 +1,4 @@
-"""The life of a meter: created, changed, deleted, and what a process that died in between leaves to the next."""
+"""The life of a meter: created, changed and deleted, also if a process dies in between and the next one continues."""
 
 import contextlib
 import dataclasses
@@ -23,13 +23,13 @@ from engine.usage.answers import UsageQuery, query_json
 from tests.harness.no_ingest import NoIngest
 from tests.harness.translation import rows
 
-NOON = utc_now().replace(minute=0, second=0, microsecond=0)  # the store forgets stamps that are weeks past
+NOON = utc_now().replace(minute=0, second=0, microsecond=0)  # not fixed: old stamps are forgotten
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SUM = {"slug": "tokens", "eventType": "call", "aggregation": "SUM", "valueProperty": "$.v"}
 
 
 class SetClock:
-    """Stands still until it is set; may be told what to answer next."""
+    """A clock that stands still until it is set. `next` may contain its next answers."""
 
     def __init__(self) -> None:
         self.at = NOON
@@ -50,7 +50,7 @@ def registry(store: Store, clock: SetClock) -> MeterRegistry:
 
 
 def put(store: Store, offset: int, value: int, stored_at: datetime, model: str = "a") -> None:
-    """Store one event at noon as a batch stamped `stored_at` would."""
+    """Store one event at noon, as a batch with the stamp `stored_at` would."""
     data = f'{{"v":{value},"model":"{model}"}}'.encode()
     key = event_key("s", str(offset))
     event = Event(str(offset), "s", "call", "u", milliseconds(NOON), data, b"", milliseconds(NOON), 0, offset, key)
@@ -71,7 +71,7 @@ def answer(store: Store, meter: Meter, *group_by: str) -> dict[tuple[str, ...], 
 
 
 def rollups(store: Store) -> set[str]:
-    """The rollups any table or view of which is there."""
+    """Return the rollups that have any table or view."""
     names = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'meter%'")
     return {name.removesuffix("_view").rpartition("_")[0] for (name,) in names} - {""}
 
@@ -91,11 +91,11 @@ def test_a_meter_is_created_with_its_tables_and_views(store: Store, registry: Me
 
 
 def test_what_the_fill_leaves_to_the_views_they_take(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
-    """Also where a clock is finer than the stamps are: they meet within one millisecond."""
+    """This holds even if a clock is finer than the stamps: fill and views meet within one millisecond."""
     clock.at = NOON + timedelta(microseconds=700)
     meter = registry.create(parse_definition(SUM))
 
-    put(store, 1, 5, meter.visible_from)  # cut to its millisecond, as a barrier has batches stamped
+    put(store, 1, 5, meter.visible_from)  # rounded down to milliseconds, as the stamps of batches are
     put(store, 2, 7, meter.visible_from - timedelta(milliseconds=1))
     make_ready(store, registry, clock)
 
@@ -135,7 +135,7 @@ def test_every_json_path_the_contract_names_makes_a_meter(store: Store, registry
     put(store, 1, 1, NOON + timedelta(days=1))
 
     assert len(registry.all()) == len(ACCEPTED)
-    assert store.rows("SELECT count() FROM events") == [(1,)]  # no view throws
+    assert store.rows("SELECT count() FROM events") == [(1,)]  # no view raises an error
 
 
 @pytest.mark.parametrize("where", ["valueProperty", "groupBy"])
@@ -155,7 +155,7 @@ def test_a_path_the_engine_does_not_take_is_refused_and_leaves_nothing(
 def test_a_path_whose_names_lack_quotes_is_refused_with_the_path_to_write(
     store: Store, registry: MeterRegistry
 ) -> None:
-    """N32: what is proposed counts what was meant."""
+    """N32: the proposed path counts what the user meant."""
     for path, proposed in QUOTABLE.items():
         with pytest.raises(InvalidMeter) as refused:
             registry.create(parse_definition(SUM | {"valueProperty": path}))
@@ -195,7 +195,8 @@ def test_a_path_that_does_not_start_with_the_root_is_no_definition(path: str) ->
 
 def test_views_that_stand_too_late_are_made_anew(store: Store, registry: MeterRegistry, clock: SetClock) -> None:
     late = NOON + timedelta(milliseconds=1501)
-    clock.next = [NOON, NOON, late, late]  # the views stand 499 ms before they should take events: they may miss one
+    # The views exist only 499 ms before they take over, so they might miss an event.
+    clock.next = [NOON, NOON, late, late]
     clock.at = late
 
     meter = registry.create(parse_definition(SUM))
@@ -216,7 +217,7 @@ def test_views_that_stand_just_in_time_are_kept(registry: MeterRegistry, clock: 
 def test_views_are_too_late_as_well_for_a_stamp_ahead_of_the_clock(
     store: Store, registry: MeterRegistry, clock: SetClock
 ) -> None:
-    """Another process, whose clock is ahead, stores a batch while the views are being made."""
+    """Another process, whose clock is ahead, stores a batch while the views are created."""
     ahead = NOON + timedelta(minutes=5)
 
     class Overtaken(MeterRegistry):
@@ -239,7 +240,7 @@ def test_views_are_too_late_as_well_for_a_stamp_ahead_of_the_clock(
 
 
 def test_views_that_are_always_late_stand_in_the_end(store: Store) -> None:
-    """A store on which creating six tables takes longer than the lead."""
+    """In this store, creating six tables takes longer than the lead."""
 
     class Slow(SetClock):
         def __call__(self) -> datetime:
@@ -263,7 +264,7 @@ def test_a_meter_is_visible_after_the_newest_stamp_if_the_clock_was_set_back(
     meter = registry.create(parse_definition(SUM))
 
     assert meter.visible_from == ahead + LEAD
-    put(store, 2, 7, ahead + LEAD)  # what the views take
+    put(store, 2, 7, ahead + LEAD)  # for the views
     clock.at = ahead
     make_ready(store, registry, clock)
     assert answer(store, registry.find("tokens")) == {(): Decimal(12)}
@@ -389,7 +390,7 @@ def test_meters_are_listed_oldest_first_deleted_ones_when_asked(registry: MeterR
 
 
 def half_created(registry: MeterRegistry, slug: str = "tokens") -> Meter:
-    """Register a meter as `create` does before it makes tables; then the process dies."""
+    """Register a meter as `create` does before it creates tables, where the process dies."""
     definition = parse_definition(SUM | {"slug": slug})
     visible_from = NOON + LEAD
     meter = Meter(
@@ -444,7 +445,7 @@ def test_rollups_no_meter_answers_from_are_dropped_at_start(store: Store, clock:
     registry._write(dataclasses.replace(deleted, state=MeterState.DELETED))  # died before it dropped the tables
     create_rollup(store, dataclasses.replace(kept, rollup="meter_tokens_0123abcd"))  # died after the tables of a change
     store.command("DROP TABLE meter_tokens_0123abcd_quarter")
-    store.command("CREATE TABLE meter_reports (n Int64) ENGINE = MergeTree ORDER BY n")  # somebody else's
+    store.command("CREATE TABLE meter_reports (n Int64) ENGINE = MergeTree ORDER BY n")  # a table of another program
 
     MeterRegistry(store, clock).drop_orphans()
 
@@ -474,7 +475,7 @@ def test_two_processes_see_each_others_meters(store: Store, clock: SetClock) -> 
 
     with pytest.raises(NotFound):
         other.find("tokens")
-    with pytest.raises(Conflict):  # a writer looks before it writes
+    with pytest.raises(Conflict):  # a writer reads before it writes
         other.create(parse_definition(SUM))
     changed = other.update("tokens", lambda _: parse_definition(SUM | {"name": "Tokens"}))
     assert changed.version > one.find("tokens").version == created.version
@@ -496,7 +497,7 @@ def test_of_two_processes_that_make_one_slug_at_the_same_moment_one_does(
     at_the_row, made = threading.Barrier(2, timeout=30), []
     insert_rows = Store.insert_rows
 
-    def insert_together(*arguments: object) -> None:  # each has seen by now that the slug is free
+    def insert_together(*arguments: object) -> None:  # by now both processes have seen that the slug is free
         at_the_row.wait()
         insert_rows(*arguments)  # type: ignore[arg-type]
 
@@ -520,7 +521,7 @@ def test_of_two_processes_that_make_one_slug_at_the_same_moment_one_does(
 def test_an_older_picture_does_not_replace_a_newer_one(
     registry: MeterRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The refresher's, who read the table before a meter was written to it."""
+    """The older snapshot is that of the refresh thread, which read the table before a meter was written to it."""
     rows, read = Store.rows, threading.Event()
 
     def linger(store: Store, statement: str, **parameters: object) -> object:
@@ -543,7 +544,7 @@ def test_an_older_picture_does_not_replace_a_newer_one(
 def test_a_token_left_by_a_row_that_was_lost_keeps_no_slug(
     store: Store, clock: SetClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that dies between the token and the part: the row is gone, and nobody made the meter."""
+    """A ClickHouse server died between the token and the part: the row is lost, so the meter was not created."""
     lost = MeterRegistry(store, clock)
     monkeypatch.setattr(MeterRegistry, "_build", lambda _, meter, __: meter)
     lost.create(parse_definition(SUM))
@@ -601,7 +602,7 @@ def test_what_a_user_asked_for_outlasts_a_step_another_process_takes_at_the_same
     other.refresh()
     one.delete("tokens")
 
-    other._write(dataclasses.replace(created, state=MeterState.FILLING))  # it looked before the deletion was written
+    other._write(dataclasses.replace(created, state=MeterState.FILLING))  # it read before the deletion was written
 
     assert MeterRegistry(store, clock).all() == []
 
@@ -621,7 +622,7 @@ def test_a_meter_comes_back_from_the_store_as_it_was(store: Store, clock: SetClo
 
 @pytest.fixture(autouse=True)
 def _no_rollup_is_left_behind(store: Store) -> Iterator[None]:
-    """Every live meter has its tables, and every table its meter."""
+    """Return whether each live meter has its tables, and each table its meter."""
     yield
     registry = MeterRegistry(store)
     built = {meter.rollup for meter in registry.all() if meter.state is not MeterState.CREATING}

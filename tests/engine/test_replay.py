@@ -1,4 +1,4 @@
-"""What is sent for a dead letter, and how many at a time."""
+"""What a replay sends for a dead letter, and how many dead letters at a time."""
 
 import pytest
 from hypothesis import given

@@ -1,6 +1,6 @@
-"""Invalidations are facts: they hold for tokens that the store has no row of, and whatever the clocks of processes say.
+"""Invalidations hold for tokens without a row in the store, and do not depend on the clocks of processes.
 
-Case S3: after a restore the store knows nothing of the tokens issued since the copy.
+Case S3: after a restore the store does not know the tokens that were issued after the backup.
 """
 
 from datetime import timedelta
@@ -35,7 +35,7 @@ def tokens(store: Store, clock: StoppedClock) -> PortalTokens:
 
 
 def unrecorded(subject: str = "leaver", issued_ms: int = NOON_MS - HOUR_MS, id_: str = UNRECORDED) -> str:
-    """Return a token that was issued here, but of which an older copy of the store has no row."""
+    """Return a token that was issued here, but has no row in the store, as after restoring an older backup."""
     return signed([id_, subject, None, issued_ms, issued_ms + 86_400_000])
 
 
@@ -78,7 +78,7 @@ def test_tokens_without_a_row_are_revoked_by_their_subject(
 def test_what_was_issued_before_an_instant_is_revoked_to_the_millisecond(
     store: Store, tokens: PortalTokens, clock: StoppedClock
 ) -> None:
-    """For the day after a restore: every subject, on record or not."""
+    """This is needed after a restore: it holds for all subjects, with or without a row."""
     clock.advance(hours=-1)
     _, on_record = tokens.create("customer-1", None, None)
     clock.advance(hours=1)
@@ -119,7 +119,7 @@ def test_a_token_made_in_the_millisecond_of_an_invalidation_is_good(
 
 @pytest.mark.parametrize("seconds", [-5, -0.001, 0.001, 5, 3600])
 def test_clocks_that_differ_let_no_earlier_token_in_and_lock_no_later_one_out(store: Store, seconds: float) -> None:
-    """The other process is `seconds` ahead of the one that invalidates: it makes one token before and one after."""
+    """The other process is `seconds` ahead of the one that invalidates. It creates one token before and one after."""
     here, there = on(store, StoppedClock()), on(store, StoppedClock(NOON + timedelta(seconds=seconds)))
     _, before = there.create("leaver", None, None)
 
@@ -150,7 +150,7 @@ def test_a_later_invalidation_of_a_subject_goes_further_than_an_earlier_one(
 def test_an_invalidation_is_kept_as_long_as_a_token_can_live_and_no_longer_in_memory(
     store: Store, clock: StoppedClock
 ) -> None:
-    """The life of any token ends with `max_token_seconds`, also where its expiry was set while that was more."""
+    """No token lives longer than `max_token_seconds`, even if it was issued while that setting was larger."""
     tokens = on(store, clock, max_token_seconds=86_400)
     long_ago = signed([UNRECORDED, "leaver", None, NOON_MS, NOON_MS + 300 * 86_400_000])
     tokens.invalidate(UNRECORDED, "leaver")
@@ -165,7 +165,7 @@ def test_an_invalidation_is_kept_as_long_as_a_token_can_live_and_no_longer_in_me
         tokens.verify(long_ago)
     kept = Revocations(store, 86_400, clock)
     assert len(kept) == 0
-    assert not opens(on(store, clock), long_ago)  # another process takes tokens of a year
+    assert not opens(on(store, clock), long_ago)  # another process accepts tokens of a year
 
 
 def test_an_instant_in_the_future_is_refused(tokens: PortalTokens) -> None:

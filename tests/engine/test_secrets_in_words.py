@@ -1,6 +1,6 @@
-"""No word of a library or of ours repeats a secret, however broken the form is in which the secret was given.
+"""No message of a library or of Meterport repeats a secret, even if the secret was given in a broken form.
 
-Case S5 of the security audit: a password that begins with `@`, `%`, `*`, `!` or `&` is the ordinary way into it.
+Case S5 of the security audit: the usual cause is a password that begins with `@`, `%`, `*`, `!` or `&`.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from engine.config.settings import setting_names, variable_name
 from engine.errors import ConfigurationError
 from ingest.kafka.client import client_options, connect
 
-PLANTED = "hunter2"  # stands in every secret here; whatever shows it shows a secret
+PLANTED = "hunter2"  # part of every secret here: a message that contains it shows a secret
 SIGNS = ["@", "%", "*", "!", "&", "`", "'", '"', "[", "{", "]", "}", "|", ">", ", ", "\t", ": ", " #", "\\", "- ", "? "]
 SCALARS = [f"{sign}{PLANTED}-key" for sign in SIGNS] + [
     f"http://u:{PLANTED}: x@h",
@@ -72,7 +72,7 @@ PLACES = [
 
 
 def said_of(config: Path | None) -> str:
-    """Return all that a command says: why it did not start, or the settings in force."""
+    """Return the output of a command: why it did not start, or the current settings."""
     try:
         return settings_yaml(load_settings(config), {}, config)
     except ConfigurationError as refused:
@@ -118,7 +118,7 @@ def test_no_fault_in_the_yaml_file_repeats_its_text(tmp_path: Path) -> None:
     ],
 )
 def test_a_fault_in_the_yaml_file_is_told_by_its_place_and_its_kind(tmp_path: Path, text: str, said: str) -> None:
-    """S5: what is wrong can still be found."""
+    """S5: the user can still find what is wrong."""
     config = tmp_path / "m.yaml"
     config.write_text(text, encoding="utf-8")
 

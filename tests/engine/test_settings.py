@@ -1,4 +1,4 @@
-"""Where settings come from, which win, and the one line that says what is wrong with them."""
+"""The sources of settings, their order of precedence, and the one line that says what is wrong with them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +133,7 @@ SECRET_FILES = {
 def test_a_secret_file_that_cannot_be_read_is_named_not_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[Path], object], told: str
 ) -> None:
-    """Without the API key the API would be open."""
+    """Otherwise the API would be open without its key."""
     made(tmp_path / "METERPORT_API_KEY")
     monkeypatch.setenv(SECRETS_VARIABLE, str(tmp_path))
 
@@ -141,7 +141,7 @@ def test_a_secret_file_that_cannot_be_read_is_named_not_passed_over(
 
 
 def test_secret_files_may_be_links_within_their_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Kubernetes mounts them."""
+    """Kubernetes mounts them this way."""
     (tmp_path / "..2026_03_01").mkdir()
     write(tmp_path / "..2026_03_01" / "METERPORT_API_KEY", KEY)
     (tmp_path / "..data").symlink_to("..2026_03_01")
@@ -229,7 +229,7 @@ def test_a_file_that_holds_no_settings_or_is_not_there_is_refused_with_one_line(
 
 
 def test_a_setting_that_stands_twice_in_the_file_is_refused(tmp_path: Path) -> None:
-    """The first one would be lost."""
+    """Otherwise the first one would be lost."""
     twice = write(tmp_path / "m.yaml", "server: {port: 1}\nlog_level: info\nserver: {host: localhost}\n")
     within = write(tmp_path / "n.yaml", "server: {port: 1, port: 2}\n")
     merged = write(tmp_path / "o.yaml", "kafka: {options: &a {x: '1', y: '2'}}\nmeters: [{<<: *a, x: '3'}]\n")
@@ -320,7 +320,7 @@ INJECTED = {
 def test_a_variable_that_kubernetes_injects_for_a_service_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """N1: it ended every command with 78."""
+    """N1: before, it ended all commands with status 78."""
     monkeypatch.setenv(name, value)
 
     assert load_settings() == Settings()
@@ -337,7 +337,7 @@ def test_all_variables_of_a_service_are_passed_over_beside_settings(monkeypatch:
 
 @pytest.mark.parametrize("name", ["METERPORT_VERSION", "METERPORT_IMAGE", "METERPORT_IMAGE_TAG", "METERPORT_TAG"])
 def test_what_an_image_says_of_itself_is_passed_over(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """N1, another member of its kind: a namespace that is shared with images and CI."""
+    """Like N1: images and CI use variables with the same prefix."""
     monkeypatch.setenv(name, "1.2")
 
     assert load_settings() == Settings()
@@ -363,7 +363,7 @@ MISTYPED = {
 def test_a_variable_that_is_only_like_an_injected_one_is_still_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """N1: who forgets an underscore must hear of it."""
+    """N1: a user who forgets an underscore must get an error."""
     monkeypatch.setenv(name, value)
 
     assert refusal().partition(",")[0] in {f"{name}: no such setting", "server.service_port: unknown setting"}
@@ -373,7 +373,7 @@ def test_a_variable_that_is_only_like_an_injected_one_is_still_refused(
 def test_a_secret_file_named_as_an_injected_variable_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """N1: nobody but the operator puts files there."""
+    """N1: only the operator puts files there."""
     write(tmp_path / name, "8888")
     monkeypatch.setenv(SECRETS_VARIABLE, str(tmp_path))
 
@@ -411,7 +411,7 @@ def test_a_weak_api_key_is_taken_on_loopback_alone(key: str, reason: str) -> Non
 
 @pytest.mark.parametrize(("key", "reason"), WEAK.items())
 def test_a_weak_signing_key_is_refused(key: str, reason: str) -> None:
-    """Case S12: whoever guesses it signs tokens of any subject."""
+    """Case S12: an attacker who guesses it can sign tokens for any subject."""
     assert refusal(portal={"token_keys": [TOKEN_KEY, key]}) == f"portal.token_keys: a key {reason}"
 
 

@@ -1,4 +1,4 @@
-"""The statements in sql/, and the quoting of the little text that gets into them unbound."""
+"""The statements in sql/, and the quoting of the few texts that are inserted into them without a parameter."""
 
 import re
 from importlib import resources

@@ -1,4 +1,4 @@
-"""The store: what every insert is sent with, values that reach SQL only as parameters, and whose fault an error is."""
+"""The store: the settings of inserts, values that reach SQL only as parameters, and who is responsible for an error."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-NOW_MS = milliseconds(utc_now())  # the store forgets keys that are weeks old
+NOW_MS = milliseconds(utc_now())  # current, because the store forgets keys that are weeks old
 HOSTILE = [
     *(
         "",
@@ -86,7 +86,7 @@ def test_every_setting_of_an_insert_is_in_force_when_it_is_sent(store: Store) ->
 
 @pytest.mark.parametrize("own", ["", " SETTINGS max_threads = 1"], ids=["none of its own", "one of its own"])
 def test_patterns_of_a_select_are_not_compiled_into_one(store: Store, own: str) -> None:
-    """Contract 2.3: a filter's patterns cost no time to read; beside settings a statement carries, too."""
+    """Contract 2.3: the patterns of a filter take no time to parse, even if the statement has settings."""
     asked = f"SELECT value FROM system.settings WHERE name = 'optimize_or_like_chain'{own}"
 
     assert store.rows(asked) == [("0",)]
@@ -104,7 +104,7 @@ def test_a_setting_of_a_select_that_is_not_known_is_left_out(store: Store, monke
 
 
 def test_a_select_of_a_limited_store_is_ended(store: Store) -> None:
-    """Contract 0: a thousand seconds of work, ended after a fifth of one; writes are not."""
+    """Contract 0: a query of a thousand seconds is ended after a fifth of a second. Writes are not ended."""
     limited = store.with_timeout(0.2)
 
     for ask in (limited.rows, lambda statement: limited.query_bytes(statement, "TSV", {}), limited.arrow):
@@ -117,7 +117,7 @@ def test_a_select_of_a_limited_store_is_ended(store: Store) -> None:
 def test_a_setting_that_does_not_read_back_as_sent_stops_the_start(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(INSERT_SETTINGS, "max_threads", 0)  # the engine takes it, and puts its own number there
+    monkeypatch.setitem(INSERT_SETTINGS, "max_threads", 0)  # ClickHouse accepts 0 and replaces it by its own number
 
     with pytest.raises(StoreMisconfigured, match=r"ClickHouse applies max_threads = auto\(\d+\), but it must be 0"):
         store.check()
@@ -173,7 +173,7 @@ def test_any_values_come_back_as_they_were_bound(store: Store, texts: list[str])
 
 
 def test_a_list_may_be_longer_than_what_a_server_takes_in_one_parameter(store: Store) -> None:
-    numbers = list(range(10_000, 40_000))  # 210 kB of text; a server takes 128 KiB
+    numbers = list(range(10_000, 40_000))  # 210 kB of text; a server accepts 128 KiB
     texts = [f"ü'{number}\\" for number in numbers]
 
     assert store.rows("SELECT {n:Array(UInt32)}, {n:Array(UInt32)}[-1]", n=numbers) == [(numbers, numbers[-1])]

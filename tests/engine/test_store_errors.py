@@ -1,4 +1,4 @@
-"""Errors of the store: those that pass are StoreUnavailable, and whoever met them goes on when they have passed."""
+"""Errors of the store: temporary ones are StoreUnavailable, and their callers continue when they are over."""
 
 import subprocess
 import sys
@@ -82,7 +82,7 @@ store.close()
 
 
 def test_a_process_out_of_descriptors_waits_and_goes_on(tmp_path: Path) -> None:
-    """S2: every call is StoreUnavailable, the block given to the driver in a file too; revocations are read again."""
+    """S2: every call is StoreUnavailable, also for a block in a file for the driver. Then revocations are reread."""
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_DESCRIPTORS, str(tmp_path)], check=False, capture_output=True, text=True
     )
@@ -126,19 +126,19 @@ def test_what_stays_wrong_is_an_error_with_its_code(code: int, words: str) -> No
 
 
 def test_a_handle_that_cannot_be_opened_for_want_of_descriptors_is_unavailable() -> None:
-    """S2: the driver gives no code of it but in its words."""
+    """S2: the driver gives no error code for it, only a message."""
     words = "Unable to open the chdb engine at '/d': Code: 460. DB::Exception: Failed to create thread timer"
 
     assert isinstance(raised(ProgrammingError(words)), StoreUnavailable)
 
 
 def test_a_file_that_the_driver_cannot_write_is_unavailable() -> None:
-    """S2, the same kind."""
+    """Like S2."""
     assert isinstance(raised(OSError(24, "Too many open files")), StoreUnavailable)
 
 
 def test_memory_that_an_insert_lacks_names_the_settings_that_help() -> None:
-    """N19: it is tried again for ever, so the log must say what to do."""
+    """N19: it is retried for ever, so the log must say what to do."""
     error = raised(DatabaseError("Code: 241. DB::Exception: (total) memory limit exceeded", code=241))
 
     assert "raise store.memory_bytes, or lower ingest.batch_bytes and ingest.batch_rows" in str(error)

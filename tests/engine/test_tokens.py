@@ -1,4 +1,4 @@
-"""Portal tokens: who gets in, until when, and what a changed, foreign or revoked token is told."""
+"""Portal tokens: which are accepted, until when, and the answer to a changed, foreign or revoked token."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ from engine.store.clickhouse import Store
 from engine.tokens.portal_tokens import PortalTokens, TokenClaims, TokenRecord
 from engine.tokens.signing_keys import load_token_keys
 
-NOON = datetime(2090, 3, 1, 12, tzinfo=UTC)  # the table forgets what expired long before the real present
+NOON = datetime(2090, 3, 1, 12, tzinfo=UTC)  # in the future: the table forgets expired tokens
 KEY = "the-key-of-2025-with-32-characters"
 OLD_KEY = "the-key-of-2024-with-32-characters"
 BASE64URL = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
@@ -62,7 +62,7 @@ def refusal(tokens: PortalTokens, token: str) -> str:
 
 
 def signed(payload: object, key: str = KEY, salt: str = "meterport.portal-token.1") -> str:
-    """Sign anything as a token is signed."""
+    """Sign any payload as a token is signed."""
     kwargs = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
     return "om_portal_" + URLSafeSerializer([key], salt=salt, signer_kwargs=kwargs).dumps(payload)
 
@@ -442,7 +442,7 @@ def test_a_token_revoked_elsewhere_and_again_here_is_refused_here_at_once(store:
 
 
 class LingeringStore(Store):
-    """A store whose answers take a while to come back once `lingering` is set."""
+    """A store whose answers are delayed once `lingering` is set."""
 
     def __init__(self, store: Store) -> None:
         self._inner = store

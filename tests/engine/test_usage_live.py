@@ -1,4 +1,4 @@
-"""An event that arrives while a question is being answered is counted where it belongs, or not yet."""
+"""An event that arrives while a query is answered is counted in the right place, or not yet."""
 
 import dataclasses
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Windows in every zone: written out where clocks do odd things, and against zoneinfo's own transitions elsewhere.
+"""Windows in all zones: written out for unusual clock changes, and otherwise compared with zoneinfo's transitions.
 
 Contract 4.4.
 """
@@ -221,7 +221,7 @@ def test_windows_tile_time_and_do_not_depend_on_what_else_is_asked(
 
 
 def in_engine(store: Store, size: WindowSize, name: str, seconds: list[int]) -> list[tuple[int, int, str, str]]:
-    """Return (second, window start, both ends as text) as the expressions of a usage statement give them."""
+    """Return (second, window start, both ends as text), computed by the expressions of a usage statement."""
     timeline = Timeline(size, name, min(seconds), max(seconds))
     statement = (
         f"SELECT second, start, {timeline.start_text}, {timeline.end_text} FROM "
@@ -296,7 +296,7 @@ def test_hours(bare_store: Store, name: str, expected: dict[str, str]) -> None:
 
 
 def _crowded(name: str) -> list[int]:
-    """Instants around every clock change of a zone since 1970, and a few others."""
+    """Return instants around all clock changes of a zone since 1970, and a few others."""
     marks = [start for start in offsets(name).starts[1:] if BEGINNING + 9000 < start < END - 9000][:40]
     near = [mark + step for mark in marks for step in (-3601, -1800, -1, 0, 1, 899, 1800, 3599, 7200)]
     return sorted({*near, 1, 1_000_000_000, END - 1})
@@ -424,7 +424,7 @@ def _plain_zone(name: str) -> Any:
 
 
 def _transitions(info: Any) -> Iterator[tuple[int, int]]:
-    """Return (first second, offset from then on) as zoneinfo's pure-Python reader holds them, in time order."""
+    """Return (first second, offset from then on) in time order, from zoneinfo's pure-Python reader."""
     after = [round(kind.utcoff.total_seconds()) for kind in info._ttinfos]
     yield from zip(info._trans_utc, after, strict=True)
     rule = info._tz_after
@@ -433,7 +433,7 @@ def _transitions(info: Any) -> Iterator[tuple[int, int]]:
     last = info._trans_utc[-1] if info._trans_utc else BEGINNING
     standard, summer = (round(kind.utcoff.total_seconds()) for kind in (rule.std, rule.dst))
     for year in range(1970, 2101):
-        begins, ends = rule.transitions(year)  # in local time, each of the clock that was right until then
+        begins, ends = rule.transitions(year)  # in local time of the offset that was valid until then
         changes = sorted([(int(begins) - standard, summer), (int(ends) - summer, standard)])
         yield from (change for change in changes if change[0] > last)
 

@@ -1,4 +1,4 @@
-"""What is served is what the sources build: a page changed without `make portal` fails here, and in CI."""
+"""The served files equal a build of the sources: a page that was changed without `make portal` fails here and in CI."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from tests.portal.customer import Customer, written
 
 @pytest.fixture(scope="module")
 def fresh_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build everything in a folder of its own."""
+    """Build everything in a separate folder."""
     out = tmp_path_factory.mktemp("fresh")
     subprocess.run(["node", "build.mjs", out], cwd=SOURCES, check=True, capture_output=True, timeout=120)
     return out
@@ -39,7 +39,7 @@ def test_the_page_asks_for_the_files_that_are_there() -> None:
 
 
 def test_the_react_package_says_that_it_runs_in_the_browser(fresh_build: Path) -> None:
-    """Frameworks that render on a server read that of its first line."""
+    """Frameworks that render on a server read this in its first line."""
     assert (fresh_build / "dist" / "index.js").read_text(encoding="utf-8").startswith(("'use client'", '"use client"'))
 
 
@@ -63,7 +63,7 @@ createRoot(root).render(
 def test_the_react_package_serves_an_application_of_its_own(
     fresh_build: Path, page: Open, customer: Customer, tmp_path: Path
 ) -> None:
-    """Its types hold in strict TypeScript, its files make a page that shows usage."""
+    """Its types pass strict TypeScript, and its files build a page that shows usage."""
     modules = tmp_path / "node_modules"
     (modules / "@meterport").mkdir(parents=True)
     for entry in (SOURCES / "node_modules").iterdir():

@@ -1,4 +1,4 @@
-"""What the chart draws: texts under the right windows, gaps where nothing was, groups that stay apart."""
+"""What the chart draws: labels under the right windows, gaps without usage, and separate groups."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.portal.conftest import Open
 from tests.portal.customer import ZONE, Customer, now
 from tests.portal.test_page import settle, show
 
-# Remembers every text and every line that is drawn on a canvas.
+# Records all texts and lines that are drawn on a canvas.
 WATCH = """
   window.drawn = []
   const canvas = CanvasRenderingContext2D.prototype
@@ -34,7 +34,7 @@ WATCH = """
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Customer]:
-    """A customer with no events yet."""
+    """A customer without events."""
     running = Customer(tmp_path)
     yield running
     running.close()
@@ -46,7 +46,7 @@ def watched(opened: Page) -> Page:
 
 
 def axis(page: Page) -> list[str]:
-    """Return the texts of the time axis drawn since the last look."""
+    """Return the texts of the time axis that were drawn since the last call."""
     page.wait_for_timeout(300)
     texts: list[str] = page.evaluate("() => drawn.splice(0)")
     return [text for text in texts if re.match(r"\d\d:\d\d|[A-Z][a-z]{2} \d", text)]
@@ -74,7 +74,7 @@ def test_the_time_axis_names_the_day_where_it_changes(page: Open, customer: Cust
 
 
 def test_a_line_has_gaps_and_lone_values_are_points(page: Open, alone: Customer) -> None:
-    """Hours of a week, one of two with a value: nothing to connect, and each is there to be seen."""
+    """Every second hour of a week has a value: no values can be connected, but each must be visible."""
     at = now().replace(minute=0) - timedelta(days=2)
     alone.send(*((at + timedelta(hours=2 * n), {"tokens": "1", "model": "m", "type": "t", "ms": 5}) for n in range(4)))
     view = "meter=latency&period=7d&window=hour&refresh=0"

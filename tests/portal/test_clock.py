@@ -1,4 +1,4 @@
-"""What is shown is true when it was answered: windows that are not over, clocks that are wrong."""
+"""What the page shows is true for the time of the answer: with open windows, and with wrong clocks."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.portal.customer import ZONE, Customer, now
 from tests.portal.test_element import shop
 from tests.portal.test_page import DAY, point_at_last_window, settle, show
 
-# Notes which patterns and which dashes are drawn on a canvas.
+# Records the patterns and dashes that are drawn on a canvas.
 WATCH = """
   window.patterns = 0
   window.dashes = 0
@@ -27,7 +27,7 @@ WATCH = """
 
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
-    """A customer with an event each twelve hours of the last 70 days, the last one now."""
+    """A customer with an event every twelve hours of the last 70 days, the last one now."""
     running = Customer(tmp_path_factory.mktemp("steady"))
     times = (now() - timedelta(hours=12 * number) for number in range(140))
     running.send(*((at, {"tokens": "2", "model": "m", "type": "t", "ms": 5}) for at in times))
@@ -93,7 +93,7 @@ def test_a_period_that_is_over_is_not_marked(page: Open, steady: Customer) -> No
 
 
 def test_windows_that_the_period_cuts_are_marked_too(page: Open, steady: Customer) -> None:
-    """N31, another of its kind: a month of which the period has some days stood there like a whole one."""
+    """Like N31: before, a month that is only partly in the period looked like a whole one."""
     local = datetime.now(ZoneInfo(ZONE))
     months = [(local.replace(day=1) - timedelta(days=back)).replace(day=15) for back in (45, 20)]
     period = f"{months[0]:%Y-%m-%d}..{months[1]:%Y-%m-%d}"
@@ -120,7 +120,7 @@ def test_the_clock_is_that_of_the_answers(page: Open, steady: Customer, days: in
 
 
 def test_another_site_reads_the_clock_of_the_answers_too(page: Open, steady: Customer, serve: Serve) -> None:
-    """N31, K3: a browser shows a site only the headers that are named to it."""
+    """N31, K3: a browser shows a site only those headers that the answer allows by name."""
     opened = page()
     opened.clock.install(time=datetime.now(ZoneInfo(ZONE)) + timedelta(days=10))
     opened.goto(serve(shop(steady, f'token="{steady.token()["token"]}" meter="tokens" period="7d" locale="en-US"')))
@@ -130,7 +130,7 @@ def test_another_site_reads_the_clock_of_the_answers_too(page: Open, steady: Cus
 
 
 def test_a_pointer_that_rests_shows_the_numbers_of_the_last_refresh(page: Open, customer: Customer) -> None:
-    """N31, another of its kind: the text beside the pointer kept the numbers of before until the pointer moved."""
+    """Like N31: before, the text beside the pointer kept the old numbers until the pointer moved."""
     shown = show(page(), customer, customer.token()["token"], "meter=calls&refresh=0.5")
     settle(shown)
     point_at_last_window(shown)
@@ -142,10 +142,10 @@ def test_a_pointer_that_rests_shows_the_numbers_of_the_last_refresh(page: Open, 
 
 
 def test_the_card_of_the_meter_looked_at_has_the_same_total(page: Open, customer: Customer) -> None:
-    """N31, another of its kind: cards are asked for less often, and showed an older total beside the new one."""
+    """Like N31: cards refresh less often. Before, they showed an older total beside the new one."""
     shown = show(page(), customer, customer.token()["token"], "meter=calls&refresh=4")
     settle(shown)
-    shown.wait_for_selector(".mp-course")  # cards are asked for again after 24 seconds
+    shown.wait_for_selector(".mp-course")  # cards refresh after 24 seconds
     customer.send((now(), {"tokens": "0", "model": "vision", "type": "input", "ms": 1}))
     after = str(len(customer.events))
 
@@ -154,7 +154,7 @@ def test_the_card_of_the_meter_looked_at_has_the_same_total(page: Open, customer
 
 
 def test_without_a_table_nobody_is_sent_to_it(page: Open, customer: Customer, serve: Serve) -> None:
-    """N31, another of its kind: the chart's description spoke of a table that was not shown."""
+    """Like N31: before, the description of the chart mentioned a table that was not shown."""
     opened = page()
     token = customer.token()["token"]
     opened.goto(serve(shop(customer, f'token="{token}" meter="tokens" show="total chart" locale="en-US"')))
@@ -164,7 +164,7 @@ def test_without_a_table_nobody_is_sent_to_it(page: Open, customer: Customer, se
 
 
 def test_the_time_of_an_answer_has_its_day(run: Run) -> None:
-    """N31, another of its kind: a page that is left open showed yesterday's time like one of today."""
+    """Like N31: before, a page that stayed open showed a time of yesterday like one of today."""
     at = int(datetime(2026, 11, 28, 16, 44, 10, tzinfo=ZoneInfo("UTC")).timestamp() * 1000)
 
     (label,) = run("periods", ("timeLabel", at, "Asia/Tokyo", "en-US"))
@@ -174,7 +174,7 @@ def test_the_time_of_an_answer_has_its_day(run: Run) -> None:
 
 @pytest.mark.parametrize("wait", ["99999999999", "Fri, 31 Dec 2199 23:59:59 GMT"])
 def test_nobody_makes_the_page_wait_for_ever(page: Open, customer: Customer, wait: str) -> None:
-    """K3: a proxy's Retry-After is judged: seconds or a date, an hour at most."""
+    """K3: Retry-After from a proxy may be seconds or a date. The page waits at most an hour."""
     opened = page()
     opened.clock.install()
     refused = {"Retry-After": wait, "Content-Type": "application/problem+json"}

@@ -1,4 +1,4 @@
-"""The CSV of the page is for people and their spreadsheets; the API's, and the command line's, is for programs."""
+"""The CSV of the page is for people and spreadsheets. The CSV of the API and the command line is for programs."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ HARMLESS = ["Müller GmbH", "東京", "a=1", "1-2", "", "it's", 'say "hi", twice
 
 @pytest.fixture(scope="module")
 def spreadsheet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
-    """A customer whose events name models as formulas, and whose own name is one."""
+    """A customer whose name is a formula, with events whose models are formulas."""
     running = Customer(tmp_path_factory.mktemp("spreadsheet"))
     running.describe(displayName="=1+2")
     tokens = (str(-number) for number in range(1, 100))
@@ -46,7 +46,7 @@ def download(page: Page, customer: Customer, path: Path) -> bytes:
 def test_cells_that_a_spreadsheet_takes_for_formulas_are_disarmed(
     page: Open, spreadsheet: Customer, tmp_path: Path
 ) -> None:
-    """N12: text cells alone. The values are negative here, and stay numbers."""
+    """N12: only text cells change. The values are negative here, and stay numbers."""
     text = download(page(), spreadsheet, tmp_path / "usage.csv").decode("utf-8-sig")
 
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -68,7 +68,7 @@ def test_the_file_begins_with_a_mark_so_that_spreadsheets_read_utf_8(
 
 
 def test_the_csv_of_the_api_stays_exact(spreadsheet: Customer) -> None:
-    """N12, N24: programs get what was sent, without a mark and without quotes in front."""
+    """N12, N24: programs get the exact texts, without a byte order mark and without added quotes."""
     answered = spreadsheet.csv(spreadsheet.token()["token"], "tokens", groupBy="model")
 
     assert answered.startswith("window_start,")

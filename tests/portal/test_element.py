@@ -1,4 +1,4 @@
-"""<meterport-usage> on a site of its own origin, and OpenMeter's SDK in the same browser."""
+"""<meterport-usage> on a site with another origin, and OpenMeter's SDK in the same browser."""
 
 import re
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ from tests.portal.customer import ZONE, Customer, now, written
 
 
 def embedding(customer: Customer, attributes: str, script: str = "", style: str = "") -> str:
-    """Return a page that shows the element; `script` is a file of its own, as its policy wants."""
+    """Return a page that shows the element. `script` is a separate file, as the page's policy requires."""
     return f"""<!doctype html><html lang="en"><head><title>Shop</title>{style}
       <script src="{customer.url}/portal/meterport-usage.js" defer></script>
       {'<script src="/site.js" defer></script>' if script else ""}</head>
@@ -58,7 +58,7 @@ def test_it_shows_usage_across_origins_under_a_strict_policy(
     assert audit(opened) == []
 
 
-# What tracing of a site does: it wraps `fetch`, and each request gets headers of its own.
+# As the tracing of a site does: it wraps `fetch` and adds headers to each request.
 TRACING = """const plain = fetch
 window.fetch = (resource, options) => {
   const request = new Request(resource, options)
@@ -71,7 +71,7 @@ window.fetch = (resource, options) => {
 
 
 def test_it_shows_usage_where_the_tracing_of_a_site_adds_headers(page: Open, customer: Customer, serve: Serve) -> None:
-    """Case N13: the preflight named a closed list of headers."""
+    """Case N13: before, the preflight allowed only a fixed list of headers."""
     token = customer.token()["token"]
     url = serve(shop(customer, f'token="{token}" meters="tokens" units="tokens:tokens" locale="en-US"', TRACING))
     opened = page()
@@ -110,7 +110,7 @@ def test_expiry_is_an_event_and_another_token_goes_on(page: Open, customer: Cust
     opened.goto(url)
 
     total(opened)
-    assert opened.locator("meterport-usage").get_attribute("token") is None  # a property stays out of the document
+    assert opened.locator("meterport-usage").get_attribute("token") is None  # a property is not in the document
     expect(opened).to_have_title("expired")
     with opened.expect_response(lambda answer: answer.ok and "/query" in answer.url):
         pass
@@ -148,7 +148,7 @@ def test_attributes_and_properties_change_what_is_shown(page: Open, customer: Cu
 
 
 def test_every_attribute_is_a_property(page: Open, customer: Customer, serve: Serve) -> None:
-    """Set before its script came, or after; lists and maps as such, so that values may hold spaces."""
+    """They can be set before or after the script is loaded, as lists and maps, so that values may contain spaces."""
     token = customer.token()["token"]
     early = f"""
       const usage = document.querySelector('meterport-usage')
@@ -254,7 +254,7 @@ BLOCKED = "Usage cannot be read from this site right now. If this continues, tel
 
 
 def test_an_origin_that_may_not_ask_is_told_so(page: Open, tmp_path: Path, serve: Serve) -> None:
-    """N13: the customer is told whom to ask, and the console tells those what to look at."""
+    """N13: the page tells the customer whom to ask, and the console tells the site's operator what to check."""
     closed = Customer(tmp_path, {"METERPORT_SERVER__CORS_ORIGINS": '["https://app.example.com"]'})
     url = serve(shop(closed, f'token="{closed.token()["token"]}" refresh="0.5"'))
     opened = page()
@@ -265,7 +265,7 @@ def test_an_origin_that_may_not_ask_is_told_so(page: Open, tmp_path: Path, serve
 
     expect(opened.get_by_role("alert")).to_contain_text(BLOCKED)
     opened.wait_for_timeout(2000)
-    assert len(advice) == 1  # however often it asks
+    assert len(advice) == 1  # although it asks repeatedly
     assert f"{closed.url} answers, but the browser does not let {url} read the answer" in advice[0]
     assert "server.cors_origins" in advice[0]
     closed.server.kill()
@@ -274,7 +274,7 @@ def test_an_origin_that_may_not_ask_is_told_so(page: Open, tmp_path: Path, serve
 
 
 def test_a_server_that_is_away_is_not_taken_for_one_that_refuses(page: Open, tmp_path: Path, serve: Serve) -> None:
-    """N13: a site is not sent to its settings for a server that nobody reaches."""
+    """N13: if nobody can reach the server, the site's operator is not told to check its settings."""
     gone = Customer(tmp_path)
     url = serve(shop(gone, f'token="{gone.token()["token"]}" meter="tokens" refresh="0.5"'))
     opened = page()
@@ -291,9 +291,9 @@ def test_a_server_that_is_away_is_not_taken_for_one_that_refuses(page: Open, tmp
 
 
 def test_a_refusal_of_the_api_is_told_in_words_for_people(page: Open, customer: Customer, serve: Serve) -> None:
-    """N12, another of its kind: the customer read the API's words for programs; they stand behind "For support" now."""
+    """Like N12: before, the customer saw the API's message for programs. Now it is behind "For support"."""
     opened = page()
-    long = "x" * 9000  # longer than a text that stored ones are compared with may be
+    long = "x" * 9000  # longer than a filter text may be
     opened.goto(serve(shop(customer, f'token="{customer.token()["token"]}" meter="tokens" refresh="0"')))
     total(opened)
 
@@ -307,7 +307,7 @@ def test_a_refusal_of_the_api_is_told_in_words_for_people(page: Open, customer: 
 
 
 def test_a_meter_that_was_deleted_is_said_to_be_gone(page: Open, customer: Customer) -> None:
-    """N12, another of its kind."""
+    """Like N12."""
     customer.create({"slug": "brief", "name": "Brief", "eventType": "never", "aggregation": "COUNT"})
     opened = page()
     opened.goto(f"{customer.url}/portal#token={customer.token()['token']}&meter=brief&refresh=0.5")

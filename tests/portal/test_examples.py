@@ -1,4 +1,4 @@
-"""The examples, started as their READMEs say, against a running server, looked at in a browser."""
+"""The examples, started as their READMEs say, against a running server, and viewed in a browser."""
 
 import os
 import re
@@ -29,7 +29,7 @@ Start = Callable[..., str]
 
 @contextmanager
 def started(folder: Path, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[str]:
-    """Run an example on a free port while the context lasts; yields its URL once it answers."""
+    """Run an example on a free port until the context ends. Yield its URL as soon as it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -65,7 +65,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture
 def start(customer: Customer, tmp_path: Path) -> Iterator[Start]:
-    """Start an example against the customer's server; those of npm with exactly what their lock files name."""
+    """Return a function that starts an example against the customer's server, with the packages of its lock file."""
     environment = {"METERPORT_URL": customer.url, "METERPORT_API_KEY": KEY, "NEXT_TELEMETRY_DISABLED": "1"}
     with ExitStack() as stack:
 
@@ -84,7 +84,7 @@ def rows(page: Page) -> list[list[str]]:
 
 
 def rounded(value: Decimal) -> str:
-    """Write a number as a frontend that reads doubles does: three places."""
+    """Write a number with three places, as a frontend that reads doubles does."""
     return f"{float(value):,.3f}".rstrip("0").rstrip(".")
 
 
@@ -110,7 +110,7 @@ def test_nextjs_shows_usage_by_model_with_a_token_made_on_the_server(
     opened = page()
     opened.set_default_timeout(60_000)
 
-    opened.goto(url.replace("127.0.0.1", "localhost"))  # what `next dev` lets ask for its scripts
+    opened.goto(url.replace("127.0.0.1", "localhost"))  # the host from which `next dev` allows requests for its scripts
 
     models: dict[str, Decimal] = {}
     for (_, model), value in customer.tokens_by("%Y", "model").items():
@@ -125,7 +125,7 @@ REFUSED = '{"type":"about:blank","title":"Unauthorized","status":401,"detail":"m
 
 @pytest.mark.parametrize(("name", "host"), [("react-portal", "127.0.0.1"), ("nextjs-portal", "localhost")])
 def test_what_no_token_mends_asks_for_none_and_passes(page: Open, start: Start, name: str, host: str) -> None:
-    """Refused for another reason than an expired token, then answered: its next question shows usage again."""
+    """After a refusal that is not about an expired token, the next successful query shows usage again."""
     url = start(name, "npm", "run", "dev").replace("127.0.0.1", host)
     opened = page()
     opened.set_default_timeout(60_000)
@@ -139,7 +139,7 @@ def test_what_no_token_mends_asks_for_none_and_passes(page: Open, start: Start, 
 
     opened.wait_for_timeout(3000)
 
-    assert len(posts) == before <= 2  # the first token, twice in strict mode
+    assert len(posts) == before <= 2  # only the first token, requested twice in strict mode
     opened.unroute("**/tokens/query*")
     expect(opened.locator("tbody tr").first).to_be_visible(timeout=20_000)
     expect(opened.get_by_text("meter slug not allowed")).to_have_count(0)
@@ -185,7 +185,7 @@ def _stored(customer: Customer, wanted: int) -> int:
 
 
 def _by_utc_day(customer: Customer) -> dict[str, Decimal]:
-    """Return the last 30 UTC days with usage, first to last, as English writes them."""
+    """Return the days with usage among the last 30 UTC days, in order, as English writes them."""
     sums: dict[datetime, Decimal] = {}
     for at, data in customer.events:
         day = at.replace(hour=0, minute=0, second=0)

@@ -1,4 +1,4 @@
-"""Words of any length, narrow screens: nothing leaves the screen, what is chosen is seen."""
+"""Words of any length and narrow screens: nothing leaves the screen, and chosen elements are visible."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ INSIDE = "document.documentElement.scrollWidth <= innerWidth"
 
 @pytest.fixture(scope="module")
 def wordy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
-    """A customer of long words: in names, descriptions, keys and values."""
+    """A customer with long words in names, descriptions, keys and values."""
     running = Customer(Path(tmp_path_factory.mktemp("wordy")))
     key = LONG[:60].lower()
     running.create(
@@ -167,10 +167,10 @@ def test_on_paper_the_whole_chart_stands_in_light_colours(page: Open, customer: 
     shown.emulate_media(media="print")
 
     narrow = "at => { at.parentElement.style.width = '500px'; return at.querySelector('canvas').clientWidth }"
-    assert shown.locator(".mp-chart").evaluate(narrow) == 500  # at once: paper comes without another frame
+    assert shown.locator(".mp-chart").evaluate(narrow) == 500  # at once: printing waits for no other frame
     total = shown.locator(".mp-total strong")
     assert total.evaluate("at => getComputedStyle(at).color") == "rgb(21, 26, 35)"
-    expect(shown.get_by_label("Only type")).to_be_visible()  # what is counted is said
+    expect(shown.get_by_label("Only type")).to_be_visible()  # the print shows the filters of the usage
     expect(shown.get_by_label("Only model")).to_be_hidden()
 
 

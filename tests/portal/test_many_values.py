@@ -1,4 +1,4 @@
-"""N18: a key with 300,000 values. What the page asks for, and what it draws, stays small; what it says stays exact."""
+"""N18: a key with 300,000 values. The page requests and draws little, and what it shows is exact."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ from tests.portal.test_page import settle, show, total
 
 COUNT = 300_000
 REFRESH_BYTES = 200_000
-ELEMENTS = 1_500  # of a page; some 700 of them are in the list of time zones
+ELEMENTS = 1_500  # of a page; about 700 of them are in the list of time zones
 METERS = [
     {"slug": "requests", "name": "Requests", "eventType": "request", "aggregation": "COUNT"},
     {"slug": "spent", "name": "Spent", "eventType": "request", "aggregation": "SUM", "valueProperty": "$.tokens"},
@@ -46,7 +46,7 @@ def token(many: Customer) -> str:
 
 
 class Heard:
-    """The answers of the API that a page got since the last look."""
+    """The answers of the API that a page got since the last call of `take`."""
 
     def __init__(self, page: Page) -> None:
         self._answers: list[Response] = []
@@ -60,12 +60,12 @@ class Heard:
 
 @pytest.mark.parametrize("slug", ["requests", "slowest"])
 def test_a_refresh_asks_for_little_and_draws_little(page: Open, many: Customer, token: str, slug: str) -> None:
-    """N18: two answers of 46 MB a refresh, and 709 MiB in a minute."""
+    """N18: before, each refresh had two answers of 46 MB, and a minute 709 MiB."""
     opened = page()
     heard = Heard(opened)
     shown = show(opened, many, token, f"meter={slug}&group=rid&refresh=0")
     settle(shown)
-    asked = heard.take()  # what a refresh asks for is the same
+    asked = heard.take()  # a refresh requests the same
 
     assert len([url for url, _ in asked if "maxGroups" in url]) == 2
     assert sum(size for _, size in asked) < REFRESH_BYTES, asked
@@ -74,7 +74,7 @@ def test_a_refresh_asks_for_little_and_draws_little(page: Open, many: Customer, 
 
 
 def test_it_says_what_all_the_others_are(page: Open, many: Customer, token: str) -> None:
-    """N18: the largest have a colour and rows; all others are one, and the numbers add up."""
+    """N18: the largest groups have a colour and rows, all others are one group, and the numbers add up."""
     shown = show(page(), many, token, "meter=requests&group=rid&refresh=0")
 
     assert total(shown) == "300,000"
@@ -91,7 +91,7 @@ def test_it_says_what_all_the_others_are(page: Open, many: Customer, token: str)
 
 
 def test_what_does_not_add_up_has_no_line_for_the_others(page: Open, many: Customer, token: str) -> None:
-    """N18: eight lines, and how many there are besides; the table has the others, aggregated by the API."""
+    """N18: the chart has eight lines and the number of other groups. The table has the API's aggregate of the others."""
     shown = show(page(), many, token, "meter=slowest&group=rid&refresh=0")
     settle(shown)
 
@@ -99,26 +99,26 @@ def test_what_does_not_add_up_has_no_line_for_the_others(page: Open, many: Custo
     expect(shown.locator(".mp-legend li").last).to_have_text("299,992 more")
     shown.get_by_role("button", name="Show more").click()
     yesterday = shown.locator(".mp-table tbody tr", has_text="All others").nth(1)
-    # Of the values with 776, the largest there is, those that came last have rows of their own.
+    # 776 is the largest value. Of the groups with it, those that came last have their own rows.
     expect(yesterday.locator("td").last).to_have_text(re.compile("^77[56]$"))
 
 
 def test_a_value_is_found_by_a_part_of_it(page: Open, many: Customer, token: str) -> None:
-    """N18: a click into the field froze the page for minutes; each of 300,000 values was an option."""
+    """N18: before, a click into the field froze the page for minutes: each of 300,000 values was an option."""
     opened = page()
     heard = Heard(opened)
     shown = show(opened, many, token, "meter=requests&refresh=0")
     settle(shown)
 
     shown.get_by_label("Only rid").click()
-    options = shown.locator(".mp-options").get_by_role("option")  # others are of the selects
+    options = shown.locator(".mp-options").get_by_role("option")  # other options belong to selects
     expect(shown.locator(".mp-options p")).to_have_text("There are more values. Type a part of one.")
     expect(options).to_have_count(20)
     shown.keyboard.type("EQ-000000123456", delay=5)
     expect(options).to_have_text([rid(123456)])
 
     asked = [(url, size) for url, size in heard.take() if "/group-by/rid/values" in url]
-    assert 2 <= len(asked) <= 6, asked  # of 16 keys; a busy machine may pause between some
+    assert 2 <= len(asked) <= 6, asked  # for 16 keys; a busy machine may pause between some of them
     assert max(size for _, size in asked) < 2_000
     options.click()
     expect(shown.get_by_label("Only rid")).to_have_value(rid(123456))
@@ -127,7 +127,7 @@ def test_a_value_is_found_by_a_part_of_it(page: Open, many: Customer, token: str
 
 
 def test_a_file_with_too_many_rows_says_what_to_choose(page: Open, many: Customer, token: str) -> None:
-    """N18: the file is whole or is not made."""
+    """N18: the file is complete, or there is none."""
     shown = show(page(), many, token, "meter=requests&group=rid&refresh=0")
     settle(shown)
 
@@ -139,7 +139,7 @@ def test_a_file_with_too_many_rows_says_what_to_choose(page: Open, many: Custome
 
 
 def test_values_are_chosen_with_the_keyboard(page: Open, customer: Customer) -> None:
-    """N18: a combobox like others: arrows move, Enter takes, Escape closes, what is typed may be taken as it is."""
+    """N18: a usual combobox: arrows move, Enter chooses, Escape closes, and the typed text may be used unchanged."""
     shown = show(page(), customer, customer.token()["token"], "meter=tokens&refresh=0")
     settle(shown)
     field = shown.get_by_role("combobox", name="Only model")
@@ -178,7 +178,7 @@ def test_values_are_chosen_with_the_keyboard(page: Open, customer: Customer) -> 
 
 
 def test_answers_are_compared_without_writing_them_as_text(run: Run) -> None:
-    """N18: what is large was made a text twice at each refresh."""
+    """N18: before, large answers were written as text twice at each refresh."""
     row = {"value": "1.50", "keys": {"a": "x"}, "at": [1, 2, None]}
     changes: list[object] = [
         {**row, "value": "1.5"}, {**row, "keys": {"a": "y"}}, {**row, "keys": {"b": "x"}}, {**row, "at": [1, 2]},

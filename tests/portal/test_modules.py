@@ -1,4 +1,4 @@
-"""The page's own arithmetic, where it is easily wrong: periods across clock changes, decimals as text."""
+"""The page's own arithmetic where mistakes are easy: periods across clock changes, decimals as text."""
 
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -23,7 +23,7 @@ CASES = [(zone, moment) for zone in ZONES for moment in MOMENTS]
 
 
 def midnight(day: date, zone: str) -> int:
-    """Return the first instant of a local date, in milliseconds: found by walking, not by arithmetic on offsets."""
+    """Return the first instant of a local date in milliseconds. It is searched step by step, without offsets."""
     at = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo("UTC")) - timedelta(hours=15)
     while at.astimezone(ZoneInfo(zone)).date() < day:
         at += timedelta(minutes=15)
@@ -183,7 +183,7 @@ def test_windows_that_a_clock_shows_twice_name_their_offset(run: Run) -> None:
 
 
 def usage_of(*rows: tuple[dict[str, str], str]) -> dict[str, object]:
-    """Return a day's usage as the views hold it, one window, in groups."""
+    """Return the usage of a day as in the views: one window, in groups."""
     start = "2026-11-22T00:00:00Z"
     found = [
         {"windowStart": start, "windowEnd": "2026-11-23T00:00:00Z", "subject": None, "groupBy": keys, "value": value}
@@ -276,6 +276,6 @@ NAMES = [
 
 
 def test_names_that_look_alike_are_shown_as_commands_show_them(run: Run) -> None:
-    """S14, contract D.40: what nobody sees in a name is shown as its code."""
+    """S14, contract D.40: an invisible character of a name is shown as its code."""
     assert run("unseen", *[("nameShown", name) for name in NAMES]) == [printable_name(name) for name in NAMES]
     assert run("usage", ("groupText", "ac\u200bme "), ("groupText", "")) == ["ac\\u200bme\\x20", "(none)"]

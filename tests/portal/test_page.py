@@ -1,4 +1,4 @@
-"""The page at /portal in a real browser, against a running server: right numbers, fresh, safe with its token."""
+"""The page at /portal in a real browser, against a running server: correct and current numbers, and a safe token."""
 
 import re
 import time
@@ -23,7 +23,7 @@ def show(page: Page, customer: Customer, token: str, view: str = "meter=tokens")
 
 
 def settle(page: Page) -> None:
-    """Wait until what is shown is what was last asked for."""
+    """Wait until the page shows the answer to its last query."""
     expect(page.locator(".mp-panel[aria-busy=false] .mp-total strong")).to_be_visible()
 
 
@@ -33,7 +33,7 @@ def total(page: Page) -> str:
 
 
 def rows(page: Page) -> list[tuple[str, ...]]:
-    """Return the table's rows as it writes them, all of them; without what it says of a window that is not over."""
+    """Return the texts of all rows of the table, without the notes on open windows."""
     settle(page)
     while page.get_by_role("button", name="Show more").count():
         page.get_by_role("button", name="Show more").click()
@@ -41,14 +41,14 @@ def rows(page: Page) -> list[tuple[str, ...]]:
 
 
 def point_at_last_window(page: Page) -> None:
-    """Rest the pointer over the right end of the chart."""
+    """Move the pointer to the right end of the chart."""
     box = page.locator(".mp-chart").bounding_box()
     assert box is not None
     page.hover(".mp-chart", position={"x": box["width"] - 20, "y": 100})
 
 
 def newest_first(sums: dict[tuple[str, ...], Decimal], customer: Customer, shape: str) -> list[tuple[str, ...]]:
-    """Return what the table shows of sums: latest window first, then the group values in reverse."""
+    """Return the expected rows of the table: the latest window first, then the group values in reverse order."""
     order = {local: number for number, (local,) in enumerate(customer.tokens_by(shape))}
     ranked = sorted(sums, key=lambda key: key[1:], reverse=True)
     return [(*key, written(sums[key])) for key in sorted(ranked, key=lambda key: order[key[0]])]
@@ -60,7 +60,7 @@ def test_it_shows_every_day_with_every_digit(page: Open, customer: Customer, com
 
     assert total(shown) == written(sum(sums.values(), Decimal()))
     assert rows(shown) == newest_first(sums, customer, DAY)
-    assert any(float(value) != value for value in sums.values())  # more digits than a double has
+    assert any(float(value) != value for value in sums.values())  # more digits than a double can hold
     assert shown.locator(".mp-chart canvas").count() == 1
     assert complaints == []
 

@@ -1,4 +1,4 @@
-"""Months that begin on a day of their own, and the subject's own current period."""
+"""Months that begin on a given day, and the current period of the subject."""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -27,13 +27,13 @@ def billed(tmp_path: Path) -> Iterator[Customer]:
 
 
 def four_days_ago(customer: Customer) -> datetime:
-    """Return the time of an event of four days before the newest: the day it is of has usage, from then on."""
+    """Return the time of the event four days before the newest one. From this time on, its day has usage."""
     newest = customer.events[0][0]
     return newest - timedelta(days=4)
 
 
 def since(customer: Customer, start: datetime) -> str:
-    """Return the total from an instant on, as the page writes it."""
+    """Return the total since an instant, as the page writes it."""
     return written(sum((Decimal(data["tokens"]) for at, data in customer.events if at >= start), Decimal()))
 
 
@@ -42,7 +42,7 @@ def millis(day: date, zone: str) -> int:
 
 
 def test_a_month_may_begin_on_any_day_and_moves_on_by_itself(run: Run) -> None:
-    """N36: months that are too short begin on their last day."""
+    """N36: in a month that is too short, the period begins on the last day."""
     cases = {
         ("month@15", "2026-11-14"): ("2026-10-15", "2026-11-15"),
         ("month@15", "2026-11-15"): ("2026-11-15", "2026-12-15"),
@@ -86,7 +86,7 @@ def test_a_day_that_no_month_has_is_no_period(run: Run) -> None:
 
 
 def test_an_anchored_month_in_the_address_names_its_day_in_the_menu(page: Open, customer: Customer) -> None:
-    """N36: and stays among the choices."""
+    """N36: the choice also stays in the menu."""
     local = datetime.now(ZoneInfo(ZONE)).date()
     anchor = (local - timedelta(days=5)).day
     sums = customer.tokens_by("%Y-%m-%d")
@@ -111,7 +111,7 @@ def test_an_anchored_month_in_the_address_names_its_day_in_the_menu(page: Open, 
 
 
 def test_the_element_takes_an_anchored_month(page: Open, customer: Customer, serve: Serve) -> None:
-    """N36: as an attribute; 22 and 23 are written as English does."""
+    """N36: as an attribute. 22 and 23 are written as English ordinals."""
     opened = page()
     opened.goto(serve(shop(customer, f'token="{customer.token()["token"]}" meter="tokens" period="month@22"')))
     settle(opened)
@@ -122,7 +122,7 @@ def test_the_element_takes_an_anchored_month(page: Open, customer: Customer, ser
 
 
 def test_the_current_period_is_the_subjects_own(page: Open, billed: Customer) -> None:
-    """N36: with its hours, where it does not begin with a day; it is offered only where it is known."""
+    """N36: it is shown with hours if it does not begin at midnight. It is offered only if it is known."""
     start = four_days_ago(billed)
     token = billed.token()["token"]
     before = show(page(), billed, token, "meter=tokens&refresh=0")
@@ -146,7 +146,7 @@ def test_the_current_period_is_the_subjects_own(page: Open, billed: Customer) ->
 
 
 def test_a_period_that_is_not_known_or_over_is_said_to_be_so(page: Open, billed: Customer) -> None:
-    """N36: the page never shows another period in silence."""
+    """N36: the page never shows another period without saying so."""
     opened = page()
     show(opened, billed, billed.token()["token"], "meter=tokens&period=current&refresh=0")
     settle(opened)
@@ -170,7 +170,7 @@ def test_a_period_that_is_not_known_or_over_is_said_to_be_so(page: Open, billed:
 
 
 def test_while_the_current_period_cannot_be_asked_nothing_else_is_shown(page: Open, billed: Customer) -> None:
-    """N36: a total of another period would be taken for that of this one."""
+    """N36: otherwise the reader would believe that the total of another period is the total of this one."""
     start = four_days_ago(billed)
     billed.describe(currentPeriodStart=start.isoformat())
     opened = page()
@@ -188,7 +188,7 @@ def test_while_the_current_period_cannot_be_asked_nothing_else_is_shown(page: Op
 
 
 def test_a_current_period_is_one_that_has_begun(run: Run) -> None:
-    """N36: one without an end goes on until the end of the day."""
+    """N36: a period without an end lasts until the end of the day."""
     at = int(datetime(2026, 11, 29, 4, 44, tzinfo=UTC).timestamp() * 1000)
     start, end = "2026-11-15T13:27:41.5Z", "2026-12-15T13:27:41.5Z"
     given = [

@@ -1,7 +1,7 @@
-"""DNS rebinding in a real browser: a page whose name points to this machine gets nothing of a server without a key.
+"""DNS rebinding in a real browser: a page whose name points to this machine gets nothing from a server without a key.
 
-Case S4. The browser is told that evil.example is 127.0.0.1, as the attacker's name server says. To the browser the page
-and the server are one origin, so nothing asks the server for leave first.
+Case S4. In this browser evil.example is 127.0.0.1, as the attacker's name server says. For the browser the page and the
+server have the same origin, so it asks the server for no permission.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def rebound() -> Iterator[Browser]:
 
 
 def fetched(browser: Browser, page_url: str, url: str, method: str = "GET", body: str | None = None) -> list[Any]:
-    """Return status and body of what a page gets, status 0 where the browser keeps the answer from it."""
+    """Return the status and body that a page gets, or status 0 if the browser hides the answer from it."""
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     page.goto(page_url)
@@ -69,7 +69,7 @@ def test_a_page_of_a_name_that_was_bound_to_this_machine_gets_nothing(rebound: B
 
 
 def test_a_page_of_this_machine_and_a_page_with_a_token_go_on_working(rebound: Browser, server: Server) -> None:
-    """The developer's own page, and the customer's: a token opens its routes from any origin."""
+    """The page of a developer, and the page of a customer: a token opens its routes from any origin."""
     token = httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": "acme"}, timeout=60).json()["token"]
     port = httpx.URL(str(server.url)).port
     ask = f"""async () => {{

@@ -1,4 +1,4 @@
-"""Tokens that end under <meterport-usage>: what was chosen stays, nothing of another customer; no loop of requests."""
+"""Tokens that expire while <meterport-usage> is open: choices stay, no other customer's data, no request loop."""
 
 from datetime import timedelta
 
@@ -74,14 +74,14 @@ def test_an_expired_token_nobody_renews_ends_the_session(page: Open, customer: C
 
     opened.route("**/api/v1/portal/**", expire)
 
-    expect(opened.locator("[aria-busy=true] .mp-total strong")).to_have_text(shown)  # while another may come
+    expect(opened.locator("[aria-busy=true] .mp-total strong")).to_have_text(shown)  # while another token may arrive
     expect(opened.get_by_text("The session for usage has ended")).to_be_visible(timeout=15_000)
     assert opened.locator(".mp-total").count() == 0
     assert opened.get_by_text("link").count() == 0
 
 
 def test_refused_tokens_are_renewed_with_growing_pauses(page: Open, customer: Customer, serve: Serve) -> None:
-    """As the documents' recipe does: another token at once, whenever one is asked for."""
+    """As in the recipe of the documents: the site gives another token at once whenever one is requested."""
     stale = customer.token(expiresAt=(now() + timedelta(seconds=2)).isoformat())["token"]
     script = f"""
       const usage = document.querySelector('meterport-usage')
@@ -103,7 +103,7 @@ def test_refused_tokens_are_renewed_with_growing_pauses(page: Open, customer: Cu
 
 
 def test_an_expired_token_is_told_once(page: Open, customer: Customer, serve: Serve) -> None:
-    """However many questions it fails."""
+    """It does not matter how many queries fail because of it."""
     script = """
       window.told = 0
       document.addEventListener('meterport-expired', () => { told += 1 })"""

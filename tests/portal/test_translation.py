@@ -1,6 +1,6 @@
-"""A browser's translator rewrites the texts of a page: what is shown stays right after each refresh and each choice.
+"""A browser's translator rewrites the texts of a page: they stay correct after each refresh and each choice.
 
-The translator is simulated: it puts elements of its own in place of every text, at once and whenever one appears.
+The translator is simulated: it replaces each text with its own elements, at once and whenever a new text appears.
 """
 
 import re
@@ -14,7 +14,7 @@ from tests.portal.conftest import Open
 from tests.portal.customer import Customer, now
 from tests.portal.test_page import point_at_last_window, settle, show
 
-# Whether it leaves alone what says translate="no" is up to a translator, so both are simulated.
+# Translators may or may not respect translate="no", so both are simulated.
 TRANSLATOR = """respects => addEventListener('DOMContentLoaded', () => {
   const replace = (text) => {
     const parent = text.parentElement
@@ -41,7 +41,7 @@ READ = "at => at.innerText.replace(/Updated.*/, '')"
 
 
 def shown_alike(translated: Page, plain: Page) -> None:
-    """Wait until both pages say the same."""
+    """Wait until both pages show the same."""
     for _ in range(100):
         settle(plain)
         texts = [opened.locator(".mp").evaluate(READ) for opened in (translated, plain)]
@@ -52,7 +52,7 @@ def shown_alike(translated: Page, plain: Page) -> None:
 
 
 def choices(today: str) -> list[Callable[[Page], object]]:
-    """Return what a reader does, one after the other."""
+    """Return the actions of a reader, in order."""
     return [
         lambda opened: opened.get_by_role("radio", name="Last 7 days").check(),
         lambda opened: opened.get_by_role("combobox", name="Per", exact=True).select_option("HOUR"),
@@ -78,7 +78,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
 
 @pytest.mark.parametrize("respects", [False, True], ids=["touches numbers", "respects translate=no"])
 def test_a_translated_page_shows_what_the_other_one_does(page: Open, busy: Customer, respects: bool) -> None:
-    """N11: totals, cards and the legend froze, for their numbers stood beside other texts."""
+    """N11: before, totals, cards and the legend froze, because their numbers were beside other texts."""
     translated, plain = page(), page()
     translated.add_init_script(f"({TRANSLATOR})({str(respects).lower()})")
     token = busy.token(allowedMeterSlugs=["calls", "tokens"])["token"]
@@ -124,7 +124,7 @@ NUMBERS = """() => {
 
 
 def test_each_number_stands_alone_in_an_element_that_is_not_translated(page: Open, busy: Customer) -> None:
-    """N11: the cure that does not depend on what a translator does."""
+    """N11: this rule works with all translators."""
     shown = show(page(), busy, busy.token()["token"], "meter=tokens&period=7d&window=hour&group=model&refresh=0")
     settle(shown)
     shown.wait_for_selector(".mp-course")

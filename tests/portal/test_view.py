@@ -1,4 +1,4 @@
-"""What is looked at: what an address says, what the customer chooses, where the focus is afterwards."""
+"""The view: what an address says, what the customer chooses, and where the focus is afterwards."""
 
 import re
 
@@ -38,7 +38,7 @@ def test_what_was_typed_gives_way_to_another_address(page: Open, customer: Custo
     go(shown, "meter=tokens&filter=model:atlas-small&period=2026-11-01..2026-11-15")
 
     expect(shown.get_by_label("Only model")).to_have_value("atlas-small")
-    shown.get_by_label("Only type").focus()  # what was typed before must not be asked for now
+    shown.get_by_label("Only type").focus()  # the text that was typed before must not be queried now
     assert re.search("filter=model(:|%3A)atlas-small", shown.url)
     go(shown, "meter=tokens&period=2026-11-03..2026-11-05")
     expect(shown.get_by_label("From", exact=True)).to_have_value("2026-11-03")
@@ -78,7 +78,7 @@ def test_a_long_pause_is_no_loop(page: Open, customer: Customer, refresh: str) -
 
     opened.wait_for_timeout(2000)
 
-    assert len(asked) <= 2 + 2 * 4  # the meter looked at and four cards, once each
+    assert len(asked) <= 2 + 2 * 4  # the chosen meter and four cards, once each
 
 
 def test_meters_and_keys_may_have_names_every_object_has(page: Open, customer: Customer) -> None:

@@ -29,7 +29,7 @@ ALWAYS_SAYS = """zone => {
 
 
 def in_utc(shown: Page) -> None:
-    """Check that usage is there, in UTC."""
+    """Check that usage is shown, in UTC."""
     settle(shown)
     start = shown.locator(".mp-table tbody time").first.get_attribute("datetime") or ""
     assert start.endswith("T00:00:00Z")
@@ -38,7 +38,7 @@ def in_utc(shown: Page) -> None:
 
 @pytest.mark.parametrize("zone", ["Foo/Bar", ":/etc/localtime"])
 def test_a_computer_without_a_zone_sees_usage_in_utc(customer: Customer, zone: str) -> None:
-    """N14: Chromium says Etc/Unknown then, and does not take it back."""
+    """N14: then Chromium reports Etc/Unknown, which it does not accept itself."""
     with chromium(variables={"TZ": zone}) as browser:
         opened = browser.new_page(locale="en-US")
         show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
@@ -51,7 +51,7 @@ def test_a_computer_without_a_zone_sees_usage_in_utc(customer: Customer, zone: s
 
 @pytest.mark.parametrize("says", ["''", "'Etc/Unknown'", "'+05:30'", "undefined", "'Mars/Olympus'"])
 def test_whatever_a_browser_says_that_is_no_zone_is_utc(page: Open, customer: Customer, says: str) -> None:
-    """N14: the last but one was right before."""
+    """N14: only the last but one already worked before."""
     opened = page()
     opened.add_init_script(f"({SAYS})({says})")
     show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
@@ -67,7 +67,7 @@ def test_whatever_a_browser_says_that_is_no_zone_is_utc(page: Open, customer: Cu
 def test_a_browser_that_says_no_zone_of_any_formatter_shows_usage_in_utc(
     page: Open, customer: Customer, says: str
 ) -> None:
-    """D8: `resolvedOptions` gave the same wrong zone for UTC, and the page ended with a RangeError."""
+    """D8: before, `resolvedOptions` gave the same wrong zone for UTC, and the page ended with a RangeError."""
     opened = page()
     opened.add_init_script(f"({ALWAYS_SAYS})('{says}')")
     show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
@@ -92,7 +92,7 @@ def test_the_element_falls_back_to_utc_too(page: Open, customer: Customer, serve
 
 
 def test_a_zone_the_server_does_not_know_is_utc_and_named(page: Open, customer: Customer) -> None:
-    """N14: browsers know some zones that are none of the IANA's."""
+    """N14: browsers know some zones that are not in the IANA data."""
     opened = page()
     show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0&zone=SystemV/PST8PDT")
 
@@ -110,7 +110,7 @@ def test_a_zone_the_server_does_not_know_is_utc_and_named(page: Open, customer: 
 
 
 def test_what_a_reload_does_not_mend_asks_for_no_reload(page: Open, customer: Customer, serve: Serve) -> None:
-    """N14: where the views fail, and where a site gave a token that is none."""
+    """N14: this holds if the views fail, and if a site gave an invalid token."""
     broken, refused = page(), page()
     broken.add_init_script("Intl.DateTimeFormat.prototype.formatRange = () => { throw new Error('broken') }")
     show(broken, customer, customer.token()["token"], "meter=tokens")
