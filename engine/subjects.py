@@ -23,6 +23,7 @@ from engine.errors import Conflict, InvalidRequest, NotFound
 from engine.events.cloudevents import MAX_ATTRIBUTE_BYTES
 from engine.ids import new_ulid
 from engine.instants import EPOCH, Clock, Instant, milliseconds, of_milliseconds, parse_instant, utc_now
+from engine.names import correct_case
 from engine.store import sql
 from engine.store.clickhouse import Store
 
@@ -161,11 +162,9 @@ def _is_deeper(value: object, levels: int) -> bool:
 
 def _refuse_other_case(body: object) -> None:
     """Refuse a member whose name differs from a known one only by case: it would be ignored. Raises: InvalidRequest."""
-    known = {name.lower(): name for name in SubjectInput.model_fields}
     for index, item in enumerate(body if isinstance(body, list) else []):
         for name in item if isinstance(item, dict) else ():
-            correct = known.get(name.lower(), name)
-            if correct != name:
+            if correct := correct_case(name, SubjectInput.model_fields):
                 raise InvalidRequest(f'subject {index}: "{name}" is unknown, did you mean "{correct}"?')
 
 

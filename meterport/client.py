@@ -219,16 +219,21 @@ class ApiClient:
             left = min(now.waiting, waiting - (now.done - start.done))
 
     def _ingest_counts(self) -> "_IngestCounts":
-        text = self._metrics()
-        while math.isnan(_metric(text, "meterport_log_records")):  # It has just started and has no partitions yet.
+        metrics = self._metrics()
+        while math.isnan(_value(metrics, "meterport_log_records")):  # It has just started and has no partitions yet.
             self._pause_and_check_ready()
-            text = self._metrics()
+            metrics = self._metrics()
         names = ("events_stored", "events_duplicate", "dead_letters")
-        done = sum(_metric(text, f"meterport_{name}_total") for name in names)
-        return _IngestCounts(waiting=int(_metric(text, "meterport_log_records")), done=int(done))
+        done = sum(_value(metrics, f"meterport_{name}_total") for name in names)
+        return _IngestCounts(waiting=int(_value(metrics, "meterport_log_records")), done=int(done))
 
-    def _metrics(self) -> str:
-        return self._retry_while_busy(lambda: self.request("GET", "/metrics")).text
+    def _metrics(self) -> dict[str, float]:
+        """Return the server's metrics without labels, by name."""
+        from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - few commands need it
+
+        text = self._retry_while_busy(lambda: self.request("GET", "/metrics")).text
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return {sample.name: sample.value for sample in samples if not sample.labels}
 
     def _pause_and_check_ready(self) -> None:
         """Sleep for a moment, then check readiness. Raises: Refusal: the server cannot store anything; it says why."""
@@ -327,8 +332,7 @@ def _unix_ms(text: str) -> int:
     return parse_instant(text).nanos // 1_000_000
 
 
-def _metric(text: str, name: str) -> float:
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    if not found:
+def _value(metrics: Mapping[str, float], name: str) -> float:
+    if name not in metrics:
         raise ClientError(f"/metrics has no metric {name}")
-    return float(found[1])
+    return metrics[name]

@@ -20,6 +20,7 @@ from engine.events.repeated_members import find_repeated_name
 from engine.filters import check_operand
 from engine.instants import Instant, parse_instant
 from engine.meters.definition import SLUG
+from engine.names import correct_case
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}\Z")
 _MAP = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")
@@ -41,15 +42,14 @@ class Parameters:
         self._lists: dict[str, list[str]] = {}
         self._maps: dict[str, dict[str, str]] = {}
         self.ignored: list[str] = []
-        known = {name.lower(): name for name in (*scalars, *lists, *maps)}
+        known = {*scalars, *lists, *maps}
         for full, value in request.query_params.multi_items():
             name, bracket, _ = full.partition("[")
-            if name.lower() not in known:
+            if name not in known:
+                if correct := correct_case(name, known):
+                    raise InvalidParameter(f'parameter "{name}" is unknown, did you mean "{correct}"?')
                 self.ignored.append(full)
-                continue
-            if known[name.lower()] != name:
-                raise InvalidParameter(f'parameter "{name}" is unknown, did you mean "{known[name.lower()]}"?')
-            if name in maps:
+            elif name in maps:
                 self._add_to_map(full, value)
             elif bracket:
                 raise InvalidParameter(f'parameter "{full}" must be given as {name}=value')
@@ -166,10 +166,9 @@ def slug_or_id(request: Request) -> str:
 
 def refuse_misspelt_case(names: Iterator[str], known: Collection[str]) -> None:
     """Refuse members of a body that differ from a known member only by case. Raises: InvalidParameter."""
-    folded = {name.lower(): name for name in known}
     for name in names:
-        if name not in known and name.lower() in folded:
-            raise InvalidParameter(f'invalid request body: "{name}" is unknown, did you mean "{folded[name.lower()]}"?')
+        if name not in known and (correct := correct_case(name, known)):
+            raise InvalidParameter(f'invalid request body: "{name}" is unknown, did you mean "{correct}"?')
 
 
 def refuse_duplicate_members(where: str, text: bytes, parsed: Any) -> None:

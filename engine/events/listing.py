@@ -19,6 +19,7 @@ from engine.filters import Allowance, Bindings, Filter, condition, text_filter, 
 from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, timestamp_text, utc_now
 from engine.log_position import LogPosition
 from engine.meters.registry import MeterRegistry
+from engine.names import correct_case
 from engine.store import sql
 from engine.store.clickhouse import Store
 from engine.time_range import bound_ms, check_order, clamp_ms
@@ -38,10 +39,10 @@ _SEARCH_DEPTH = 1
 def search_filters(body: Mapping[str, object]) -> dict[str, Filter]:
     """Return the filters of a search by column. Raises: InvalidRequest: the message names the invalid member."""
     filters, allowance = {}, Allowance()
-    folded = {name.lower(): name for name in SEARCH_FIELDS}
     for name, value in body.items():
         if name not in SEARCH_FIELDS:
-            suggestion = f', did you mean "{folded[name.lower()]}"?' if name.lower() in folded else ""
+            correct = correct_case(name, SEARCH_FIELDS)
+            suggestion = f', did you mean "{correct}"?' if correct else ""
             raise InvalidRequest(f'filter: "{name}" is unknown{suggestion}')
         if value is None:
             continue

@@ -4,24 +4,19 @@ Owns: their options and output, and the requests of which a long replay consists
 progress can be shown, and so that a server that is being stopped does not wait long for a request.
 """
 
-import time
-from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from ingest.importer.local_times import read_zone, timestamp
 from meterport.client import ApiClient
 from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
+from meterport.progress import ReplayProgress
 from meterport.terminal import Format, OutputFormat, print_json, print_table, say
 
 REQUEST_LETTERS = 2000
 _MAX_PROBLEMS = 100  # printed
-_LINE_SECONDS = 5
 
 dead_letters = typer.Typer(
     help="List and replay dead letters: records that are not events.", no_args_is_help=True, rich_markup_mode=None
@@ -91,7 +86,7 @@ def replay_letters(
     if all_ == bool(filters):
         raise typer.BadParameter("give --all, or choose by --partition, --offset, --reason, --from and --to")
     body = {**(filters or {"all": True}), "dryRun": dry_run}
-    with connect_from_options(config, data_dir, server) as api, _ReplayProgress() as progress:
+    with connect_from_options(config, data_dir, server) as api, ReplayProgress() as progress:
         replayed, already_stored, invalid, problems = _replay(api, body, progress)
     for problem in problems:
         say(f"{problem['partition']}:{problem['offset']} of {problem['arrivedAt']}: {problem['reason']}")
@@ -107,7 +102,7 @@ def replay_letters(
 
 
 def _replay(
-    api: ApiClient, body: dict[str, object], progress: "_ReplayProgress"
+    api: ApiClient, body: dict[str, object], progress: ReplayProgress
 ) -> tuple[int, int, int, list[dict[str, Any]]]:
     """Replay all letters that `body` selects, one request after another.
 
@@ -146,35 +141,3 @@ def _filters(
 def _table_row(letter: dict[str, Any]) -> list[str]:
     position = [letter["arrivedAt"], str(letter["partition"]), str(letter["offset"])]
     return [*position, letter.get("replayedAt", ""), letter["reason"]]
-
-
-class _ReplayProgress:
-    """The progress of a replay on stderr: a bar on a terminal, otherwise one line every few seconds."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._bar: Progress | None = None
-        self._task = TaskID(0)
-        self._last_report = time.monotonic()
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("dead letters", total=None)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def update(self, done: int, remaining: int) -> None:
-        """Show how many letters were checked, and how many are left."""
-        if self._bar:
-            self._bar.update(self._task, completed=done, total=done + remaining)
-        elif time.monotonic() - self._last_report >= _LINE_SECONDS:
-            self._last_report = time.monotonic()
-            self._console.print(Text(f"{done:,} of {done + remaining:,} dead letters"), soft_wrap=True)
