@@ -91,7 +91,7 @@ def test_it_says_what_all_the_others_are(page: Open, many: Customer, token: str)
 
 
 def test_what_does_not_add_up_has_no_line_for_the_others(page: Open, many: Customer, token: str) -> None:
-    """N18: the chart has eight lines and the number of other groups. The table has the API's aggregate of the others."""
+    """N18: the chart has eight lines and the number of other groups. The table has the aggregate of the others."""
     shown = show(page(), many, token, "meter=slowest&group=rid&refresh=0")
     settle(shown)
 

@@ -277,5 +277,5 @@ NAMES = [
 
 def test_names_that_look_alike_are_shown_as_commands_show_them(run: Run) -> None:
     """S14, contract D.40: an invisible character of a name is shown as its code."""
-    assert run("unseen", *[("nameShown", name) for name in NAMES]) == [printable_name(name) for name in NAMES]
+    assert run("unseen", *[("printableName", name) for name in NAMES]) == [printable_name(name) for name in NAMES]
     assert run("usage", ("groupText", "ac\u200bme "), ("groupText", "")) == ["ac\\u200bme\\x20", "(none)"]

@@ -2,8 +2,8 @@
  * Different names look different: a character that is invisible, or that reverses the writing direction, is shown as
  * its code.
  *
- * Owns: the rule of engine/texts.py (`name_shown`), for the page. Joiners stay between letters that are not ASCII (they
- * belong to words and emoji), and variation selectors stay after symbols.
+ * Owns: the rule of engine/texts.py (`printable_name`), for the page. Joiners stay between letters that are not ASCII
+ * (they belong to words and emoji), and variation selectors stay after symbols.
  * Source: Unicode, Default_Ignorable_Code_Point; docs/contract.md D.40.
  */
 
@@ -23,7 +23,7 @@ const INVISIBLE = new RegExp(
 )
 
 /** Return a name with its invisible characters escaped, as the command line shows it: `acme\x20`, `ac\u200bme`. */
-export function nameShown(name: string): string {
+export function printableName(name: string): string {
   return name.replace(INVISIBLE, (invisible) => Array.from(invisible, escaped).join(''))
 }
 

@@ -10,7 +10,7 @@ import { addDecimals, formatFitting, formatShort, LINE_LENGTH } from './exact'
 import { dayLabel, openWindow, partialWindows, sizeFor, sizesFor, type Span, spanOf, windowLabel, windowStarts } from './periods'
 import { type Polled, usePolled } from './polling'
 import { AGGREGATIONS, type View } from './viewState'
-import { nameShown } from './unseen'
+import { printableName } from './unseen'
 
 const CHART_GROUPS = 8 // groups that have their own colour
 const TABLE_GROUPS = 40 // groups that have their own rows, at most
@@ -158,7 +158,7 @@ function nameOf(keys: Record<string, string>): string {
 
 /** Write a group-by value. An empty or missing one is written as "(none)". */
 export function groupText(value: string): string {
-  return value === '' || value === 'null' ? '(none)' : nameShown(value)
+  return value === '' || value === 'null' ? '(none)' : printableName(value)
 }
 
 /**
