@@ -35,7 +35,7 @@ def test_a_service_told_to_stop_while_it_starts_ends_with_0(
     tmp_path: Path, moment: Callable[[subprocess.Popen[str], Path], bool], number: signal.Signals
 ) -> None:
     if not Path("/proc/self/status").exists():
-        skip_or_fail("needs /proc, which tells which signals a process handles")
+        skip_or_fail("needs /proc, which shows the signals that a process handles")
     data = tmp_path / "data"
     command = [sys.executable, "-m", "meterport", "serve", "--data-dir", str(data), "--port", "0"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}

@@ -56,7 +56,7 @@ def _until_stored(portal: Any) -> Any:
         if len(answer.data) == 2 and answer.data[1].value > 0.2:
             return answer
         time.sleep(0.1)
-    raise AssertionError("events not visible within five seconds")
+    raise AssertionError("the events are not counted within five seconds")
 
 
 def test_usage_comes_out_through_a_portal_token(server: Server, client: Any) -> None:

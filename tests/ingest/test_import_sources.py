@@ -351,7 +351,7 @@ def test_a_fifo_is_read_to_its_end_and_imported(tmp_path: Path, name: str) -> No
     feeding.join(30)
 
     assert [row.number for row in file.read()] == [row.number for row in file.read()] == [1, 2]
-    assert told[0] == (str(tmp_path / name), 0)  # before anybody writes into it
+    assert told[0] == (str(tmp_path / name), 0)  # before any program writes to it
     assert told[-1][1] == len(content)
     (tmp_path / f"2{name}").write_bytes(content)
     assert file.hash == EventFile(tmp_path / f"2{name}", None, ROWS).hash
@@ -370,7 +370,7 @@ def test_a_pipe_that_cannot_be_kept_names_the_place(tmp_path: Path, monkeypatch:
 
 
 def test_a_file_that_says_it_is_empty_and_is_not_is_imported_whole() -> None:
-    """N4: those of /proc have a size of 0. It holds no table, and is not taken for an empty one."""
+    """N4: files in /proc have a size of 0. This one contains no table, and must not be read as an empty one."""
     file = EventFile(Path("/proc/self/status"), FileFormat.NDJSON, ColumnMapping())
 
     assert not file.empty
@@ -383,7 +383,7 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_replaced_under_its_name_is_read_as_it_was(write: Write) -> None:
-    """N4: its hash and its rows are of one content."""
+    """N4: the hash and the rows must come from the same content."""
     path = write("f.csv", TABLE.encode())
     file = EventFile(path, None, ROWS)
     write("new", b"ts,who,n\n2026-11-01,other,9\n").replace(path)
