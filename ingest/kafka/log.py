@@ -1,7 +1,7 @@
 """The event log on Kafka: a share of a topic's partitions, and plans in the metadata of committed offsets.
 
-Owns: the records that were read and are not planned yet, the plan that each assigned partition carries, and the reports
-about gaps.
+Owns: reading, the lock around everything, and what happens when partitions are assigned and revoked. Its parts are the
+plans (planning.py), the comparison with the store and the reports about gaps (comparison.py), and the lag (lag.py).
 Offsets are committed by hand only: the start of a range together with the plan when it is planned, its end when it is
 stored. So the group's offsets never pass a batch that is not stored, and the next owner of a partition finds the plan
 that its last owner was running. Where the topic no longer has the next offset, a record reports the gap; nothing is
@@ -18,7 +18,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer, KafkaError, Message
 
@@ -32,8 +32,10 @@ from ingest.kafka.buffer import RecordBuffer
 from ingest.kafka.client import as_record, is_refused_by_group, is_unsupported, to_meterport_error
 from ingest.kafka.comparison import Comparison
 from ingest.kafka.consumer_group import GroupMember
+from ingest.kafka.lag import END_QUERY_SECONDS, LagMonitor
 from ingest.kafka.planned_records import reread
-from ingest.kafka.plans import PLAN_PARTITIONS, Commit, is_durable, to_metadata
+from ingest.kafka.planning import Planning
+from ingest.kafka.plans import PLAN_PARTITIONS, Commit, is_durable
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)
@@ -42,9 +44,6 @@ _POLL_SECONDS = 0.05
 _MORE_WAIT_SECONDS = 0.02  # how long a batch waits for more records when more are known to come
 _MAX_FILL_SECONDS = 0.1  # stop filling a batch after this long, unless the topic already holds enough to fill it
 _KEEPALIVE_SECONDS = 0.2
-_END_QUERY_SECONDS = 5
-_END_QUERY_TIMEOUT_SECONDS = 3  # how long to wait for these answers: nothing is read meanwhile
-_MAX_UNANSWERED_QUERIES = 3  # after this many, the topic's end counts as unknown
 _IDLE_SECONDS = 2  # if nothing is read for this long, partitions are paused
 _OUT_OF_RANGE_CODES = frozenset(
     {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._LOG_TRUNCATION}
@@ -63,7 +62,7 @@ class KafkaLog:
         settings: KafkaSettings,
         clock: Clock = utc_now,
         positions: StoredPositions | None = None,
-        end_query_seconds: float = _END_QUERY_SECONDS,
+        end_query_seconds: float = END_QUERY_SECONDS,
     ) -> None:
         """Args: end_query_seconds: if brokers report nothing about a partition for this long, ask for its end."""
         self._settings = settings
@@ -72,15 +71,10 @@ class KafkaLog:
         self._assigned: dict[int, AssignedPartition] = {}
         self._buffer = RecordBuffer()
         self._comparison = Comparison(settings, positions, self._member, self._assigned, self._buffer, clock)
-        self._unanswered_plan: Plan | None = None  # a plan whose commit may or may not have arrived
-        self._released_plans: list[Plan] = []  # stored, not yet acknowledged on partitions of other members
+        self._planning = Planning(self._member, self._assigned, self._buffer, self._comparison)
         self._last_read = 0.0
-        self._lag = Lag(math.nan, math.nan)
-        self._end_query_seconds = end_query_seconds
-        self._last_end_query = 0.0
-        self._last_heard = time.monotonic()  # when brokers last reported anything, about any partition
+        self._monitor = LagMonitor(self._member, self._assigned, self._buffer, end_query_seconds)
         self.assignments = 0
-        self._membership_refused = False  # the group has refused this process since it was last a member
         self.thread = threading.Thread(target=self._keep_membership, name="kafka-keeper", daemon=True)
         self.thread.start()
 
@@ -102,9 +96,9 @@ class KafkaLog:
                 self._comparison.reposition_out_of_range()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._last_read)))
                 self._comparison.compare()  # with what was assigned meanwhile: it must be compared before it is planned
-                self._query_ends()
+                self._monitor.query_ends()
                 batch = self._buffer.batch(max_records, max_bytes, PLAN_PARTITIONS)
-                self._lag = self._measure_lag()
+                self._monitor.measure()
             if batch or time.monotonic() >= deadline:
                 return batch
 
@@ -123,7 +117,7 @@ class KafkaLog:
                 return
             else:
                 self._buffer_messages(_poll(consumer, _MORE_WAIT_SECONDS))
-            if now > began + _MAX_FILL_SECONDS and self._count_unread() < max_records - len(self._buffer):
+            if now > began + _MAX_FILL_SECONDS and self._monitor.count_unread() < max_records - len(self._buffer):
                 return
 
     def _buffer_messages(self, messages: list[Message]) -> None:
@@ -150,7 +144,7 @@ class KafkaLog:
             if partition is not None and offset is not None:
                 partition.end, partition.last_heard = offset, time.monotonic()
             return None
-        self._membership_refused = self._membership_refused or is_refused_by_group(error)
+        self._monitor.membership_refused = self._monitor.membership_refused or is_refused_by_group(error)
         if partition is not None and code in _OUT_OF_RANGE_CODES:
             partition.out_of_range = partition.run is None
             return None
@@ -170,117 +164,18 @@ class KafkaLog:
     def plan(self, ranges: tuple[Range, ...], stored_ms: int) -> Plan | None:
         """See `EventLog.plan`."""
         with self._member.using("planning"):
-            if not self._may_plan(ranges):
-                self._resolve_unanswered_plan()
-                return None
-            plan = self._unanswered_plan or Plan(ranges, stored_ms)
-            planned = {range_.partition for range_ in ranges}
-            stored = [
-                number
-                for number, partition in self._assigned.items()
-                if partition.plan and not partition.inherited and number not in planned
-            ]
-            commits = (
-                self._released_ends()
-                | {number: (self._assigned[number].planned_to, "") for number in stored}
-                | {range_.partition: (range_.start, to_metadata(plan)) for range_ in ranges}
-            )
-            self._comparison.note(commits, self._released_plans)
-            self._unanswered_plan = plan
-            self._member.commit(commits)
-            self._unanswered_plan = None
-            self._released_plans.clear()
-            self._mark_stored(stored)
-            for number, start, _ in ranges:
-                self._assigned[number].acknowledged_to = start
-            self._set_plan(plan, planned, inherited=False)
-            return plan
-
-    def _may_plan(self, ranges: tuple[Range, ...]) -> bool:
-        """Return whether ranges are the next ones of our partitions, so that no other process can have planned them."""
-        if self._unanswered_plan and self._unanswered_plan.ranges != ranges:
-            return False
-        first_offsets = self._buffer.first_offsets()
-        for number, start, end in ranges:
-            partition = self._assigned.get(number)
-            if (
-                partition is None
-                or number in self._comparison.uncompared
-                or (partition.plan and partition.inherited)
-                or first_offsets.get(number) != start
-                or partition.read_to < end
-            ):
-                return False
-        return True
-
-    def _set_plan(self, plan: Plan, numbers: Collection[int], inherited: bool) -> None:
-        """Note that assigned partitions now carry a plan."""
-        ends = {number: end for number, _, end in plan.ranges if number in numbers}
-        for number, end in ends.items():
-            partition = self._assigned[number]
-            partition.planned_to, partition.plan, partition.inherited = end, plan, inherited
-        self._buffer.discard(lambda record: record.offset < ends.get(record.partition, 0))
-
-    def _resolve_unanswered_plan(self) -> None:
-        """Find out whether a plan is durable whose commit was not answered, once its partitions are no longer all ours.
-
-        The group has rebalanced since, so a commit that is still under way will be refused.
-        """
-        plan = self._unanswered_plan
-        if plan is None:
-            return
-        commits = self._member.committed(range_.partition for range_ in plan.ranges)
-        self._unanswered_plan = None
-        if is_durable(plan, commits):
-            ours = [number for number in self._assigned if number in commits and not self._has_plan(number, plan)]
-            self._set_plan(plan, [number for number in ours if commits[number].plan == plan], inherited=True)
+            return self._planning.plan(ranges, stored_ms)
 
     def acknowledge(self, plan: Plan) -> None:
         """See `EventLog.acknowledge`."""
         with self._member.using("acknowledging"):
             self._comparison.compare()
-            stored = [number for number, _, _ in plan.ranges if self._has_plan(number, plan)]
-            self._skip_transaction_markers(stored)
-            commits = self._released_ends() | {number: (self._assigned[number].planned_to, "") for number in stored}
-            if commits:
-                self._comparison.note(commits, self._released_plans)
-                self._member.commit(commits)
-                self._released_plans.clear()
-            self._mark_stored(stored)
-            self._lag = self._measure_lag()
+            self._planning.acknowledge(plan)
+            self._monitor.measure()
 
     def release(self, plan: Plan) -> None:
         """See `EventLog.release`."""
-        self._released_plans.append(plan)
-
-    def _released_ends(self) -> dict[int, tuple[int, str]]:
-        """Return what to commit for released plans: their ends on partitions of other members that still carry them.
-
-        Before this process has joined the group this is empty: the coordinator would refuse the commit.
-        """
-        ends = {
-            number: (plan, end)
-            for plan in self._released_plans
-            for number, _, end in plan.ranges
-            if number not in self._assigned and self._member.is_member
-        }
-        commits = self._member.committed(ends)
-        return {number: (end, "") for number, (plan, end) in ends.items() if commits[number].plan == plan}
-
-    def _skip_transaction_markers(self, numbers: Iterable[int]) -> None:
-        """Continue at the topic's end where nothing is left to plan: markers that end transactions are no records."""
-        held = self._buffer.first_offsets()
-        for number in numbers:
-            partition = self._assigned[number]
-            if partition.at_end and number not in held:
-                partition.planned_to = partition.read_to = partition.end
-
-    def _mark_stored(self, numbers: Iterable[int]) -> None:
-        for number in numbers:
-            self._assigned[number].acknowledged_to, self._assigned[number].plan = (
-                self._assigned[number].planned_to,
-                None,
-            )
+        self._planning.release(plan)
 
     def hold(self, run: DeadLetterRun) -> None:
         """See `EventLog.hold`."""
@@ -299,25 +194,7 @@ class KafkaLog:
     def discard(self, plan: Plan) -> None:
         """See `EventLog.discard`."""
         with self._member.using("reading again"):
-            carried = {number: start for number, start, _ in plan.ranges if self._has_plan(number, plan)}
-            # lower than the plan's start if the topic was cut off since
-            offsets = {number: min(start, self._assigned[number].planned_to) for number, start in carried.items()}
-            commits = self._member.committed(offsets)
-            still = {number: (offset, "") for number, offset in offsets.items() if commits[number].plan == plan}
-            if still:  # records may not come for long, and until then other processes would wait for the plan
-                self._member.commit(still)
-            for number, offset in offsets.items():
-                if self._has_plan(number, plan):
-                    partition = self._assigned[number]
-                    self._buffer.discard(lambda record, number=number: record.partition == number)  # type: ignore[misc]
-                    self._member.move(number, offset)
-                    self._assigned[number] = AssignedPartition(
-                        offset, partition.acknowledged_to, None, offset, inherited=False
-                    )
-
-    def _has_plan(self, number: int, plan: Plan) -> bool:
-        partition = self._assigned.get(number)
-        return partition is not None and partition.plan == plan
+            self._planning.discard(plan)
 
     def is_current(self, plan: Plan) -> bool:
         """See `EventLog.is_current`."""
@@ -329,11 +206,7 @@ class KafkaLog:
         """See `EventLog.pending`."""
         with self._member.using("joining the group"):
             self._comparison.compare()  # before a plan is run: its end would hide what the store lacks before it
-            return self._inherited_plans()
-
-    def _inherited_plans(self) -> list[Plan]:
-        plans = [partition.plan for partition in self._assigned.values() if partition.plan and partition.inherited]
-        return list({plan.token: plan for plan in plans}.values())
+            return self._planning.inherited()
 
     def planned(self) -> list[Plan]:
         """See `EventLog.planned`."""
@@ -355,27 +228,11 @@ class KafkaLog:
 
     def lag(self) -> Lag:
         """See `EventLog.lag`. It is as of the last look at the log, seconds ago at most; bytes are never known."""
-        return self._lag if self._is_lag_known else Lag(math.nan, math.nan)
+        return self._monitor.lag
 
     def partitions(self) -> float:
         """Return how many partitions this process reads; NaN if it is not known whether it still owns them."""
-        return len(self._assigned) if self._is_lag_known else math.nan
-
-    @property
-    def is_member(self) -> bool:
-        """Whether the group has said which partitions this process owns, if any.
-
-        With the newer protocol the group reports nothing to a member for which there is no partition. If brokers answer
-        and the group refuses nothing for a while, this counts as such a membership.
-        """
-        if self._member.is_member:
-            return True
-        since = self._member.outside_group_since
-        if since is None or self.refused:
-            return False
-        return (
-            self._last_heard > since and time.monotonic() - since >= _MAX_UNANSWERED_QUERIES * self._end_query_seconds
-        )
+        return len(self._assigned) if self._monitor.is_known else math.nan
 
     @property
     def group(self) -> str:
@@ -383,58 +240,24 @@ class KafkaLog:
         return self._settings.group
 
     @property
+    def is_member(self) -> bool:
+        """See `LagMonitor.is_member`."""
+        return self._monitor.is_member
+
+    @property
     def refused(self) -> bool:
-        """Whether the group refuses this process: it lacks the right READ on the group."""
-        return self._membership_refused or self._member.refused
+        """See `LagMonitor.refused`."""
+        return self._monitor.refused
 
     @property
     def outside_group_seconds(self) -> float:
-        """Return how long ago this process asked to join or was last a member, in seconds; 0 while it is a member."""
-        since = self._member.outside_group_since
-        return 0 if self.is_member or since is None else time.monotonic() - since
+        """See `LagMonitor.outside_group_seconds`."""
+        return self._monitor.outside_group_seconds
 
     @property
     def silent_seconds(self) -> float:
-        """Return how many seconds brokers had reported nothing about one of our partitions when they were last asked.
-
-        If a thread waits for the store and so nobody can ask the brokers, this does not count as silence of the
-        brokers.
-        """
-        return max(0, self._last_end_query - self._all_heard_since)
-
-    @property
-    def _all_heard_since(self) -> float:
-        heard = [partition.last_heard for partition in list(self._assigned.values())]
-        return min(heard) if heard else self._last_heard
-
-    @property
-    def _is_lag_known(self) -> bool:
-        return (
-            self.is_member
-            and time.monotonic() - self._all_heard_since < _MAX_UNANSWERED_QUERIES * self._end_query_seconds
-        )
-
-    def _measure_lag(self) -> Lag:
-        if not self.is_member:
-            return Lag(math.nan, math.nan)
-        held = self._buffer.counts()
-        records = sum(
-            self._partition_lag(number, partition, held[number]) for number, partition in self._assigned.items()
-        )
-        return Lag(records, math.nan)
-
-    def _count_unread(self) -> int:
-        """Return how many records the topic has that were not read, as of the last fetch."""
-        highs = ((self._member.cached_bounds(number)[1], partition) for number, partition in self._assigned.items())
-        return sum(max(0, high - partition.read_to) for high, partition in highs)
-
-    def _partition_lag(self, number: int, partition: AssignedPartition, held: int) -> float:
-        if partition.at_end and partition.plan is None and partition.reported_end <= partition.end:
-            return held  # the rest are transaction markers, which are no records
-        low, high = self._member.cached_bounds(number)
-        if max(high, partition.reported_end) < 0:
-            return math.nan  # nothing was fetched of it yet
-        return max(0, max(high, partition.reported_end, partition.read_to) - max(low, partition.acknowledged_to))
+        """See `LagMonitor.silent_seconds`."""
+        return self._monitor.silent_seconds
 
     # membership
 
@@ -454,9 +277,9 @@ class KafkaLog:
             )
             self._comparison.uncompared[number] = offset
         self.assignments += 1
-        self._membership_refused, self._last_heard = False, time.monotonic()
+        self._monitor.note_assignment()
         metrics.REBALANCES.inc()
-        logger.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._inherited_plans()))
+        logger.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._planning.inherited()))
         return {number: self._assigned[number].read_to for number in numbers if commits[number].offset >= 0}
 
     def _on_revoked(self, numbers: set[int]) -> None:
@@ -471,7 +294,7 @@ class KafkaLog:
         """Poll while nothing is read, so that the membership lives; pause, so that no records pile up."""
         while not self._member.closing.wait(_KEEPALIVE_SECONDS):
             if self._member.commit_unanswered:
-                self._last_end_query = time.monotonic()  # the brokers were asked, by the commit, and do not answer
+                self._monitor.note_silence()
             idle = time.monotonic() - self._last_read
             if idle < _KEEPALIVE_SECONDS or not self._member.joined:
                 continue
@@ -480,7 +303,7 @@ class KafkaLog:
                     if idle > _IDLE_SECONDS:
                         self._member.pause()
                     self._buffer_messages(_poll(consumer, 0))
-                    self._query_ends()
+                    self._monitor.query_ends()
             except LogUnavailable as error:
                 if not self._member.closing.is_set():
                     logger.warning("membership_kept_with_error error=%s", error)
@@ -488,29 +311,6 @@ class KafkaLog:
                 # the next caller that uses the log gets the error, too
                 logger.warning("membership_not_kept error=%s", error)
                 return
-
-    def _query_ends(self) -> None:
-        """Ask brokers about partitions they have not reported on for a while: the lag may grow without fetches."""
-        now = time.monotonic()
-        quiet = [
-            number
-            for number, partition in self._assigned.items()
-            if now - partition.last_heard >= self._end_query_seconds
-        ]
-        is_quiet = quiet or (not self._assigned and now - self._last_heard >= self._end_query_seconds)
-        if not is_quiet or now - self._last_end_query < self._end_query_seconds:
-            return
-        self._last_end_query = now
-        seconds = min(_END_QUERY_TIMEOUT_SECONDS, max(1, self._end_query_seconds))
-        if quiet:
-            for number, end in self._member.ends(list(self._assigned), seconds).items():
-                self._assigned[number].reported_end, self._assigned[number].last_heard = end, time.monotonic()
-        else:
-            self._member.partitions(seconds)
-            if self._member.refused:
-                self._member.committed([0])
-            self._last_heard = time.monotonic()
-        self._lag = self._measure_lag()
 
     def close(self) -> None:
         """Leave the group. The next owner of a partition runs its plans that are not acknowledged."""

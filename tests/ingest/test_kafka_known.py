@@ -48,9 +48,9 @@ def test_a_topic_in_which_nothing_happens_is_asked_about_and_its_lag_is_known(si
     with closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as log:
         wait_for(lambda: assigned_partitions(log) == [0])
         wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log.lag().records == 0)
-        heard = log._all_heard_since
+        heard = log._monitor.all_heard_since
 
-        wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log._all_heard_since > heard)
+        wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log._monitor.all_heard_since > heard)
         assert log.partitions() == 1
 
 
