@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from engine.controls import CONTROL, PROBLEM
@@ -110,25 +111,20 @@ _Instant = Annotated[datetime, BeforeValidator(_instant)]
 
 
 class SubjectInput(BaseModel):
-    """A subject in a request. A field that is left out is not changed, null clears it. Field names are the API's."""
+    """A subject in a request. A field that is left out is not changed, null clears it."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
 
     key: Annotated[str, AfterValidator(_usable_key)]
-    displayName: str | None = None  # noqa: N815
+    display_name: str | None = None
     metadata: dict[str, Any] | None = None
-    stripeCustomerId: Annotated[str, AfterValidator(_stripe_id)] | None = None  # noqa: N815
-    currentPeriodStart: _Instant | None = None  # noqa: N815
-    currentPeriodEnd: _Instant | None = None  # noqa: N815
+    stripe_customer_id: Annotated[str, AfterValidator(_stripe_id)] | None = None
+    current_period_start: _Instant | None = None
+    current_period_end: _Instant | None = None
 
 
-_FIELDS = {
-    "displayName": "display_name",
-    "metadata": "metadata",
-    "stripeCustomerId": "stripe_customer_id",
-    "currentPeriodStart": "current_period_start",
-    "currentPeriodEnd": "current_period_end",
-}
+_MEMBERS = frozenset(field.alias or name for name, field in SubjectInput.model_fields.items())  # the API's names
+_CHANGEABLE = frozenset(SubjectInput.model_fields) - {"key"}
 _inputs = TypeAdapter(list[SubjectInput])
 
 
@@ -146,7 +142,7 @@ def parse_subjects(body: object) -> list[SubjectInput]:
     if too_deep:
         wrong = f"metadata: is more than {MAX_METADATA_LEVELS} levels deep"
         raise InvalidRequest("\n".join(f"subject {index}: {wrong}" for index in too_deep))
-    with_controls = [index for index, given in enumerate(subjects) if CONTROL.search(given.displayName or "")]
+    with_controls = [index for index, given in enumerate(subjects) if CONTROL.search(given.display_name or "")]
     if with_controls:
         raise InvalidRequest("\n".join(f"subject {index}: displayName: {PROBLEM}" for index in with_controls))
     return subjects
@@ -164,7 +160,7 @@ def _refuse_other_case(body: object) -> None:
     """Refuse a member whose name differs from a known one only by case: it would be ignored. Raises: InvalidRequest."""
     for index, item in enumerate(body if isinstance(body, list) else []):
         for name in item if isinstance(item, dict) else ():
-            if correct := correct_case(name, SubjectInput.model_fields):
+            if correct := correct_case(name, _MEMBERS):
                 raise InvalidRequest(f'subject {index}: "{name}" is unknown, did you mean "{correct}"?')
 
 
@@ -272,9 +268,7 @@ def _by_key(subjects: Sequence[Subject]) -> dict[str, Subject]:
 
 
 def _merged(current: Subject | None, given: SubjectInput, now: datetime) -> Subject:
-    changes: dict[str, Any] = {
-        _FIELDS[name]: getattr(given, name) for name in given.model_fields_set if name in _FIELDS
-    }
+    changes: dict[str, Any] = {name: getattr(given, name) for name in given.model_fields_set & _CHANGEABLE}
     if current is None:
         return Subject(id=new_ulid(), version=1, key=given.key, created_at=now, updated_at=now, **changes)
     return dataclasses.replace(current, version=current.version + 1, updated_at=now, **changes)
@@ -301,7 +295,7 @@ def _subject(row: tuple[Any, ...]) -> Subject:
         key=key,
         created_at=of_milliseconds(created_ms),
         updated_at=of_milliseconds(updated_ms),
-        **{attribute: getattr(given, member) for member, attribute in _FIELDS.items()},
+        **{name: getattr(given, name) for name in _CHANGEABLE},
     )
 
 

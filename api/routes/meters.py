@@ -16,7 +16,7 @@ from api.http.bodies import read_object
 from api.http.parameters import Parameters, refuse_misspelt_case, slug_or_id
 from api.http.responses import json_response, no_content, timestamp, without_none
 from engine.errors import InvalidRequest
-from engine.meters.definition import MeterDefinition, check_event_type, parse_definition
+from engine.meters.definition import MEMBERS, MeterDefinition, check_event_type, parse_definition
 from engine.meters.meter import Meter
 
 _FIXED_MEMBERS = ("slug", "aggregation", "eventType", "valueProperty")
@@ -58,10 +58,10 @@ def meter_json(meter: Meter) -> dict[str, object]:
             "name": definition.name,
             "description": definition.description,
             "aggregation": definition.aggregation.value,
-            "eventType": definition.eventType,
-            "eventFrom": timestamp(definition.eventFrom) if definition.eventFrom else None,
-            "valueProperty": definition.valueProperty,
-            "groupBy": definition.groupBy or None,
+            "eventType": definition.event_type,
+            "eventFrom": timestamp(definition.event_from) if definition.event_from else None,
+            "valueProperty": definition.value_property,
+            "groupBy": definition.group_by or None,
             "metadata": definition.metadata,
             "createdAt": timestamp(meter.created_at),
             "updatedAt": timestamp(meter.updated_at),
@@ -73,9 +73,9 @@ def meter_json(meter: Meter) -> dict[str, object]:
 async def create_meter(dependencies: Dependencies, request: Request) -> Response:
     """Create a meter; answer 201."""
     body = await read_object(request, dependencies.settings.server.body_limit_bytes)
-    refuse_misspelt_case(iter(body), MeterDefinition.model_fields)
+    refuse_misspelt_case(iter(body), MEMBERS)
     definition = parse_definition(body)
-    check_event_type(definition.eventType, dependencies.settings.reserved_event_types)
+    check_event_type(definition.event_type, dependencies.settings.reserved_event_types)
     meter = await in_thread(request, lambda: dependencies.registry.create(definition))
     return json_response(meter_json(meter), 201)
 
@@ -101,7 +101,7 @@ async def update_meter(dependencies: Dependencies, request: Request) -> Response
     """Update a meter's name, description, group-by and metadata; a new group-by starts the fill of a new rollup."""
     id_or_slug = slug_or_id(request)
     body = await read_object(request, dependencies.settings.server.body_limit_bytes)
-    refuse_misspelt_case(iter(body), MeterDefinition.model_fields)
+    refuse_misspelt_case(iter(body), MEMBERS)
 
     def update() -> Meter:
         return dependencies.registry.update(id_or_slug, lambda current: _updated_definition(current, body))
@@ -111,7 +111,8 @@ async def update_meter(dependencies: Dependencies, request: Request) -> Response
 
 def _updated_definition(current: MeterDefinition, body: dict[str, Any]) -> MeterDefinition:
     """Return the definition after a PUT: absent members are cleared, except the description, which is kept."""
-    fixed = {name: getattr(current, name) for name in _FIXED_MEMBERS}
+    members = current.model_dump()
+    fixed = {name: members[name] for name in _FIXED_MEMBERS}
     for name, value in fixed.items():
         if body.get(name) not in (None, value):
             raise InvalidRequest(f"{name} cannot be changed")
@@ -120,11 +121,11 @@ def _updated_definition(current: MeterDefinition, body: dict[str, Any]) -> Meter
             "description": current.description,
             **body,
             **fixed,
-            "eventFrom": current.eventFrom if body.get("eventFrom") is None else body["eventFrom"],
+            "eventFrom": current.event_from if body.get("eventFrom") is None else body["eventFrom"],
             "name": current.slug if body.get("name") is None else body["name"],
         }
     )
-    if changed.eventFrom != current.eventFrom:
+    if changed.event_from != current.event_from:
         raise InvalidRequest("eventFrom cannot be changed")
     return changed
 

@@ -113,12 +113,12 @@ def _statement(meters: Sequence[Meter]) -> str:
 
 
 def _path(meter: Meter) -> str:
-    return meter.definition.valueProperty or ""
+    return meter.definition.value_property or ""
 
 
 def _first_counted_ms(meter: Meter) -> int:
     """Return the first event time, in Unix milliseconds, that the meter counts."""
-    event_from = meter.definition.eventFrom
+    event_from = meter.definition.event_from
     return BEGINNING * 1000 if event_from is None else parse_instant(event_from.isoformat()).ceil_milliseconds
 
 

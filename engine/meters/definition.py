@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.alias_generators import to_camel
 
 from engine.controls import control_problems
 from engine.errors import ConfigurationError, InvalidMeter
@@ -68,18 +69,18 @@ def _check_utc(instant: datetime | None) -> datetime | None:
 
 
 class MeterDefinition(BaseModel):
-    """A meter as a user writes it, in YAML or JSON. The fields have the names that the API uses."""
+    """A meter as a user writes it, in YAML or JSON; there its members have the API's names, such as `eventType`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, serialize_by_alias=True)
 
     slug: str = Field(min_length=1, max_length=64)
     name: str = Field(default="", max_length=256)
     description: str | None = Field(default=None, max_length=1024)
     aggregation: Aggregation
-    eventType: str = Field(min_length=1, max_length=2048)  # noqa: N815
-    eventFrom: Annotated[datetime | None, BeforeValidator(_check_form), AfterValidator(_check_utc)] = None  # noqa: N815
-    valueProperty: str | None = None  # noqa: N815
-    groupBy: dict[str, str] = Field(default_factory=dict)  # noqa: N815
+    event_type: str = Field(min_length=1, max_length=2048)
+    event_from: Annotated[datetime | None, BeforeValidator(_check_form), AfterValidator(_check_utc)] = None
+    value_property: str | None = None
+    group_by: dict[str, str] = Field(default_factory=dict)
     metadata: dict[str, str] | None = None
 
     @field_validator("slug")
@@ -89,7 +90,7 @@ class MeterDefinition(BaseModel):
             raise ValueError("slug must be lower-case letters and digits, joined by single underscores")
         return slug
 
-    @field_validator("groupBy", mode="before")
+    @field_validator("group_by", mode="before")
     @classmethod
     def _none_as_empty(cls, group_by: Any) -> Any:
         return {} if group_by is None else group_by
@@ -114,18 +115,18 @@ class MeterDefinition(BaseModel):
     def _value_problems(self) -> list[str]:
         prefix = "invalid meter aggregation: meter value property"
         if self.aggregation is Aggregation.COUNT:
-            return [] if self.valueProperty is None else [f"{prefix} is not allowed when the aggregation is count"]
-        if self.valueProperty is None:
+            return [] if self.value_property is None else [f"{prefix} is not allowed when the aggregation is count"]
+        if self.value_property is None:
             return [f"{prefix} is required when the aggregation is not count"]
-        if not self.valueProperty:
+        if not self.value_property:
             return [f"{prefix} cannot be empty when the aggregation is not count"]
-        return [] if self.valueProperty.startswith("$") else [f"{prefix} must start with $"]
+        return [] if self.value_property.startswith("$") else [f"{prefix} must start with $"]
 
     def _group_by_problems(self) -> list[str]:
         prefix = "invalid meter group by: meter group by"
-        if len(self.groupBy) > MAX_GROUP_BY:
+        if len(self.group_by) > MAX_GROUP_BY:
             return [f"{prefix} has more than {MAX_GROUP_BY} keys"]
-        for key, path in self.groupBy.items():
+        for key, path in self.group_by.items():
             if not path.startswith("$"):
                 return [f"{prefix} value must start with $ for key {key}"]
             if not key:
@@ -134,14 +135,14 @@ class MeterDefinition(BaseModel):
                 return [f"{prefix} key {key} is invalid, only alphanumeric and underscore characters are allowed"]
             if key in RESERVED_KEYS:
                 return [f"{prefix} key {key} is reserved"]
-            if path == self.valueProperty:
+            if path == self.value_property:
                 return [f"{prefix} value {key} cannot be the same as value property"]
         return []
 
     def _path_problems(self) -> list[str]:
         paths_by_name = {
-            "valueProperty": self.valueProperty or "",
-            **{f"groupBy.{k}": path for k, path in self.groupBy.items()},
+            "valueProperty": self.value_property or "",
+            **{f"groupBy.{k}": path for k, path in self.group_by.items()},
         }
         too_long = [name for name, path in paths_by_name.items() if len(path) > MAX_PATH_CHARACTERS]
         return [f"{name}: is longer than {MAX_PATH_CHARACTERS} characters" for name in too_long]
@@ -149,12 +150,15 @@ class MeterDefinition(BaseModel):
     @property
     def paths(self) -> list[str]:
         """Every JSONPath of the definition."""
-        return [*([self.valueProperty] if self.valueProperty else []), *self.groupBy.values()]
+        return [*([self.value_property] if self.value_property else []), *self.group_by.values()]
 
     @property
     def counted(self) -> tuple[object, ...]:
         """The part of the definition that decides what is counted; the other fields are only displayed."""
-        return (self.slug, self.aggregation, self.eventType, self.eventFrom, self.valueProperty, self.groupBy)
+        return (self.slug, self.aggregation, self.event_type, self.event_from, self.value_property, self.group_by)
+
+
+MEMBERS = frozenset(field.alias or name for name, field in MeterDefinition.model_fields.items())  # the API's names
 
 
 def parse_definition(body: object) -> MeterDefinition:
@@ -172,7 +176,7 @@ def parse_definition(body: object) -> MeterDefinition:
             lines.append(f"{where}: {message}" if where else message)
         raise InvalidMeter("\n".join(lines)) from None
     metadata = definition.metadata or {}
-    names = {"name": definition.name, "eventType": definition.eventType, "metadata": "".join(metadata)}
+    names = {"name": definition.name, "eventType": definition.event_type, "metadata": "".join(metadata)}
     notes = {printable(f"metadata.{name}"): text for name, text in metadata.items()}
     prose = {"description": definition.description, **notes}
     if problems := [*control_problems(names, prose)]:
@@ -190,11 +194,11 @@ def configured_definitions(bodies: Sequence[Mapping[str, Any]], reserved: Sequen
     definitions: list[MeterDefinition] = []
     for index, body in enumerate(bodies):
         for name in body:
-            if name not in MeterDefinition.model_fields:
+            if name not in MEMBERS:
                 raise ConfigurationError(f"meters[{index}].{name}: no such member of a meter")
         try:
             definition = parse_definition(body)
-            check_event_type(definition.eventType, reserved)
+            check_event_type(definition.event_type, reserved)
         except InvalidMeter as error:
             raise ConfigurationError(f"meters[{index}]{_location_suffix(str(error).splitlines()[0])}") from None
         if any(definition.slug == other.slug for other in definitions):
@@ -206,7 +210,7 @@ def configured_definitions(bodies: Sequence[Mapping[str, Any]], reserved: Sequen
 def _location_suffix(line: str) -> str:
     """Return a problem as the text that follows `meters[0]`: `.member: …`, or `: …` if it is about no member."""
     line = line.replace("invalid event type: ", "eventType: ", 1)
-    return f".{line}" if re.split(r"[.:]", line)[0] in MeterDefinition.model_fields else f": {line}"
+    return f".{line}" if re.split(r"[.:]", line)[0] in MEMBERS else f": {line}"
 
 
 def check_event_type(event_type: str, reserved: Sequence[str]) -> None:

@@ -117,7 +117,7 @@ class Filler:
         """
         rows = self._store.rows(
             sql.statement("meters/next_piece"),
-            event_type=meter.definition.eventType,
+            event_type=meter.definition.event_type,
             visible_from_ms=milliseconds(meter.visible_from),
             filled_to_ms=milliseconds(meter.filled_to),
             events=self._segment_events,

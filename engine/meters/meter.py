@@ -61,7 +61,7 @@ class Meter:
     @property
     def dimensions(self) -> tuple[str, ...]:
         """The group-by keys, in the order of the rollup's columns d0, d1, …"""
-        return tuple(sorted(self.definition.groupBy))
+        return tuple(sorted(self.definition.group_by))
 
     def dimension(self, key: str) -> str:
         """Return the rollup column of a group-by key. Raises: KeyError: the meter has no such key."""

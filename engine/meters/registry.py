@@ -69,7 +69,7 @@ class MeterRegistry:
 
     def of_type(self, event_type: str) -> list[Meter]:
         """Return the meters, without deleted ones, that count events of a type."""
-        return [meter for meter in self.all() if meter.definition.eventType == event_type]
+        return [meter for meter in self.all() if meter.definition.event_type == event_type]
 
     def find(self, slug_or_id: str) -> Meter:
         """Return the meter with a slug, or else the meter with an id, which may be deleted. Raises: NotFound."""

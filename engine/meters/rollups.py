@@ -55,7 +55,7 @@ def minute_select(meter: Meter, stored: str) -> str:
         dimensions="".join(f"{name}, " for name in names),
         columns=", ".join(f"{column.from_events} AS {column.name}" for column in meter.spec.columns),
         extracted=render_extraction(meter),
-        event_type=sql.literal(meter.definition.eventType),
+        event_type=sql.literal(meter.definition.event_type),
         stored=stored,
         dimension_names=_with_leading_commas(names),
     )
@@ -63,9 +63,9 @@ def minute_select(meter: Meter, stored: str) -> str:
 
 def render_extraction(meter: Meter) -> str:
     """Return the select list that extracts a meter's dimensions, text and value from an event's data."""
-    parts = [f"{json_expression(meter.definition.groupBy[key])} AS {meter.dimension(key)}" for key in meter.dimensions]
-    if meter.definition.valueProperty is not None:
-        parts.append(f"{json_expression(meter.definition.valueProperty)} AS text")
+    parts = [f"{json_expression(meter.definition.group_by[key])} AS {meter.dimension(key)}" for key in meter.dimensions]
+    if meter.definition.value_property is not None:
+        parts.append(f"{json_expression(meter.definition.value_property)} AS text")
         parts.append(f"{sql.statement('usage/number', text='text')} AS value")
     return ", ".join(parts or ["1"])
 

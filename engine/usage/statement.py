@@ -51,7 +51,7 @@ def range_to_read(store: Store, meter: Meter, query: UsageQuery) -> tuple[int, i
 
 def _possible_range(meter: Meter, query: UsageQuery) -> tuple[int, int]:
     """Return the query's range in Unix milliseconds, limited to the times that an event of the meter can have."""
-    event_from = meter.definition.eventFrom
+    event_from = meter.definition.event_from
     from_ms = query.from_.ceil_milliseconds if query.from_ else BEGINNING * 1000
     to_ms = query.to.ceil_milliseconds if query.to else END * 1000
     if event_from is not None:
@@ -67,7 +67,7 @@ class UsageStatement:
         """Args: range_ms: the half-open range to read, in Unix milliseconds, as `range_to_read` returns it."""
         self._meter, self._query, self._range_ms = meter, query, range_ms
         self._kept_groups: int | None = None
-        self.parameters: dict[str, object] = {"event_type": meter.definition.eventType}
+        self.parameters: dict[str, object] = {"event_type": meter.definition.event_type}
         if query.subjects is not None:
             self.parameters["subjects"] = list(query.subjects)
         for index, texts in enumerate(query.filters.values()):

@@ -327,7 +327,7 @@ def machine(store: Store, alone: bool) -> type[RuleBasedStateMachine]:
         def meters(self) -> list[Meter]:
             registry = self.processes[0].registry
             registry.refresh()
-            return [meter for meter in registry.all() if meter.definition.eventType == self.type]
+            return [meter for meter in registry.all() if meter.definition.event_type == self.type]
 
         @rule()
         def create(self) -> None:
