@@ -1,4 +1,4 @@
--- The schema as all migrations leave it. Made by METERPORT_TEST_RENEW=1 pytest tests/engine/test_migrations.py
+-- The schema as all migrations leave it. Made by METERPORT_TEST_RENEW=1 pytest tests/engine/store/test_migrations.py
 CREATE TABLE dead_letter_replays
 (
     `arrived_at` DateTime64(3, 'UTC'),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos import alone, scenarios
+from tests.chaos import embedded, scenarios
 from tests.chaos.cluster import Result, Services
 from tests.harness.services import available_or_skip
 
@@ -107,11 +107,11 @@ def test_events_over_http_while_the_broker_is_away(services: Services) -> None:
 
 
 def test_an_embedded_store_killed_with_its_ingest(services: Services) -> None:
-    exact(alone.embedded_killed(services, 100 if LONG else 3), runs=3)
+    exact(embedded.embedded_killed(services, 100 if LONG else 3), runs=3)
 
 
 def test_a_plan_half_inserted_whose_partition_another_member_holds(services: Services) -> None:
-    exact(alone.embedded_split_plan(services, 10 if LONG else 1))
+    exact(embedded.embedded_split_plan(services, 10 if LONG else 1))
 
 
 def test_everything_at_random(services: Services) -> None:
@@ -130,7 +130,7 @@ def _twins(services: Services, command: tuple[str, ...]) -> Result:
 
 
 def _split(services: Services, command: tuple[str, ...]) -> Result:
-    return alone.embedded_split_plan(services, command=(*command[:-1], "serve", "--port", "0"))
+    return embedded.embedded_split_plan(services, command=(*command[:-1], "serve", "--port", "0"))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from tests.attack.cage import ControlGroup
+from tests.attack.control_group import ControlGroup
 from tests.attack.witnesses import BATCH_TYPE, TENANT, Dashboard, HealthProbe, Producer, Revoker, Witness
 from tests.harness.server import ROOT, SERVE, Server
 

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from tests.chaos import alone, scenarios
+from tests.chaos import embedded, scenarios
 from tests.chaos.cluster import Result, Services
 
 SCENARIOS: list[Callable[[Services, int], Result]] = [
@@ -37,9 +37,9 @@ SCENARIOS: list[Callable[[Services, int], Result]] = [
     scenarios.replay,
     lambda services, rounds: scenarios.replay(services, rounds, killed=True),
     scenarios.over_http,
-    lambda services, rounds: alone.embedded_killed(services, 10 * rounds),
-    alone.embedded_with_default_sessions,
-    alone.embedded_split_plan,
+    lambda services, rounds: embedded.embedded_killed(services, 10 * rounds),
+    embedded.embedded_with_default_sessions,
+    embedded.embedded_split_plan,
 ]
 
 

@@ -15,10 +15,10 @@ from random import Random
 
 from engine.faults import POINTS
 from tests.chaos.cluster import PARTITIONS, Cluster, Result, Services, cluster, wait_until
-from tests.chaos.dice import RandomFaults
 from tests.chaos.http_sender import HttpSender
 from tests.chaos.load import FIRST_BURST
 from tests.chaos.processes import Process
+from tests.chaos.random_faults import RandomFaults
 from tests.chaos.topic import RawRecord
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.crash import METERS

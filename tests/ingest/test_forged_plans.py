@@ -1,7 +1,7 @@
 """A plan that no Meterport process has made is discarded. A plan of a process whose clock is ahead is kept.
 
 Case S8 of the security audit, docs/design.md R6c. The consumer and the store are real. The log is in memory, so that a
-test decides the order of steps. tests/ingest/test_kafka_forged.py uses real brokers.
+test decides the order of steps. tests/ingest/kafka/test_forged.py uses real brokers.
 """
 
 import logging

@@ -13,7 +13,7 @@ from engine.instants import Instant, milliseconds, parse_instant
 from engine.store.clickhouse import Store
 from engine.tokens.portal_tokens import PortalTokens
 from engine.tokens.revocations import Revocations
-from tests.engine.test_tokens import KEY, NOON, StoppedClock, signed
+from tests.engine.tokens.test_portal_tokens import KEY, NOON, StoppedClock, signed
 
 UNRECORDED = "01JN8Z0000000000000000000A"
 NOON_MS = milliseconds(NOON)

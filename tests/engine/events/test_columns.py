@@ -13,8 +13,8 @@ from engine.errors import InvalidEvent
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.columns import decode_events
 from engine.events.event import Event, EventBatch
-from tests.engine import test_cloudevents as one
-from tests.engine.test_cloudevents import envelope
+from tests.engine.events import test_cloudevents as one
+from tests.engine.events.test_cloudevents import envelope
 
 ARRIVED = one.ARRIVED
 SPAN = one.SPAN

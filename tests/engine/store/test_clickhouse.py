@@ -296,7 +296,7 @@ except DataDirectoryInUse as error:
 
 def _second_process(directory: Path) -> str:
     command = [sys.executable, "-c", SECOND, str(directory)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     return subprocess.run(command, cwd=root, timeout=20, capture_output=True, text=True, check=True).stdout.strip()
 
 

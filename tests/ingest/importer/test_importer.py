@@ -30,7 +30,7 @@ from ingest.importer.local_times import Ambiguous
 from ingest.importer.positions import ImportPosition, PositionFile
 from ingest.importer.summary import Uncounted, summary
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EVENTS = ColumnMapping()
 FLIGHT = ColumnMapping(type="flight", subject="column:carrier", time="column:at")
 Write = Callable[[str, str | bytes], Path]

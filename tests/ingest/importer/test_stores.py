@@ -28,7 +28,7 @@ from ingest.importer.importer import Importer
 from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
 from tests.harness.server import ROOT
-from tests.ingest.test_importing import ListSink, lines
+from tests.ingest.importer.test_importer import ListSink, lines
 from tests.test_console import meterport
 
 AGAIN = "rows that an earlier run has sent are not in the store, so the import begins again with the first row"

@@ -31,7 +31,7 @@ from engine.texts import printable
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile, FileFormat
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EVENT = '{"specversion":"1.0","id":"%s","source":"s","type":"t","subject":"a"}\n'
 TABLE = "ts,who,n\n2026-11-01T00:00:00Z,a,1\n2026-11-02T00:00:00Z,ü,2\n"
 ROWS = ColumnMapping(type="t", subject="column:who", time="column:ts")

@@ -16,9 +16,10 @@ from engine.store.clickhouse import Store
 from engine.store.migrations import _names, _record, _render, migrate
 from engine.store.opening import open_store
 
-GOLDEN = Path(__file__).parents[1] / "schema.sql"
+GOLDEN = Path(__file__).parents[2] / "schema.sql"
 HEADER = (
-    "-- The schema as all migrations leave it. Made by METERPORT_TEST_RENEW=1 pytest tests/engine/test_migrations.py\n"
+    "-- The schema as all migrations leave it. Made by "
+    "METERPORT_TEST_RENEW=1 pytest tests/engine/store/test_migrations.py\n"
 )
 ALL = [
     *("0001_events", "0002_event_keys", "0003_event_keys_view", "0004_event_claims", "0005_log_positions"),
