@@ -546,7 +546,7 @@ def test_a_token_left_by_a_row_that_was_lost_keeps_no_slug(
 ) -> None:
     """A ClickHouse server died between the token and the part: the row is lost, so the meter was not created."""
     lost = MeterRegistry(store, clock)
-    monkeypatch.setattr(MeterRegistry, "_build", lambda _, meter, __: meter)
+    monkeypatch.setattr(MeterRegistry, "_build", lambda _, meter: meter)
     lost.create(parse_definition(SUM))
     store.command("ALTER TABLE meters DELETE WHERE true SETTINGS mutations_sync = 1")
 
