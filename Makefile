@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := api/portal_page
 
-.PHONY: help install run demo kafka portal test chaos attack lint audit bench lock clean
+.PHONY: help install run demo kafka portal test chaos attack lint audit bench dist lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,6 +57,9 @@ audit: .venv-audit/.installed install  ## Compare the lock files with known advi
 
 bench: install  ## Run the benchmarks
 	$(BIN)/python -m benchmarks
+
+dist: install  ## Build the wheel and the source archive into dist/
+	$(BIN)/python -m hatchling build
 
 lock:  ## Resolve the dependencies again and write the lock files (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --prerelease=if-necessary-or-explicit \
