@@ -412,6 +412,7 @@ def test_an_idle_connection_that_is_closed_does_not_wait_for_its_client_to_read(
     unread: dict[str, Any] = {"keep_alive_seconds": 0.1, "answer_seconds": 600}
     with serving(app, **unread) as server, Raw(port_of(server), receive_buffer=4096) as client:
         client.send(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: bool(server.server_state.connections), "the connection is there")
         eventually(lambda: not server.server_state.connections, "the connection is gone")
 
 
