@@ -14,6 +14,7 @@ setting `trust_data_dir` turns these checks off.
 Source: sshd_config(5) StrictModes; docs/operations.md "The data directory".
 """
 
+import contextlib
 import errno
 import grp
 import os
@@ -90,7 +91,8 @@ def _check(directory: Path, identity: Identity) -> None:
             "or choose a directory inside it, which is then created for this user only, or set trust_data_dir"
         )
     for entry in sorted(directory.iterdir()) if directory.is_dir() else ():
-        _check_owner(entry, entry.lstat(), identity)
+        with contextlib.suppress(FileNotFoundError):  # Another process that starts now makes and removes a key file.
+            _check_owner(entry, entry.lstat(), identity)
 
 
 def read_key(path: Path, trusted: bool, identity: Identity | None = None) -> str:

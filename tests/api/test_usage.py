@@ -354,7 +354,7 @@ def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, dep
     """A snapshot of the registry from before a rebuild names deleted tables: it is reloaded, and the query repeated."""
     old = dependencies.registry.find("tokens_total")
     assert dependencies.registry.advance(old, MeterState.READY, old.filled_to)
-    changed = old.definition.model_copy(update={"groupBy": {"type": "$.type"}})
+    changed = old.definition.model_copy(update={"group_by": {"type": "$.type"}})
     MeterRegistry(dependencies.store).update("tokens_total", lambda _: changed)
 
     rows = client.get(f"{QUERY}?groupBy=type").json()["data"]

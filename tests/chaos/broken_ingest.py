@@ -26,9 +26,10 @@ def shift_clock(seconds: float) -> None:
 
 
 def without_plan() -> None:
-    from ingest.kafka import log  # noqa: PLC0415 - imported after the clock is shifted, like all that follow
+    from ingest.kafka import planning  # noqa: PLC0415 - imported after the clock is shifted, like all that follow
 
-    vars(log)["to_metadata"] = lambda _: ""
+    assert "to_metadata" in vars(planning)
+    vars(planning)["to_metadata"] = lambda _: ""
 
 
 def without_token() -> None:

@@ -54,6 +54,17 @@ def test_a_directory_that_every_user_may_write_is_refused_with_what_to_do(tmp_pa
     )
 
 
+def test_an_entry_that_is_gone_by_the_time_it_is_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that start together make and remove a file for the signing key in the same directory."""
+    data = with_mode(tmp_path / "data", 0o700)
+    (data / "kept").touch()
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([path / "kept", path / "gone"]))
+
+    check_directory(data)
+
+
 def test_a_directory_or_an_entry_of_another_user_is_refused(tmp_path: Path) -> None:
     """S7: as root the test gives the files to another user; otherwise it checks as another user."""
     data = with_mode(tmp_path / "data", 0o755)
