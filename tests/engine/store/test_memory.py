@@ -206,6 +206,8 @@ store = open_store(settings)
 migrate(store, settings)
 asked = store.with_timeout(600)
 print(store.rows("SELECT value FROM system.server_settings WHERE name = 'max_server_memory_usage'")[0][0])
+query_limit = int(asked.rows("SELECT getSetting('max_memory_usage')")[0][0])
+assert 0 < query_limit <= 256 << 17, "without a limit of its own one query takes what others need"
 
 # more than the first limit, and alone there is enough
 print(asked.rows("SELECT uniqExact(number) FROM numbers(600000) SETTINGS max_threads = 1")[0][0])
