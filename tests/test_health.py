@@ -198,7 +198,7 @@ def test_readiness_does_not_ask_the_store(fleet: Fleet, monkeypatch: pytest.Monk
         return []
 
     service = fleet.services["api"]
-    for call in ("rows", "text", "arrow", "ping"):
+    for call in ("rows", "query_bytes", "arrow", "ping"):
         monkeypatch.setattr(service.store, call, partial(note, call))
     monkeypatch.setattr(service.registry, "refresh", lambda: None)
     asked.clear()
