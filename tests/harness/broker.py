@@ -30,12 +30,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
+from tests.harness.killable import Killable
 from tests.harness.services import CACHE, Unavailable, file_lock, free_ports, need_docker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
 START_SECONDS = 180  # so long because other tests may run on the machine at the same time
-STOP_SECONDS = 30
 FETCH_SECONDS = 600
 MOCK_PARTITIONS = 4
 CLUSTER_ID = "bWV0ZXJwb3J0LXRlc3RzIQ"  # 16 bytes in URL-safe base64, as Kafka requires
@@ -118,7 +118,7 @@ def _admin(bootstrap: str) -> AdminClient:
     )
 
 
-class Broker:
+class Broker(Killable):
     """One data directory and one address. When its process ends, another one can serve them."""
 
     def __init__(self, directory: Path, config: Mapping[str, str] | None = None, secured: str | None = None) -> None:
@@ -128,13 +128,11 @@ class Broker:
         second port; `config` configures it.
         Raises: Unavailable: there is no java or no mvn, or the jars cannot be fetched.
         """
+        super().__init__(directory, "kafka.log")
         self._jars = fetch_jars()
-        self._process: subprocess.Popen[bytes] | None = None
         protocols = ("PLAINTEXT", "CONTROLLER", *([secured] if secured else ()))
         self._ports = dict(zip(protocols, free_ports(len(protocols)), strict=True))
         self._config = directory / "server.properties"
-        self.directory = directory
-        self.log = directory / "kafka.log"
         directory.mkdir(parents=True, exist_ok=True)
         self._config.write_text(_properties(directory / "data", self._ports, config or {}))
 
@@ -148,10 +146,6 @@ class Broker:
     @property
     def version(self) -> str:
         return next(found[1] for jar in self._jars if (found := re.match(r"kafka_2\.13-(.+)\.jar", jar.name)))
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start a process on the data of the directory, the first time or again. Return when it answers."""
@@ -167,36 +161,6 @@ class Broker:
         except BaseException:
             self.kill()
             raise
-
-    def kill(self) -> None:
-        """Send SIGKILL, as the kernel would. It also ends a stopped process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def terminate(self) -> None:
-        """Send SIGTERM: the broker closes its log segments first. Kill it if that takes longer than STOP_SECONDS."""
-        if self._process is None:
-            return
-        self.continue_()
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def stop_signal(self) -> None:
-        """Send SIGSTOP: connections stay open, but nothing is answered."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def continue_(self) -> None:
-        """Send SIGCONT: requests that arrived in the meantime are answered now."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def tail(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:]
 
     def _format(self) -> None:
         """Write the metadata of the empty cluster. Without it a broker refuses to start."""

@@ -9,7 +9,6 @@ Limits: one node, no TLS, no users. tests/harness/clickhouse_statements.py lists
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -26,11 +25,11 @@ import pytest
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
 from tests.harness.clickhouse_faults import FaultKind
+from tests.harness.killable import Killable
 from tests.harness.server import ROOT
 from tests.harness.services import Unavailable, free_ports, need_docker
 
 START_SECONDS = 60
-STOP_SECONDS = 30
 IMAGE = f"clickhouse/clickhouse-server:{'.'.join(version('chdb-core').split('.')[:2])}"
 USER = "meterport"
 
@@ -50,24 +49,18 @@ class ClickHouseServer:
     label: str
 
 
-class ClickHouse:
+class ClickHouse(Killable):
     """One data directory and one address. When its process ends, another one can serve them."""
 
     def __init__(self, directory: Path) -> None:
         """Prepare the start. No other server uses `directory`, which holds the data and the log."""
+        super().__init__(directory, "front.log")
         [self._port] = free_ports(1)
         self._control = ""
-        self._process: subprocess.Popen[bytes] | None = None
-        self.directory = directory
-        self.log = directory / "front.log"
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start a process on the data of the directory, the first time or again. Return when it answers."""
@@ -88,36 +81,6 @@ class ClickHouse:
             time.sleep(0.02)
         self.kill()
         raise AssertionError(f"the ClickHouse front does not answer:\n{self.tail()}")
-
-    def kill(self) -> None:
-        """Send SIGKILL, as the kernel would. It also ends a stopped process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def terminate(self) -> None:
-        """Send SIGTERM, which closes chDB. Kill the process if that takes longer than STOP_SECONDS."""
-        if self._process is None:
-            return
-        self.continue_()
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def stop_signal(self) -> None:
-        """Send SIGSTOP: connections stay open, but nothing is answered."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def continue_(self) -> None:
-        """Send SIGCONT: requests that arrived in the meantime are answered now."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def tail(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:]
 
     def misbehave(
         self,
