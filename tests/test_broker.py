@@ -88,7 +88,7 @@ def test_without_docker_and_maven_there_is_a_mock(tmp_path: Path, monkeypatch: p
         produce(kafka.bootstrap, "mocked", 10)
 
         assert (kafka.kind, partitions) == ("mock", 4)
-        assert "no docker engine answers; no java on this machine" in kafka.label
+        assert "docker does not answer; no java on this machine" in kafka.label
         assert consume(kafka.bootstrap, "mocked", 10) == [f"record {number}" for number in range(10)]
 
 

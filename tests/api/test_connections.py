@@ -592,18 +592,21 @@ def test_each_port_has_connections_of_its_own(app: Starlette, gate: Gate) -> Non
 # answers that come before the body
 
 
-def sent_beside(client: Raw, head: bytes, chunk: bytes, times: int) -> threading.Thread:
-    """Send a request from a thread, so that a client can read while it sends. An error ends the thread silently."""
+class Sending(threading.Thread):
+    """Sends a request while a client reads. `sent`: how many chunks were sent until the end, or until an error."""
 
-    def run() -> None:
+    def __init__(self, client: Raw, head: bytes, chunk: bytes, times: int) -> None:
+        super().__init__()
+        self._client, self._head, self._chunk, self._times = client, head, chunk, times
+        self.sent = 0
+        self.start()
+
+    def run(self) -> None:
         with contextlib.suppress(OSError):
-            client.send(head)
-            for _ in range(times):
-                client.send(chunk)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
+            self._client.send(self._head)
+            for _ in range(self._times):
+                self._client.send(self._chunk)
+                self.sent += 1
 
 
 MEGABYTE = bytes(1 << 20)
@@ -636,11 +639,12 @@ def test_a_body_that_nobody_wants_is_read_up_to_a_bound(app: Starlette, path: by
     """N29, additional case: before, after any answer but 413 the body was read for as long as the client sent."""
     with serving(app, drained_bytes=4 << 20) as server, Raw(port_of(server)) as client:
         head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-        thread = sent_beside(client, head, FRAMED, 400)
+        sending = Sending(client, head, FRAMED, 400)
         answer = client.read()
-        thread.join()
+        sending.join()
         eventually(lambda: not server.server_state.connections, "the connection is gone")
 
+    assert sending.sent < 400
     assert answer.status == (404 if path == b"/unread" else 413)
 
 
