@@ -51,9 +51,8 @@ def test_the_command_tells_the_version_of_the_wheel(installed: Path) -> None:
 
 def test_it_serves_counts_and_shows_the_page(installed: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(installed / "bin" / "meterport"), "serve"]
-    server = Server(tmp_path, command, {"PYTHONPATH": str(installed)})
-    server.start()
-    try:
+    with Server(tmp_path, command, {"PYTHONPATH": str(installed)}) as server:
+        server.start()
         assert server.url is not None
         meter = {"slug": "calls", "eventType": "call", "aggregation": "COUNT"}
         event = {"specversion": "1.0", "id": "1", "source": "s", "type": "call", "subject": "acme"}
@@ -66,5 +65,3 @@ def test_it_serves_counts_and_shows_the_page(installed: Path, tmp_path: Path) ->
             page = client.get("/portal")
         assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         assert server.terminate() == 0
-    finally:
-        server.kill()

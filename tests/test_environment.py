@@ -20,12 +20,12 @@ FOREIGN = {
 @pytest.mark.parametrize("variables", FOREIGN.values(), ids=FOREIGN)
 def test_a_server_answers_whatever_others_have_set(tmp_path: Path, variables: dict[str, str]) -> None:
     """Regression: uvicorn read WEB_CONCURRENCY and chDB read TZ, and the process ended with a traceback."""
-    server = Server(tmp_path, variables=variables)
-    server.start()
+    with Server(tmp_path, variables=variables) as server:
+        server.start()
 
-    answer = httpx.get(f"{server.url}/readyz")
+        answer = httpx.get(f"{server.url}/readyz")
 
-    assert server.terminate() == 0
+        assert server.terminate() == 0
     assert answer.json() == {"status": "ok"}
 
 
@@ -56,16 +56,16 @@ def test_usage_is_the_same_whatever_zone_the_host_is_in(tmp_path: Path) -> None:
     ]
     answers = []
     for zone in ZONES:
-        server = Server(tmp_path, variables={"TZ": zone})
-        server.start()
-        with httpx.Client(base_url=str(server.url), timeout=60) as client:
-            if zone == "UTC":
-                assert client.post("/api/v1/meters", json=meter).status_code == 201
-                assert client.post("/api/v1/events", json=events).status_code == 204
-                eventually(lambda: _total(client) == 1111, "all is counted")
-            answers.append([client.get(QUERY, params=question).content for question in questions])
-            answers[-1].append(client.get(QUERY, params=questions[0], headers={"Accept": "text/csv"}).content)
-        assert server.terminate() == 0
+        with Server(tmp_path, variables={"TZ": zone}) as server:
+            server.start()
+            with httpx.Client(base_url=str(server.url), timeout=60) as client:
+                if zone == "UTC":
+                    assert client.post("/api/v1/meters", json=meter).status_code == 201
+                    assert client.post("/api/v1/events", json=events).status_code == 204
+                    eventually(lambda: _total(client) == 1111, "all is counted")
+                answers.append([client.get(QUERY, params=question).content for question in questions])
+                answers[-1].append(client.get(QUERY, params=questions[0], headers={"Accept": "text/csv"}).content)
+            assert server.terminate() == 0
 
     days = [json.loads(answer)["data"] for answer in answers[0][8:12]]
     assert [[(row["windowStart"], row["value"]) for row in rows] for rows in days[:3]] == [

@@ -19,29 +19,29 @@ def opened(server: Server, tokens: list[str]) -> list[int]:
 
 
 def test_tokens_of_after_the_copy_that_was_restored_are_taken_back(tmp_path: Path) -> None:
-    server = Server(tmp_path)
-    server.start()
-    assert server.terminate() == 0
-    shutil.copytree(tmp_path / "data", tmp_path / "copy", symlinks=True)
-    server.start()
-    made = [
-        httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": subject}, timeout=60).json()
-        for subject in ("by id", "by subject", "by its time", "later")
-    ]
-    tokens = [token["token"] for token in made]
-    assert server.terminate() == 0
-    shutil.rmtree(tmp_path / "data")
-    shutil.move(tmp_path / "copy", tmp_path / "data")
-    server.start()
+    with Server(tmp_path) as server:
+        server.start()
+        assert server.terminate() == 0
+        shutil.copytree(tmp_path / "data", tmp_path / "copy", symlinks=True)
+        server.start()
+        made = [
+            httpx.post(f"{server.url}/api/v1/portal/tokens", json={"subject": subject}, timeout=60).json()
+            for subject in ("by id", "by subject", "by its time", "later")
+        ]
+        tokens = [token["token"] for token in made]
+        assert server.terminate() == 0
+        shutil.rmtree(tmp_path / "data")
+        shutil.move(tmp_path / "copy", tmp_path / "data")
+        server.start()
 
-    assert httpx.get(f"{server.url}/api/v1/portal/tokens", timeout=60).json() == []
-    assert opened(server, tokens) == [200, 200, 200, 200]
-    assert invalidate(server, {"id": made[0]["id"]}) == 204
-    assert invalidate(server, {"subject": "by subject"}) == 204
-    assert opened(server, tokens) == [401, 401, 200, 200]
-    assert invalidate(server, {"issuedBefore": made[3]["createdAt"]}) == 204
-    assert opened(server, tokens) == [401, 401, 401, 200]
-    assert server.terminate() == 0
-    server.start()
-    assert opened(server, tokens) == [401, 401, 401, 200]
-    assert server.terminate() == 0
+        assert httpx.get(f"{server.url}/api/v1/portal/tokens", timeout=60).json() == []
+        assert opened(server, tokens) == [200, 200, 200, 200]
+        assert invalidate(server, {"id": made[0]["id"]}) == 204
+        assert invalidate(server, {"subject": "by subject"}) == 204
+        assert opened(server, tokens) == [401, 401, 200, 200]
+        assert invalidate(server, {"issuedBefore": made[3]["createdAt"]}) == 204
+        assert opened(server, tokens) == [401, 401, 401, 200]
+        assert server.terminate() == 0
+        server.start()
+        assert opened(server, tokens) == [401, 401, 401, 200]
+        assert server.terminate() == 0

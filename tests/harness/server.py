@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVE = [sys.executable, "-m", "meterport", "serve"]
@@ -15,7 +17,7 @@ START_SECONDS = 240  # it starts within two; on a busy machine it may take much 
 
 
 class Server:
-    """One data directory. When its process ends, another one can serve it."""
+    """One data directory. When its process ends, another one can serve it. As a context manager it ends by SIGKILL."""
 
     def __init__(
         self, directory: Path, command: Sequence[str] = SERVE, variables: Mapping[str, str] | None = None
@@ -27,6 +29,14 @@ class Server:
         self._log_start = 0  # the offset in the log file where this process's lines begin
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
 
     def start(self, fault: str = "") -> None:
         """Start a process. Return when it listens, or when an armed fault has killed it before that."""
