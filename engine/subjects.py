@@ -19,7 +19,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Typ
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from engine.controls import CONTROL, PROBLEM
 from engine.errors import Conflict, InvalidRequest, NotFound
 from engine.events.cloudevents import MAX_ATTRIBUTE_BYTES
 from engine.ids import new_ulid
@@ -27,6 +26,7 @@ from engine.instants import EPOCH, Clock, Instant, milliseconds, of_milliseconds
 from engine.names import correct_case
 from engine.store import sql
 from engine.store.clickhouse import Store
+from engine.texts import CONTROL, PROBLEM
 
 _COLUMNS = ("id", "version", "key", "definition", "created_at", "updated_at", "deleted_at")
 _CURSOR = re.compile(r"([0-9]{1,15}),([0-9A-Z]{0,26})", re.ASCII)

@@ -1,12 +1,17 @@
-"""Safe display of texts from outside: on a terminal, in log lines, and in documents that a person reads.
+"""Texts from outside: how they are shown safely, and which of their characters are refused.
 
-Owns: how such texts are shown. A subject, the name of a model or of a file may contain control sequences for the
-terminal, invisible characters (so that two different texts look alike), or bytes that are not UTF-8.
+Owns: how they are shown on a terminal, in log lines, and in documents that a person reads. A subject, the name of a
+model or of a file may contain control sequences for the terminal, invisible characters (so that two different texts
+look alike), or bytes that are not UTF-8.
+It also owns the rule that names contain no control characters. An escape code in a name would control the terminal of
+the user who lists it; and no event has such a `type`, so a meter with one would count nothing. Texts that were stored
+before this rule existed are still read.
 Source: Unicode 16, Default_Ignorable_Code_Point and General_Category; ECMA-48 (C1 controls).
 """
 
 import re
 import unicodedata
+from collections.abc import Iterator, Mapping
 
 _HARMFUL = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Controls, direction marks, lone surrogates, line separators.
 _JOINERS = "\u200c\u200d"  # They are part of words and emoji, between characters that are not ASCII.
@@ -85,3 +90,21 @@ def _json_character(document: str, index: int) -> str:
         return character
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[unit : unit + 2].hex()}" for unit in range(0, len(units), 2))
+
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+# Line breaks and tabs are allowed in prose.
+_CONTROL_IN_PROSE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+PROBLEM = "holds a control character"
+
+
+def control_problems(names: Mapping[str, str | None], prose: Mapping[str, str | None]) -> Iterator[str]:
+    """Yield a line for each text that contains a control character. Texts of `prose` may have line breaks and tabs."""
+    for texts, controls in ((names, CONTROL), (prose, _CONTROL_IN_PROSE)):
+        for name, text in texts.items():
+            if text and controls.search(text):
+                yield f"{name}: {PROBLEM}"

@@ -92,7 +92,7 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
     log = parts.log
 
     def ask() -> None:
-        if isinstance(log, KafkaLog) and log.refused:
+        if isinstance(log, KafkaLog) and log.monitor.refused:
             metrics.KAFKA_REFUSALS.labels(f"READ on group {log.group}").inc()
         probe.ask()
 
@@ -118,7 +118,7 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
     if isinstance(log, KafkaLog):
 
         def consumer_silent_seconds() -> float:
-            return max(log.silent_seconds, probe.pulse.silent_seconds)
+            return max(log.monitor.silent_seconds, probe.pulse.silent_seconds)
 
         health.needs(
             "kafka-consumer", (Ability.INGEST,), health.silent(consumer_silent_seconds, lambda: probe.silence_reason)
@@ -134,8 +134,8 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
 def _add_group_check(health: Health, log: KafkaLog) -> None:
     def refused() -> Trouble | None:
         return (
-            Trouble(describe_missing_rights([f"READ on group {log.group}"]), log.outside_group_seconds)
-            if log.refused
+            Trouble(describe_missing_rights([f"READ on group {log.group}"]), log.monitor.outside_group_seconds)
+            if log.monitor.refused
             else None
         )
 

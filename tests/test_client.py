@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from meterport.addresses import is_local_url
-from meterport.client import ApiClient, Refusal
+from meterport.client import ApiClient
+from meterport.client_errors import Refusal
 
 KEY = "the-api-key-of-these-tests"
 Seen = list[tuple[str, str | None]]

@@ -19,7 +19,8 @@ import typer
 
 from engine.store.data_directory import DirectoryLock
 from meterport import cli
-from meterport.client import ApiClient, Refusal
+from meterport.client import ApiClient
+from meterport.client_errors import Refusal
 from tests.harness.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,17 +20,17 @@ import orjson
 from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
 from engine.events.event import Event, event_key
+from engine.events.parse_errors import field_at_fault, translate_error
 from engine.events.repeated_members import may_repeat_names, repeated_names
 from engine.events.unreadable import has_other_format, why_not_json
 from engine.instants import LAST_MS, milliseconds
-from engine.texts import printable
+from engine.texts import CONTROL, printable
 
 MAX_ATTRIBUTE_BYTES = 2048
 MAX_NESTING = 500
 _SURELY_SHORT_CHARACTERS = MAX_ATTRIBUTE_BYTES // 4  # a character has at most four bytes in UTF-8
 _VERSIONS = frozenset({"1.0", "0.3"})
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:[0-5]\d)\Z", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JSON_TYPE = re.compile(r"[^\s/]+/(?:[^\s/]+\+)?json\Z")
 _OBJECT_ADVICE = "it is an object; send one event as application/cloudevents+json, several as an array"
 _INFINITY_ERROR = "number is infinity"  # a part of orjson's message
@@ -144,7 +144,7 @@ def _decode_envelope(value: bytes) -> tuple[_Envelope, bytes]:
         _refuse_repeated(value, attributes)
         return extended, extensions_of(attributes, "datacontentencoding" if _is_encoded(extended) else None)
     except msgspec.ValidationError as error:
-        raise InvalidEvent(_translate_error(str(error)), _field_at_fault(str(error))) from None
+        raise InvalidEvent(translate_error(str(error)), field_at_fault(str(error))) from None
     except msgspec.DecodeError as error:
         raise InvalidEvent(f"not JSON: {why_not_json(value, error)}") from None
     except RecursionError:
@@ -216,7 +216,7 @@ def _check_attribute(name: str, text: str) -> None:
 
 def has_control(text: str) -> bool:
     """Return whether a text contains a control character or a lone surrogate."""
-    return _CONTROL.search(text) is not None
+    return CONTROL.search(text) is not None
 
 
 def check_content_type(content_type: str) -> None:
@@ -306,19 +306,3 @@ def _nesting_depth(data: bytes) -> int:
         elif byte in b"}]":
             depth -= 1
     return deepest
-
-
-def _translate_error(message: str) -> str:
-    """Translate a message of msgspec, such as "Object missing required field `id`" to "id is missing"."""
-    missing = re.match(r"Object missing required field `(\w+)`", message)
-    if missing:
-        return f"{missing[1]} is missing"
-    problem = re.match(r"Expected `(.+?)`, got `(\w+)` - at `\$\.(\w+)`", message)
-    if problem:
-        return f"{problem[3]} must be {problem[1].removesuffix(' | null')}, not {problem[2]}"
-    return "an event must be a JSON object" if "got `" in message else message
-
-
-def _field_at_fault(message: str) -> str | None:
-    found = re.search(r"required field `(\w+)`", message) or re.search(r"at `\$\.(\w+)`", message)
-    return found[1] if found else None

@@ -21,11 +21,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from engine.controls import control_problems
 from engine.errors import ConfigurationError, InvalidMeter
 from engine.instants import parse_instant
 from engine.meters.aggregations import Aggregation
-from engine.texts import printable
+from engine.texts import control_problems, printable
 
 SLUG = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*\Z")
 

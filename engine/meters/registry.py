@@ -15,9 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-
-import orjson
+from datetime import datetime, timedelta
 
 from engine import faults
 from engine.errors import Conflict, InvalidMeter, NotFound, StoreError, StoreUnavailable
@@ -26,15 +24,12 @@ from engine.instants import EPOCH, Clock, utc_now
 from engine.meters.definition import MeterDefinition
 from engine.meters.jsonpath import check_indexes, quote_names
 from engine.meters.meter import Meter, MeterState, rollup_name
+from engine.meters.registry_rows import COLUMNS, from_row, in_utc, to_row
 from engine.meters.rollups import create_rollup, drop_rollup
 from engine.store import sql
 from engine.store.clickhouse import Store
 
 logger = logging.getLogger(__name__)
-_COLUMNS = (
-    "id", "version", "slug", "state", "definition", "rollup", "visible_from", "filled_to",
-    "created_at", "updated_at", "deleted_at",
-)  # fmt: skip
 LEAD = timedelta(seconds=2)  # the time from the decision to create a meter to its `visible_from`
 _USER_STEP = 2  # user changes raise the version by 2, so that they win over a concurrent change of state
 LEAD_MARGIN = timedelta(milliseconds=500)  # the views must exist this long before `visible_from`
@@ -60,7 +55,7 @@ class MeterRegistry:
         """Reload the snapshot from the registry table."""
         with self._cache_lock:  # without it, an earlier snapshot could replace a later one
             rows = self._store.rows(sql.statement("meters/list"))
-            self._meters = {row[0]: _from_row(row) for row in rows}
+            self._meters = {row[0]: from_row(row) for row in rows}
 
     def all(self, include_deleted: bool = False) -> list[Meter]:
         """Return the meters in the order of their creation, without deleted ones unless `include_deleted` is set."""
@@ -131,7 +126,7 @@ class MeterRegistry:
         for _ in range(_REGISTRATION_ATTEMPTS):
             earlier = sum(other.slug == meter.slug for other in self._meters.values())
             self._store.insert_rows(
-                "meters", _COLUMNS, [_to_row(meter)], f"meter {meter.slug} {earlier} {attempts[earlier]}"
+                "meters", COLUMNS, [to_row(meter)], f"meter {meter.slug} {earlier} {attempts[earlier]}"
             )
             attempts[earlier] += 1
             if self._is_registered(meter):
@@ -280,7 +275,7 @@ class MeterRegistry:
 
         It is ahead of the clock if the clock was set back.
         """
-        return _in_utc(self._store.rows(sql.statement("meters/newest_stamp"))[0][0])
+        return in_utc(self._store.rows(sql.statement("meters/newest_stamp"))[0][0])
 
     def _write(self, meter: Meter, version_step: int = 1) -> Meter:
         """Write the next version of a meter and return it.
@@ -290,7 +285,7 @@ class MeterRegistry:
         with self._cache_lock:
             current = self._meters.get(meter.id)
             written = dataclasses.replace(meter, version=(current.version if current else 0) + version_step)
-            self._store.insert_rows("meters", _COLUMNS, [_to_row(written)])
+            self._store.insert_rows("meters", COLUMNS, [to_row(written)])
             self._meters = {**self._meters, written.id: written}
             return written
 
@@ -310,40 +305,3 @@ class MeterRegistry:
         except StoreError:
             return False
         return True
-
-
-def _to_row(meter: Meter) -> list[object]:
-    return [
-        meter.id,
-        meter.version,
-        meter.slug,
-        meter.state.value,
-        orjson.dumps(meter.definition.model_dump(mode="json")).decode(),
-        meter.rollup,
-        meter.visible_from,
-        meter.filled_to,
-        meter.created_at,
-        meter.updated_at,
-        meter.deleted_at,
-    ]
-
-
-def _from_row(row: tuple[object, ...]) -> Meter:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    return Meter(
-        id=str(values["id"]),
-        version=int(str(values["version"])),
-        definition=MeterDefinition.model_validate_json(str(values["definition"])),
-        state=MeterState(str(values["state"])),
-        rollup=str(values["rollup"]),
-        visible_from=_in_utc(values["visible_from"]),
-        filled_to=_in_utc(values["filled_to"]),
-        created_at=_in_utc(values["created_at"]),
-        updated_at=_in_utc(values["updated_at"]),
-        deleted_at=_in_utc(values["deleted_at"]) if values["deleted_at"] else None,
-    )
-
-
-def _in_utc(value: object) -> datetime:
-    assert isinstance(value, datetime)  # noqa: S101 - the column is a DateTime64
-    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

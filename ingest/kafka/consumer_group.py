@@ -19,14 +19,11 @@ from typing import TypeVar
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
-    OFFSET_END,
     OFFSET_INVALID,
     Consumer,
     KafkaException,
-    TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFailed, LogUnavailable
@@ -42,17 +39,17 @@ from ingest.kafka.client import (
     to_meterport_error,
 )
 from ingest.kafka.plans import Commit, committed_plan, is_forged
+from ingest.kafka.topic_queries import TopicQueries
 
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
-_NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # what brokers before Kafka 2.8 report, and some others that speak the protocol
 
 OnAssigned = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
 OnRevoked = Callable[[set[int]], None]
 
 
-class GroupMember:
+class GroupMember(TopicQueries):
     """A member of the group that `settings` name. Thread-safe.
 
     `on_assigned` gets the commits of the newly assigned partitions and of those that share a plan with them, and the
@@ -61,8 +58,7 @@ class GroupMember:
     """
 
     def __init__(self, settings: KafkaSettings, on_assigned: OnAssigned, on_revoked: OnRevoked) -> None:
-        self._settings = settings
-        self._topic = settings.topic
+        super().__init__(settings)
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
         self._protocol = "classic" if settings.group_protocol == "classic" else "consumer"
@@ -161,49 +157,6 @@ class GroupMember:
             plan = committed_plan(answer.metadata, answer.partition, offset)
             found[answer.partition] = Commit(offset, plan, is_forged(answer.metadata))
         return found
-
-    def partitions(self, seconds: float | None = None) -> set[int]:
-        """Return the numbers of the topic's partitions. Raises: KafkaException, LogUnavailable."""
-        found = self._current_consumer().list_topics(
-            self._topic, timeout=ANSWER_TIMEOUT_SECONDS if seconds is None else seconds
-        )
-        topic = found.topics[self._topic]
-        if topic.error is not None:
-            raise to_meterport_error(topic.error, f"looking for topic {self._topic}")
-        return set(topic.partitions)
-
-    def topic_id(self) -> str:
-        """Return the topic's id, which another topic of this name would not have; "" if it cannot be had."""
-        try:
-            admin = connect(AdminClient, client_options(self._settings, {}))
-            described = admin.describe_topics(TopicCollection([self._topic]), request_timeout=ANSWER_TIMEOUT_SECONDS)
-            found = str(described[self._topic].result(ANSWER_TIMEOUT_SECONDS).topic_id)
-        except (KafkaException, TimeoutError) as error:
-            logger.warning("topic_id_unknown topic=%s error=%s", self._topic, error)
-            return ""
-        return "" if found == _NO_TOPIC_ID else found
-
-    def bounds(self, partition: int) -> tuple[int, int]:
-        """Return the first offset a partition has, and the offset after its last. Raises: KafkaException."""
-        low, high = self._current_consumer().get_watermark_offsets(
-            self._topic_partition(partition), timeout=ANSWER_TIMEOUT_SECONDS
-        )
-        return low, high
-
-    def cached_bounds(self, partition: int) -> tuple[int, int]:
-        """Return the bounds as of the last fetch; negative if nothing was fetched yet."""
-        low, high = self._current_consumer().get_watermark_offsets(self._topic_partition(partition), cached=True)
-        return low, high
-
-    def ends(self, partitions: Iterable[int], seconds: float) -> dict[int, int]:
-        """Return the offset after the last one of each partition, with one request per broker. Raises: KafkaException.
-
-        A partition whose leader does not answer in time is left out.
-        """
-        # OFFSET_END in the place of a time asks for the end.
-        asked = [self._topic_partition(number, OFFSET_END) for number in partitions]
-        found = self._current_consumer().offsets_for_times(asked, timeout=seconds) if asked else []
-        return {answer.partition: answer.offset for answer in found if answer.error is None}
 
     def move(self, partition: int, offset: int) -> None:
         """Read an assigned partition from another offset.
@@ -355,9 +308,6 @@ class GroupMember:
             leaving.join(ANSWER_TIMEOUT_SECONDS)  # a client that has failed for good may never return from close()
             if leaving.is_alive():
                 logger.warning("left_without_answer: the client does not close; the group will notice")
-
-    def _topic_partition(self, partition: int, offset: int = OFFSET_INVALID) -> TopicPartition:
-        return TopicPartition(self._topic, partition, offset)
 
 
 def _leave(consumer: Consumer) -> None:

@@ -53,6 +53,8 @@ _OUT_OF_RANGE_CODES = frozenset(
 class KafkaLog:
     """An `EventLog` that shares a topic with every other process of its group. Thread-safe.
 
+    `monitor` says how far it is behind, and whether the group has taken it in.
+
     `positions`: those of the store that the log is read into. Without them only committed offsets say how far ingest
     is.
     """
@@ -73,7 +75,7 @@ class KafkaLog:
         self._comparison = Comparison(settings, positions, self._member, self._assigned, self._buffer, clock)
         self._planning = Planning(self._member, self._assigned, self._buffer, self._comparison)
         self._last_read = 0.0
-        self._monitor = LagMonitor(self._member, self._assigned, self._buffer, end_query_seconds)
+        self.monitor = LagMonitor(self._member, self._assigned, self._buffer, end_query_seconds)
         self.assignments = 0
         self.thread = threading.Thread(target=self._keep_membership, name="kafka-keeper", daemon=True)
         self.thread.start()
@@ -96,9 +98,9 @@ class KafkaLog:
                 self._comparison.reposition_out_of_range()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._last_read)))
                 self._comparison.compare()  # with what was assigned meanwhile: it must be compared before it is planned
-                self._monitor.query_ends()
+                self.monitor.query_ends()
                 batch = self._buffer.batch(max_records, max_bytes, PLAN_PARTITIONS)
-                self._monitor.measure()
+                self.monitor.measure()
             if batch or time.monotonic() >= deadline:
                 return batch
 
@@ -117,7 +119,7 @@ class KafkaLog:
                 return
             else:
                 self._buffer_messages(_poll(consumer, _MORE_WAIT_SECONDS))
-            if now > began + _MAX_FILL_SECONDS and self._monitor.count_unread() < max_records - len(self._buffer):
+            if now > began + _MAX_FILL_SECONDS and self.monitor.count_unread() < max_records - len(self._buffer):
                 return
 
     def _buffer_messages(self, messages: list[Message]) -> None:
@@ -144,7 +146,7 @@ class KafkaLog:
             if partition is not None and offset is not None:
                 partition.end, partition.last_heard = offset, time.monotonic()
             return None
-        self._monitor.membership_refused = self._monitor.membership_refused or is_refused_by_group(error)
+        self.monitor.membership_refused = self.monitor.membership_refused or is_refused_by_group(error)
         if partition is not None and code in _OUT_OF_RANGE_CODES:
             partition.out_of_range = partition.run is None
             return None
@@ -171,7 +173,7 @@ class KafkaLog:
         with self._member.using("acknowledging"):
             self._comparison.compare()
             self._planning.acknowledge(plan)
-            self._monitor.measure()
+            self.monitor.measure()
 
     def release(self, plan: Plan) -> None:
         """See `EventLog.release`."""
@@ -228,36 +230,16 @@ class KafkaLog:
 
     def lag(self) -> Lag:
         """See `EventLog.lag`. It is as of the last look at the log, seconds ago at most; bytes are never known."""
-        return self._monitor.lag
+        return self.monitor.lag
 
     def partitions(self) -> float:
         """Return how many partitions this process reads; NaN if it is not known whether it still owns them."""
-        return len(self._assigned) if self._monitor.is_known else math.nan
+        return len(self._assigned) if self.monitor.is_known else math.nan
 
     @property
     def group(self) -> str:
         """The name of the group."""
         return self._settings.group
-
-    @property
-    def is_member(self) -> bool:
-        """See `LagMonitor.is_member`."""
-        return self._monitor.is_member
-
-    @property
-    def refused(self) -> bool:
-        """See `LagMonitor.refused`."""
-        return self._monitor.refused
-
-    @property
-    def outside_group_seconds(self) -> float:
-        """See `LagMonitor.outside_group_seconds`."""
-        return self._monitor.outside_group_seconds
-
-    @property
-    def silent_seconds(self) -> float:
-        """See `LagMonitor.silent_seconds`."""
-        return self._monitor.silent_seconds
 
     # membership
 
@@ -277,7 +259,7 @@ class KafkaLog:
             )
             self._comparison.uncompared[number] = offset
         self.assignments += 1
-        self._monitor.note_assignment()
+        self.monitor.note_assignment()
         metrics.REBALANCES.inc()
         logger.info("partitions_assigned partitions=%s plans=%d", sorted(numbers), len(self._planning.inherited()))
         return {number: self._assigned[number].read_to for number in numbers if commits[number].offset >= 0}
@@ -294,7 +276,7 @@ class KafkaLog:
         """Poll while nothing is read, so that the membership lives; pause, so that no records pile up."""
         while not self._member.closing.wait(_KEEPALIVE_SECONDS):
             if self._member.commit_unanswered:
-                self._monitor.note_silence()
+                self.monitor.note_silence()
             idle = time.monotonic() - self._last_read
             if idle < _KEEPALIVE_SECONDS or not self._member.joined:
                 continue
@@ -303,7 +285,7 @@ class KafkaLog:
                     if idle > _IDLE_SECONDS:
                         self._member.pause()
                     self._buffer_messages(_poll(consumer, 0))
-                    self._monitor.query_ends()
+                    self.monitor.query_ends()
             except LogUnavailable as error:
                 if not self._member.closing.is_set():
                     logger.warning("membership_kept_with_error error=%s", error)

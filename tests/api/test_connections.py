@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from api.server.connections import Phase
 from api.server.http_protocol import MAX_PIPELINED, BoundedProtocol
 from api.server.server import HttpServer
-from engine.config.settings import ServerSettings
+from engine.config.server_settings import ServerSettings
 from engine.metrics import CONNECTIONS
 from tests.harness.raw_http import (
     TIMEOUT_SECONDS,

@@ -8,7 +8,7 @@ from anyio.from_thread import BlockingPortal
 
 from api.app import create_app
 from api.dependencies import Dependencies
-from engine.config.settings import ServerSettings
+from engine.config.server_settings import ServerSettings
 from tests.harness.api_client import ApiClient
 
 QUERY = "/api/v1/portal/meters/tokens_total/query"

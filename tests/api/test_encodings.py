@@ -22,7 +22,7 @@ from api.dependencies import Dependencies
 from api.http.encodings import unpack
 from api.http.openapi import document
 from api.http.problems import InvalidParameter
-from engine.config.settings import ServerSettings
+from engine.config.server_settings import ServerSettings
 from engine.errors import TooLarge
 from tests.api.conftest import BATCH, KEY, SINGLE, MemoryLog, event
 from tests.harness.api_client import ApiClient

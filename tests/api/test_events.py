@@ -16,7 +16,7 @@ from starlette.types import Message, Scope
 from api.app import create_app
 from api.dependencies import Dependencies
 from api.http.bodies import read_body
-from engine.config.settings import ServerSettings
+from engine.config.server_settings import ServerSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge
 from engine.instants import utc_now
 from tests.api.conftest import BATCH, KEY, SINGLE, MemoryLog, event

@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from api.http.openapi import document
-from engine.config.settings import ServerSettings
+from engine.config.server_settings import ServerSettings
 from tests.harness.server import Server
 
 KEY = "fuzz-tests-management-key"

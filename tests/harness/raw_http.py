@@ -13,7 +13,8 @@ from prometheus_client import Counter, Gauge
 from starlette.types import ASGIApp
 
 from api.server.server import HttpServer, uvicorn_config
-from engine.config.settings import ServerSettings, Settings
+from engine.config.server_settings import ServerSettings
+from engine.config.settings import Settings
 from engine.metrics import CONNECTIONS_ENDED
 
 TIMEOUT_SECONDS = 120  # how long a test waits for an answer or a condition

@@ -28,13 +28,16 @@ def test_a_member_that_the_group_gives_no_partition_is_a_member_nevertheless(sin
     ):
         logs = (one, other)
         wait_for(
-            lambda: sorted(assigned_partitions(log) for log in logs) == [[], [0]] and all(log.is_member for log in logs)
+            lambda: (
+                sorted(assigned_partitions(log) for log in logs) == [[], [0]]
+                and all(log.monitor.is_member for log in logs)
+            )
         )
         [standby] = [log for log in logs if not assigned_partitions(log)]
         single.put(b"a")
 
         wait_for(lambda: standby.read(10, 1 << 20, 0.1) == [] and standby.lag().records == standby.partitions() == 0)
-        assert standby.outside_group_seconds == 0
+        assert standby.monitor.outside_group_seconds == 0
 
 
 def test_the_lag_of_a_process_that_has_not_joined_is_not_known(single: Topic) -> None:
@@ -48,9 +51,9 @@ def test_a_topic_in_which_nothing_happens_is_asked_about_and_its_lag_is_known(si
     with closing(KafkaLog(single.settings(protocol), end_query_seconds=LOOK_SECONDS)) as log:
         wait_for(lambda: assigned_partitions(log) == [0])
         wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log.lag().records == 0)
-        heard = log._monitor.all_heard_since
+        heard = log.monitor.all_heard_since
 
-        wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log._monitor.all_heard_since > heard)
+        wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log.monitor.all_heard_since > heard)
         assert log.partitions() == 1
 
 

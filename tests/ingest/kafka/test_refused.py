@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from engine.config.settings import ServerSettings, Settings
+from engine.config.server_settings import ServerSettings
+from engine.config.settings import Settings
 from engine.errors import LogFailed, LogUnavailable
 from engine.health import Health
 from engine.meters.registry import MeterRegistry
@@ -152,7 +153,7 @@ def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(t
     """N22b: the thread that keeps the membership ends. Ingest, which waits for the store, would notice it too late."""
     workers = Workers()
     with closing(KafkaLog(topic.settings("classic"))) as log:
-        wait_for(lambda: log.pending() == [] and log.is_member)
+        wait_for(lambda: log.pending() == [] and log.monitor.is_member)
         workers.watch([log.thread])
 
         _fail_for_good(log._member._consumer, 82)
@@ -268,4 +269,4 @@ def _acknowledged(log: KafkaLog) -> bool:
 def _is_refused(log: KafkaLog) -> bool:
     with suppress(LogUnavailable):
         log.read(10, 1 << 20, 0.1)
-    return log.refused
+    return log.monitor.refused
