@@ -26,7 +26,8 @@ from engine.config.loading import load_settings
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 from ingest.importer.positions import PositionFile
-from meterport.client import ApiClient, Refusal
+from meterport.client import ApiClient
+from meterport.client_errors import Refusal
 from meterport.commands.import_ import import_file
 from meterport.connection import connect
 

@@ -23,7 +23,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from api.server.refusals import count_end
-from engine.config.settings import ServerSettings
+from engine.config.server_settings import ServerSettings
 from engine.metrics import CONNECTIONS, CONNECTIONS_MOST
 
 ROUND_SECONDS = 0.25
