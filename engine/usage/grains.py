@@ -30,7 +30,7 @@ class Segment:
 def split(from_ms: int, to_ms: int, step_seconds: int, rolled_up: bool) -> list[Segment]:
     """Split [from_ms, to_ms) into segments, in the order of time. An empty range has none.
 
-    Args: step_seconds: a divisor of every window boundary in the range (`windows.finest_step`).
+    Args: step_seconds: a divisor of every window boundary in the range (`windows.largest_common_step`).
         rolled_up: whether the meter's rollup is complete; if it is not, raw events answer the whole range.
     """
     usable = [grain for grain in _GRAINS if step_seconds * 1000 % _MILLISECONDS[grain] == 0]

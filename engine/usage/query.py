@@ -10,7 +10,8 @@ from engine.errors import InvalidRequest
 from engine.filters import Filter
 from engine.instants import Instant
 from engine.meters.meter import Meter
-from engine.usage.windows import WindowSize, zone
+from engine.usage.windows import WindowSize
+from engine.usage.zones import zone
 
 
 @dataclass(frozen=True, slots=True)

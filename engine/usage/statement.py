@@ -17,7 +17,7 @@ from engine.store.clickhouse import Store
 from engine.usage.grains import Grain, Segment, split
 from engine.usage.query import UsageQuery
 from engine.usage.timeline import Timeline
-from engine.usage.windows import WindowSize, finest_step
+from engine.usage.windows import WindowSize, largest_common_step
 
 # A range wider than this is narrowed to the days with events of the meter before its windows are listed.
 _WIDE_RANGE_MS = 1000 * DAY_SECONDS * 1000
@@ -77,7 +77,7 @@ class UsageStatement:
         first, last = from_ms // 1000, to_ms // 1000
         self._timeline = Timeline(query.window_size, query.zone, first, last)
         self.parameters |= self._timeline.parameters
-        step = finest_step(query.window_size, query.zone, first, last)
+        step = largest_common_step(query.window_size, query.zone, first, last)
         self._segments = split(from_ms, to_ms, step, meter.state is MeterState.READY) or [Segment("raw", 0, 0)]
         self.grains = tuple(dict.fromkeys(segment.grain for segment in self._segments))
         self.start_text, self.end_text = self._window_texts()

@@ -5,7 +5,8 @@ at that time, and the arrays that these expressions bind. If a zone's clocks do 
 replace the arrays.
 """
 
-from engine.usage.windows import StepFunction, WindowSize, boundaries, hour_phases, offsets
+from engine.usage.windows import WindowSize, boundaries
+from engine.usage.zones import StepFunction, hour_phases, offsets
 
 _AFTER_ALL_WINDOWS = 10**10  # Unix seconds
 _LOCAL_TIME_FORMAT = "%Y-%m-%dT%H:%i:%S"

@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 from engine.errors import InvalidRequest
 from engine.instants import EPOCH
-from engine.usage import windows
+from engine.usage import zones
+from engine.usage.windows import local_date_start
 
 _TIME = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)"
@@ -65,7 +66,7 @@ class _Reading(NamedTuple):
 def read_zone(name: str) -> ZoneInfo:
     """Return the time zone with an IANA name. Raises: InvalidRequest."""
     try:
-        return windows.zone(name)
+        return zones.zone(name)
     except InvalidRequest:
         raise InvalidRequest(f"unknown time zone {name!r}: expected an IANA name such as America/New_York") from None
 
@@ -215,7 +216,7 @@ def _start_of_day(day: date, zone: ZoneInfo) -> str:
     midnight = datetime(day.year, day.month, day.day)
     if _occurs(midnight, zone):
         return _rfc3339(midnight.replace(tzinfo=zone), "")
-    begins = (EPOCH + timedelta(seconds=windows.local_date_start(day, zone.key))).astimezone(zone)
+    begins = (EPOCH + timedelta(seconds=local_date_start(day, zone.key))).astimezone(zone)
     if begins.date() != day:
         raise InvalidRequest(f"{day} never occurs in {zone.key}: the calendar skips it")
     return _rfc3339(begins, "")

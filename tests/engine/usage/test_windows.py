@@ -19,7 +19,8 @@ from engine.errors import InvalidRequest
 from engine.instants import BEGINNING, DAY_SECONDS, END
 from engine.store.clickhouse import Store
 from engine.usage.timeline import Timeline
-from engine.usage.windows import WindowSize, _zone_names, boundaries, finest_step, hour_phases, offsets, zone
+from engine.usage.windows import WindowSize, boundaries, largest_common_step
+from engine.usage.zones import _zone_names, hour_phases, offsets, zone
 from tests.harness import oracle
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
@@ -376,7 +377,7 @@ STEPS = {
 def test_the_coarsest_step_that_divides_every_boundary(
     size: WindowSize | None, name: str, first: str, last: str, step: int
 ) -> None:
-    assert finest_step(size, name, second(first), second(last)) == step
+    assert largest_common_step(size, name, second(first), second(last)) == step
 
 
 @settings(max_examples=100, deadline=None)
@@ -389,7 +390,7 @@ def test_the_coarsest_step_that_divides_every_boundary(
 def test_the_step_divides_every_boundary(name: str, size: WindowSize, first: int, days: int) -> None:
     last = min(first + days * DAY_SECONDS, END - 1)
 
-    step = finest_step(size, name, first, last)
+    step = largest_common_step(size, name, first, last)
 
     assert {mark % step for mark in boundaries(size, name, first, last)} == {0}
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import END
-from engine.usage.windows import offsets, zone
+from engine.usage.zones import offsets, zone
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.files import EventFile
 from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp
