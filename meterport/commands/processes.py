@@ -6,7 +6,7 @@ import typer
 
 from engine.config.settings import Settings
 from engine.errors import ConfigurationError
-from meterport import running
+from meterport import services
 from meterport.configuration import command_settings
 from meterport.options import Config, DataDir
 
@@ -43,7 +43,7 @@ def serve(
         kafka__topic=kafka_topic,
         kafka__group=kafka_group,
     )
-    running.run(settings, running.serve)
+    services.run(settings, services.serve)
 
 
 def api(
@@ -60,7 +60,7 @@ def api(
     settings = command_settings(
         config, server__host=host, server__port=port, kafka__brokers=kafka_brokers, kafka__topic=kafka_topic
     )
-    running.run(_distributed(settings, "api"), running.serve, ingests=False)
+    services.run(_distributed(settings, "api"), services.serve, ingests=False)
 
 
 def ingest(
@@ -73,7 +73,7 @@ def ingest(
     settings = command_settings(
         config, listens=False, kafka__brokers=kafka_brokers, kafka__topic=kafka_topic, kafka__group=kafka_group
     )
-    running.run(_distributed(settings, "ingest"), running.ingest, serves=False)
+    services.run(_distributed(settings, "ingest"), services.ingest, serves=False)
 
 
 def _distributed(settings: Settings, command: str) -> Settings:

@@ -1,4 +1,4 @@
-"""Runs a process from start to end: it serves or ingests until it gets a signal or a worker fails."""
+"""The two services of a process, serve and ingest, and the signals that end them."""
 
 import logging
 import signal
@@ -16,6 +16,7 @@ logger = logging.getLogger("meterport")
 
 
 def run(settings: Settings, work: Callable[[Process], None], ingests: bool = True, serves: bool = True) -> None:
+    """Start a process, run a service in it, and stop the process. Raises: the failure of a worker, if one failed."""
     configure_logging(settings)
     process = Process(settings, ingests, serves)
     try:
