@@ -1,8 +1,7 @@
-"""JSONPaths into the data of events: which ones a meter may have, and how they are read in bounded time.
+"""Renders the SQL that reads a JSONPath in ClickHouse, and owns the limit on how many array elements a path names.
 
-Owns: the limit on how many array elements a path names, and the SQL expressions that read a path. ClickHouse tries each
-element that a path names, walks through the array again for each of them, and no time limit stops it. Without a
-limit, a single event with a million elements that lack the wanted value would delay all ingest for hours.
+ClickHouse tries each element that a path names, walks through the array again for each of them, and no time limit stops
+it. Without a limit, a single event with a million elements that lack the wanted value would delay all ingest for hours.
 Limits: `MAX_PATH_ELEMENTS` elements, counting indexes and `[*]` together. In data shorter than `SHORT_DATA_BYTES`,
 `[*]` reads all elements.
 Source: docs/contract.md 2.1; docs/design.md R15a (bounded paths).
