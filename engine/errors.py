@@ -1,4 +1,4 @@
-"""All errors that Meterport raises on purpose, and what the code that catches them must do.
+"""The errors that Meterport's packages share, and what the code that catches them must do.
 
     MeterportError
     ├── Refused                 do not retry: the request itself is wrong
@@ -29,18 +29,20 @@
         ├── LogFailed           the event log will not serve this process again
         └── TooManyDeadLetters  so many records are wrong that a fault upstream is likely
 
-Each leaf has a public kebab-case `code`. HTTP status codes are defined in api/http/problems.py only.
+Each leaf has a public kebab-case `code`. Other modules define subclasses of these, which keep the code of their parent;
+exceptions outside the tree that are caught within their own package (for example in ingest/duplicates.py); and the
+errors of the command line's requests (meterport/client_errors.py).
+api/http/problems.py maps the classes to HTTP statuses. An answer that no error of this tree causes has its status where
+it is given: api/server/refusals.py, api/http/host_header.py and the readiness in api/routes/operations.py.
 """
 
 from typing import ClassVar
 
-
-def _cut(text: str, characters: int) -> str:
-    return text if len(text) <= characters else f"{text[:characters]}…"
+from engine.texts import truncate
 
 
 class MeterportError(Exception):
-    """The root of the tree. `str(error)` may be shown to the client that sent the request."""
+    """The root of the tree. api/http/problems.py says of which classes a client is shown `str(error)`."""
 
     code: ClassVar[str] = "error"
 
@@ -65,8 +67,8 @@ class InvalidEvent(Refused):
     code = "invalid-event"
 
     def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(_cut(message, 1024))
-        self.field = None if field is None else _cut(field, 128)
+        super().__init__(truncate(message, 1024))
+        self.field = None if field is None else truncate(field, 128)
 
 
 class InvalidMeter(Refused):

@@ -1,8 +1,8 @@
 """Texts from outside: how they are shown safely, and which of their characters are refused.
 
-Owns: how they are shown on a terminal, in log lines, and in documents that a person reads. A subject, the name of a
-model or of a file may contain control sequences for the terminal, invisible characters (so that two different texts
-look alike), or bytes that are not UTF-8.
+Owns: how they are shown on a terminal, in log lines, in messages, and in documents that a person reads. A subject, the
+name of a model or of a file may contain control sequences for the terminal, invisible characters (so that two different
+texts look alike), or bytes that are not UTF-8.
 It also owns the rule that names contain no control characters. An escape code in a name would control the terminal of
 the user who lists it; and no event has such a `type`, so a meter with one would count nothing. Texts that were stored
 before this rule existed are still read.
@@ -55,6 +55,11 @@ def json_printable(document: str) -> str:
 def lines_printable(text: str) -> str:
     """Return a text of several lines, each of them like `printable`."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def truncate(text: str, characters: int = 256) -> str:
+    """Return a text, or its beginning of so many characters with "…" after it, as a message quotes it."""
+    return text if len(text) <= characters else f"{text[:characters]}…"
 
 
 def is_utf8(text: str) -> bool:

@@ -16,10 +16,11 @@ from starlette.requests import Request
 
 from api.http.encodings import content_encoding, unpack
 from api.http.parameters import refuse_duplicate_members, refuse_misspelt_case
-from api.http.problems import InvalidParameter, truncate
+from api.http.problems import InvalidParameter
 from engine.errors import TooLarge
 from engine.events.unreadable import why_not_json
 from engine.instants import Instant, parse_instant
+from engine.texts import truncate
 
 JSON = "application/json"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)

@@ -16,8 +16,9 @@ import httptools
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.problems import problem, truncate
+from api.http.problems import problem
 from engine.errors import Forbidden, InvalidRequest
+from engine.texts import truncate
 
 _HOST = re.compile(r"(?:\[[0-9A-Za-z:.%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?\Z", re.ASCII)
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?\Z", re.ASCII | re.IGNORECASE)

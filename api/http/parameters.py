@@ -15,12 +15,13 @@ import orjson
 from starlette.requests import Request
 
 from api.http.openapi import known_parameters
-from api.http.problems import InvalidParameter, truncate
+from api.http.problems import InvalidParameter
 from engine.events.repeated_members import find_repeated_name
 from engine.filters import check_operand
 from engine.instants import Instant, parse_instant
 from engine.meters.definition import SLUG
 from engine.names import correct_case
+from engine.texts import truncate
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}\Z")
 _MAP = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")

@@ -1,7 +1,9 @@
-"""Errors as RFC 9457 problems: the only table that maps error classes to HTTP statuses.
+"""Errors as RFC 9457 problems: the status of each error class, and what clients are not shown of an error.
 
-Owns: status codes, the prefixes of error messages, the problem body and its exact media type.
-A 500 answer contains only its request id; the logger writes what happened with the same id.
+Owns: the only table that maps error classes to HTTP statuses; the prefixes of error messages; the problem body and its
+exact media type.
+Clients are not shown: what caused a 500, which has only its request id, while the logger writes the cause with the same
+id; what the driver says of a store that cannot be reached; and portal tokens that a request has in a wrong place.
 Source: docs/contract.md "Common HTTP rules" and D.20.
 """
 
@@ -18,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from engine import errors
+from engine.texts import truncate
 from engine.tokens.portal_tokens import PREFIX
 
 logger = logging.getLogger(__name__)
@@ -25,7 +28,6 @@ NO_STORE = {"Cache-Control": "no-store"}
 RETRY_SECONDS = 1
 ACCEPTED_ENCODINGS = "gzip, zstd"  # of request bodies
 DETAIL_CHARACTERS = 8192  # The maximum of `detail`: it may quote what was sent, which can be of any length.
-_QUOTED_CHARACTERS = 256
 _TOKEN = re.compile(rf"{PREFIX}[\w.-]+", re.ASCII)
 
 
@@ -89,11 +91,6 @@ def problem(
         body["extensions"] = extensions
     text = redact_tokens(orjson.dumps(body).decode())
     return Response(text, status, {**(headers or {}), **NO_STORE}, media_type="application/problem+json")
-
-
-def truncate(text: str, characters: int = _QUOTED_CHARACTERS) -> str:
-    """Return the beginning of a text that a client sent, as it is quoted in an answer; "…" marks the cut."""
-    return text if len(text) <= characters else f"{text[:characters]}…"
 
 
 def redact_tokens(text: str) -> str:
