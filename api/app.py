@@ -17,7 +17,7 @@ from starlette.routing import Route
 from api.dependencies import Dependencies, share_store
 from api.http import auth
 from api.http.cors import PortalCors
-from api.http.hosts import HostCheck
+from api.http.host_header import HostCheck
 from api.http.limits import RequestLimit
 from api.http.problems import HANDLERS
 from api.http.routing import resource

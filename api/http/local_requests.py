@@ -1,26 +1,24 @@
-"""The host that a request is for, and whether a server without an API key answers the request.
+"""The rule for servers without an API key: they answer only requests that are for their machine and come from it.
 
-Owns: the check that a request has exactly one valid `Host`, and the rule for servers without an API key. Such a server
-listens on loopback, but the socket does not show who sent a request: any web site can let its name resolve to
-127.0.0.1 (DNS rebinding), and a reverse proxy forwards requests of other machines. Therefore the headers that browsers
-and proxies add are checked.
+Owns: what the headers of a request show about its origin. A server without a key listens on loopback, but the socket
+does not show who sent a request: any web site can let its name resolve to 127.0.0.1 (DNS rebinding), and a reverse
+proxy forwards requests of other machines. Therefore the headers that browsers and proxies add are checked.
 Limits: a proxy that adds no header and sends `Host: 127.0.0.1` looks the same as a program on this machine.
-Source: RFC 9112, 3.2; Fetch, "Origin" and Fetch Metadata; docs/contract.md "Authentication" and "Requests".
+Source: Fetch, "Origin" and Fetch Metadata; RFC 9112, 3.2; docs/contract.md "Authentication".
 """
 
 import re
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import httptools
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from api.http.problems import problem
-from engine.errors import Forbidden, InvalidRequest
+from api.http.host_header import header_values
+from engine.errors import Forbidden
 from engine.texts import truncate
 
-_HOST = re.compile(r"(?:\[[0-9A-Za-z:.%~_-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?\Z", re.ASCII)
 _LOCAL = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?\Z", re.ASCII | re.IGNORECASE)
 _LOCAL_ORIGIN = re.compile(r"https?://(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]*)?\Z", re.ASCII | re.IGNORECASE)
 _PROXY_HEADERS = frozenset(
@@ -46,49 +44,23 @@ def record_target_host(state: MutableMapping[str, Any], target: bytes) -> None:
         state[_TARGET_HOST] = host if parts.port is None else f"{host}:{parts.port}"
 
 
-class HostCheck:
-    """ASGI middleware that refuses requests with no host, with several hosts, or with an invalid one."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = _host_error(scope) if scope["type"] == "http" else None
-        app = self._app if error is None else problem(scope, 400, InvalidRequest.code, error)
-        await app(scope, receive, send)
-
-
-def _host_error(scope: Scope) -> str | None:
-    hosts = _header_values(scope, b"host")
-    if len(hosts) > 1:
-        return "header host appears twice"
-    if not hosts:
-        return None if scope["http_version"] == "1.0" else "header host is missing"
-    return None if _HOST.match(hosts[0]) else f"header host is not a valid host: {truncate(hosts[0])!r}"
-
-
 def check_local(request: Request) -> None:
     """Check, by its headers, that a request is for this machine and comes from it. Raises: Forbidden: it says why."""
     scope = request.scope
-    host = scope["state"].get(_TARGET_HOST) or next(iter(_header_values(scope, b"host")), "")
+    host = scope["state"].get(_TARGET_HOST) or next(iter(header_values(scope, b"host")), "")
     if not _LOCAL.match(host):
         raise Forbidden(f"{_NO_KEY_HINT}the request is for host {truncate(host)!r}")
     for name in request.headers:
         if name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_PREFIX):
             raise Forbidden(f"{_NO_KEY_HINT}the request came through a proxy, which sent {truncate(name)}")
-    origins = _header_values(scope, b"origin")
+    origins = header_values(scope, b"origin")
     if not all(map(_LOCAL_ORIGIN.match, origins)):
         raise Forbidden(f"{_NO_KEY_HINT}the request comes from a page of {truncate(', '.join(origins))!r}")
-    if not origins and "cross-site" in _header_values(scope, b"sec-fetch-site") and not _is_navigation(scope):
+    if not origins and "cross-site" in header_values(scope, b"sec-fetch-site") and not _is_navigation(scope):
         raise Forbidden(f"{_NO_KEY_HINT}the request comes from a page of another site")
 
 
 def _is_navigation(scope: Scope) -> bool:
     """Return whether a person followed a link to this server: the page with the link cannot read the answer."""
-    mode, destination = _header_values(scope, b"sec-fetch-mode"), _header_values(scope, b"sec-fetch-dest")
+    mode, destination = header_values(scope, b"sec-fetch-mode"), header_values(scope, b"sec-fetch-dest")
     return mode == ["navigate"] and destination == ["document"]
-
-
-def _header_values(scope: Scope, wanted: bytes) -> list[str]:
-    headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-    return [value.decode("latin-1").strip(" \t") for name, value in headers if name == wanted]
