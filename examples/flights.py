@@ -24,7 +24,7 @@ from rich.table import Table
 
 from engine.config.loading import load_settings
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.positions import PositionFile
 from meterport.client import ApiClient
 from meterport.client_errors import Refusal

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from engine.errors import InvalidEvent, InvalidRequest, TooLarge
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.ledger import Ledger, OutcomeSource
 from ingest.importer.positions import ImportPosition, PositionFile
 from ingest.importer.rows import Row

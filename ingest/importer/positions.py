@@ -16,7 +16,7 @@ from engine.config.directories import check_directory, make_private
 from engine.errors import ConfigurationError
 from engine.events.outcome import EventName
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 
 _MAX_NUMBER = 2**53  # the largest number of rows, or of milliseconds
 

@@ -11,7 +11,7 @@ import typer
 from engine.errors import InvalidRequest, MeterportError
 from engine.texts import printable
 from ingest.importer.columns import COLUMN, ColumnMapping, column_names
-from ingest.importer.files import EventFile, FileFormat
+from ingest.importer.event_file import EventFile, FileFormat
 from ingest.importer.importer import EventSink, Importer
 from ingest.importer.local_times import Ambiguous, TimeUnit
 from ingest.importer.positions import ImportPosition, PositionFile

@@ -34,7 +34,7 @@ from engine.texts import json_printable, lines_printable, printable, printable_n
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Record
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.positions import ImportPosition
 from ingest.importer.summary import Report
 from meterport import cli

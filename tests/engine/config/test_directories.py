@@ -17,7 +17,7 @@ from engine.errors import ConfigurationError
 from engine.store.data_directory import DirectoryLock
 from engine.tokens.signing_keys import load_token_keys
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.positions import ImportPosition, PositionFile
 
 ME = Identity.of_process()

@@ -14,7 +14,7 @@ from engine.errors import InvalidRequest
 from engine.store.clickhouse import Store
 from ingest.importer.cells import guessed_literal
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from tests.test_console import meterport
 
 USE = ColumnMapping(type="use", subject="column:who", time="column:ts")

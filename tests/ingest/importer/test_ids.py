@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from engine.errors import InvalidRequest
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.rows import Occurrences, Row, content_id, number_occurrences
 from tests.test_console import meterport
 

@@ -24,7 +24,7 @@ from ingest.importer import importer as importing
 from ingest.importer import ledger
 from ingest.importer.cells import guessed_literal
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile, FileFormat
+from ingest.importer.event_file import EventFile, FileFormat
 from ingest.importer.importer import Importer
 from ingest.importer.local_times import Ambiguous
 from ingest.importer.positions import ImportPosition, PositionFile

@@ -29,7 +29,7 @@ import pytest
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import printable
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile, FileFormat
+from ingest.importer.event_file import EventFile, FileFormat
 
 ROOT = Path(__file__).resolve().parents[3]
 EVENT = '{"specversion":"1.0","id":"%s","source":"s","type":"t","subject":"a"}\n'

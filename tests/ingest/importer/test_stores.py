@@ -23,7 +23,7 @@ import pytest
 from ingest.importer import importer as importing
 from ingest.importer import ledger
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.importer import Importer
 from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient

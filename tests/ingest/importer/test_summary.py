@@ -15,7 +15,7 @@ from engine.events.outcome import EventName, Outcome
 from ingest.importer import importer as importing
 from ingest.importer import ledger
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
 from meterport.commands.import_ import import_file

@@ -18,7 +18,7 @@ from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import END
 from engine.usage.zones import offsets, zone
 from ingest.importer.columns import ColumnMapping
-from ingest.importer.files import EventFile
+from ingest.importer.event_file import EventFile
 from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp
 
 NEW_YORK = "America/New_York"

@@ -1,4 +1,4 @@
-"""Files of events, and of rows that become events: newline-delimited JSON, CSV, Parquet.
+"""One file of an import, `EventFile`: newline-delimited JSON, or CSV or Parquet rows that become events.
 
 Owns: reading each format as a stream; the number of each row, which is the same whenever the file is read; and the
 distinction between an invalid row (the rest can continue) and an invalid file. Errors of libraries are translated into
