@@ -5,7 +5,6 @@ defined in engine/config/settings.py.
 """
 
 import os
-import re
 from collections.abc import Set
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ from engine.errors import ConfigurationError
 ENV_PREFIX = "METERPORT_"
 SECRETS_VARIABLE = "METERPORT_SECRETS_DIR"  # A directory with one file per setting, named like its variable.
 
-
-_NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 # Parts of PyYAML's messages, and what is shown instead: PyYAML quotes the text of the file, which may be a password.
 # The first entry that matches is used.
 _PROBLEMS = (
@@ -38,16 +35,6 @@ _PROBLEMS = (
     ("expected a single document", "more than one document; quote a value that begins with ---"),
 )
 _WRONG_VALUE = "the value does not match its tag or its form"
-
-
-def shown_name(name: object) -> str:
-    """Return a name for a message, cut at the first character that no name contains.
-
-    The rest may be a secret value: in `name:value` the space after the colon is missing.
-    """
-    text = str(name)
-    found = _NAME.match(text)
-    return text if found and found[0] == text else f"{found[0] if found else ''}…"
 
 
 class _Loader(yaml.SafeLoader):

@@ -4,10 +4,8 @@ from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from engine.config.files import (
-    shown_name,
-)
 from engine.config.group import Group
+from engine.config.redaction import shown_name
 
 
 class KafkaSettings(Group):

@@ -27,10 +27,10 @@ from engine.config.files import (
     read_secrets,
     secret_files,
     secrets_directory,
-    shown_name,
 )
 from engine.config.foreign_variables import is_foreign
 from engine.config.key_strength import ADVICE, weakness
+from engine.config.redaction import shown_name
 from engine.config.settings import Settings, setting_names, variable_name
 from engine.errors import ConfigurationError
 

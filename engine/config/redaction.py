@@ -1,7 +1,7 @@
 """Redaction: secrets of the settings are removed from lines before they are shown, because a library may quote them.
 
-Owns: the list of secrets, and how they are recognised in a text. This is a second defence: Meterport's own messages
-never quote a secret.
+Owns: the list of secrets, how they are recognised in a text, and how much of a setting's name is shown. This is a
+second defence: Meterport's own messages never quote a secret.
 Limits: a secret shorter than `MIN_SECRET_LENGTH` characters is not searched for. The same holds for an option whose
 name does not mark it as a secret and whose value is short or a number. Otherwise lines would become unreadable.
 """
@@ -20,6 +20,7 @@ MASK = "**********"
 MIN_SECRET_LENGTH = 4  # In characters; shorter secrets are not searched for.
 _MIN_OPTION_LENGTH = 8
 _SECRET_OPTION = re.compile(r"pass|secret|key|token|jaas|assertion|pem", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
 
 
@@ -44,6 +45,16 @@ def fit_to_show(text: str) -> str:
 def without_userinfo(text: str) -> str:
     """Return a text without the user names and passwords of the URLs in it."""
     return _USERINFO.sub("", text)
+
+
+def shown_name(name: object) -> str:
+    """Return a name for a message, cut at the first character that no name contains.
+
+    The rest may be a secret value: in `name:value` the space after the colon is missing.
+    """
+    text = str(name)
+    found = _NAME.match(text)
+    return text if found and found[0] == text else f"{found[0] if found else ''}…"
 
 
 def redact(text: str, secrets: list[str]) -> str:
