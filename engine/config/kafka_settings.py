@@ -4,11 +4,11 @@ from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from engine.config.group import Group
 from engine.config.redaction import shown_name
+from engine.config.settings_group import SettingsGroup
 
 
-class KafkaSettings(Group):
+class KafkaSettings(SettingsGroup):
     """The event log in production: a topic of an Apache Kafka cluster, or of brokers with the same protocol."""
 
     brokers: str | None = Field(

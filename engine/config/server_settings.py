@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from engine.config.group import Group
+from engine.config.settings_group import SettingsGroup
 
 
-class ServerSettings(Group):
+class ServerSettings(SettingsGroup):
     """The HTTP server."""
 
     host: str = Field(

@@ -19,10 +19,10 @@ from pydantic_settings import (
 from engine.config.files import (
     ENV_PREFIX,
 )
-from engine.config.group import Group
 from engine.config.kafka_settings import KafkaSettings
 from engine.config.key_strength import weakness
 from engine.config.server_settings import ServerSettings
+from engine.config.settings_group import SettingsGroup
 from engine.instants import parse_instant
 from engine.texts import is_utf8, printable
 
@@ -33,7 +33,7 @@ _CREDENTIAL = re.compile(r"[!-~]+")
 LONGEST_TOKEN_SECONDS = 3650 * 86_400
 
 
-class StoreSettings(Group):
+class StoreSettings(SettingsGroup):
     """ClickHouse."""
 
     url: SecretStr | None = Field(
@@ -65,7 +65,7 @@ class StoreSettings(Group):
         return url
 
 
-class LogSettings(Group):
+class LogSettings(SettingsGroup):
     """The event log in front of the store."""
 
     max_bytes: int = Field(
@@ -73,7 +73,7 @@ class LogSettings(Group):
     )
 
 
-class IngestSettings(Group):
+class IngestSettings(SettingsGroup):
     """Ingest, from the event log to the store."""
 
     batch_rows: int = Field(
@@ -109,7 +109,7 @@ class IngestSettings(Group):
         return earliest.text
 
 
-class PortalSettings(Group):
+class PortalSettings(SettingsGroup):
     """Portal tokens, and the portal page for which they are used."""
 
     token_keys: list[SecretStr] = Field(
@@ -160,7 +160,7 @@ class PortalSettings(Group):
         return origins
 
 
-class QuerySettings(Group):
+class QuerySettings(SettingsGroup):
     """Limits of queries: time, memory, size of the answer, and how far back listings go."""
 
     timeout_seconds: float = Field(
@@ -289,7 +289,7 @@ def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[s
     names: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, Group):
+        if isinstance(kind, type) and issubclass(kind, SettingsGroup):
             names |= setting_names(kind, f"{prefix}{name}.")
         else:
             names[f"{prefix}{name}"] = field

@@ -2,7 +2,7 @@
 
 import typer
 
-from engine.config.listing import settings_yaml
+from engine.config.show import settings_yaml
 from meterport.configuration import command_settings, nest_flags
 from meterport.options import Config, DataDir
 

@@ -13,9 +13,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from engine.config.files import SECRETS_VARIABLE
-from engine.config.listing import settings_yaml
 from engine.config.loading import load_settings
 from engine.config.settings import setting_names, variable_name
+from engine.config.show import settings_yaml
 from engine.errors import ConfigurationError
 from ingest.kafka.client import client_options, connect
 

@@ -8,9 +8,9 @@ import yaml
 
 from engine.config.files import SECRETS_VARIABLE
 from engine.config.kafka_settings import OWN_KAFKA_OPTIONS
-from engine.config.listing import settings_yaml
 from engine.config.loading import load_settings
 from engine.config.settings import Settings, setting_names, variable_name
+from engine.config.show import settings_yaml
 from engine.errors import ConfigurationError
 
 KEY = "a-management-key-nobody-guesses"
