@@ -3,7 +3,7 @@
     om_portal_ <base64url: id, subject, slugs, issued, expires> . <base64url: HMAC-SHA-256>
 
 Owns: creating, verifying, listing and revoking tokens. A token is checked without a query: first its signature, then
-its expiry, then the invalidations (engine/tokens/revocations.py), which each process has in memory since its last
+its expiry, then the invalidations (engine/tokens/invalidations.py), which each process has in memory since its last
 `refresh`. The store has a record of each token that was issued or revoked, but never its text. No error and no log line
 quotes a token.
 Limits: a token has at most 8 KiB. Other processes apply a revocation after their next `refresh`.
@@ -30,8 +30,8 @@ from engine.ids import new_ulid
 from engine.instants import Clock, Instant, milliseconds, of_milliseconds, utc_now
 from engine.store import sql
 from engine.store.clickhouse import Store
+from engine.tokens.invalidations import Invalidation, Invalidations
 from engine.tokens.requests import check_invalidation, check_slugs, check_subject
-from engine.tokens.revocations import Invalidation, Revocations
 
 PREFIX = "om_portal_"
 TOKEN_BYTES = 8192
@@ -90,7 +90,7 @@ class PortalTokens:
             salt=_SALT,
             signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
         )
-        self._revocations = Revocations(store, settings.max_token_seconds, clock)
+        self._invalidations = Invalidations(store, settings.max_token_seconds, clock)
 
     def create(
         self, subject: str, allowed_meter_slugs: Sequence[str] | None, expires_at: datetime | None
@@ -109,7 +109,7 @@ class PortalTokens:
             id=new_ulid(),
             subject=subject,
             allowed_meter_slugs=tuple(allowed_meter_slugs or ()),
-            created_at=self._revocations.next_issue(subject, now),
+            created_at=self._invalidations.next_issue(subject, now),
             expires_at=expiry,
             revoked_at=None,
         )
@@ -134,7 +134,7 @@ class PortalTokens:
         now_ms = milliseconds(self._clock())
         if now_ms >= min(payload.expires_ms, payload.issued_ms + self._settings.max_token_seconds * 1000):
             raise Unauthorized("invalid token: expired")
-        if self._revocations.is_revoked(payload.id, payload.subject, payload.issued_ms):
+        if self._invalidations.is_invalidated(payload.id, payload.subject, payload.issued_ms):
             raise Unauthorized("invalid token: revoked")
         return claims
 
@@ -154,7 +154,7 @@ class PortalTokens:
         """
         if record.revoked_at is not None:
             return record
-        until = self._revocations.revoked_until(record.subject, milliseconds(record.created_at))
+        until = self._invalidations.invalidated_until(record.subject, milliseconds(record.created_at))
         return record if until is None else dataclasses.replace(record, revoked_at=until)
 
     def invalidate(self, id_: str | None, subject: str | None, issued_before: Instant | None = None) -> None:
@@ -169,11 +169,11 @@ class PortalTokens:
         id_ = None if id_ is None else id_.upper()
         if issued_before is not None:
             until = of_milliseconds(max(0, issued_before.ceil_milliseconds - 1))
-            self._revocations.add([Invalidation("all", "", until)])
+            self._invalidations.add([Invalidation("all", "", until)])
             return
         rows = self._store.rows(sql.statement("tokens/revocable"), id=id_, subject=subject)
         tokens = [_versioned(row) for row in rows]
-        self._revocations.add(_invalidations(id_, subject, [record for _, record in tokens], now))
+        self._invalidations.add(_new_invalidations(id_, subject, [record for _, record in tokens], now))
         self._write(
             [
                 (version + 1, dataclasses.replace(record, revoked_at=now))
@@ -184,7 +184,7 @@ class PortalTokens:
 
     def refresh(self) -> None:
         """Read the invalidations from the store again. Call it twice a second."""
-        self._revocations.refresh()
+        self._invalidations.refresh()
 
     def _expiry(self, now: datetime, wanted: datetime | None) -> datetime:
         if wanted is None:
@@ -234,7 +234,7 @@ def _is_canonical(signature: str) -> bool:
         return False
 
 
-def _invalidations(
+def _new_invalidations(
     id_: str | None, subject: str | None, records: Sequence[TokenRecord], now: datetime
 ) -> list[Invalidation]:
     """Return the invalidations that revoke a token, all tokens of a subject, or both.

@@ -65,7 +65,7 @@ class _Snapshot:
         return _Snapshot(ids, subjects, all_until_ms)
 
 
-class Revocations:
+class Invalidations:
     """The invalidations of one store. Thread-safe."""
 
     def __init__(self, store: Store, max_token_seconds: int, clock: Clock) -> None:
@@ -94,12 +94,12 @@ class Revocations:
             rows = self._store.rows(sql.statement("tokens/invalidations"), now_ms=now_ms, oldest_ms=oldest_ms)
             self._snapshot = _Snapshot().extended([(kind, name, until_ms) for kind, name, until_ms in rows])
 
-    def is_revoked(self, id_: str, subject: str, issued_ms: int) -> bool:
+    def is_invalidated(self, id_: str, subject: str, issued_ms: int) -> bool:
         """Return whether a token that was issued at `issued_ms` is invalidated."""
         snapshot = self._snapshot
         return id_ in snapshot.ids or issued_ms <= snapshot.until_ms(subject)
 
-    def revoked_until(self, subject: str, issued_ms: int) -> datetime | None:
+    def invalidated_until(self, subject: str, issued_ms: int) -> datetime | None:
         """Return until when the tokens of a subject are invalidated; None if one issued at `issued_ms` is not."""
         until_ms = self._snapshot.until_ms(subject)
         return of_milliseconds(until_ms) if issued_ms <= until_ms else None

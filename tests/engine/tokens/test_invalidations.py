@@ -11,8 +11,8 @@ from engine.config.settings import PortalSettings
 from engine.errors import InvalidRequest, Unauthorized
 from engine.instants import Instant, milliseconds, parse_instant
 from engine.store.clickhouse import Store
+from engine.tokens.invalidations import Invalidations
 from engine.tokens.portal_tokens import PortalTokens
-from engine.tokens.revocations import Revocations
 from tests.engine.tokens.test_portal_tokens import KEY, NOON, StoppedClock, signed
 
 UNRECORDED = "01JN8Z0000000000000000000A"
@@ -163,7 +163,7 @@ def test_an_invalidation_is_kept_as_long_as_a_token_can_live_and_no_longer_in_me
 
     with pytest.raises(Unauthorized, match="expired"):
         tokens.verify(long_ago)
-    kept = Revocations(store, 86_400, clock)
+    kept = Invalidations(store, 86_400, clock)
     assert len(kept) == 0
     assert not opens(on(store, clock), long_ago)  # another process accepts tokens of a year
 
