@@ -2,7 +2,7 @@
 
 Owns: the comparison at the start, and its report: a log line, `meterport_log_gaps_total`, a dead letter.
 The log deletes what is stored, so what an older copy of the store lacks cannot be read again. With a topic it can
-(ingest/kafka/places.py).
+(ingest/kafka/start_offsets.py).
 Source: docs/design.md R6b (positions in the store); docs/operations.md "Restore".
 """
 

@@ -1,7 +1,8 @@
 """The state of one partition that the group has assigned to this process.
 
 The log (ingest/kafka/log.py) changes it while it reads, plans and acknowledges. The comparison with the store
-(ingest/kafka/comparison.py) changes it when a partition was assigned, or when its offset is out of the topic's range.
+(ingest/kafka/position_check.py) changes it when a partition was assigned, or when its offset is out of the topic's
+range.
 """
 
 import time

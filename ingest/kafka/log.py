@@ -1,7 +1,7 @@
 """The event log on Kafka: a share of a topic's partitions, and plans in the metadata of committed offsets.
 
 Owns: reading, the lock around everything, and what happens when partitions are assigned and revoked. Its parts are the
-plans (planning.py), the comparison with the store and the reports about gaps (comparison.py), and the lag (lag.py).
+plans (planning.py), the comparison with the store and the reports about gaps (position_check.py), and the lag (lag.py).
 Offsets are committed by hand only: the start of a range together with the plan when it is planned, its end when it is
 stored. So the group's offsets never pass a batch that is not stored, and the next owner of a partition finds the plan
 that its last owner was running. Where the topic no longer has the next offset, a record reports the gap; nothing is
@@ -30,12 +30,12 @@ from ingest.event_log import DeadLetterRun, Lag, Plan, Range, Record
 from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
 from ingest.kafka.client import as_record, is_refused_by_group, is_unsupported, to_meterport_error
-from ingest.kafka.comparison import Comparison
 from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.lag import END_QUERY_SECONDS, LagMonitor
 from ingest.kafka.planned_records import reread
 from ingest.kafka.planning import Planning
 from ingest.kafka.plans import PLAN_PARTITIONS, Commit, is_durable
+from ingest.kafka.position_check import PositionCheck
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)
@@ -72,8 +72,8 @@ class KafkaLog:
         self._member = GroupMember(settings, self._on_assigned, self._on_revoked)
         self._assigned: dict[int, AssignedPartition] = {}
         self._buffer = RecordBuffer()
-        self._comparison = Comparison(settings, positions, self._member, self._assigned, self._buffer, clock)
-        self._planning = Planning(self._member, self._assigned, self._buffer, self._comparison)
+        self._position_check = PositionCheck(settings, positions, self._member, self._assigned, self._buffer, clock)
+        self._planning = Planning(self._member, self._assigned, self._buffer, self._position_check)
         self._last_read = 0.0
         self.monitor = LagMonitor(self._member, self._assigned, self._buffer, end_query_seconds)
         self.assignments = 0
@@ -94,10 +94,10 @@ class KafkaLog:
             with self._member.using("reading") as consumer:
                 self._last_read = time.monotonic()
                 self._member.resume()
-                self._comparison.compare()
-                self._comparison.reposition_out_of_range()
+                self._position_check.compare()
+                self._position_check.reposition_out_of_range()
                 self._fill(consumer, max_records, max_bytes, min(_POLL_SECONDS, max(0, deadline - self._last_read)))
-                self._comparison.compare()  # with what was assigned meanwhile: it must be compared before it is planned
+                self._position_check.compare()  # what was assigned meanwhile must be compared before it is planned
                 self.monitor.query_ends()
                 batch = self._buffer.batch(max_records, max_bytes, PLAN_PARTITIONS)
                 self.monitor.measure()
@@ -171,7 +171,7 @@ class KafkaLog:
     def acknowledge(self, plan: Plan) -> None:
         """See `EventLog.acknowledge`."""
         with self._member.using("acknowledging"):
-            self._comparison.compare()
+            self._position_check.compare()
             self._planning.acknowledge(plan)
             self.monitor.measure()
 
@@ -207,13 +207,13 @@ class KafkaLog:
     def pending(self) -> list[Plan]:
         """See `EventLog.pending`."""
         with self._member.using("joining the group"):
-            self._comparison.compare()  # before a plan is run: its end would hide what the store lacks before it
+            self._position_check.compare()  # before a plan is run: its end would hide what the store lacks before it
             return self._planning.inherited()
 
     def planned(self) -> list[Plan]:
         """See `EventLog.planned`."""
         with self._member.using("asking for plans"):
-            self._comparison.ensure_noted()
+            self._position_check.ensure_noted()
             commits = self._member.committed(self._member.partitions())
         plans = {commit.plan.token: commit.plan for commit in commits.values() if commit.plan}
         return [plan for plan in plans.values() if is_durable(plan, commits)]
@@ -257,7 +257,7 @@ class KafkaLog:
             self._assigned[number] = AssignedPartition(
                 max(0, start), max(0, offset), made, max(0, start), inherited=True
             )
-            self._comparison.uncompared[number] = offset
+            self._position_check.uncompared[number] = offset
         self.assignments += 1
         self.monitor.note_assignment()
         metrics.REBALANCES.inc()
@@ -268,7 +268,7 @@ class KafkaLog:
         """Give up partitions. The next owner reads again what is not planned, and finds the plans."""
         for number in numbers:
             self._assigned.pop(number, None)
-            self._comparison.uncompared.pop(number, None)
+            self._position_check.uncompared.pop(number, None)
         self._buffer.discard(lambda record: record.partition in numbers)
         logger.info("partitions_revoked partitions=%s", sorted(numbers))
 

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable
 from ingest.event_log import Plan, Range
 from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
-from ingest.kafka.comparison import Comparison
 from ingest.kafka.consumer_group import GroupMember
 from ingest.kafka.plans import is_durable, to_metadata
+from ingest.kafka.position_check import PositionCheck
 
 
 class Planning:
@@ -25,12 +25,12 @@ class Planning:
         member: GroupMember,
         assigned: dict[int, AssignedPartition],
         buffer: RecordBuffer,
-        comparison: Comparison,
+        position_check: PositionCheck,
     ) -> None:
         self._member = member
         self._assigned = assigned
         self._buffer = buffer
-        self._comparison = comparison
+        self._position_check = position_check
         self._unanswered: Plan | None = None  # a plan whose commit may or may not have arrived
         self._released: list[Plan] = []  # stored, not yet acknowledged on partitions of other members
 
@@ -51,7 +51,7 @@ class Planning:
             | {number: (self._assigned[number].planned_to, "") for number in stored}
             | {range_.partition: (range_.start, to_metadata(plan)) for range_ in ranges}
         )
-        self._comparison.note(commits, self._released)
+        self._position_check.note(commits, self._released)
         self._unanswered = plan
         self._member.commit(commits)
         self._unanswered = None
@@ -71,7 +71,7 @@ class Planning:
             partition = self._assigned.get(number)
             if (
                 partition is None
-                or number in self._comparison.uncompared
+                or number in self._position_check.uncompared
                 or (partition.plan and partition.inherited)
                 or first_offsets.get(number) != start
                 or partition.read_to < end
@@ -107,7 +107,7 @@ class Planning:
         self._skip_transaction_markers(stored)
         commits = self._released_ends() | {number: (self._assigned[number].planned_to, "") for number in stored}
         if commits:
-            self._comparison.note(commits, self._released)
+            self._position_check.note(commits, self._released)
             self._member.commit(commits)
             self._released.clear()
         self._mark_stored(stored)

@@ -25,7 +25,7 @@ from engine.store.opening import open_store
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
-from ingest.kafka.places import Gap, gap_between
+from ingest.kafka.start_offsets import Gap, gap_between
 from ingest.stored_positions import StoredPositions
 from tests.harness.server import Server
 from tests.harness.topics import CLASSIC, Topic, read, wait_for
@@ -485,8 +485,8 @@ def test_nothing_is_planned_of_a_partition_before_it_was_compared(topic: Topic, 
     put(topic, 0)
     with closing(KafkaLog(topic.settings(), positions=StoredPositions(store))) as log:
         records = read(log, 1)
-        log._comparison.uncompared = {0: 1}
+        log._position_check.uncompared = {0: 1}
         assert log.plan(ranges_of(records), 5000) is None
         assert log.plan((Range(0, 0, 1),), 5000) is None
-        log._comparison.uncompared = {}
+        log._position_check.uncompared = {}
         assert log.plan(ranges_of(records), 5000) == Plan((Range(0, 0, 1),), 5000)

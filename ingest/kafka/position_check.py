@@ -3,7 +3,8 @@
 Owns: the comparison of assigned partitions with what the store knows; the search for an offset where the topic no
 longer has ours; and the report of both: a log line, `meterport_log_gaps_total`, a record that says what is lost.
 Every call is made while the member is in use (`GroupMember.using`).
-Source: docs/design.md R6a (gaps in the topic), R6b (positions in the store); ingest/kafka/places.py has the table.
+Source: docs/design.md R6a (gaps in the topic), R6b (positions in the store); the table is in
+ingest/kafka/start_offsets.py.
 """
 
 import logging
@@ -16,14 +17,14 @@ from ingest.event_log import Plan, Record
 from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
 from ingest.kafka.consumer_group import GroupMember
-from ingest.kafka.places import Gap, TopicPositions, gap_between
+from ingest.kafka.start_offsets import Gap, TopicPositions, gap_between
 from ingest.stored_positions import KnownTopic, StoredPositions
 
 logger = logging.getLogger(__name__)
 
 
-class Comparison:
-    """The comparison for the partitions in `assigned`, whose records are in `buffer`. Not thread-safe.
+class PositionCheck:
+    """Compares the positions of the partitions in `assigned`, whose records are in `buffer`. Not thread-safe.
 
     `positions`: those of the store that the log is read into. Without them only committed offsets say how far ingest
     is.
