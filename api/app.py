@@ -24,7 +24,7 @@ from api.http.routing import resource
 from api.http.telemetry import Telemetry
 from api.routes import (
     dead_letters,
-    duplicates,
+    differing_duplicates,
     events,
     group_values,
     meters,
@@ -97,7 +97,7 @@ def _managed(dependencies: Dependencies) -> list[Route]:
         resource("/api/v1/events/outcomes", POST=managed(outcomes.list_outcomes)),
         resource("/api/v2/events", GET=managed(events.search_events)),
         resource("/api/v1/debug/metrics", GET=managed(operations.get_debug_metrics)),
-        resource("/api/v1/duplicates", GET=managed(duplicates.list_duplicates)),
+        resource("/api/v1/duplicates", GET=managed(differing_duplicates.list_duplicates)),
         resource("/api/v1/dead-letters", GET=managed(dead_letters.list_dead_letters)),
         resource("/api/v1/dead-letters/replay", POST=managed(dead_letters.replay_dead_letters)),
         resource("/api/v1/meters", GET=managed(meters.list_meters), POST=managed(meters.create_meter)),

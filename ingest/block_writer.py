@@ -15,7 +15,7 @@ from engine.events.event import EventBatch
 from engine.store.clickhouse import Store
 from ingest.dead_letters import DeadLetter, DeadLetterSink, dead_letter_block, new_letters
 from ingest.decoding import Batch
-from ingest.differing import find_differing
+from ingest.differing_duplicates import find_differing
 from ingest.duplicates import Duplicates, KeysForgotten
 from ingest.event_log import EventLog, Plan
 from ingest.persistence import Retrier, phase

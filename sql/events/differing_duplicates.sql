@@ -1,6 +1,6 @@
 -- A page of duplicates whose content differs from the stored event, the latest arrival first. A filter that is NULL is
 -- removed from the query by ClickHouse. `after_ms`, `after_partition`, `after_offset`: the last one of the previous
--- page, or NULL. Read by engine/events/duplicates.py.
+-- page, or NULL. Read by engine/events/differing_duplicates.py.
 SELECT
     type, subject, toUnixTimestamp64Milli(time), log_partition, log_offset,
     id, source, data, extensions, toUnixTimestamp64Milli(arrived_at), toUnixTimestamp64Milli(stored_at)

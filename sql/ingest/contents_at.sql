@@ -1,5 +1,5 @@
 -- The content of stored events that have one of these keys, and one of these combinations of type, subject and time.
--- One granule of the primary key is read for each combination. Read by ingest/differing.py.
+-- One granule of the primary key is read for each combination. Read by ingest/differing_duplicates.py.
 SELECT
     key, type, subject, toUnixTimestamp64Milli(time) AS time_ms, toUnixTimestamp64Milli(arrived_at) AS arrived_ms,
     MD5(concat(extensions, '\n', data)) AS content

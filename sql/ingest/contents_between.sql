@@ -1,5 +1,6 @@
 -- The content of stored events that have one of these keys, one of these combinations of type and subject, and a time
--- in the range, and that were sent without a time, so that their time is their arrival. Read by ingest/differing.py.
+-- in the range, and that were sent without a time, so that their time is their arrival. Read by
+-- ingest/differing_duplicates.py.
 SELECT
     key, type, subject, toUnixTimestamp64Milli(time) AS time_ms, toUnixTimestamp64Milli(arrived_at) AS arrived_ms,
     MD5(concat(extensions, '\n', data)) AS content

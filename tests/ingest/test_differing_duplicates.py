@@ -19,7 +19,7 @@ from engine.events.cloudevents import TimeSpan
 from engine.events.columns import decode_events
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
-from ingest.differing import MOST_COMPARED, find_differing
+from ingest.differing_duplicates import MOST_COMPARED, find_differing
 from ingest.event_log import Range
 from ingest.sqlite_log import SqliteLog
 

@@ -1,6 +1,7 @@
 """The listing of duplicates whose content differs from the stored event, in pages, the latest arrival first.
 
-Owns: which duplicates a page contains, and the JSON of one. Ingest keeps them for 30 days (ingest/differing.py).
+Owns: which duplicates a page contains, and the JSON of one. Ingest keeps them for 30 days
+(ingest/differing_duplicates.py).
 Source: docs/contract.md 3.8.
 """
 

@@ -12,8 +12,8 @@ from api.dependencies import Dependencies, in_thread
 from api.http.paging import next_page
 from api.http.parameters import Parameters
 from api.http.responses import raw_json
-from engine.events import duplicates
-from engine.events.duplicates import DuplicateFilter
+from engine.events import differing_duplicates
+from engine.events.differing_duplicates import DuplicateFilter
 from engine.log_position import parse_cursor
 
 
@@ -29,6 +29,6 @@ async def list_duplicates(dependencies: Dependencies, request: Request) -> Respo
         after=None if cursor is None else parse_cursor(cursor),
         limit=limit,
     )
-    found = await in_thread(request, lambda: duplicates.list_duplicates(dependencies.store, filter_))
+    found = await in_thread(request, lambda: differing_duplicates.list_duplicates(dependencies.store, filter_))
     link = next_page(request, found[-1].position, limit) if len(found) == limit else None
     return raw_json(b"[" + b",".join(duplicate.json for duplicate in found) + b"]", headers=link)
