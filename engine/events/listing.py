@@ -14,7 +14,7 @@ import orjson
 
 from engine.config.settings import QuerySettings
 from engine.errors import InvalidRequest
-from engine.events.verdicts import EventPosition, validation_errors
+from engine.events.uncounted_reasons import EventPosition, validation_errors
 from engine.filters import Allowance, Bindings, Filter, condition, text_filter, time_filter
 from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, timestamp_text, utc_now
 from engine.log_position import LogPosition

@@ -1,8 +1,8 @@
 """The outcomes of events that were sent: whether each is stored, since when, and why a meter did not count it.
 
 Owns: the answer for a list of sources and ids. Whether an event is stored is read from the index that ingest uses, so
-the answer says whether a second event with the same source and id would be a duplicate. engine/events/verdicts.py says
-why a meter did not count an event, as for the listing.
+the answer says whether a second event with the same source and id would be a duplicate. Why a meter did not count an
+event is said by engine/events/uncounted_reasons.py, as for the listing.
 Limits: the index forgets a key a week after the duplicate window has passed. Each call reads the granules of the index
 that contain its keys, and the granules of `events` with the stamps that were found. So ask for many events at once.
 Source: docs/contract.md 3.7.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from engine.events.event import event_key
 from engine.events.outcome import EventName, Outcome
-from engine.events.verdicts import EventPosition, validation_errors
+from engine.events.uncounted_reasons import EventPosition, validation_errors
 from engine.meters.registry import MeterRegistry
 from engine.store import sql
 from engine.store.clickhouse import Store

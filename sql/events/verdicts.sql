@@ -1,6 +1,7 @@
 -- For each event of a page, the verdict and the text that was found, for each numeric meter of one event type. The
 -- events are read again from `events`: their subjects and the time bounds of the page leave only a few granules.
--- Read by engine/events/verdicts.py; ${verdicts} and ${found} are events/verdict and events/found of each meter.
+-- Read by engine/events/uncounted_reasons.py; ${verdicts} and ${found} are events/verdict and events/found of each
+-- meter.
 SELECT log_partition, log_offset, ${verdicts}
 FROM (
     SELECT log_partition, log_offset, data, ${found}
