@@ -36,7 +36,7 @@ from engine.events.cloudevents import TimeSpan
 from engine.instants import Clock, Instant, milliseconds, utc_now
 from engine.store.clickhouse import DEDUPLICATION_WINDOW, Store
 from engine.texts import printable
-from ingest.arrivals import TimestampReport
+from ingest.arrival_times import TimestampReport
 from ingest.block_writer import BlockWriter, Superseded
 from ingest.claims import BatchClaims
 from ingest.dead_letters import DeadLetterRuns, DeadLetterSink

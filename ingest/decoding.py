@@ -1,7 +1,7 @@
 """From records of the log to a batch: its events, as columns, and its dead letters.
 
 Owns: `Batch`, and where a batch is cut so that its block spans few months.
-The arrival of a record is decided in ingest/arrivals.py.
+The arrival of a record is decided in ingest/arrival_times.py.
 Source: docs/design.md R4 (what is accepted is stored), R7 (one insert, one block), R8 (dead letters).
 """
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.errors import InvalidEvent
-from engine.events.arrivals import MAX_AHEAD_MS
+from engine.events.arrival_limits import MAX_AHEAD_MS
 from engine.events.cloudevents import TimeSpan
 from engine.events.columns import decode_events
 from engine.events.event import EventBatch, Numbers
 from engine.events.kafka import to_structured_json
 from engine.instants import milliseconds, utc_now
-from ingest.arrivals import with_credible_arrivals
+from ingest.arrival_times import with_credible_arrivals
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Record
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from engine.dead_letters.listing import DeadLetterFilter
 from engine.errors import InvalidEvent
-from engine.events.arrivals import is_credible
+from engine.events.arrival_limits import is_credible
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.kafka import Headers, to_structured_json
 from engine.ids import new_ulid

@@ -163,7 +163,7 @@ def as_record(message: Message) -> Record:
     """Return the record for a message that is not an error.
 
     Its timestamp comes from its producer or broker. It is limited to the years that calendars have; -1, which means
-    none, becomes 0. Whether it can be the arrival is judged in ingest/arrivals.py.
+    none, becomes 0. Whether it can be the arrival is judged in ingest/arrival_times.py.
     """
     sent_ms = message.timestamp()[1]
     if not 0 <= sent_ms <= LAST_MS:

@@ -3,7 +3,7 @@
 Owns: the rule that such a record arrived at the stamp of its plan (`Plan.stored_ms`). A batch is decoded before it is
 planned. So it is judged by the clock first, and decoded again under the plan's stamp where that makes a difference:
 every run of the plan then produces the same rows.
-Source: engine/events/arrivals.py; docs/contract.md 3.5; docs/design.md R7 (the same rows on each attempt).
+Source: engine/events/arrival_limits.py; docs/contract.md 3.5; docs/design.md R7 (the same rows on each attempt).
 """
 
 import logging
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from engine import metrics
-from engine.events.arrivals import EARLIEST_CREDIBLE_MS, MAX_AHEAD_MS, is_credible
+from engine.events.arrival_limits import EARLIEST_CREDIBLE_MS, MAX_AHEAD_MS, is_credible
 from ingest.event_log import Record
 
 logger = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ import pytest
 from engine import metrics
 from engine.config.settings import IngestSettings
 from engine.dead_letters.replay import check
-from engine.events.arrivals import EARLIEST_CREDIBLE_MS, MAX_AHEAD_MS
+from engine.events.arrival_limits import EARLIEST_CREDIBLE_MS, MAX_AHEAD_MS
 from engine.events.cloudevents import TimeSpan
 from engine.instants import Instant, milliseconds, utc_now
 from engine.log_position import LogPosition
 from engine.store.clickhouse import Store
-from ingest.arrivals import TimestampReport, with_credible_arrivals
+from ingest.arrival_times import TimestampReport, with_credible_arrivals
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.decoding import decode_records
