@@ -12,8 +12,8 @@ import numpy as np
 
 from engine.errors import InvalidEvent
 from engine.events.arrival_limits import MAX_AHEAD_MS
+from engine.events.bulk_decoder import decode_events
 from engine.events.cloudevents import TimeSpan
-from engine.events.columns import decode_events
 from engine.events.event import EventBatch, Numbers
 from engine.events.kafka import to_structured_json
 from engine.instants import milliseconds, utc_now

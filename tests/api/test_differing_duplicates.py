@@ -8,8 +8,8 @@ import pytest
 
 from api.dependencies import Dependencies
 from engine.config.settings import IngestSettings
+from engine.events.bulk_decoder import decode_events
 from engine.events.cloudevents import TimeSpan
-from engine.events.columns import decode_events
 from engine.instants import milliseconds, utc_now
 from tests.api.conftest import event
 from tests.harness.api_client import ApiClient

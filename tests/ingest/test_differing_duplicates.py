@@ -15,8 +15,8 @@ import pytest
 
 from engine import metrics
 from engine.config.settings import IngestSettings
+from engine.events.bulk_decoder import decode_events
 from engine.events.cloudevents import TimeSpan
-from engine.events.columns import decode_events
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.differing_duplicates import MOST_COMPARED, find_differing

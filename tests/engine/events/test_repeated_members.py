@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from engine.errors import InvalidEvent
+from engine.events.bulk_decoder import decode_events
 from engine.events.cloudevents import decode_event
-from engine.events.columns import decode_events
 from engine.events.kafka import to_structured_json
 from engine.events.repeated_members import find_repeated_name
 from tests.engine.events.test_cloudevents import ARRIVED, SPAN, decoded, envelope, refusal

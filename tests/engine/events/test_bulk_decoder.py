@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from engine.config.settings import IngestSettings
 from engine.errors import InvalidEvent
+from engine.events.bulk_decoder import decode_events
 from engine.events.cloudevents import TimeSpan, decode_event
-from engine.events.columns import decode_events
 from engine.events.event import Event, EventBatch
 from tests.engine.events import test_cloudevents as one
 from tests.engine.events.test_cloudevents import envelope

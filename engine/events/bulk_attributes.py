@@ -2,7 +2,7 @@
 
 Owns: the fast decoders. Their rules may be stricter than those of `decode_event`, but never more lenient. The events
 that they do not accept, and those that may have an attribute twice, are decoded by `decode_event`.
-Source: docs/contract.md 3.1; engine/events/columns.py.
+Source: docs/contract.md 3.1; engine/events/bulk_decoder.py.
 """
 
 from collections.abc import Sequence

@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 
 from engine.errors import InvalidEvent
+from engine.events.bulk_attributes import PLACEHOLDER, OptionalAttributes, decode_envelopes, rows_with_repeated_names
 from engine.events.cloudevents import (
     MAX_NESTING,
     TimeSpan,
@@ -27,7 +28,6 @@ from engine.events.cloudevents import (
     has_control,
     is_json,
 )
-from engine.events.envelopes import PLACEHOLDER, OptionalAttributes, decode_envelopes, rows_with_repeated_names
 from engine.events.event import Event, EventBatch, Numbers, event_key
 from engine.instants import LAST_MS
 
