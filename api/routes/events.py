@@ -21,10 +21,16 @@ from starlette.responses import Response
 
 from api.dependencies import Dependencies, in_thread
 from api.http.bodies import JSON, media_type, other_media_type, read_body
+from api.http.event_validation import (
+    PREFERENCE_APPLIED,
+    ValidatedEvents,
+    is_lenient,
+    only_event_refused,
+    validate_events,
+)
 from api.http.parameters import Parameters
 from api.http.problems import InvalidParameter
 from api.http.responses import json_response, no_content, raw_json
-from api.routes.checking import PREFERENCE_APPLIED, CheckedEvents, check_events, is_lenient, only_event_refused
 from engine.errors import InvalidEvent
 from engine.events import listing
 from engine.events.cloudevents import TimeSpan, split_batch
@@ -54,18 +60,18 @@ async def ingest_events(dependencies: Dependencies, request: Request) -> Respons
     arrived_ms = milliseconds(dependencies.clock())
     span = TimeSpan.of(dependencies.settings.ingest)
 
-    def check() -> CheckedEvents:
-        return check_events(split(body), arrived_ms, span)
+    def validate() -> ValidatedEvents:
+        return validate_events(split(body), arrived_ms, span)
 
-    checked = check() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(check)
+    validated = validate() if len(body) < _THREAD_BYTES else await anyio.to_thread.run_sync(validate)
     lenient = is_lenient(request)
-    if checked.refused and not (lenient and checked.accepted):
-        raise checked.error()
-    if checked.accepted:
+    if validated.refused and not (lenient and validated.accepted):
+        raise validated.error()
+    if validated.accepted:
         # Shielded: other requests share the commit of this append, so a disconnected client must not cancel it.
-        await asyncio.shield(asyncio.wrap_future(dependencies.appender.append(checked.accepted, arrived_ms)))
-        EVENTS_ACCEPTED.inc(len(checked.accepted))
-    return json_response(checked.answer(), headers=PREFERENCE_APPLIED) if lenient else no_content()
+        await asyncio.shield(asyncio.wrap_future(dependencies.appender.append(validated.accepted, arrived_ms)))
+        EVENTS_ACCEPTED.inc(len(validated.accepted))
+    return json_response(validated.answer(), headers=PREFERENCE_APPLIED) if lenient else no_content()
 
 
 def _event_splitter(request: Request) -> Callable[[bytes], list[bytes]]:

@@ -26,8 +26,8 @@ _MAX_PREFERENCE_CHARACTERS = 1000  # Only so much of the Prefer headers is parse
 
 
 @dataclass(slots=True)
-class CheckedEvents:
-    """The events of a request, checked.
+class ValidatedEvents:
+    """The events of a request, after validation.
 
     accepted: the valid events. ranges: first and last index of each range of refused events, in order. problems: what
     is wrong with the first refused events, at most MAX_LISTED.
@@ -60,26 +60,26 @@ class CheckedEvents:
         return {"refusedRanges": self.ranges, "validationErrors": self.problems}
 
 
-def check_events(values: Sequence[bytes], arrived_ms: int, span: TimeSpan) -> CheckedEvents:
-    """Check each event by itself.
+def validate_events(values: Sequence[bytes], arrived_ms: int, span: TimeSpan) -> ValidatedEvents:
+    """Validate each event by itself.
 
     Args: values: the events as JSON. arrived_ms: when they arrived, in Unix milliseconds. span: which event times are
         accepted.
     """
-    checked = CheckedEvents(len(values))
+    validated = ValidatedEvents(len(values))
     for index, value in enumerate(values):
         try:
             decode_event(value, arrived_ms, 0, 0, span)
         except InvalidEvent as error:
-            if len(checked.problems) < MAX_LISTED:
-                checked.problems.append(problem(index, error))
-            if checked.ranges and checked.ranges[-1][1] == index - 1:
-                checked.ranges[-1][1] = index
+            if len(validated.problems) < MAX_LISTED:
+                validated.problems.append(problem(index, error))
+            if validated.ranges and validated.ranges[-1][1] == index - 1:
+                validated.ranges[-1][1] = index
             else:
-                checked.ranges.append([index, index])
+                validated.ranges.append([index, index])
         else:
-            checked.accepted.append(value)
-    return checked
+            validated.accepted.append(value)
+    return validated
 
 
 def only_event_refused(error: InvalidEvent) -> InvalidEvents:
