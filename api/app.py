@@ -30,8 +30,8 @@ from api.routes import (
     meters,
     operations,
     outcomes,
-    pages,
     portal,
+    portal_page,
     subjects,
     usage,
 )
@@ -81,8 +81,8 @@ def _open(dependencies: Dependencies) -> list[Route]:
         *_probes(dependencies),
         resource("/version", GET=open_(operations.get_version)),
         resource("/openapi.json", GET=open_(operations.get_openapi)),
-        resource("/portal", GET=open_(pages.get_portal_page)),
-        resource("/portal/{file}", GET=open_(pages.get_portal_file)),
+        resource("/portal", GET=open_(portal_page.get_portal_page)),
+        resource("/portal/{file}", GET=open_(portal_page.get_portal_file)),
     ]
 
 
