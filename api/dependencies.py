@@ -1,7 +1,7 @@
 """The objects that the routes work with, and how routes call them without blocking the event loop.
 
 Owns: `Dependencies`, which holds these objects, and `in_thread`, which runs a blocking call of the engine in a thread
-when it gets its turn (api/shares.py). All blocking calls of the engine go through it.
+when it gets its turn (api/fair_queue.py). All blocking calls of the engine go through it.
 Limits: there are two threads fewer than the store has handles, so that ingest and the fill always find a free handle.
 """
 
@@ -13,7 +13,7 @@ import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 
-from api.shares import MANAGEMENT, Shares
+from api.fair_queue import MANAGEMENT, FairQueue
 from engine.config.settings import Settings
 from engine.events.appender import EventAppender
 from engine.health import Readiness
@@ -45,7 +45,7 @@ def share_store(app: Starlette, settings: Settings) -> None:
     """Set the number of threads that use the store, and how requests share them, in an application's state."""
     slots = max(1, settings.store.handles - HANDLES_FOR_INGEST)
     app.state.threads = anyio.CapacityLimiter(slots)
-    app.state.shares = Shares(slots, settings.query.waiting, settings.query.timeout_seconds)
+    app.state.fair_queue = FairQueue(slots, settings.query.waiting, settings.query.timeout_seconds)
 
 
 async def in_thread(request: Request, call: Callable[[], T]) -> T:
@@ -60,5 +60,5 @@ async def in_thread(request: Request, call: Callable[[], T]) -> T:
             pass
 
     state = request.app.state
-    async with state.shares.turn(getattr(request.state, "holder", MANAGEMENT), client_gone):
+    async with state.fair_queue.turn(getattr(request.state, "holder", MANAGEMENT), client_gone):
         return await anyio.to_thread.run_sync(call, limiter=state.threads)

@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.dependencies import Dependencies
+from api.fair_queue import portal_holder
 from api.http.limits import RequestLimit
 from api.http.local_requests import check_local
 from api.http.responses import conditional
-from api.shares import portal_holder
 from engine.errors import Unauthorized
 from engine.tokens.portal_tokens import TokenClaims
 

@@ -31,7 +31,7 @@ def portal_holder(subject: str) -> str:
     return f"subject {subject}"
 
 
-class Shares:
+class FairQueue:
     """The slots of one application, and the requests that wait for one. Not thread-safe: used on the event loop only.
 
     Invariant: no request waits that is allowed to run.

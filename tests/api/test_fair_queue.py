@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from api.app import create_app
 from api.dependencies import Dependencies
-from api.shares import MANAGEMENT, Shares, portal_holder
+from api.fair_queue import MANAGEMENT, FairQueue, portal_holder
 from engine.errors import Busy, TooManyRequests
 from tests.api.conftest import KEY
 from tests.harness.api_client import ApiClient
@@ -32,8 +32,8 @@ async def stays() -> None:
 class Stage:
     """Requests that keep their place until a test ends them. `began`: the requests that have got a place, in order."""
 
-    def __init__(self, shares: Shares) -> None:
-        self.shares = shares
+    def __init__(self, fair_queue: FairQueue) -> None:
+        self.fair_queue = fair_queue
         self.began: list[str] = []
         self._tasks: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
 
@@ -45,7 +45,7 @@ class Stage:
             await settled()
 
     async def _request(self, name: str, end: asyncio.Event, gone: Callable[[], Awaitable[None]]) -> None:
-        async with self.shares.turn(name.rpartition(" ")[0], gone):
+        async with self.fair_queue.turn(name.rpartition(" ")[0], gone):
             self.began.append(name)
             await end.wait()
 
@@ -71,7 +71,7 @@ async def settled() -> None:
 
 def staged(scene: Callable[[Stage], Awaitable[None]], places: int = 4, waiting: int = 3, seconds: float = 600) -> None:
     async def run() -> None:
-        await scene(Stage(Shares(places, waiting, seconds)))
+        await scene(Stage(FairQueue(places, waiting, seconds)))
 
     asyncio.run(run())
 
@@ -149,7 +149,7 @@ def test_who_waits_for_too_long_is_told_so() -> None:
         await stage.ask(*of(A, 4))
 
         assert stage.began == of(A, 1, 2, 4)
-        assert stage.shares.waiting == 0
+        assert stage.fair_queue.waiting == 0
 
     staged(scene, seconds=0.01)
 
@@ -185,7 +185,7 @@ def test_a_request_that_the_server_ends_gives_up_its_turn_whether_called_or_not(
 
         await stage.ask(*of(A, 5))
         await asyncio.gather(stage.cancel(f"{A} 5"), return_exceptions=True)
-        assert stage.shares.waiting == 0
+        assert stage.fair_queue.waiting == 0
 
     staged(scene)
 
@@ -246,8 +246,8 @@ def test_more_questions_than_may_wait_are_refused(
         """Fill the places and the queue of a holder."""
         stack = AsyncExitStack()
         for _ in range(3 if name == MANAGEMENT else 2):
-            await stack.enter_async_context(app.state.shares.turn(name, stays))
-        app.state.shares._enqueue(name)
+            await stack.enter_async_context(app.state.fair_queue.turn(name, stays))
+        app.state.fair_queue._enqueue(name)
         return stack
 
     with_token = portal.call(partial(held, A))
