@@ -15,7 +15,7 @@ from functools import lru_cache
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import Instant, parse_instant
 from ingest.importer.cells import Cells, Column, Literals, check_json, check_names, json_string, string_literal
-from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit
+from ingest.importer.row_times import Ambiguous, RowTimes, TimeUnit
 from ingest.importer.rows import EVENT_START, content_id
 
 COLUMN = "column:"
@@ -79,7 +79,7 @@ class RowEncoder:
     Raises: InvalidRequest: the mapping lacks something, or names something that the file does not have.
     """
 
-    def __init__(self, columns: Sequence[Column], mapping: ColumnMapping, times: LocalTimes) -> None:
+    def __init__(self, columns: Sequence[Column], mapping: ColumnMapping, times: RowTimes) -> None:
         self._columns = columns
         self._indexes = {column.name: index for index, column in enumerate(columns)}
         self._times = times

@@ -19,11 +19,12 @@ import pyarrow as pa
 
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import is_utf8, printable
+from engine.usage.local_times import read_zone
 from ingest.importer.cells import NOT_UTF8, Cells, csv_columns
 from ingest.importer.columns import ColumnMapping, RowEncoder
 from ingest.importer.encodings import encoding_of, lines_of, other_format
-from ingest.importer.local_times import LocalTimes, read_zone
 from ingest.importer.parquet import ParquetFile
+from ingest.importer.row_times import RowTimes
 from ingest.importer.rows import Row, number_occurrences
 from ingest.importer.sources import OnSpool, Source, label_of
 
@@ -99,8 +100,8 @@ class EventFile:
         self.label, self.name, self.hash = self._source.label, self._source.name, self._source.hash
         self.rows = self._count()
 
-    def _new_times(self) -> LocalTimes:
-        return LocalTimes(read_zone(self._mapping.time_zone), self._mapping.time_unit, self._mapping.ambiguous)
+    def _new_times(self) -> RowTimes:
+        return RowTimes(read_zone(self._mapping.time_zone), self._mapping.time_unit, self._mapping.ambiguous)
 
     @property
     def empty(self) -> bool:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import InvalidEvent, InvalidRequest
 from ingest.importer.cells import NOT_UTF8, Column, Literals, check_json, json_string, number_literal
-from ingest.importer.local_times import LocalTimes
+from ingest.importer.row_times import RowTimes
 
 _BATCH_ROWS = 4096
 _READ_BYTES = 1 << 20
@@ -32,7 +32,7 @@ _TEXT_TYPES = (
 class ParquetFile:
     """An open Parquet file. `columns`: what its columns become; `rows`: its number of rows."""
 
-    def __init__(self, file: IO[bytes], times: LocalTimes) -> None:
+    def __init__(self, file: IO[bytes], times: RowTimes) -> None:
         self._file = pq.ParquetFile(file, buffer_size=_READ_BYTES, pre_buffer=False)
         self._times = times
         self.rows = int(self._file.metadata.num_rows)
@@ -48,7 +48,7 @@ class ParquetFile:
             yield from zip(*columns, strict=True)
 
 
-def _column(field: pa.Field, times: LocalTimes) -> Column:
+def _column(field: pa.Field, times: RowTimes) -> Column:
     kind = _storage_type(field.type)
     literal = _literal(kind, times)
     return Column(
@@ -72,7 +72,7 @@ def _storage_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _literal(kind: pa.DataType, times: LocalTimes) -> Literals | None:
+def _literal(kind: pa.DataType, times: RowTimes) -> Literals | None:
     """Return the function that turns a value's text (`_to_texts`) into JSON; None if there is none."""
     if pa.types.is_floating(kind):
         return number_literal
@@ -87,7 +87,7 @@ def _literal(kind: pa.DataType, times: LocalTimes) -> Literals | None:
     return None
 
 
-def _to_texts(column: pa.Array, times: LocalTimes) -> Iterable[str | None]:
+def _to_texts(column: pa.Array, times: RowTimes) -> Iterable[str | None]:
     """Return every value as its shortest exact text. A null is None."""
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -132,7 +132,7 @@ def _decode(value: bytes) -> str:
     return value.decode("utf-8", "surrogateescape")
 
 
-def _timestamp(text: str, times: LocalTimes) -> str:
+def _timestamp(text: str, times: RowTimes) -> str:
     try:
         return f'"{times.as_data(text)}"'
     except InvalidRequest as error:
@@ -145,7 +145,7 @@ def _json(text: str) -> str:
     return check_json(text, "a nested value")
 
 
-def _nested_text(value: Any, times: LocalTimes) -> str:
+def _nested_text(value: Any, times: RowTimes) -> str:
     def plain(inner: Any) -> str:
         match inner:
             case bytes():

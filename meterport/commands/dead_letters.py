@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ingest.importer.local_times import read_zone, timestamp
+from engine.usage.local_times import read_zone, timestamp
 from meterport.client import ApiClient
 from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server

@@ -13,8 +13,8 @@ from engine.texts import printable
 from ingest.importer.columns import COLUMN, ColumnMapping, column_names
 from ingest.importer.event_file import EventFile, FileFormat
 from ingest.importer.importer import EventSink, Importer
-from ingest.importer.local_times import Ambiguous, TimeUnit
 from ingest.importer.positions import ImportPosition, PositionFile
+from ingest.importer.row_times import Ambiguous, TimeUnit
 from ingest.importer.summary import Report, counted
 from meterport.configuration import command_settings
 from meterport.connection import connect_from_options

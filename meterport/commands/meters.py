@@ -8,7 +8,7 @@ import typer
 from engine.meters.aggregations import Aggregation
 from engine.meters.jsonpath import matches_many
 from engine.texts import printable
-from ingest.importer.local_times import read_zone, timestamp
+from engine.usage.local_times import read_zone, timestamp
 from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
 from meterport.terminal import Format, OutputFormat, print_json, print_table, say

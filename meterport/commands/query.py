@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from engine.texts import printable
+from engine.usage.local_times import read_zone, timestamp
 from engine.usage.windows import WindowSize
-from ingest.importer.local_times import read_zone, timestamp
 from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
 from meterport.terminal import print_csv, print_json_text, print_table

@@ -9,7 +9,7 @@ import typer
 from engine.errors import InvalidRequest
 from engine.instants import utc_now
 from engine.texts import printable, printable_name
-from ingest.importer.local_times import read_zone, timestamp
+from engine.usage.local_times import read_zone, timestamp
 from meterport.connection import connect_from_options
 from meterport.options import Config, DataDir, Server
 from meterport.terminal import Format, OutputFormat, print_json, print_table, say

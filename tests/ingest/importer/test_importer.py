@@ -26,8 +26,8 @@ from ingest.importer.cells import guessed_literal
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.event_file import EventFile, FileFormat
 from ingest.importer.importer import Importer
-from ingest.importer.local_times import Ambiguous
 from ingest.importer.positions import ImportPosition, PositionFile
+from ingest.importer.row_times import Ambiguous
 from ingest.importer.summary import Uncounted, summary
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -532,14 +532,14 @@ def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> No
         pq.read_table(path), path, row_group_size=rows, compression="none", use_dictionary=False
     )  # one row group of 400 MB
     reading = (
-        "import sys; from pathlib import Path; from ingest.importer.local_times import LocalTimes\n"
+        "import sys; from pathlib import Path; from ingest.importer.row_times import RowTimes\n"
         "from ingest.importer.parquet import ParquetFile\n"
         "def peak():\n"
         "    lines = Path('/proc/self/status').read_text().splitlines()\n"
         "    return next(int(line.split()[1]) << 10 for line in lines if line.startswith('VmHWM'))\n"
         "before = peak()\n"
         "with open(sys.argv[1], 'rb') as file:\n"
-        "    print(sum(1 for _ in ParquetFile(file, LocalTimes('UTC')).cells({0, 1, 2})), peak() - before)\n"
+        "    print(sum(1 for _ in ParquetFile(file, RowTimes('UTC')).cells({0, 1, 2})), peak() - before)\n"
     )
 
     done = subprocess.run(

@@ -1,11 +1,9 @@
-"""Times of rows and bounds on the command line: source of the zones, the repeated hour, days, and numbers."""
+"""Times of rows: the repeated hour, days, and numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, reset_tzpath
 
 import orjson
 import pyarrow as pa
@@ -16,82 +14,17 @@ from hypothesis import strategies as st
 
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.instants import END
+from engine.usage.local_times import timestamp
 from engine.usage.zones import offsets, zone
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.event_file import EventFile
-from ingest.importer.local_times import Ambiguous, LocalTimes, TimeUnit, read_zone, timestamp
+from ingest.importer.row_times import Ambiguous, RowTimes, TimeUnit
 
 NEW_YORK = "America/New_York"
 CHANGING = (NEW_YORK, "Europe/London", "Australia/Lord_Howe", "America/Havana", "Africa/Cairo", "Pacific/Apia")
 
 
-# zones (design R17a: one source)
-
-
-@pytest.fixture
-def wrong_system_zones(tmp_path: Path) -> Iterator[None]:
-    """A system whose America/New_York has the time of Kolkata, and which has an additional zone."""
-    folder = tmp_path / "zoneinfo" / "America"
-    folder.mkdir(parents=True)
-    kolkata = resources.files("tzdata.zoneinfo").joinpath("Asia", "Kolkata").read_bytes()
-    (folder / "New_York").write_bytes(kolkata)
-    (folder / "Nowhere").write_bytes(kolkata)
-    reset_tzpath([tmp_path / "zoneinfo"])
-    ZoneInfo.clear_cache()
-    yield
-    reset_tzpath()
-    ZoneInfo.clear_cache()
-
-
-@pytest.mark.usefixtures("wrong_system_zones")
-def test_times_use_the_zones_of_the_tzdata_package_as_windows_do() -> None:
-    """Zones have one source, because the zone data of the system may be of another version or changed."""
-    assert read_zone(NEW_YORK) is zone(NEW_YORK)
-    assert timestamp("2026-07-01 12:00", read_zone(NEW_YORK)) == "2026-07-01T12:00:00-04:00"
-    with pytest.raises(InvalidRequest, match="unknown time zone 'America/Nowhere': expected an IANA name"):
-        read_zone("America/Nowhere")
-
-
-@pytest.mark.parametrize("name", ["", "EST5EDT4", "../zones", "america/new_york", "+05:30", "localtime", "a\0b"])
-def test_a_name_that_is_no_zone_of_the_package_is_refused(name: str) -> None:
-    with pytest.raises(InvalidRequest, match="unknown time zone"):
-        read_zone(name)
-
-
-# days: a date alone means the beginning of the day, as for windows
-
-
-@pytest.mark.parametrize(
-    ("date", "zone_name", "begins"),
-    [
-        ("2026-03-01", NEW_YORK, "2026-03-01T00:00:00-05:00"),
-        ("2018-11-04", "America/Sao_Paulo", "2018-11-04T01:00:00-02:00"),  # its midnight is skipped
-        ("2026-11-01", "America/Havana", "2026-11-01T00:00:00-04:00"),  # its midnight occurs twice
-        ("1960-01-01", NEW_YORK, "1960-01-01T00:00:00-05:00"),  # before all windows
-        ("2150-07-01", NEW_YORK, "2150-07-01T00:00:00-04:00"),  # after all windows
-    ],
-)
-def test_a_date_alone_is_where_its_day_begins(date: str, zone_name: str, begins: str) -> None:
-    assert timestamp(date, read_zone(zone_name)) == begins
-
-
-def test_a_date_that_a_zone_skips_never_occurs() -> None:
-    with pytest.raises(InvalidRequest, match="2011-12-30 never occurs in Pacific/Apia"):
-        timestamp("2011-12-30", read_zone("Pacific/Apia"))
-
-
 # the hour that occurs twice (N26)
-
-
-def test_a_bound_that_occurs_twice_is_refused_and_its_two_offsets_are_named() -> None:
-    """N26: it is impossible to know which of the two the user means."""
-    with pytest.raises(InvalidRequest) as refused:
-        timestamp("2025-11-02 01:30", read_zone(NEW_YORK))
-
-    assert str(refused.value) == (
-        "2025-11-02 01:30:00 occurs twice in America/New_York, at -04:00 and at -05:00: write it with its offset"
-    )
-    assert timestamp("2025-11-02 01:30-05:00", read_zone(NEW_YORK)) == "2025-11-02T01:30:00-05:00"
 
 
 @given(
@@ -108,7 +41,7 @@ def test_every_instant_is_one_of_what_its_local_time_may_mean(second: int, name:
     text = datetime.fromtimestamp(second, zone(name)).replace(tzinfo=None).isoformat()
 
     earlier, later = (
-        round(datetime.fromisoformat(LocalTimes(zone(name), None, rule).timestamp(text)).timestamp())
+        round(datetime.fromisoformat(RowTimes(zone(name), None, rule).timestamp(text)).timestamp())
         for rule in (Ambiguous.EARLIER, Ambiguous.LATER)
     )
 
