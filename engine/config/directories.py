@@ -87,7 +87,7 @@ def _check(directory: Path, identity: Identity) -> None:
     writers = _others_with_access(status, stat.S_IWGRP, stat.S_IWOTH, identity)
     if writers:
         raise ConfigurationError(
-            f"data_dir: {directory} may be written by {writers}: run chmod go-w {shlex.quote(str(directory))}, "
+            f"data_dir: {writers} can write to {directory}: run chmod go-w {shlex.quote(str(directory))}, "
             "or choose a directory inside it, which is then created for this user only, or set trust_data_dir"
         )
     for entry in sorted(directory.iterdir()) if directory.is_dir() else ():
@@ -109,7 +109,7 @@ def read_key(path: Path, trusted: bool, identity: Identity | None = None) -> str
             readers = _others_with_access(status, stat.S_IRGRP | stat.S_IWGRP, stat.S_IROTH | stat.S_IWOTH, identity)
             if readers:
                 raise ConfigurationError(
-                    f"data_dir: {path} may be read or written by {readers}: run chmod 600 {shlex.quote(str(path))}; "
+                    f"data_dir: {readers} can read or change {path}: run chmod 600 {shlex.quote(str(path))}; "
                     "if others may have read it, replace the key"
                 )
         return file.read().strip()

@@ -126,12 +126,12 @@ def _check_combinations(settings: Settings, listens: bool) -> None:
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; set only one of them")
     if _needs_shared_keys(settings):
-        raise ConfigurationError("portal.token_keys: must be set with store.url, to the same keys in every process")
+        raise ConfigurationError("portal.token_keys: must be set if store.url is set; give every process the same keys")
     if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
         raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
     weak = weakness(settings.api_key.get_secret_value()) if settings.api_key else None
     if listens and weak and settings.server.host not in _LOOPBACK:
-        raise ConfigurationError(f"api_key: {weak}, and {settings.server.host} is not loopback: {ADVICE}")
+        raise ConfigurationError(f"api_key: the key {weak}, but {settings.server.host} is not loopback: {ADVICE}")
 
 
 def _digest_matches(settings: Settings) -> bool:

@@ -61,7 +61,9 @@ class StoreSettings(SettingsGroup):
         if url is not None and not is_http_url(url.get_secret_value()):
             raise ValueError("must be http(s)://user:password@host:port")
         if url is not None and "@" in re.sub(r"\A[^/]*//[^/?#]*", "", url.get_secret_value()):
-            raise ValueError("has an @ after its host: in a password write / ? # and @ as %2F %3F %23 and %40")
+            raise ValueError(
+                "contains an @ after the host: write / ? # and @ in the user or password as %2F %3F %23 and %40"
+            )
         return url
 
 
@@ -175,7 +177,8 @@ class QuerySettings(SettingsGroup):
     waiting: int = Field(
         default=32,
         ge=1,
-        description="Requests of one subject, or of the management API, that may wait for the store; more get 429.",
+        description="Requests of one subject, or of the management API, that may wait for the store. More get 429, or "
+        "503 from the management API.",
     )
     events_days: int = Field(default=32, ge=1, description="How many days back GET /events lists events.")
     values_days: int = Field(default=90, ge=1, description="How many days back a query for group-by values may start.")

@@ -203,7 +203,7 @@ class Store:
         }
         missing = sorted(INSERT_SETTINGS.keys() - known - OPTIONAL_SETTINGS)
         if missing:
-            raise StoreMisconfigured(f"ClickHouse does not know the setting {missing[0]}: this release is too old")
+            raise StoreMisconfigured(f"this ClickHouse release is too old: it has no setting {missing[0]}")
         self._insert_settings = {name: value for name, value in INSERT_SETTINGS.items() if name in known}
         self._read_settings = {name: value for name, value in READ_SETTINGS.items() if name in known}
         effective = dict(

@@ -49,7 +49,7 @@ def test_a_directory_that_every_user_may_write_is_refused_with_what_to_do(tmp_pa
     data = with_mode(tmp_path / "data", mode)
 
     assert refusal(data) == (
-        f"data_dir: {data} may be written by every user: run chmod go-w {data}, or choose a directory inside it, "
+        f"data_dir: every user can write to {data}: run chmod go-w {data}, or choose a directory inside it, "
         "which is then created for this user only, or set trust_data_dir"
     )
 
@@ -106,7 +106,7 @@ def test_a_group_may_write_only_if_nobody_else_is_in_it(tmp_path: Path) -> None:
     assert not Identity(54_321, frozenset({other.pw_gid})).has_private_group(other.pw_gid), "another account has it"
     assert not Identity(1000, frozenset({1000})).has_private_group(UNKNOWN_GROUP), "it is none of ours"
     data = with_mode(tmp_path / "data", 0o770)
-    assert ME.has_private_group(data.stat().st_gid) or "may be written by the group" in refusal(data)
+    assert ME.has_private_group(data.stat().st_gid) or "data_dir: the group " in refusal(data)
 
 
 def test_a_volume_that_kubernetes_gives_to_a_group_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_volume_that_kubernetes_gives_to_a_group_is_taken_as_it_is(tmp_path: P
     assert read_key(volume / "portal_token_key", trusted=False, identity=pod) == "a-signing-key-of-tests"
     os.chown(volume, 0, 1)
     volume.chmod(0o2775)
-    assert "may be written by the group" in refusal(volume, pod)
+    assert "data_dir: the group " in refusal(volume, pod)
 
 
 def test_a_directory_that_cannot_be_looked_at_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> Non
 
     settings = load_settings(overrides={"data_dir": data})
     if refused:
-        with pytest.raises(ConfigurationError, match=f"portal_token_key may be read or written by .*chmod 600 {kept}"):
+        with pytest.raises(ConfigurationError, match=f"can read or change .*portal_token_key: run chmod 600 {kept}"):
             load_token_keys(settings)
     else:
         assert load_token_keys(settings) == ["a-signing-key-of-tests"]
@@ -220,7 +220,7 @@ def test_each_use_of_a_directory_that_others_may_write_is_refused_unless_it_is_t
         else:
             positions(data, event_file, trusted).save(ImportPosition(row=1))
 
-    with pytest.raises(ConfigurationError, match="may be written by every user"):
+    with pytest.raises(ConfigurationError, match="every user can write to"):
         used(trusted=False)
     assert list(data.iterdir()) == []
     used(trusted=True)

@@ -406,7 +406,7 @@ def test_a_weak_api_key_is_taken_on_loopback_alone(key: str, reason: str) -> Non
     assert load_settings(overrides={"api_key": key, "server": {"host": "10.0.0.5"}}, listens=False).api_key is not None
     for host in ("0.0.0.0", "10.0.0.5", "::"):  # noqa: S104 - settings, nothing is bound
         refused = refusal(api_key=key, server={"host": host})
-        assert refused == f"api_key: {reason}, and {host} is not loopback: {advice}"
+        assert refused == f"api_key: the key {reason}, but {host} is not loopback: {advice}"
 
 
 @pytest.mark.parametrize(("key", "reason"), WEAK.items())

@@ -138,7 +138,7 @@ def test_a_setting_of_a_younger_release_is_left_out_where_it_is_not_known(
 def test_any_other_setting_that_is_not_known_stops_the_start(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(INSERT_SETTINGS, "deduplicate_in_the_future", 1)
 
-    with pytest.raises(StoreMisconfigured, match="does not know the setting deduplicate_in_the_future"):
+    with pytest.raises(StoreMisconfigured, match="release is too old: it has no setting deduplicate_in_the_future"):
         store.check()
 
 
