@@ -90,10 +90,10 @@ class FairQueue:
             raise Busy(f"{MAX_WAITING} requests wait for the store already, try again")
         waiting = self._waiting.setdefault(holder, deque())
         if len(waiting) >= self._max_waiting_per_holder:
-            words = f"requests wait for the store already; the limit is {self._max_waiting_per_holder} (query.waiting)"
+            words = f"wait for the store already; the limit is {self._max_waiting_per_holder} (query.waiting)"
             if holder == MANAGEMENT:
-                raise Busy(f"too many {words}")
-            raise TooManyRequests(f"too many of the token's {words}")
+                raise Busy(f"too many requests {words}")
+            raise TooManyRequests(f"too many requests of this subject {words}")
         granted = asyncio.get_running_loop().create_future()
         waiting.append(granted)
         return granted

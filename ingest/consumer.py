@@ -267,7 +267,7 @@ class Consumer:
         stamp_ms = max(milliseconds(self._clock()), self.claims.floor_ms)
         if stamp_ms > LATEST_STAMP_MS:  # a plan with such a stamp would be taken for a forged one
             raise ConfigurationError(
-                "the clock of this machine, or of one that created a meter, is past 2099: correct it"
+                "the clock of this machine, or of a machine that created a meter, is after 2099: correct that clock"
             )
         return stamp_ms
 

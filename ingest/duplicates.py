@@ -146,7 +146,7 @@ class Duplicates:
             if claim.log != self._claims.log and claim.claimed_ms > latest_ms:
                 until = Instant((claim.claimed_ms + KEYS_LIVE_MS) * 1_000_000).text
                 raise LogUnavailable(
-                    f"events of this batch are claimed by the log {claim.log}, which has not stored them: "
+                    f"the log {claim.log} has claimed events of this batch, but has not stored them: "
                     f"ingest that log to its end, or wait until {until}"
                 )
 

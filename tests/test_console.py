@@ -210,7 +210,7 @@ def test_invalid_rows_are_told_and_counted(served: Run, tmp_path: Path) -> None:
     assert (stopped.returncode, stopped.stderr) == (
         1,
         f"meterport: {path}: row 2: time 'yesterday' is not a time: expected a time such as 2026-03-01T12:30:00 or "
-        "2026-03-01, or one with an offset (1 row before it is stored; another mapping counts it again)\n",
+        "2026-03-01, or one with an offset (1 row before it is stored; with another mapping it is counted again)\n",
     )
     assert (skipping.returncode, skipping.stdout[:51]) == (0, "read 2 rows, stored 0, already stored 1, skipped 1,")
     assert skipping.stderr.startswith("bad.csv: row 2 left out: time 'yesterday' is not a time")

@@ -126,7 +126,8 @@ def _letter_filter(body: ReplayBody) -> DeadLetterFilter:
     ways = [body.positions is not None, any(value is not None for value in filters), body.all]
     if ways.count(True) != 1:
         raise InvalidParameter(
-            "invalid request body: choose letters by positions, or by from, to, partition, offset and reason, or all"
+            "invalid request body: give exactly one of: positions; all; or filters "
+            "(from, to, partition, offset, reason)"
         )
     if body.positions is not None and (body.limit or body.after):
         raise InvalidParameter("invalid request body: limit and after cannot be used with positions")

@@ -253,7 +253,7 @@ async def _answer(
     as_csv = wants_csv(request)
     if as_csv and query.max_groups is not None:
         raise InvalidParameter(
-            'parameter "maxGroups" cannot be used with text/csv: CSV cannot mark the group of all others'
+            'parameter "maxGroups" cannot be used with text/csv: CSV cannot show which row is the group of all others'
         )
 
     def run(meter: Meter) -> tuple[Meter, Answer]:

@@ -53,7 +53,9 @@ def binary_event(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
     except InvalidEvent as error:
         raise InvalidEvent(f"{error}: {_MODE_HINT}", error.field) from None
     if body.lstrip(b" \t\r\n").startswith(b"["):
-        raise InvalidEvent(f"data must be a JSON object or null, not an array: {_MODE_HINT}, its body is data", "data")
+        raise InvalidEvent(
+            f"data must be a JSON object or null, not an array: {_MODE_HINT}, and its body is the data", "data"
+        )
     return event_json(attributes, body)
 
 

@@ -27,7 +27,7 @@ class Column:
     """A column of a file.
 
     literal: turns the text of a cell into JSON, or returns None if the key is to be left out. It is None itself if the
-    column holds values that JSON cannot express.
+    column contains values that JSON cannot represent.
     unsuitable: what the column holds, if that cannot be an attribute of an event; None if its cells are texts.
     """
 

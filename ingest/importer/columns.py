@@ -124,7 +124,7 @@ class RowEncoder:
         if missing:
             names = f"{' and '.join(filter(None, (', '.join(missing[:-1]), missing[-1])))}"
             raise InvalidRequest(
-                f"{names} {'are' if missing[1:] else 'is'} missing: {COLUMN}NAME, or one text for every row; "
+                f"{names} {'are' if missing[1:] else 'is'} missing: give {COLUMN}NAME, or a text that all rows get; "
                 f"the file's columns are {', '.join(self._indexes)}"
             )
         texts = {
@@ -245,7 +245,8 @@ class RowEncoder:
         column = self._columns[index]
         if column.literal is None:
             raise InvalidRequest(
-                f"column {column.name!r} holds values that JSON cannot express; choose the other columns with --data"
+                f"column {column.name!r} contains values that JSON cannot represent: leave it out, by naming the other "
+                "columns with --data"
             )
         return string_literal if index in self._string_columns else column.literal
 

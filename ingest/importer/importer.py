@@ -187,8 +187,8 @@ def _note_on_rows_before(file: EventFile, done: ImportPosition) -> str:
     stored = done.stored + done.known
     if not stored:
         return ""
-    is_, them = ("is", "it") if stored == 1 else ("are", "them")
-    again = "" if file.ids_may_repeat else f"; another mapping counts {them} again"
+    is_, they_are = ("is", "it is") if stored == 1 else ("are", "they are")
+    again = "" if file.ids_may_repeat else f"; with another mapping {they_are} counted again"
     return f" ({counted(stored, 'row')} before it {is_} stored{again})"
 
 

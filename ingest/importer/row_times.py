@@ -142,7 +142,7 @@ def _read(text: str, zone: ZoneInfo) -> WrittenTime:
 @lru_cache(maxsize=65_536)
 def _from_number(text: str, unit: TimeUnit) -> str:
     if not is_number(text):
-        raise InvalidRequest(f"{text!r} is not a number, but --time-unit {unit} says that times are")
+        raise InvalidRequest(f"{text!r} is not a number, but with --time-unit {unit} every time must be one")
     nanos = int((Decimal(text) * _UNIT_NANOS[unit]).to_integral_value(ROUND_FLOOR))
     try:
         moment = EPOCH + timedelta(seconds=nanos // _NANOS)

@@ -349,9 +349,9 @@ def test_no_more_than_a_hundred_problems_are_told_but_all_are_counted(
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        ({}, "choose letters by positions, or by from, to, partition, offset and reason, or all"),
-        ({"all": False}, "choose letters"),
-        ({"all": True, "reason": "id"}, "choose letters"),
+        ({}, "give exactly one of: positions; all; or filters (from, to, partition, offset, reason)"),
+        ({"all": False}, "give exactly one of"),
+        ({"all": True, "reason": "id"}, "give exactly one of"),
         ({"positions": []}, "positions"),
         ({"positions": [{"partition": 0, "offset": 1}]}, "positions.0.arrivedAt"),
         ({"positions": [{"partition": 0, "offset": -1, "arrivedAt": "2026-01-01T00:00:00Z"}]}, "positions.0.offset"),

@@ -231,7 +231,7 @@ def test_parquet_values_json_cannot_hold(tmp_path: Path) -> None:
     columns = {"carrier": ["UA"], "at": ["2013-01-01"], "f": [float("inf")], "raw": pa.array([1], pa.duration("s"))}
     pq.write_table(pa.table(columns), path)
 
-    with pytest.raises(InvalidRequest, match="column 'raw' holds values that JSON cannot express; choose the other co"):
+    with pytest.raises(InvalidRequest, match="column 'raw' contains values that JSON cannot represent: leave it out"):
         read(path, FLIGHT)
     chosen = ColumnMapping(type="flight", subject="column:carrier", time="column:at", data=("f",))
     assert read(path, chosen) == [{"invalid": "a number is infinite"}]
@@ -310,7 +310,10 @@ def test_constants_and_chosen_columns(write: Write) -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        (ColumnMapping(), "--type, --subject and --time are missing: column:NAME, or .* columns are carrier, at, id"),
+        (
+            ColumnMapping(),
+            "--type, --subject and --time are missing: give column:NAME, or .* columns are carrier, at, id",
+        ),
         (ColumnMapping(type="t"), "--subject and --time are missing: "),
         (ColumnMapping(type="t", subject="s"), "--time is missing"),
         (

@@ -305,7 +305,7 @@ def test_what_is_stored_before_an_invalid_row_is_summed_up(client: ApiClient, im
     first, *others = stopped.stdout.splitlines()
     assert first.startswith("read 2 rows, stored 2, already stored 0, skipped 0, in ")
     assert others == [of_stored(1), "  row 2: invalid event: value cannot be parsed as float64: many"]
-    reason = "(2 rows before it are stored; another mapping counts them again)\n"
+    reason = "(2 rows before it are stored; with another mapping they are counted again)\n"
     assert "row 3: time 'yesterday' is not a time" in stopped.stderr
     assert stopped.stderr.endswith(reason)
     assert told(again)[0] == "read 2 rows, stored 1, already stored 0, skipped 1"

@@ -234,7 +234,7 @@ def test_without_a_unit_a_number_is_refused_and_the_option_named(write: Write, c
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        ("2025-07-13", "time '2025-07-13' is not a number, but --time-unit s says that times are"),
+        ("2025-07-13", "time '2025-07-13' is not a number, but with --time-unit s every time must be one"),
         ("nan", "time 'nan' is not a number"),
         ("1752364800123", "time '1752364800123' is not within the years 0001 to 9999 as a number of --time-unit s"),
         ("1e300", "time '1e300' is not within the years 0001 to 9999"),
