@@ -32,13 +32,13 @@ def import_command(
     ],
     format_: Annotated[
         FileFormat | None,
-        typer.Option("--format", help="Format of the file. Default: as the ending of its name says."),
+        typer.Option("--format", help="Format of the file. Default: by the ending of its name."),
     ] = None,
     type_: Annotated[
         str | None,
         typer.Option(
             "--type",
-            help="Event type: a constant, or column:NAME. A constant that is also the name of a column: text:NAME.",
+            help="Event type: a constant, or column:NAME. Write text:NAME if the constant is also a column's name.",
         ),
     ] = None,
     source: Annotated[
@@ -48,14 +48,16 @@ def import_command(
     id_: Annotated[
         list[str] | None,
         typer.Option(
-            "--id", help="Event id: column:A, or column:A,B for the joined cells. Default: a hash of the row's meaning."
+            "--id", help="Event id: column:A, or column:A,B for the joined cells. Default: a hash of the event."
         ),
     ] = None,
     time_: Annotated[str | None, typer.Option("--time", help="Event time: column:NAME, or a constant.")] = None,
     time_zone: Annotated[str, typer.Option(help="IANA time zone of times without an offset.")] = "UTC",
     time_unit: Annotated[
         TimeUnit | None,
-        typer.Option(help="Times are numbers that count this unit since 1970 (UTC). Default: numbers are not times."),
+        typer.Option(
+            help="The unit if times are numbers, counted from 1970-01-01 UTC. Default: numbers are not read as times."
+        ),
     ] = None,
     ambiguous: Annotated[
         Ambiguous,
@@ -96,9 +98,9 @@ def import_command(
     infer uses the later one if the rows of a subject, in the order of time, go back or
     repeat a time.
 
-    Without --id, the id is a hash of the row's meaning: source, type, subject, time and data. If you import the same
-    rows again from a file that has grown, or was compressed or saved again, each row counts once; with another --type
-    they are different events. Equal rows of one file are numbered, so that each of them counts. If you correct the
+    Without --id, the id is a hash of the event's source, type, subject, time and data. If you import the same rows
+    again from a file that has grown, or was compressed or saved again, each row counts once; with another --type they
+    are different events. Equal rows of one file are numbered, so that each of them counts. If you correct the
     mapping, the rows become different events, and the events of the wrong mapping stay. All this holds as long as
     duplicates are found (ingest.duplicate_window_days).
 

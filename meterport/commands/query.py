@@ -37,7 +37,9 @@ def query(
     ] = None,
     window_size: Annotated[
         WindowSize | None,
-        typer.Option(help="One row per minute, hour, day or month. Default: one for all.", case_sensitive=False),
+        typer.Option(
+            help="One row per minute, hour, day or month. Default: one row for the whole range.", case_sensitive=False
+        ),
     ] = None,
     time_zone: Annotated[str, typer.Option(help="IANA time zone in which days and months begin.")] = "UTC",
     group_by: Annotated[
@@ -46,7 +48,9 @@ def query(
     filter_: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", help="KEY=VALUE: only events whose dimension KEY has this value, or another one given for KEY."
+            "--filter",
+            help="KEY=VALUE: only events whose dimension KEY has this value; repeatable. "
+            "Several values of one KEY: any of them.",
         ),
     ] = None,
     subject: Annotated[list[str] | None, typer.Option(help="Only this subject; repeatable.")] = None,
