@@ -9,10 +9,10 @@ import yaml
 from pydantic import SecretStr
 
 from engine.config.files import SECRETS_VARIABLE, read_configuration
+from engine.config.redaction import MASK
 from engine.config.settings import Settings, setting_names, variable_name
 from engine.texts import printable
 
-MASK = "**********"
 _SECRET = frozenset({"api_key_sha256"})  # A short key can be guessed from its digest.
 
 

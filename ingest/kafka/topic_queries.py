@@ -5,6 +5,7 @@ Source: librdkafka's list_topics, query_watermark_offsets and offsets_for_times;
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from confluent_kafka import OFFSET_END, OFFSET_INVALID, Consumer, KafkaException, TopicCollection, TopicPartition
@@ -17,15 +18,16 @@ logger = logging.getLogger(__name__)
 _NO_TOPIC_ID = "AAAAAAAAAAAAAAAAAAAAAA"  # what brokers before Kafka 2.8 report, and some others that speak the protocol
 
 
-class TopicQueries:
+class TopicQueries(ABC):
     """The questions about the topic that `settings` name. A subclass has the consumer, and says when it may be used."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._topic = settings.topic
 
+    @abstractmethod
     def _current_consumer(self) -> Consumer:
-        raise NotImplementedError
+        """Return the consumer to ask with."""
 
     def partitions(self, seconds: float | None = None) -> set[int]:
         """Return the numbers of the topic's partitions. Raises: KafkaException, LogUnavailable."""
