@@ -79,7 +79,7 @@ def event_fields(record: logging.LogRecord) -> dict[str, str | int | float]:
     if event is None or record.name.partition(".")[0] not in _PACKAGES:
         return {}
     fields: dict[str, str | int | float] = {"event": event[0]}
-    arguments = record.args if isinstance(record.args, tuple) else ()
+    arguments = record.args if isinstance(record.args, tuple) else (record.args,)
     for field in _FIELD.finditer(template):
         first = len(_SPECIFIER.findall(template[: field.start()]))
         values = arguments[first : first + len(_SPECIFIER.findall(field["template"]))]

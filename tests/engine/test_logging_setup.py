@@ -83,6 +83,7 @@ def test_the_event_and_its_fields_are_members_of_the_json() -> None:
         ("group_protocol_changed protocol=classic: the brokers offer no other", (), {"protocol": "classic"}),
         ("worker_failed name=%s error=%s", ("w", ValueError("a b=c")), {"name": "w", "error": "a b=c"}),
         ("log_gap log=%s: %s", ("l", "gap=%s"), {"log": "l"}),
+        ("meters_counted states=%s", ({"ready": 1},), {"states": "{'ready': 1}"}),  # logging unpacks a lone mapping
     ],
 )
 def test_a_field_has_the_value_that_the_line_shows(
