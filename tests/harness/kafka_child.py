@@ -1,19 +1,25 @@
-"""A separate process that reads a topic, for tests that pause it or measure its memory. Each step is a line on stdout.
+"""A separate process that reads a topic, for tests that pause it, break it or measure its memory.
+
+Each step is a line on stdout.
 
 Arguments: bootstrap, topic, partitions, protocol, and the task. `acknowledge` or `plan`: what it does after a pause.
 `idle`: it reads one record, then none for read_some seconds, and reports the most MiB by which the process has grown.
+`fail`: its client fails for good while it reads nothing, and it reports what ended the process.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from engine.errors import LogUnavailable
 from ingest.event_log import Plan, Record, ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
-from tests.harness.topics import Topic, read
+from ingest.workers import Workers
+from tests.harness.topics import Topic, fail_for_good, read, wait_for
 
 PAUSE_SECONDS = 3
 IDLE_SECONDS = 6
@@ -22,6 +28,8 @@ IDLE_SECONDS = 6
 def main(bootstrap: str, name: str, partitions: str, protocol: str, task: str) -> None:
     before = resident_mib()
     log = KafkaLog(Topic(bootstrap, int(partitions), name).settings(protocol))
+    if task == "fail":
+        fail(log)
     if task == "idle":
         read_some(log, 1)
         report(f"grew {max(resident_mib() for _ in seconds(IDLE_SECONDS)) - before}")
@@ -39,6 +47,16 @@ def main(bootstrap: str, name: str, partitions: str, protocol: str, task: str) -
         retry_until_done(lambda: planned.append(log.plan(ranges_of([record]), 7000)))
         report(f"planned {planned[0]}")
     report(offsets_text(read_some(log)))
+
+
+def fail(log: KafkaLog) -> NoReturn:
+    workers = Workers()
+    wait_for(lambda: log.pending() == [] and log.monitor.is_member)
+    workers.watch([log.thread])
+    fail_for_good(log._member._consumer, 82)
+    wait_for(workers.stop.is_set)
+    report(f"ended by {workers.failed_thread}: {type(workers.failure).__name__}")
+    os._exit(0)  # closing the client would never end
 
 
 def resident_mib() -> int:

@@ -69,8 +69,7 @@ class Topic:
 
     def put_with_header_name(self, name: bytes, *values: bytes) -> None:
         """Send records with a header name that no Python client can send: directly through the C API of librdkafka."""
-        [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
-        library = ctypes.CDLL(str(path))
+        library = _librdkafka()
         library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
         conf, error = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(512)
         library.rd_kafka_conf_set(conf, b"bootstrap.servers", self.bootstrap.encode(), error, 512)
@@ -147,6 +146,17 @@ class Topic:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for done in admin.delete_records(limits).values():
             done.result(WAIT_SECONDS)
+
+
+def fail_for_good(client: object, code: int) -> None:
+    """Cause a fatal error in librdkafka, after which its client no longer works, as librdkafka's own tests do."""
+    handle = ctypes.c_void_p.from_address(id(client) + object.__basicsize__)  # the first field of the C object
+    assert _librdkafka().rd_kafka_test_fatal_error(handle, code, b"made by a test") == 0
+
+
+def _librdkafka() -> ctypes.CDLL:
+    [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
+    return ctypes.CDLL(str(path))
 
 
 def require_real_broker(broker: Kafka) -> Kafka:

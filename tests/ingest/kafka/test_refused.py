@@ -3,14 +3,13 @@
 These tests have their own broker, which has an authorizer.
 """
 
-import ctypes
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 
-import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
@@ -18,7 +17,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from engine.config.server_settings import ServerSettings
 from engine.config.settings import Settings
-from engine.errors import LogFailed, LogUnavailable
+from engine.errors import LogUnavailable
 from engine.health import Health
 from engine.meters.registry import MeterRegistry
 from engine.metrics import REGISTRY
@@ -30,7 +29,7 @@ from ingest.readiness import Parts, start_monitoring
 from ingest.workers import Workers
 from tests.harness.broker import Broker, create_topic
 from tests.harness.services import available_or_skip
-from tests.harness.topics import WAIT_SECONDS, Topic, read, values, wait_for
+from tests.harness.topics import WAIT_SECONDS, Topic, fail_for_good, read, values, wait_for
 
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -124,14 +123,6 @@ def test_a_producer_that_lacked_its_rights_goes_on_when_they_are_granted(
         assert producer.thread.is_alive()
 
 
-def _fail_for_good(client: object, code: int) -> None:
-    """Cause a fatal error in librdkafka, after which its client no longer works, as librdkafka's own tests do."""
-    [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
-    library = ctypes.CDLL(str(path))
-    handle = ctypes.c_void_p.from_address(id(client) + object.__basicsize__)  # the first field of the C object
-    assert library.rd_kafka_test_fatal_error(handle, code, b"made by a test") == 0
-
-
 @pytest.mark.parametrize("code", [45, 47, 90], ids=["out of order", "epoch", "fenced"])
 @pytest.mark.parametrize("sends", [True, False], ids=["while events are sent", "while none are"])
 def test_a_producer_that_fails_for_good_is_replaced(topic: Topic, code: int, sends: bool) -> None:
@@ -140,7 +131,7 @@ def test_a_producer_that_fails_for_good_is_replaced(topic: Topic, code: int, sen
         producer.append([EVENT], 1).result(WAIT_SECONDS)
         dead = producer._producer
 
-        _fail_for_good(dead, code)
+        fail_for_good(dead, code)
         if sends:
             wait_for(lambda: _is_taken(producer))
 
@@ -150,17 +141,16 @@ def test_a_producer_that_fails_for_good_is_replaced(topic: Topic, code: int, sen
 
 
 def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(topic: Topic) -> None:
-    """N22b: the thread that keeps the membership ends. Ingest, which waits for the store, would notice it too late."""
-    workers = Workers()
-    with closing(KafkaLog(topic.settings("classic"))) as log:
-        wait_for(lambda: log.pending() == [] and log.monitor.is_member)
-        workers.watch([log.thread])
+    """N22b: the thread that keeps the membership ends. Ingest, which waits for the store, would notice it too late.
 
-        _fail_for_good(log._member._consumer, 82)
+    The log is in a process of its own: librdkafka cannot close such a client, and one of its threads does not stop
+    computing as long as the process lives.
+    """
+    child = [sys.executable, "-m", "tests.harness.kafka_child", topic.bootstrap, topic.name, "1", "classic", "fail"]
 
-        wait_for(workers.stop.is_set)
-    assert (workers.failed_thread, type(workers.failure)) == ("kafka-keeper", LogFailed)
-    workers.join(10)
+    told = subprocess.run(child, capture_output=True, text=True, check=True, timeout=2 * WAIT_SECONDS).stdout
+
+    assert told == "ended by kafka-keeper: LogFailed\n"
 
 
 @contextmanager
