@@ -121,5 +121,12 @@ def test_the_schema_is_the_one_written_down(empty: Store, settings: Settings) ->
     assert found == written, "the schema changed: if it should, run this test with METERPORT_TEST_RENEW=1 and commit"
 
 
+@pytest.mark.parametrize("turn", ["the first of the process", "the second"])
+def test_the_store_of_other_tests_has_the_same_schema(store: Store, settings: Settings, turn: str) -> None:  # noqa: ARG001
+    assert HEADER + schema(store) == GOLDEN.read_text(encoding="utf-8")
+    assert completed(store) == ALL
+    assert migrate(store, settings) == []
+
+
 def _digest(name: str) -> str:
     return hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()
