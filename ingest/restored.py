@@ -31,7 +31,7 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
             log.acknowledge(plan)  # it is stored, perhaps so long ago that tables have forgotten its token
     noted = log.noted_position
     if noted is None:
-        return  # an earlier release, or a new log: neither side has noted a position
+        return  # a new log: neither side has noted a position
     if known < noted:
         what = (
             f"offsets {known} to {noted - 1} were stored, but not in this store: it is an older copy or another store, "

@@ -25,13 +25,11 @@ _TOPIC_ROW = -1  # the row with this partition number says that the topic is kno
 class KnownTopic:
     """What a store knows about a topic. `positions`: for each partition, everything before the position is stored.
 
-    `unknown`: the store knows nothing about this topic, nor about another one with its name. `legacy`: an earlier
-    release has filled the store, so only the committed offsets say how far it is.
+    `unknown`: the store knows nothing about this topic, nor about another one with its name.
     """
 
     positions: Mapping[int, int]
     unknown: bool
-    legacy: bool
 
 
 class StoredPositions:
@@ -51,10 +49,7 @@ class StoredPositions:
         for id_, partition, position in rows:
             if partition != _TOPIC_ROW and (not id_ or not topic_id or id_ == topic_id):
                 positions[partition] = max(position, positions.get(partition, 0))
-        legacy = not rows and bool(
-            self._store.rows(sql.statement("ingest/filled_before_positions"), prefix=f"{topic}/")[0][0]
-        )
-        return KnownTopic(positions, unknown=not rows, legacy=legacy)
+        return KnownTopic(positions, unknown=not rows)
 
     def note(self, topic: str, topic_id: str, positions: Mapping[int, int]) -> None:
         """Note that everything before these positions is stored. Safe to repeat."""

@@ -6,14 +6,11 @@ Owns: the comparison of the two, once for each partition that is assigned, and w
 |-----------------------|---------------------------------------------|-----------------------------------------|
 | not past the position | has everything before it                    | at the offset                           |
 | past the position     | lacks what lies between                     | at the position; a gap is reported      |
-| exists                | knows the topic but not the partition       | at the first record; a gap is reported  |
-| exists                | was filled by a release without positions   | at the offset, which is noted           |
+| exists                | has no position of the partition            | at the first record; a gap is reported  |
 | none                  | has a position before the topic's beginning | at the first record; a gap is reported  |
 | none                  | has a position that the topic still holds   | at the position                         |
 
 With `kafka.trust_offsets`, reading begins at the offset in every case, and the gap is reported as lost.
-Limits: while a release without positions shares the group, its progress looks like a gap. What is then read again is
-dropped as duplicate.
 Source: docs/design.md R6b (positions in the store); KIP-516 (topic ids).
 """
 
@@ -57,10 +54,10 @@ class TopicPositions:
         """
         self._topic_id = topic_id
         known = self._positions.known(self._topic, topic_id)
-        if known.legacy or (known.unknown and self.trust_offsets):
+        if known.unknown and self.trust_offsets:
             # All partitions at once: a partition that is assigned later would otherwise seem to have a gap.
             self._positions.note(self._topic, topic_id, committed())
-            return KnownTopic(self._positions.known(self._topic, topic_id).positions, unknown=False, legacy=False)
+            return KnownTopic(self._positions.known(self._topic, topic_id).positions, unknown=False)
         if known.unknown:
             # so that a store without positions is never taken for a new one
             self._positions.note(self._topic, topic_id, {})

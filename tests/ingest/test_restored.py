@@ -142,7 +142,7 @@ def test_both_restored_from_one_instant_are_no_gap(directory: Path, store: Store
     assert _gaps() == gaps_before
 
 
-def test_a_log_without_notes_of_an_earlier_release_is_no_gap(directory: Path, store: Store, gaps_before: float) -> None:
+def test_a_log_without_notes_is_no_gap(directory: Path, store: Store, gaps_before: float) -> None:
     with closing(SqliteLog(directory / "log.sqlite", 1 << 30)) as log:
         log.append([GOOD % 0], milliseconds(utc_now())).result()
         consumer = Consumer(log, store, IngestSettings(), threading.Event())

@@ -18,6 +18,8 @@ from confluent_kafka.admin import AdminClient
 from engine import metrics
 from engine.config.kafka_settings import KafkaSettings
 from engine.config.settings import IngestSettings, Settings
+from engine.events.cloudevents import TimeSpan, decode_event
+from engine.events.event import event_block
 from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
@@ -337,29 +339,23 @@ def test_a_gap_before_a_plan_that_is_inherited_is_read_after_it(
     assert _gaps() >= gaps_before + 1
 
 
-def test_a_store_filled_by_a_release_without_positions_goes_on_at_the_offsets(
-    topic: Topic, store: Store, gaps_before: float
+def test_a_store_that_metered_something_else_reads_the_whole_topic(
+    topic: Topic, store: Store, caplog: pytest.LogCaptureFixture, gaps_before: float
 ) -> None:
-    """An update must not report a gap, neither for a partition that is read at once nor for one that comes later."""
-    for partition in (0, 1):
-        put(topic, *range(10 * partition, 10 * partition + 10), partition=partition)
-    with closing(KafkaLog(topic.settings())) as old:
-        consumer = Consumer(old, store, IngestSettings(), threading.Event())
-        consumer.start()
-        wait_for(lambda: not consumer.step(0.1) and len(ids(store)) == 20 and old.lag().records == 0)
-        consumer._acknowledge()
-    duplicates = metrics.EVENTS_DUPLICATE._value.get()
+    """Its events may be those of an SQLite log. The offsets of the group say how far another store is."""
+    elsewhere = decode_event(GOOD % 90, milliseconds(utc_now()), 0, 0, TimeSpan.of(IngestSettings()))
+    store.insert_block("events", event_block([elsewhere], milliseconds(utc_now())), "elsewhere")
+    put(topic, *range(10))
+    topic.commit({0: (10, "")})
 
-    put(topic, 20)
-    run(topic, store)
     run(topic, store)
 
-    assert ids(store) == list(range(21))
-    assert metrics.EVENTS_DUPLICATE._value.get() == duplicates
-    assert _gaps() == gaps_before
-    topic_id = store.rows("SELECT DISTINCT topic_id FROM log_positions")
-    assert [bool(id_) for (id_,) in topic_id] == [True]
-    assert dict(StoredPositions(store).known(topic.name, topic_id[0][0]).positions) == {0: 11, 1: 10}
+    assert ids(store) == [*range(10), 90]
+    assert gap_lines(caplog) == [
+        "the group has passed offsets 0 to 9, but the store has not stored them: it is an older copy or another store; "
+        "they are read again"
+    ]
+    assert _gaps() == gaps_before + 1
 
 
 def test_a_topic_made_anew_that_has_grown_past_the_old_offsets_is_read_from_its_beginning(
