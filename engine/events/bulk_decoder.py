@@ -79,7 +79,7 @@ def decode_events(
         doubtful[_rows_with_control(texts)] = True
     arrived = np.array(arrived_ms, np.int64)
     time_texts = [event.time for event in plain]
-    times = _parse_times([time or "" for time in time_texts], arrived)
+    times = _parse_times([text or "" for text in time_texts], arrived)
     doubtful |= (times < max(span.earliest_ms, 0)) | (times - arrived > span.future_ms) | (times > LAST_MS)
     data = [event.data for event in plain]
     joined = _join(data)
@@ -92,11 +92,11 @@ def decode_events(
 
     columns: list[Any] = [ids, sources, types, subjects, times, data, extensions]
     rows = np.flatnonzero(doubtful).tolist()
-    refused = _decode_one_by_one(
-        rows,
-        columns,
-        lambda index: decode_event(values[index], arrived_ms[index], partitions[index], offsets[index], span),
-    )
+
+    def decode_row(index: int) -> Event:
+        return decode_event(values[index], arrived_ms[index], partitions[index], offsets[index], span)
+
+    refused = _decode_one_by_one(rows, columns, decode_row)
     text, bounds = _join(data) if rows else joined
     events = EventBatch.of(
         ids, sources, types, subjects, times, _to_column(text, bounds), extensions,
