@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(1800 if LONG else 600)
 
 @pytest.fixture(scope="module")
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    services = available_or_skip(lambda: Services(tmp_path_factory.mktemp("chaos")))
+    services = available_or_skip(lambda: Services(tmp_path_factory.mktemp("chaos"), calm=not LONG))
     try:
         services.start()
         yield services
@@ -115,7 +115,7 @@ def test_a_plan_half_inserted_whose_partition_another_member_holds(services: Ser
 
 
 def test_everything_at_random(services: Services) -> None:
-    exact(scenarios.at_random(services, 40 if LONG else 8, 300_000 if LONG else 30_000), runs=8)
+    exact(scenarios.at_random(services, 40 if LONG else 8, 300_000 if LONG else 10_000), runs=8)
 
 
 Broken = Callable[[Services, tuple[str, ...]], Result]

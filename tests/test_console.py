@@ -1,6 +1,5 @@
 """The command line, run as separate processes, with and without a running server."""
 
-import os
 import re
 import signal
 import socket
@@ -21,25 +20,13 @@ from engine.store.data_directory import DirectoryLock
 from meterport import cli
 from meterport.client import ApiClient
 from meterport.client_errors import Refusal
+from tests.harness.command import meterport
 from tests.harness.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "a-management-key"
 DAYS = "from,to,subject,model,value"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def meterport(*arguments: str, variables: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "meterport", *arguments],
-        cwd=ROOT,
-        env={**environment, **(variables or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 @pytest.fixture(scope="module")

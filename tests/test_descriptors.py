@@ -16,8 +16,9 @@ import httpx
 import pytest
 
 from api.server.descriptors import Share
+from tests.harness.preloaded import ROOT
 from tests.harness.raw_http import eventually
-from tests.harness.server import ROOT, SERVE, Server
+from tests.harness.server import SERVE, Server
 
 ASK = "from api.server.descriptors import connections_share; print(tuple(connections_share()))"
 FLOOD = 300

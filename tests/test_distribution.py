@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 import engine
-from tests.harness.server import ROOT, Server
+from tests.harness.preloaded import ROOT
+from tests.harness.server import Server
 
 
 @pytest.fixture(scope="module")

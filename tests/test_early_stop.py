@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.server import ROOT, START_SECONDS
+from tests.harness.preloaded import ROOT
+from tests.harness.server import START_SECONDS
 from tests.harness.services import skip_or_fail
 
 _TERM = 1 << (signal.SIGTERM - 1)

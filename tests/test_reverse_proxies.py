@@ -15,8 +15,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.harness.preloaded import ROOT
 from tests.harness.raw_http import eventually
-from tests.harness.server import ROOT, Server
+from tests.harness.server import Server
 from tests.harness.services import free_ports, skip_or_fail
 
 PAGE = ROOT / "docs" / "reverse-proxies.md"

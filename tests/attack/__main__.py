@@ -20,7 +20,8 @@ import typer
 
 from tests.attack.control_group import ControlGroup
 from tests.attack.witnesses import BATCH_TYPE, TENANT, Dashboard, HealthProbe, Producer, Revoker, Witness
-from tests.harness.server import ROOT, SERVE, Server
+from tests.harness.preloaded import ROOT
+from tests.harness.server import SERVE, Server
 
 KEY = "the-management-key-of-the-attack"
 ATTACKER = "mallory"

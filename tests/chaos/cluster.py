@@ -32,6 +32,7 @@ from tests.harness.translation import definition_body
 PARTITIONS = 12
 SESSION_SECONDS = 3  # how long a group waits for a dead member
 DRAIN_SECONDS = 900  # within which something more must be stored: a busy machine may be millions of events behind
+_POLL_SECONDS = 0.2  # each poll asks the broker once for each partition
 _READY = r"ingesting topic="
 _LISTENING = r"listening url=(\S+) for=api"
 _BROKER = {  # in the protocol of KIP-848 the broker decides how long a silent member stays in the group
@@ -56,10 +57,16 @@ class Result:
 
 
 class Services:
-    """One broker and one store, which the scenarios share."""
+    """One broker and one store, which the scenarios share.
 
-    def __init__(self, directory: Path) -> None:
+    `calm`: with a quarter of the load and five times as long between two blocks. Most of the processor time of a
+    scenario is that of its blocks, and a fault needs one block to meet.
+    """
+
+    def __init__(self, directory: Path, calm: bool = False) -> None:
         self.directory = directory
+        self.load = 0.25 if calm else 1.0
+        self.interval_seconds = 0.5 if calm else 0.1
         self.broker = Broker(directory / "kafka")
         with (directory / "kafka" / "server.properties").open("a") as properties:
             properties.writelines(f"{name}={value}\n" for name, value in _BROKER.items())
@@ -103,7 +110,7 @@ class Recovery:
         self._open.append((time.monotonic(), {}))
 
     def _watch(self) -> None:
-        while not self._closing.wait(0.1):
+        while not self._closing.wait(_POLL_SECONDS):
             if not self._open:
                 continue
             try:
@@ -340,6 +347,7 @@ def _variables(cluster: Cluster, protocol: str, options: Mapping[str, str]) -> d
         "METERPORT_KAFKA__OPTIONS": json.dumps({**(classic if protocol == "classic" else {}), **options}),
         "METERPORT_PORTAL__TOKEN_KEYS": '["a key of the chaos suite"]',
         "METERPORT_INGEST__BATCH_ROWS": "20000",
+        "METERPORT_INGEST__INTERVAL_SECONDS": str(cluster.services.interval_seconds),
     }
 
 
@@ -356,7 +364,7 @@ def wait_until(
             last, seen = seen, progress()
             assert seen != last, f"{otherwise} within {seconds} s"
             deadline = time.monotonic() + seconds
-        time.sleep(0.05)
+        time.sleep(_POLL_SECONDS)
 
 
 @contextmanager

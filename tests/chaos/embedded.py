@@ -25,9 +25,9 @@ from tests.chaos.cluster import Cluster, Result, Services, wait_until
 from tests.chaos.processes import Process
 from tests.chaos.topic import RawRecord
 from tests.harness.crash import METERS
-from tests.harness.server import ROOT
+from tests.harness.preloaded import METERPORT, ROOT
 
-SERVE = (sys.executable, "-m", "meterport", "serve", "--port", "0")
+SERVE = (*METERPORT, "serve", "--port", "0")
 DEFAULT_SESSION_SECONDS = 45
 SESSION_SECONDS = 12  # how long a dead process keeps its partitions; it is back after two seconds
 PARTITIONS = 4
@@ -194,7 +194,7 @@ def embedded_killed(services: Services, rounds: int = 1, command: tuple[str, ...
     random = Random(5)  # noqa: S311
     with closing(EmbeddedCluster(services, "alone", command)) as run:
         serve = _start_loaded(run)
-        run.writer.run(1500)
+        run.writer.run(1500 * run.services.load)
         for turn in range(rounds):
             if turn % 3 == 0:
                 watcher = PartWatcher(run, serve)
@@ -218,7 +218,7 @@ def embedded_with_default_sessions(services: Services, rounds: int = 1) -> Resul
     for _ in range(rounds):
         with closing(EmbeddedCluster(services, "alone_long", session_seconds=DEFAULT_SESSION_SECONDS)) as run:
             serve = run.start()
-            run.writer.run(1000)
+            run.writer.run(1000 * run.services.load)
             run.create(*run.meters)
             for kill in range(7):
                 time.sleep(random.uniform(0.5, 2.5))

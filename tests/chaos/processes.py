@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -16,10 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.harness.server import ROOT, START_SECONDS
+from tests.harness import preloaded
+from tests.harness.preloaded import METERPORT
+from tests.harness.server import START_SECONDS
 
-INGEST = (sys.executable, "-m", "meterport", "ingest")
-API = (sys.executable, "-m", "meterport", "api", "--port", "0")
+INGEST = (*METERPORT, "ingest")
+API = (*METERPORT, "api", "--port", "0")
 _SUPERVISION_SECONDS = 0.05
 STOP_SECONDS = 60
 
@@ -48,7 +49,7 @@ class Process:
         self.command = command
         self._variables = dict(variables)
         self._ready = re.compile(ready.encode())
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: preloaded.Started | None = None
         self._began = 0  # the offset in the log file where this process begins
 
     def start(self, fault: str = "", variables: Mapping[str, str] | None = None) -> None:
@@ -58,9 +59,8 @@ class Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
         with self.log.open("ab") as log:
             self._began = log.tell()
-            self._process = subprocess.Popen(
+            self._process = preloaded.start(
                 self.command,
-                cwd=ROOT,
                 stdout=log,
                 stderr=log,
                 env={**environment, **self._variables, **(variables or {}), "METERPORT_FAULT": fault},

@@ -176,13 +176,13 @@ def clocks_apart(services: Services, rounds: int = 1) -> Result:
             run.fleet.kill(other)
         for turn in range(6 * rounds):
             _wait_for_all_partitions(run)
-            run.writer.rate = 1 if turn % 2 else 1000
+            run.writer.rate = 1 if turn % 2 else 1000 * services.load
             run.create(run.extra_meter())
             time.sleep(1.5)
             if turn % 6 == 5:
                 run.fleet.kill(members[turn // 6 % 3])
                 run.runs += 1
-        run.writer.rate = 1000
+        run.writer.rate = 1000 * services.load
         run.recovery.wait(120)
         return run.finish("clocks 7 s behind and 3 s ahead, meters created")
 
@@ -298,7 +298,7 @@ def garbage(services: Services, rounds: int = 1) -> Result:
             for _ in range(10):  # never so many without an event that ingest stops
                 run.garbage(*(RawRecord(number % 12, b"{") for number in range(300)))
                 run.writer.send(300)
-            run.writer.run(1000)
+            run.writer.run(1000 * services.load)
             run.fleet.kill(members[turn % 2])
             _recover(run)
             run.runs += 1
@@ -470,7 +470,7 @@ def _started(run: Cluster, processes: int, rate: float) -> list[Process]:
     """Create the meters, start the processes, and send events to the topic."""
     members = run.ingest(processes)  # at the same time as the API: the first of them creates the tables
     run.create(*run.meters)
-    run.writer.run(rate)
+    run.writer.run(rate * run.services.load)
     for member in members:
         member.wait_until_ready()
     return members

@@ -9,7 +9,7 @@ import pytest
 
 from engine import faults
 from engine.errors import ConfigurationError
-from tests.harness.server import ROOT
+from tests.harness.preloaded import ROOT
 
 
 def test_every_point_that_can_be_armed_is_passed() -> None:

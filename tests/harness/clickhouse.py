@@ -26,7 +26,7 @@ from engine.config.loading import load_settings
 from engine.config.settings import Settings
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.killable import Killable
-from tests.harness.server import ROOT
+from tests.harness.preloaded import ROOT
 from tests.harness.services import Unavailable, free_ports, need_docker
 
 START_SECONDS = 60

@@ -4,15 +4,16 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-SERVE = [sys.executable, "-m", "meterport", "serve"]
+from tests.harness import preloaded
+from tests.harness.preloaded import METERPORT
+
+SERVE = [*METERPORT, "serve"]
 START_SECONDS = 240  # it starts within two; on a busy machine it may take much longer
 
 
@@ -28,7 +29,7 @@ class Server:
         self.log = directory / "serve.log"
         self._log_start = 0  # the offset in the log file where this process's lines begin
         self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: preloaded.Started | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -44,9 +45,8 @@ class Server:
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             start = log.tell()
-            self._process = subprocess.Popen(
+            self._process = preloaded.start(
                 [*self._command, "--data-dir", str(self.directory / "data"), "--port", "0"],
-                cwd=ROOT,
                 stderr=log,
                 env={**environment, **self._variables, "METERPORT_FAULT": fault},
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness.server import ROOT
+from tests.harness.preloaded import ROOT
 
 _STEP = """
 import json, sys

@@ -140,7 +140,7 @@ def test_what_no_token_mends_asks_for_none_and_passes(page: Open, start: Start, 
     opened.wait_for_timeout(3000)
 
     assert len(posts) == before <= 2  # only the first token, requested twice in strict mode
-    opened.unroute("**/tokens/query*")
+    opened.unroute_all(behavior="wait")
     expect(opened.locator("tbody tr").first).to_be_visible(timeout=20_000)
     expect(opened.get_by_text("meter slug not allowed")).to_have_count(0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Response, expect
 
-from tests.harness.server import ROOT
+from tests.harness.preloaded import ROOT
 from tests.portal.browser import audit
 from tests.portal.conftest import Open, Run
 from tests.portal.customer import Customer

@@ -218,7 +218,7 @@ def test_an_error_says_so_and_can_be_tried_again(page: Open, customer: Customer)
     shown = show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
 
     expect(shown.get_by_role("alert")).to_contain_text("Usage is not available right now")
-    opened.unroute("**/tokens/query*")
+    opened.unroute_all(behavior="wait")
     shown.get_by_role("button", name="Try again").click()
     assert total(shown) == written(sum(customer.tokens_by(DAY).values(), Decimal()))
 
@@ -229,7 +229,7 @@ def test_while_nothing_answers_it_says_so_and_goes_on_by_itself(page: Open, cust
     show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0.5")
 
     expect(opened.get_by_role("button", name="Trying again")).to_be_visible()
-    opened.unroute("**/portal/meters")
+    opened.unroute_all(behavior="wait")
 
     assert total(opened) == written(sum(customer.tokens_by(DAY).values(), Decimal()))
     expect(opened.get_by_role("button", name="Live")).to_be_visible()
@@ -244,7 +244,7 @@ def test_while_it_loads_it_says_so(page: Open, customer: Customer) -> None:
     expect(opened.get_by_text("Loading usage")).to_be_attached()
     while held:
         held.pop().continue_()
-    opened.unroute("**/query*")
+    opened.unroute_all(behavior="wait")
     total(opened)
     expect(opened.get_by_text("Loading usage")).to_have_count(0)
 

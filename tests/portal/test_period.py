@@ -183,7 +183,7 @@ def test_while_the_current_period_cannot_be_asked_nothing_else_is_shown(page: Op
     expect(opened.get_by_role("alert")).to_contain_text("Usage is not available right now")
     assert opened.locator(".mp-total").count() == 0
 
-    opened.unroute("**/portal/subject")
+    opened.unroute_all(behavior="wait")
     assert total(opened) == since(billed, start)
 
 

@@ -53,7 +53,7 @@ def test_another_customers_token_shows_nothing_of_the_one_before(page: Open, cus
     assert before not in opened.locator(".mp").inner_text()
     while held:
         held.pop().continue_()
-    opened.unroute("**/query*")
+    opened.unroute_all(behavior="wait")
     expect(opened.locator(".mp-total strong")).to_have_text("555")
 
 

@@ -101,7 +101,7 @@ def test_after_trying_again_the_focus_is_at_the_meter(page: Open, customer: Cust
     opened.route("**/tokens/query*", lambda route: route.fulfill(status=503, body="{}"))
     shown = show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
     expect(shown.get_by_role("alert")).to_be_visible()
-    opened.unroute("**/tokens/query*")
+    opened.unroute_all(behavior="wait")
 
     shown.get_by_role("button", name="Try again").click()
 

@@ -15,7 +15,7 @@ from engine.store.clickhouse import Store
 from ingest.importer.cells import guessed_literal
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.event_file import EventFile
-from tests.test_console import meterport
+from tests.harness.command import meterport
 
 USE = ColumnMapping(type="use", subject="column:who", time="column:ts")
 CELLS = st.one_of(

@@ -22,7 +22,7 @@ from engine.errors import InvalidRequest
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.event_file import EventFile
 from ingest.importer.rows import Occurrences, Row, content_id, number_occurrences
-from tests.test_console import meterport
+from tests.harness.command import meterport
 
 USE = ColumnMapping(type="use", subject="column:who", time="column:ts")
 ROWS = "2026-11-01T00:00:00Z,a,1\n2026-11-02T00:00:00Z,a,2\n2026-11-03T00:00:00Z,a,4\n"

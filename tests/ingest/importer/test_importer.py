@@ -2,10 +2,7 @@
 
 import csv
 import gzip
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -29,6 +26,7 @@ from ingest.importer.importer import Importer
 from ingest.importer.positions import ImportPosition, PositionFile
 from ingest.importer.row_times import Ambiguous
 from ingest.importer.summary import Uncounted, summary
+from tests.harness.command import meterport
 
 ROOT = Path(__file__).resolve().parents[3]
 EVENTS = ColumnMapping()
@@ -541,25 +539,10 @@ def test_killed_in_the_middle_it_loses_and_doubles_nothing(tmp_path: Path) -> No
 
     # Die before a batch is durable, after it and before its position is saved, and after its usage is stored.
     for fault in ("log.before-commit:2", "log.after-commit:2", "ingest.after-insert:1"):
-        killed = meterport(*arguments, data_dir=data_dir, fault=fault, check=False)
+        killed = meterport(*arguments, data_dir=data_dir, variables={"METERPORT_FAULT": fault})
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     finished = meterport(*arguments, data_dir=data_dir)
     answer = meterport("query", "tokens", "--format=json", data_dir=data_dir)
 
     assert finished.stdout.startswith("read 20,000 rows, stored 20,000, already stored 0, skipped 0, in ")
     assert [row["value"] for row in orjson.loads(answer.stdout)["data"]] == [20_000 * 19_999 // 2]
-
-
-def meterport(
-    *arguments: str, data_dir: Path, fault: str = "", check: bool = True
-) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "meterport", *arguments, "--data-dir", str(data_dir)],
-        cwd=ROOT,
-        env={**environment, "METERPORT_FAULT": fault},
-        capture_output=True,
-        text=True,
-        check=check,
-        timeout=120,
-    )

@@ -30,6 +30,7 @@ from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import printable
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.event_file import EventFile, FileFormat
+from tests.harness.command import meterport_bytes
 
 ROOT = Path(__file__).resolve().parents[3]
 EVENT = '{"specversion":"1.0","id":"%s","source":"s","type":"t","subject":"a"}\n'
@@ -557,11 +558,7 @@ def test_a_row_group_without_compression_is_read_in_pieces(tmp_path: Path) -> No
 def meterport(
     *arguments: str | bytes, data_dir: Path | None = None, stdin: bytes | None = None, code: int = 0
 ) -> "subprocess.CompletedProcess[bytes]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
-    answer = subprocess.run(
-        [sys.executable, "-m", "meterport", *arguments, *(("--data-dir", str(data_dir)) if data_dir else ())],
-        cwd=ROOT, env=environment, input=stdin, capture_output=True, check=False, timeout=120,
-    )  # fmt: skip
+    answer = meterport_bytes(*arguments, data_dir=data_dir, stdin=stdin)
     assert b"Traceback" not in answer.stderr, answer.stderr.decode(errors="replace")
     assert answer.returncode == code, answer.stderr.decode(errors="replace")
     return answer

@@ -27,9 +27,9 @@ from ingest.importer.event_file import EventFile
 from ingest.importer.importer import Importer
 from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
-from tests.harness.server import ROOT
+from tests.harness.command import meterport
+from tests.harness.preloaded import ROOT
 from tests.ingest.importer.test_importer import ListSink, lines
-from tests.test_console import meterport
 
 AGAIN = "rows that an earlier run has sent are not in the store, so the import begins again with the first row"
 Run = Callable[..., tuple[ImportPosition, list[str]]]

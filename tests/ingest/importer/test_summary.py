@@ -20,9 +20,9 @@ from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
 from meterport.commands.import_ import import_file
 from tests.harness.broker import Kafka
+from tests.harness.command import meterport
 from tests.harness.server import Server
 from tests.harness.topics import Topic, require_real_broker
-from tests.test_console import meterport
 
 AT = "2026-11-01T00:00:00Z"
 Import = Callable[..., "subprocess.CompletedProcess[str]"]

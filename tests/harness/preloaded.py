@@ -1,0 +1,242 @@
+"""Processes of the program that start in a moment: forked from one that has loaded its libraries.
+
+A start of `meterport` loads a thousand modules, which takes most of a second of processor time, and the tests start
+hundreds of processes. So each test process has one parent (`python -m tests.harness.preloaded`) that loads them once,
+starts no thread, and forks for each start. The child runs the same module with the same arguments, variables, working
+directory and open files as a process of its own would, and ends as it would. Tests of the start itself
+(test_early_stop.py) and the long forms (METERPORT_TEST_LONG=1) start the command as it is.
+Limits: Linux. The parent ends with the test process.
+Source: the parent and the tests exchange one JSON message per packet over a Unix socket; files go with SCM_RIGHTS.
+"""
+
+import atexit
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODULES = (
+    *("meterport.cli", "meterport.services", "meterport.connection", "meterport.commands.import_"),
+    *("meterport.commands.meters", "meterport.commands.processes", "meterport.commands.query"),
+    *("ingest.kafka.log", "ingest.kafka.producer", "engine.store.opening", "pyarrow.csv", "rich.progress"),
+)
+METERPORT = (sys.executable, "-m", "meterport")
+_MAX_MESSAGE = 1 << 20
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # of numpy and Arrow
+_AS_IT_IS = os.environ.get("METERPORT_TEST_LONG") == "1"
+
+
+class Process:
+    """A started process, with those methods of `subprocess.Popen` that tests use."""
+
+    def __init__(self, parent: "_Parent", pid: int) -> None:
+        self.pid = pid
+        self._parent = parent
+
+    @property
+    def returncode(self) -> int | None:
+        return self.poll()
+
+    def poll(self) -> int | None:
+        return self._parent.status(self.pid)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status, negative for a signal. Raises: subprocess.TimeoutExpired."""
+        return self._parent.wait(self.pid, timeout)
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+Started = Process | subprocess.Popen[bytes]
+
+
+def start(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int | None = None,
+    cwd: Path = ROOT,
+) -> Started:
+    """Start a command like `subprocess.Popen`. METERPORT with any arguments is forked, but not in a long form."""
+    if _AS_IT_IS or tuple(command[:3]) != METERPORT:
+        return subprocess.Popen(command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd)
+    with ExitStack() as opened:
+        if stdin == subprocess.DEVNULL:
+            stdin = opened.enter_context(Path(os.devnull).open("rb"))
+        files = [
+            default if file is None else file if isinstance(file, int) else file.fileno()
+            for default, file in enumerate((stdin, stdout, stderr))
+        ]
+        return _parent().start(list(command[2:]), dict(env), str(cwd), files)
+
+
+# --- in the test process
+
+
+class _Parent:
+    """The process that forks. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.harness.preloaded"],
+                cwd=ROOT,
+                stdin=theirs.fileno(),
+                env={**os.environ, **_NO_THREADS},
+            )
+        self._starting = threading.Lock()
+        self._changed = threading.Condition()
+        self._pids: list[int] = []  # of processes that were started and not returned yet
+        self._statuses: dict[int, int] = {}
+        self._ended = False
+        threading.Thread(target=self._receive, name="preloaded", daemon=True).start()
+
+    def start(self, argv: list[str], env: dict[str, str], cwd: str, files: Sequence[int]) -> Process:
+        message = json.dumps({"argv": argv, "env": env, "cwd": cwd}).encode("utf-8", "surrogateescape")
+        with self._starting:
+            with self._changed:
+                assert not self._ended, "the process that starts others has ended"
+            socket.send_fds(self._socket, [message], files)
+            with self._changed:
+                self._changed.wait_for(lambda: self._pids or self._ended)
+                assert self._pids, "the process that starts others has ended"
+                pid = self._pids.pop()
+                self._statuses.pop(pid, None)  # of an earlier process with this number
+        return Process(self, pid)
+
+    def status(self, pid: int) -> int | None:
+        with self._changed:
+            return self._statuses.get(pid)
+
+    def wait(self, pid: int, timeout: float | None) -> int:
+        with self._changed:
+            self._changed.wait_for(lambda: pid in self._statuses or self._ended, timeout)
+            if pid in self._statuses:
+                return self._statuses[pid]
+        assert not self._ended, "the process that starts others has ended"
+        raise subprocess.TimeoutExpired(str(pid), timeout or 0)
+
+    def _receive(self) -> None:
+        with suppress(ConnectionResetError):  # it failed at its start, which its error says
+            while message := self._socket.recv(_MAX_MESSAGE):
+                told = json.loads(message)
+                with self._changed:
+                    if "status" in told:
+                        self._statuses[told["pid"]] = told["status"]
+                    else:
+                        self._pids.append(told["pid"])
+                    self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self.process.wait()
+        self._socket.close()
+
+
+_made: list[_Parent] = []
+_making = threading.Lock()
+
+
+def _parent() -> _Parent:
+    with _making:
+        if not _made:
+            _made.append(_Parent())
+            atexit.register(_made[0].end)
+        return _made[0]
+
+
+# --- in the process that forks
+
+
+def _serve() -> None:
+    """Fork for each message. Return in a child, which then is what the message says; end with the test process."""
+    for name in MODULES:
+        importlib.import_module(name)
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    assert threads == 1, f"{threads} threads: a fork copies only one of them"
+    asked = socket.socket(fileno=os.dup(0))
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler, so that the signal writes to the pipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: the test process ends this one
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    while True:
+        ready, _, _ = select.select([asked.fileno(), reader], [], [])
+        if reader in ready:
+            os.read(reader, 4096)
+            _report_ended(asked)
+        if asked.fileno() not in ready:
+            continue
+        message, files, _, _ = socket.recv_fds(asked, _MAX_MESSAGE, 3)
+        if not message:
+            os._exit(0)
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.close(reader)
+            os.close(writer)
+            asked.close()
+            _become(json.loads(message.decode("utf-8", "surrogateescape")), files)
+            return
+        for file in files:
+            os.close(file)
+        asked.send(json.dumps({"pid": pid}).encode())
+
+
+def _report_ended(asked: socket.socket) -> None:
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        asked.send(json.dumps({"pid": pid, "status": os.waitstatus_to_exitcode(status)}).encode())
+
+
+def _become(asked: dict[str, object], files: Sequence[int]) -> None:
+    """Take over the arguments, variables, working directory and standard files that were asked for."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(asked["env"])  # type: ignore[call-overload]
+    os.chdir(str(asked["cwd"]))
+    sys.argv = [str(argument) for argument in asked["argv"]]  # type: ignore[attr-defined]
+    sys.modules.pop("meterport.early_stop", None)  # it sets the handlers of signals when it is imported, by sys.argv
+
+
+def _main() -> NoReturn:
+    _serve()
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    _main()
