@@ -27,8 +27,15 @@ LONGEST_FILES = ("test_chaos.py", "test_crash.py", "test_examples.py")
 _numbers = itertools.count()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest tests first. An idle worker takes tests from another one, which works best with short tests."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the long form runs, and put the longest tests first.
+
+    An idle worker takes tests from another one, which works best if the last tests are short.
+    """
+    if os.environ.get("METERPORT_TEST_LONG") != "1":
+        left_out = [item for item in items if item.get_closest_marker("only_long")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
 
 

@@ -11,7 +11,7 @@ from tests.attack.__main__ import run_attack
 
 def test_usage_stays_exact_and_others_are_served_while_clients_attack(tmp_path: Path) -> None:
     outcome = run_attack(
-        tmp_path, seconds=10, quiet_seconds=2, rate=100, values=20_000, memory_bytes=0, idle_connections=100
+        tmp_path, seconds=6, quiet_seconds=2, rate=100, values=20_000, memory_bytes=0, idle_connections=100
     )
     assert (outcome.lost, outcome.doubled) == (0, 0)
     assert outcome.accepted > 0

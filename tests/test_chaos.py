@@ -16,7 +16,6 @@ from tests.harness.services import available_or_skip
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1
-BOTH = ["classic", "consumer"]  # the group protocols; the short form runs each scenario with one of them
 pytestmark = pytest.mark.timeout(1800 if LONG else 600)
 
 
@@ -47,7 +46,7 @@ def test_kill_at_every_step(services: Services) -> None:
     exact(scenarios.every_step(services, ROUNDS), runs=15)
 
 
-@pytest.mark.parametrize("protocol", BOTH if LONG else ["consumer"])
+@pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.only_long), "consumer"])
 def test_members_join_leave_and_die(services: Services, protocol: str) -> None:
     exact(scenarios.membership(services, ROUNDS, protocol))
 
@@ -60,7 +59,7 @@ def test_an_insert_half_done_by_a_process_that_died(services: Services) -> None:
     exact(scenarios.half_inserted(services, ROUNDS))
 
 
-@pytest.mark.parametrize("protocol", BOTH if LONG else ["classic"])
+@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.only_long)])
 def test_a_process_that_comes_back_from_a_long_stop(services: Services, protocol: str) -> None:
     exact(scenarios.zombie(services, ROUNDS, protocol))
 
@@ -97,7 +96,7 @@ def test_a_batch_of_two_hundred_months(services: Services) -> None:
     exact(scenarios.months(services, ROUNDS))
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["after a stop", "after a kill"])
+@pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.only_long), True], ids=["stopped", "killed"])
 def test_a_topic_read_again_from_its_beginning(services: Services, killed: bool) -> None:
     exact(scenarios.replay(services, ROUNDS, killed))
 
@@ -114,8 +113,9 @@ def test_a_plan_half_inserted_whose_partition_another_member_holds(services: Ser
     exact(embedded.embedded_split_plan(services, 10 if LONG else 1))
 
 
+@pytest.mark.only_long
 def test_everything_at_random(services: Services) -> None:
-    exact(scenarios.at_random(services, 40 if LONG else 8, 300_000 if LONG else 10_000), runs=8)
+    exact(scenarios.at_random(services, 40, 300_000), runs=8)
 
 
 Broken = Callable[[Services, tuple[str, ...]], Result]

@@ -19,7 +19,7 @@ BROKEN = [sys.executable, str(Path(__file__).parent / "harness" / "broken_serve.
 
 @pytest.mark.timeout(3600 if LONG else 400)
 def test_no_kill_loses_or_doubles_an_event(tmp_path: Path) -> None:
-    kills = 220 if LONG else len(POINTS) + 6
+    kills = 220 if LONG else len(POINTS) + 3
 
     events = crash.run(tmp_path, kills, seed=20)
 
@@ -30,7 +30,9 @@ def test_no_kill_loses_or_doubles_an_event(tmp_path: Path) -> None:
     ("guard", "fault", "kills"),
     [
         ("token", "ingest.after-insert", 4),
-        ("plan", "ingest.in-insert", 16),  # every second kill is during an insert, and some of these leave it half done
+        # Every second kill is during an insert, and some of these leave it half done. The short form sees this guard in
+        # the scenario of test_chaos.py where an insert always is half done.
+        pytest.param("plan", "ingest.in-insert", 16, marks=pytest.mark.only_long),
         ("durable-append", "ingest.after-plan", 4),
     ],
 )

@@ -26,7 +26,7 @@ from tests.harness import oracle, strategies
 from tests.harness.translation import cloudevent, definition, rows, usage_query
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
-EXAMPLES = 3000 if LONG else 60
+EXAMPLES = 3000 if LONG else 30
 Case = tuple[list[oracle.Event], oracle.Meter, list[oracle.Query]]
 _numbers = itertools.count()
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)

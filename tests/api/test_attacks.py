@@ -46,7 +46,7 @@ from tests.harness.api_client import ApiClient
 METERS = "/api/v1/portal/meters"
 QUERY = f"{METERS}/tokens_total/query"
 VALUES = f"{METERS}/tokens_total/group-by/model/values"
-EXAMPLES = 2000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 100
+EXAMPLES = 2000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 50
 VICTIMS = "victims-own-model"  # a value of a subject for which no test has a token
 REFUSALS = {
     "invalid token: malformed",

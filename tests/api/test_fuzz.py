@@ -31,7 +31,7 @@ from tests.harness.server import Server
 
 KEY = "fuzz-tests-management-key"
 MANY_WRONG_KEYS = {"METERPORT_SERVER__WRONG_KEYS_PER_MINUTE": "1000000"}
-EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 10
+EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 6
 
 
 def negatable() -> dict[str, Any]:

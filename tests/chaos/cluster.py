@@ -59,14 +59,15 @@ class Result:
 class Services:
     """One broker and one store, which the scenarios share.
 
-    `calm`: with a quarter of the load and five times as long between two blocks. Most of the processor time of a
+    `calm`: with a quarter of the load, two meters and a second between two blocks. Most of the processor time of a
     scenario is that of its blocks, and a fault needs one block to meet.
     """
 
     def __init__(self, directory: Path, calm: bool = False) -> None:
         self.directory = directory
         self.load = 0.25 if calm else 1.0
-        self.interval_seconds = 0.5 if calm else 0.1
+        self.interval_seconds = 1.0 if calm else 0.1
+        self.most_meters = 2 if calm else len(METERS)
         self.broker = Broker(directory / "kafka")
         with (directory / "kafka" / "server.properties").open("a") as properties:
             properties.writelines(f"{name}={value}\n" for name, value in _BROKER.items())
@@ -166,7 +167,7 @@ class Cluster:
         self.writer = Writer(services.broker.bootstrap, self.topic, seed, first, twins)
         self.fold = Fold(self.writer.numbers)
         self.letters: dict[tuple[int, int], str] = {}
-        self.meters = list(meters)
+        self.meters = list(meters[: services.most_meters])
         self.fleet = Fleet()
         self.recovery = Recovery(self.topic, lambda: self.writer.rate > 0)
         self.runs = 0

@@ -22,7 +22,7 @@ from tests.harness.server import SERVE, Server
 from tests.harness.translation import cloudevent, definition_body, rows
 
 _ZONE = "America/New_York"
-_INTERVAL_SECONDS = 0.3  # most of the processor time is that of the blocks, and a kill needs one block to meet
+_INTERVAL_SECONDS = 0.5  # most of the processor time is that of the blocks, and a kill needs one block to meet
 METERS = [
     oracle.Meter("calls", "call", "COUNT", None, {"model": "$.model"}),
     oracle.Meter("tokens", "call", "SUM", "$.tokens", {"model": "$.model", "kind": "$.kind"}),
@@ -41,7 +41,7 @@ class Producer:
     server: Server
     seed: int
     batch_events: int = 100
-    pause_seconds: float = 0.1
+    pause_seconds: float = 0.2
     accepted: list[oracle.Event] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
     error: BaseException | None = None

@@ -4,6 +4,7 @@ Owns: `Topic`, the commits of its group, and waiting for a group, which takes so
 """
 
 import ctypes
+import functools
 import math
 import secrets
 import time
@@ -61,8 +62,7 @@ class Topic:
         max_bytes: int = 1_000_000,
     ) -> None:
         """Send records. Return when all brokers have them, each once and in this order, even if some are sent twice."""
-        sizes = {"queue.buffering.max.messages": 0, "message.max.bytes": max_bytes}
-        producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, **sizes})
+        producer = _producer(self.bootstrap, max_bytes)
         for value in values:
             producer.produce(self.name, value, partition=partition, timestamp=at_ms, headers=list(headers or []))
         assert producer.flush(WAIT_SECONDS) == 0
@@ -146,6 +146,21 @@ class Topic:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for done in admin.delete_records(limits).values():
             done.result(WAIT_SECONDS)
+
+
+@functools.cache
+def _producer(bootstrap: str, max_bytes: int) -> Producer:
+    """Return one producer for all topics of a broker: a new one waits half a second for its id."""
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "queue.buffering.max.messages": 0,
+            "message.max.bytes": max_bytes,
+            "reconnect.backoff.max.ms": 500,  # a test may kill the broker and start it again
+            "log_level": 0,  # it outlives the broker
+        }
+    )
 
 
 def fail_for_good(client: object, code: int) -> None:

@@ -230,7 +230,7 @@ def check(store: Store, alone: bool, most: int, **options: Any) -> None:
 @pytest.mark.timeout(3600 if LONG else 300)
 @pytest.mark.parametrize("alone", [True, False], ids=["one process", "processes that share a store"])
 def test_no_order_of_steps_loses_or_doubles_an_event_or_takes_back_shown_usage(store: Store, alone: bool) -> None:
-    check(store, alone, 400 if LONG else 12)
+    check(store, alone, 400 if LONG else 6)
 
 
 if LONG:
