@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGE := api/portal_page
 
-.PHONY: help install run demo kafka portal test chaos attack lint audit bench dist lock clean
+.PHONY: help install run demo kafka portal test test-quick test-long chaos attack lint audit bench dist lock clean
 
 help:  ## Show what each target does
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: .venv/.installed  ## Create the virtual environment from the lock file with hashes
 
@@ -32,8 +32,14 @@ $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
 	cd $(PAGE) && npm ci --silent
 	@touch $@
 
-test: install  ## Run the tests, three at a time, because most tests with a broker only wait
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+test: install  ## Run all tests, four at a time, because most tests with a broker only wait
+	$(BIN)/python -m pytest -n 4 --dist worksteal
+
+test-quick: install  ## Run the tests of engine and api that need no broker, no browser and no long search
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not thorough" tests/engine tests/api tests/test_oracle.py
+
+test-long: install  ## Run all tests in their long form, for hours: hundreds of kills, thousands of generated cases
+	METERPORT_TEST_LONG=1 $(BIN)/python -m pytest -n 4 --dist worksteal
 
 chaos: install  ## Kill processes, brokers and the store for over an hour, and print the table of results
 	$(BIN)/python -m tests.chaos

@@ -23,12 +23,13 @@ from tests.harness.schema import make_tables
 
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
+_SERVICES = {"broker", "browser"}  # fixtures that start one
 LONGEST_FILES = ("test_chaos.py", "test_crash.py", "test_examples.py")
 _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only the long form runs, and put the longest tests first.
+    """Leave out what only the long form runs, mark what `make test-quick` leaves out, put the longest tests first.
 
     An idle worker takes tests from another one, which works best if the last tests are short.
     """
@@ -36,6 +37,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("only_long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        if _SERVICES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("thorough")
     items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
 
 

@@ -4,15 +4,19 @@ Java and Maven are needed. Without them the tests that start their own broker ar
 have them.
 """
 
+import json
+import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.harness.broker import Broker, Kafka, choose_broker, create_topic
+from tests.harness.broker import Broker, Kafka, _maven, choose_broker, create_topic, fetch_jars
 from tests.harness.own_broker import process
+from tests.harness.services import available_or_skip
 
 __all__ = ["process"]  # a fixture of another file
 
@@ -97,6 +101,19 @@ def test_a_broker_that_is_given_is_taken(process: Broker, tmp_path: Path, monkey
 
     with choose_broker(tmp_path) as kafka:
         assert (kafka.kind, kafka.bootstrap) == ("given", process.bootstrap)
+
+
+def test_processes_with_the_same_directory_share_a_broker_until_the_last_has_left(tmp_path: Path) -> None:
+    available_or_skip(fetch_jars)
+    with ExitStack() as last:
+        with ExitStack() as first:
+            started, shared = _maven(tmp_path, first), _maven(tmp_path, last)
+            assert started == shared
+            _, _, pid = json.loads((tmp_path / "running.json").read_text())
+        assert started.create_topic("shared", 1) == 1
+
+    assert os.waitpid(pid, 0)[0] == pid
+    assert not (tmp_path / "running.json").exists()
 
 
 def produce(bootstrap: str, topic: str, records: int) -> None:

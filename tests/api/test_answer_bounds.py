@@ -14,6 +14,8 @@ from engine.meters.aggregations import Aggregation
 from tests.api.conftest import KEY
 from tests.harness.api_client import ApiClient
 
+pytestmark = pytest.mark.thorough
+
 QUERY = "/api/v1/meters/tokens_total/query"
 PORTAL_QUERY = "/api/v1/portal/meters/tokens_total/query"
 VALUES = "/api/v1/meters/tokens_total/group-by/model/values"

@@ -43,6 +43,8 @@ from ingest.event_log import Record
 from tests.api.conftest import KEY, SIGNING_KEY, MemoryLog, build
 from tests.harness.api_client import ApiClient
 
+pytestmark = pytest.mark.thorough
+
 METERS = "/api/v1/portal/meters"
 QUERY = f"{METERS}/tokens_total/query"
 VALUES = f"{METERS}/tokens_total/group-by/model/values"

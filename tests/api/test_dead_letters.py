@@ -33,6 +33,8 @@ from tests.harness.api_client import ApiClient
 from tests.harness.broker import Kafka
 from tests.harness.topics import Topic, read, require_real_broker
 
+pytestmark = pytest.mark.thorough
+
 URL = "/api/v1/dead-letters"
 REPLAY = f"{URL}/replay"
 NOW = utc_now()

@@ -29,6 +29,8 @@ from api.http.openapi import document
 from engine.config.server_settings import ServerSettings
 from tests.harness.server import Server
 
+pytestmark = pytest.mark.thorough
+
 KEY = "fuzz-tests-management-key"
 MANY_WRONG_KEYS = {"METERPORT_SERVER__WRONG_KEYS_PER_MINUTE": "1000000"}
 EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 6

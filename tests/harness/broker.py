@@ -9,9 +9,12 @@ and keeps nothing after its end.
 Source: kafka.apache.org/documentation "KRaft", "Broker configs"; librdkafka CONFIGURATION.md `test.mock.num.brokers`.
 """
 
+import fcntl
 import hashlib
+import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -162,6 +165,12 @@ class Broker(Killable):
             self.kill()
             raise
 
+    def leave_running(self) -> int:
+        """Give the process up to whoever gets its id, which this returns. It outlives this object and this process."""
+        assert self._process is not None
+        self._process.returncode = 0  # so that nobody waits for it or warns of it
+        return self._process.pid
+
     def _format(self) -> None:
         """Write the metadata of the empty cluster. Without it a broker refuses to start."""
         formatted = subprocess.run(
@@ -241,8 +250,10 @@ def _copy_dependencies(directory: Path, pom: Path) -> None:
 
 @contextmanager
 def choose_broker(directory: Path) -> Iterator[Kafka]:
-    """Yield the first Kafka that this machine has, and end it with the context. `directory` is for its data.
+    """Yield the first Kafka that this machine has. `directory` is for its data.
 
+    Processes that choose a broker with the same directory share the one that Maven's jars make: the first starts it,
+    and it ends with the last context. Any other ends with its context.
     Raises: AssertionError: a broker was found but does not answer.
     """
     reasons: list[str] = []
@@ -304,10 +315,35 @@ def _variables(bootstrap: str) -> dict[str, str]:
 
 
 def _maven(directory: Path, ends: ExitStack) -> Kafka:
-    broker = Broker(directory)
-    ends.callback(broker.terminate)
-    broker.start()
-    return Kafka(Kind.MAVEN, broker.bootstrap, f"Maven, Apache Kafka {broker.version}")
+    directory.mkdir(parents=True, exist_ok=True)
+    lock, running, users = directory / "lock", directory / "running.json", directory / "users"
+    with _locked(lock):
+        if not running.exists():
+            broker = Broker(Path(tempfile.mkdtemp(prefix="kafka-", dir=directory)))
+            broker.start()
+            running.write_text(json.dumps([broker.bootstrap, broker.version, broker.leave_running()]))
+            users.mkdir()
+        bootstrap, version, pid = json.loads(running.read_text())
+        user = users / secrets.token_hex(8)
+        user.touch()
+
+    def leave() -> None:
+        with _locked(lock):
+            user.unlink()
+            if not any(users.iterdir()):
+                os.kill(pid, signal.SIGTERM)
+                users.rmdir()
+                running.unlink()  # the next to choose a broker starts another one
+
+    ends.callback(leave)
+    return Kafka(Kind.MAVEN, bootstrap, f"Maven, Apache Kafka {version}")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed or the process ends
+        yield
 
 
 def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
@@ -321,8 +357,9 @@ def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Kafka]:
-    """Yield one Kafka for the session, and print which one it is. All tests share it, so each names its own topics."""
-    with choose_broker(tmp_path_factory.mktemp("kafka")) as kafka:
+    """Yield one Kafka for the whole run, and print which one it is. All tests share it: each names its own topics."""
+    base = tmp_path_factory.getbasetemp()
+    with choose_broker((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kafka") as kafka:
         assert kafka.kind is not Kind.MOCK or not os.environ.get("CI"), f"CI needs a real broker, not a {kafka.label}"
         with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
             sys.stderr.write(f"\nkafka: {kafka.label}\n")

@@ -20,6 +20,8 @@ from engine.config.show import settings_yaml
 from engine.errors import ConfigurationError
 from ingest.kafka.client import client_options, connect
 
+pytestmark = pytest.mark.thorough
+
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PLANTED = "hunter2"  # part of every secret here: a message that contains it shows a secret
 SIGNS = ["@", "%", "*", "!", "&", "`", "'", '"', "[", "{", "]", "}", "|", ">", ", ", "\t", ": ", " #", "\\", "- ", "? "]

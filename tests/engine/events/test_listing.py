@@ -23,6 +23,8 @@ from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from tests.harness.strategies import VALUE_PATHS, WILDCARD_PATHS, data_texts
 
+pytestmark = pytest.mark.thorough
+
 NOON = datetime(2025, 3, 20, 12, tzinfo=UTC)
 ARRIVED_MS = 1_742_472_000_500  # half a second after noon
 STORED_MS = 1_742_472_001_000

@@ -29,6 +29,8 @@ from ingest.sqlite_log import SqliteLog
 from tests.harness import oracle
 from tests.harness.translation import cloudevent, definition, rows, usage_query
 
+pytestmark = pytest.mark.thorough
+
 TOKENS = oracle.Meter("tokens", "call", "SUM", "$.tokens", {"model": "$.model"})
 MODELS = oracle.Meter("models", "call", "UNIQUE_COUNT", "$.model")
 LAST = oracle.Meter("last", "call", "LATEST", "$.tokens", {"model": "$.model"})

@@ -15,6 +15,8 @@ from engine.store.opening import open_store
 from tests.harness.clickhouse import ClickHouseServer, server_settings
 from tests.harness.services import Unavailable, available_or_skip
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1 << 20
 V2 = "30 23 0:28 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw"
 V1 = "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory"

@@ -16,6 +16,8 @@ from engine.store.clickhouse import Store
 from engine.store.migrations import _names, _record, _render, migrate
 from engine.store.opening import open_store
 
+pytestmark = pytest.mark.thorough
+
 GOLDEN = Path(__file__).parents[2] / "schema.sql"
 HEADER = (
     "-- The schema as all migrations leave it. Made by "

@@ -24,6 +24,8 @@ from engine.store.clickhouse import Store
 from engine.tokens.portal_tokens import PortalTokens, TokenClaims, TokenRecord
 from engine.tokens.signing_keys import load_token_keys
 
+pytestmark = pytest.mark.thorough
+
 NOON = datetime(2090, 3, 1, 12, tzinfo=UTC)  # in the future: the table forgets expired tokens
 KEY = "the-key-of-2025-with-32-characters"
 OLD_KEY = "the-key-of-2024-with-32-characters"
