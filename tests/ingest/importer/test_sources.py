@@ -10,6 +10,7 @@ import io
 import lzma
 import os
 import pty
+import shutil
 import subprocess
 import sys
 import threading
@@ -569,11 +570,17 @@ def usage(data_dir: Path) -> list[Any]:
     return [row["value"] for row in orjson.loads(answer.stdout)["data"]]
 
 
+@pytest.fixture(scope="module")
+def made_data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("made") / "data"
+    meterport("meters", "create", "m", "--event-type=t", "--aggregation=COUNT", data_dir=made)
+    return made
+
+
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
+def data_dir(made_data_dir: Path, tmp_path: Path) -> Path:
     """Return a data directory with a meter that counts events of type t."""
-    meterport("meters", "create", "m", "--event-type=t", "--aggregation=COUNT", data_dir=tmp_path / "data")
-    return tmp_path / "data"
+    return shutil.copytree(made_data_dir, tmp_path / "data", symlinks=True)
 
 
 def test_standard_input_is_imported_by_each_of_its_names(data_dir: Path) -> None:
