@@ -43,7 +43,7 @@ def exact(result: Result, runs: int = 1) -> None:
 
 
 def test_kill_at_every_step(services: Services) -> None:
-    exact(scenarios.every_step(services, ROUNDS), runs=15)
+    exact(scenarios.every_step(services, ROUNDS), runs=15 if LONG else 10)
 
 
 @pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.only_long), "consumer"])

@@ -59,12 +59,13 @@ class Result:
 class Services:
     """One broker and one store, which the scenarios share.
 
-    `calm`: with a quarter of the load, two meters and a second between two blocks. Most of the processor time of a
-    scenario is that of its blocks, and a fault needs one block to meet.
+    `calm`: the short form, with a quarter of the load, two meters and a second between two blocks. Most of the
+    processor time of a scenario is that of its blocks, and a fault needs one block to meet.
     """
 
     def __init__(self, directory: Path, calm: bool = False) -> None:
         self.directory = directory
+        self.calm = calm
         self.load = 0.25 if calm else 1.0
         self.interval_seconds = 1.0 if calm else 0.1
         self.most_meters = 2 if calm else len(METERS)

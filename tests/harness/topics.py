@@ -31,6 +31,7 @@ from tests.harness.services import skip_or_fail
 _T = TypeVar("_T")
 
 WAIT_SECONDS = 60
+_QUICK = {"fetch.wait.max.ms": "50"}  # 500 by default: how long an answer waits for records, which others may have
 CLASSIC = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
 
 
@@ -43,7 +44,7 @@ class Topic:
     name: str = field(default_factory=lambda: f"events-{secrets.token_hex(4)}")
 
     def settings(self, protocol: str = "consumer", options: dict[str, str] | None = None) -> KafkaSettings:
-        given = (CLASSIC if protocol == "classic" else {}) | (options or {})
+        given = _QUICK | (CLASSIC if protocol == "classic" else {}) | (options or {})
         return KafkaSettings(
             brokers=self.bootstrap,
             topic=self.name,
