@@ -16,10 +16,10 @@ import pytest
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
 from engine.store.clickhouse import Store
+from engine.store.migrations import migrate
 from engine.store.opening import open_store
 from tests.harness.broker import broker
 from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
-from tests.harness.schema import make_tables
 
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
@@ -69,7 +69,7 @@ def settings(data_dir: Path, transport: str, request: pytest.FixtureRequest) -> 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
     opened = open_store(settings)
-    make_tables(opened, settings)
+    migrate(opened, settings)
     yield opened
     opened.command(f"DROP DATABASE {settings.store.database} SYNC")
     opened.close()

@@ -1,10 +1,13 @@
 """The migrations of the store's schema: numbered files in sql/migrations, each run once and never edited afterwards.
 
 ClickHouse has no transactional DDL. A migration is therefore recorded before and after it runs, and each one is written
-so that it can run again. The hash of each file is kept: a file that was changed after it ran stops the process.
+so that it can run again. Those that make a new store are recorded together at the end: a process that dies before that
+leaves a store whose migrations all run again. The hash of each file is kept: a file that was changed after it ran stops
+the process.
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib import resources
 
@@ -24,21 +27,23 @@ def migrate(store: Store, settings: Settings) -> list[str]:
     """
     store.command(sql.statement("schema_migrations"))
     done = dict(store.rows("SELECT name, hash FROM schema_migrations FINAL WHERE completed_at IS NOT NULL"))
-    ran = []
-    for name in _names():
-        digest = hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()
-        if name in done:
-            if done[name] != digest:
-                raise StoreMisconfigured(
-                    f"migration {name} differs from the one that made this store: it was edited since, or an "
-                    "unreleased version made the store"
-                )
-            continue
-        _record(store, name, digest, completed=False)
+    digests = {name: _digest(name) for name in _names()}
+    for name in digests.keys() & done.keys():
+        if done[name] != digests[name]:
+            raise StoreMisconfigured(
+                f"migration {name} differs from the one that made this store: it was edited since, or an "
+                "unreleased version made the store"
+            )
+    pending = {name: digest for name, digest in digests.items() if name not in done}
+    for name, digest in pending.items():
+        if done:
+            _record(store, {name: digest}, completed=False)
         store.command(_render(name, settings))
-        _record(store, name, digest, completed=True)
-        ran.append(name)
-    return ran
+        if done:
+            _record(store, {name: digest}, completed=True)
+    if pending and not done:
+        _record(store, pending, completed=True)
+    return list(pending)
 
 
 def _names() -> list[str]:
@@ -51,10 +56,14 @@ def _render(name: str, settings: Settings) -> str:
     return sql.statement(f"migrations/{name}", window=str(DEDUPLICATION_WINDOW), keep_days=str(keep_days))
 
 
-def _record(store: Store, name: str, digest: str, completed: bool) -> None:
+def _digest(name: str) -> str:
+    return hashlib.sha256(resources.files("sql.migrations").joinpath(f"{name}.sql").read_bytes()).hexdigest()
+
+
+def _record(store: Store, digests: Mapping[str, str], completed: bool) -> None:
     now = utc_now()
     store.insert_rows(
         "schema_migrations",
         ["name", "version", "hash", "started_at", "completed_at"],
-        [[name, 2 if completed else 1, digest, now, now if completed else None]],
+        [[name, 2 if completed else 1, digest, now, now if completed else None] for name, digest in digests.items()],
     )
