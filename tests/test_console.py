@@ -642,6 +642,19 @@ def test_a_command_loads_only_what_it_needs(arguments: tuple[str, ...], status: 
     assert loaded & HEAVY == set()
 
 
+def test_a_command_that_stores_and_reads_does_not_load_pandas(tmp_path: Path) -> None:
+    """Arrow would load it where it is installed, and chDB needs it to be."""
+    show = (
+        "import atexit, sys; atexit.register(lambda: print(*filter(sys.modules.get, sys.modules), file=sys.stderr)); "
+    )
+    program = f"{show}import meterport; meterport.main()"
+    create = ("meters", "create", "m", "--event-type=t", "--aggregation=COUNT", "--data-dir", str(tmp_path))
+    ran = subprocess.run([sys.executable, "-c", program, *create], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(ran.stderr.splitlines()[-1].split())
+    assert {"pyarrow", "chdb"} <= loaded
+    assert "pandas" not in loaded
+
+
 def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield path, command

@@ -149,31 +149,32 @@ class Store:
         it, the others skip it.
         Raises: StoreUnavailable, StoreError: each table of the chain may have the block or lack it.
         """
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, block.schema) as writer:
-            writer.write_table(block)
-        self.insert_formatted(table, sink.getvalue().to_pybytes(), "Arrow", token, block.column_names)
+        self.insert_formatted(table, _arrow_file(block), "Arrow", token, block.column_names)
 
     def insert_formatted(
         self, table: str, body: bytes, format_: str, token: str, columns: Sequence[str] | None = None
     ) -> None:
         """Insert rows in a ClickHouse input format as one block with a deduplication token; see `insert_block`."""
+        self._insert(table, body, format_, {**self._insert_settings, "insert_deduplication_token": token}, columns)
+
+    def _insert(
+        self, table: str, body: bytes, format_: str, settings: Mapping[str, Any], columns: Sequence[str] | None
+    ) -> None:
         with self._handle() as client:
-            client.raw_insert(
-                table,
-                column_names=columns,
-                insert_block=body,
-                fmt=format_,
-                settings={**self._insert_settings, "insert_deduplication_token": token},
-            )
+            client.raw_insert(table, column_names=columns, insert_block=body, fmt=format_, settings=dict(settings))
 
     def insert_rows(
         self, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]], token: str | None = None
     ) -> None:
-        """Insert a few rows into a registry table synchronously. If the table knows the token, nothing happens."""
+        """Insert a few rows into a registry table synchronously. If the table knows the token, nothing happens.
+
+        A column in which every row has None gets its default. (The client's own insert of rows asks for the types of
+        the table each time.)
+        """
+        found = {name: pa.array(values) for name, *values in zip(columns, *rows, strict=True)}
+        block = pa.table({name: values for name, values in found.items() if values.null_count < len(values)})
         deduplication = {} if token is None else {**self._insert_settings, "insert_deduplication_token": token}
-        with self._handle() as client:
-            client.insert(table, rows, column_names=columns, settings={"async_insert": 0, **deduplication})
+        self._insert(table, _arrow_file(block), "Arrow", {"async_insert": 0, **deduplication}, block.column_names)
 
     def fill_settings(self, token: str) -> str:
         """Return the SETTINGS list of an INSERT … SELECT into a chain of tables, with a deduplication token."""
@@ -271,3 +272,11 @@ class Store:
                     client.close()
                 else:
                     self._idle.put(client)
+
+
+def _arrow_file(block: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, block.schema) as writer:
+        writer.write_table(block)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
