@@ -91,7 +91,7 @@ def test_an_empty_log_is_waited_for(place: Place) -> None:
     began = time.monotonic()
     assert log.read(10, 1000, 0.3) == []
 
-    assert 0.25 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.25
     assert log.pending() == log.planned() == []
     assert lag(log) == 0
 

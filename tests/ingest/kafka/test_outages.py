@@ -116,9 +116,7 @@ def test_a_log_is_closed_though_a_commit_is_not_answered(open_log: OpenLog, topi
     with pytest.raises(LogUnavailable):
         log.plan(ranges_of(batch), 5000)
 
-    began = time.monotonic()
-    log.close()
-    assert time.monotonic() - began < 3
+    log.close()  # before the broker can answer
 
     process.continue_()
     following = open_log()
