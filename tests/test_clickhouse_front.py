@@ -219,11 +219,12 @@ def test_statements_run_beside_each_other(http: httpx.Client, server: ClickHouse
     def ask() -> None:
         answers.append(httpx.post(server.url, content="SELECT 8", timeout=60).raise_for_status().text)
 
+    before = server.struck("stall")
     server.misbehave("stall", statements=8)
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    _wait_until(lambda: server.struck("stall") == 8)
+    _wait_until(lambda: server.struck("stall") == before + 8)
 
     assert _ask(http, "SELECT 1") == "1\n"
     assert answers == []
@@ -269,6 +270,7 @@ def test_refused_until_it_behaves(http: httpx.Client, server: ClickHouse) -> Non
 
 
 def test_stalled_and_run_afterwards(http: httpx.Client, server: ClickHouse) -> None:
+    before = server.struck("stall")
     server.misbehave("stall", statements=1)
 
     with pytest.raises(httpx.ReadTimeout):
@@ -277,7 +279,7 @@ def test_stalled_and_run_afterwards(http: httpx.Client, server: ClickHouse) -> N
     server.behave()
 
     _wait_until(lambda: _count(http) == 1)
-    assert server.struck("stall") == 1
+    assert server.struck("stall") == before + 1
 
 
 def test_reset_before_the_statement_is_run(http: httpx.Client, server: ClickHouse) -> None:
