@@ -24,15 +24,15 @@ from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
 _SERVICES = {"broker", "browser"}  # fixtures that start one
-LONGEST_FILES = ("test_chaos.py", "test_crash.py", "test_examples.py")
+LONGEST_FILES = (
+    *("test_chaos.py", "test_crash.py", "test_examples.py"),
+    *("test_outages.py", "test_log.py", "test_stored_positions.py"),  # they wait most of the time
+)
 _numbers = itertools.count()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only the long form runs, mark what `make test-quick` leaves out, put the longest tests first.
-
-    An idle worker takes tests from another one, which works best if the last tests are short.
-    """
+    """Leave out what only the long form runs, mark what test-quick leaves out, and share out the longest tests."""
     if os.environ.get("METERPORT_TEST_LONG") != "1":
         left_out = [item for item in items if item.get_closest_marker("only_long")]
         config.hook.pytest_deselected(items=left_out)
@@ -40,7 +40,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _SERVICES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("thorough")
-    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
+    items[:] = _shared_out(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def _shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Return the tests in an order in which each worker begins with its share of the longest.
+
+    At first each worker gets a run of tests that follow each other, all of the same length. Later an idle worker takes
+    tests from the end of another one's.
+    """
+    longest = [item for item in items if item.path.name in LONGEST_FILES]
+    others = iter([item for item in items if item.path.name not in LONGEST_FILES])
+    ordered: list[pytest.Item] = []
+    for worker in range(workers):
+        size = (len(items) - len(ordered)) // (workers - worker)
+        own = longest[worker::workers][:size]
+        ordered += [*own, *itertools.islice(others, size - len(own))]
+    assert len(ordered) == len(items)
+    return ordered
 
 
 @pytest.fixture(scope="session")

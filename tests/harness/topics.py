@@ -64,6 +64,7 @@ class Topic:
     ) -> None:
         """Send records. Return when all brokers have them, each once and in this order, even if some are sent twice."""
         producer = _producer(self.bootstrap, max_bytes)
+        producer.list_topics(self.name, timeout=WAIT_SECONDS)  # it may know the topic with fewer partitions
         for value in values:
             producer.produce(self.name, value, partition=partition, timestamp=at_ms, headers=list(headers or []))
         assert producer.flush(WAIT_SECONDS) == 0
