@@ -17,7 +17,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.harness.services import install_packages
+from tests.harness.services import file_lock, install_packages
 from tests.portal.browser import ROOT, audit
 from tests.portal.conftest import Open
 from tests.portal.customer import KEY, Customer, now, written
@@ -73,6 +73,8 @@ def start(customer: Customer, tmp_path: Path) -> Iterator[Start]:
             folder = EXAMPLES / name
             if command[0] == "npm":
                 install_packages(folder)
+            # The development server of Next.js refuses to run twice in a folder.
+            stack.enter_context(file_lock(f"example-{name}"))
             return stack.enter_context(started(folder, command, environment, tmp_path / f"{name}.log"))
 
         yield run
