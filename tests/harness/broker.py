@@ -9,7 +9,6 @@ and keeps nothing after its end.
 Source: kafka.apache.org/documentation "KRaft", "Broker configs"; librdkafka CONFIGURATION.md `test.mock.num.brokers`.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -34,7 +33,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from tests.harness.killable import Killable
-from tests.harness.services import CACHE, Unavailable, file_lock, free_ports, need_docker
+from tests.harness.services import CACHE, Unavailable, file_lock, free_ports, locked, need_docker
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POM = ROOT / "tests" / "kafka" / "pom.xml"
@@ -317,7 +316,7 @@ def _variables(bootstrap: str) -> dict[str, str]:
 def _maven(directory: Path, ends: ExitStack) -> Kafka:
     directory.mkdir(parents=True, exist_ok=True)
     lock, running, users = directory / "lock", directory / "running.json", directory / "users"
-    with _locked(lock):
+    with locked(lock):
         if not running.exists():
             broker = Broker(Path(tempfile.mkdtemp(prefix="kafka-", dir=directory)))
             broker.start()
@@ -328,7 +327,7 @@ def _maven(directory: Path, ends: ExitStack) -> Kafka:
         user.touch()
 
     def leave() -> None:
-        with _locked(lock):
+        with locked(lock):
             user.unlink()
             if not any(users.iterdir()):
                 os.kill(pid, signal.SIGTERM)
@@ -337,13 +336,6 @@ def _maven(directory: Path, ends: ExitStack) -> Kafka:
 
     ends.callback(leave)
     return Kafka(Kind.MAVEN, bootstrap, f"Maven, Apache Kafka {version}")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed or the process ends
-        yield
 
 
 def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001

@@ -2,8 +2,8 @@
 
 A start of `meterport` loads a thousand modules, which takes most of a second of processor time, and the tests start
 hundreds of processes. So each test process has one parent (`python -m tests.harness.preloaded`) that loads them once,
-starts no thread, and forks for each start. The child runs the same module with the same arguments, variables, working
-directory and open files as a process of its own would, and ends as it would. Tests of the start itself
+starts no thread, and forks for each start. The child runs the same module with the same arguments, variables and
+open files as a process of its own would, and ends as it would. Tests of the start itself
 (test_early_stop.py) and the long forms (METERPORT_TEST_LONG=1) start the command as it is.
 Limits: Linux. The parent ends with the test process.
 Source: the parent and the tests exchange one JSON message per packet over a Unix socket; files go with SCM_RIGHTS.
@@ -42,18 +42,15 @@ class Process:
 
     def __init__(self, parent: "_Parent", pid: int) -> None:
         self.pid = pid
+        self.returncode: int | None = None
         self._parent = parent
 
-    @property
-    def returncode(self) -> int | None:
-        return self.poll()
-
     def poll(self) -> int | None:
-        return self._parent.status(self.pid)
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit status, negative for a signal. Raises: subprocess.TimeoutExpired."""
-        return self._parent.wait(self.pid, timeout)
+        return self._parent.wait(self, timeout)
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -76,11 +73,10 @@ def start(
     stdin: IO[bytes] | int = subprocess.DEVNULL,
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
-    cwd: Path = ROOT,
 ) -> Started:
     """Start a command like `subprocess.Popen`. METERPORT with any arguments is forked, but not in a long form."""
     if _AS_IT_IS or tuple(command[:3]) != METERPORT:
-        return subprocess.Popen(command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, cwd=cwd)
+        return subprocess.Popen(command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, cwd=ROOT)
     with ExitStack() as opened:
         if stdin == subprocess.DEVNULL:
             stdin = opened.enter_context(Path(os.devnull).open("rb"))
@@ -88,7 +84,7 @@ def start(
             default if file is None else file if isinstance(file, int) else file.fileno()
             for default, file in enumerate((stdin, stdout, stderr))
         ]
-        return _parent().start(list(command[2:]), dict(env), str(cwd), files)
+        return _parent().start(list(command[2:]), dict(env), files)
 
 
 # --- in the test process
@@ -108,35 +104,29 @@ class _Parent:
             )
         self._starting = threading.Lock()
         self._changed = threading.Condition()
-        self._pids: list[int] = []  # of processes that were started and not returned yet
-        self._statuses: dict[int, int] = {}
+        self._started: list[Process] = []  # started and not returned yet
+        self._running: dict[int, Process] = {}  # by their ids, which the kernel gives again after an end
         self._ended = False
         threading.Thread(target=self._receive, name="preloaded", daemon=True).start()
 
-    def start(self, argv: list[str], env: dict[str, str], cwd: str, files: Sequence[int]) -> Process:
-        message = json.dumps({"argv": argv, "env": env, "cwd": cwd}).encode("utf-8", "surrogateescape")
+    def start(self, argv: list[str], env: dict[str, str], files: Sequence[int]) -> Process:
+        message = json.dumps({"argv": argv, "env": env}).encode("utf-8", "surrogateescape")
         with self._starting:
             with self._changed:
                 assert not self._ended, "the process that starts others has ended"
             socket.send_fds(self._socket, [message], files)
             with self._changed:
-                self._changed.wait_for(lambda: self._pids or self._ended)
-                assert self._pids, "the process that starts others has ended"
-                pid = self._pids.pop()
-                self._statuses.pop(pid, None)  # of an earlier process with this number
-        return Process(self, pid)
+                self._changed.wait_for(lambda: self._started or self._ended)
+                assert self._started, "the process that starts others has ended"
+                return self._started.pop()
 
-    def status(self, pid: int) -> int | None:
+    def wait(self, process: Process, timeout: float | None) -> int:
         with self._changed:
-            return self._statuses.get(pid)
-
-    def wait(self, pid: int, timeout: float | None) -> int:
-        with self._changed:
-            self._changed.wait_for(lambda: pid in self._statuses or self._ended, timeout)
-            if pid in self._statuses:
-                return self._statuses[pid]
-        assert not self._ended, "the process that starts others has ended"
-        raise subprocess.TimeoutExpired(str(pid), timeout or 0)
+            self._changed.wait_for(lambda: process.returncode is not None or self._ended, timeout)
+            if process.returncode is not None:
+                return process.returncode
+            assert not self._ended, "the process that starts others has ended"
+        raise subprocess.TimeoutExpired(str(process.pid), timeout or 0)
 
     def _receive(self) -> None:
         with suppress(ConnectionResetError):  # it failed at its start, which its error says
@@ -144,9 +134,10 @@ class _Parent:
                 told = json.loads(message)
                 with self._changed:
                     if "status" in told:
-                        self._statuses[told["pid"]] = told["status"]
+                        self._running.pop(told["pid"]).returncode = told["status"]
                     else:
-                        self._pids.append(told["pid"])
+                        self._running[told["pid"]] = process = Process(self, told["pid"])
+                        self._started.append(process)
                     self._changed.notify_all()
         with self._changed:
             self._ended = True
@@ -221,13 +212,12 @@ def _report_ended(asked: socket.socket) -> None:
 
 
 def _become(asked: dict[str, object], files: Sequence[int]) -> None:
-    """Take over the arguments, variables, working directory and standard files that were asked for."""
+    """Take over the arguments, variables and standard files that were asked for."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
     os.environ.clear()
     os.environ.update(asked["env"])  # type: ignore[call-overload]
-    os.chdir(str(asked["cwd"]))
     sys.argv = [str(argument) for argument in asked["argv"]]  # type: ignore[attr-defined]
     sys.modules.pop("meterport.early_stop", None)  # it sets the handlers of signals when it is imported, by sys.argv
 

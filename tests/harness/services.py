@@ -80,7 +80,14 @@ def need_docker() -> None:
 def file_lock(name: str) -> Iterator[None]:
     """Hold the lock of this name: one process at a time has it."""
     CACHE.mkdir(exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
+    with locked(CACHE / f"{name}.lock"):
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that is this file: one process at a time has it."""
+    with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed or the process ends
         yield
 
