@@ -15,6 +15,8 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
+from schemathesis.generation.hypothesis.builder import HypothesisTestConfig, HypothesisTestMode, create_test
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     ignored_auth,
@@ -61,7 +63,15 @@ def negatable() -> dict[str, Any]:
     return copied
 
 
-SCHEMA = schemathesis.openapi.from_dict(negatable())
+METHODS = {"get", "put", "post", "delete", "patch", "head", "options", "trace"}
+OPERATIONS = [(method, path) for path, item in document()["paths"].items() for method in sorted(METHODS & item.keys())]
+SEARCH = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+    print_blob=True,
+)
 NO_HTTP = b'"code":"malformed-request"'  # a header name that no parser accepts: the server answers before any route
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -73,6 +83,11 @@ CHECKS = [
     ignored_auth,
     negative_data_rejection,
 ]
+
+
+@pytest.fixture(scope="module")
+def schema() -> BaseSchema:
+    return schemathesis.openapi.from_dict(negatable())
 
 
 @pytest.fixture(scope="module")
@@ -104,26 +119,24 @@ def credentials(server: Server) -> dict[str, dict[str, str]]:
 
 @pytest.mark.long
 @pytest.mark.timeout(3600 if EXAMPLES > 100 else 300)
-@SCHEMA.parametrize()
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.explicit, Phase.generate],
-    print_blob=True,
-)
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_whatever_is_sent_is_answered_as_documented(
-    case: Any, server: Server, credentials: dict[str, dict[str, str]]
+    schema: BaseSchema, method: str, path: str, server: Server, credentials: dict[str, dict[str, str]]
 ) -> None:
     """Contract 0."""
-    guards = case.operation.definition.raw.get("security", document()["security"])
+    operation = schema[path][method]
+    guards = operation.definition.raw.get("security", document()["security"])
     headers = credentials[next(iter(guards[0]))] if guards else {}
 
-    response = case.call(base_url=server.url, headers=headers)
+    def is_answered_as_documented(case: Any) -> None:
+        response = case.call(base_url=server.url, headers=headers)
+        refused_by_size = response.status_code == 413  # schemathesis does not count 413 as a refusal
+        checks = [check for check in CHECKS if not (refused_by_size and check is negative_data_rejection)]
+        if response.status_code == 414:  # from the server itself, before any route
+            assert len(response.request.url) > ServerSettings().url_limit_bytes
+        elif NO_HTTP not in response.content:
+            case.validate_response(response, checks=checks)
 
-    refused_by_size = response.status_code == 413  # schemathesis does not count 413 as a refusal
-    checks = [check for check in CHECKS if not (refused_by_size and check is negative_data_rejection)]
-    if response.status_code == 414:  # from the server itself, before any route
-        assert len(response.request.url) > ServerSettings().url_limit_bytes
-    elif NO_HTTP not in response.content:
-        case.validate_response(response, checks=checks)
+    # Its own decorator would generate the cases when tests are collected, which costs seconds in each worker.
+    config = HypothesisTestConfig(project=schema.config, modes=list(HypothesisTestMode), settings=SEARCH)
+    create_test(operation=operation, test_func=is_answered_as_documented, config=config)()
