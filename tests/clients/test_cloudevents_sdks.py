@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness.broker import Kafka, Kind, fetch_jars
+from tests.harness.broker import Kafka, Kind
+from tests.harness.kafka_jars import fetch_jars
 from tests.harness.server import Server
 from tests.harness.services import available_or_skip, build_go, install_packages, install_python_packages
 from tests.harness.topics import require_real_broker

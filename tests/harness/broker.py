@@ -9,7 +9,6 @@ and keeps nothing after its end.
 Source: kafka.apache.org/documentation "KRaft", "Broker configs"; librdkafka CONFIGURATION.md `test.mock.num.brokers`.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -32,19 +31,20 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
+from tests.harness.kafka_jars import POM, fetch_jars
 from tests.harness.killable import Killable
-from tests.harness.services import CACHE, Unavailable, file_lock, free_ports, locked, need_docker
+from tests.harness.services import Unavailable, file_lock, free_ports, locked, need_docker
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-POM = ROOT / "tests" / "kafka" / "pom.xml"
 START_SECONDS = 180  # so long because other tests may run on the machine at the same time
-FETCH_SECONDS = 600
 MOCK_PARTITIONS = 4
 CLUSTER_ID = "bWV0ZXJwb3J0LXRlc3RzIQ"  # 16 bytes in URL-safe base64, as Kafka requires
 
 # A small heap, one collector thread, the quick compiler: the broker is short-lived and shares its cores with the test.
-JAVA = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.showDateTime=true"]
-QUIET = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+JAVA = (
+    *("java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+    *("-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"),
+)
+ARCHIVE = "classes.jsa"
 
 # The settings of each broker that we start, by Maven or docker. offset.metadata.max.bytes stays at Kafka's own 4096.
 CONFIG = {
@@ -132,6 +132,7 @@ class Broker(Killable):
         """
         super().__init__(directory, "kafka.log")
         self._jars = fetch_jars()
+        self._prepared = _prepared(self._jars)
         protocols = ("PLAINTEXT", "CONTROLLER", *([secured] if secured else ()))
         self._ports = dict(zip(protocols, free_ports(len(protocols)), strict=True))
         self._config = directory / "server.properties"
@@ -152,11 +153,17 @@ class Broker(Killable):
     def start(self) -> None:
         """Start a process on the data of the directory, the first time or again. Return when it answers."""
         assert not self.running, "the broker is already running"
-        if not (self.directory / "data" / "meta.properties").exists():
-            self._format()
+        if not (self.directory / "data").exists():
+            shutil.copytree(self._prepared / "data", self.directory / "data")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._java("kafka.Kafka", str(self._config)), cwd=self.directory, stdout=log, stderr=log
+                [
+                    *_java(self._jars, f"-XX:SharedArchiveFile={self._prepared / ARCHIVE}"),
+                    *("kafka.Kafka", str(self._config)),
+                ],
+                cwd=self.directory,
+                stdout=log,
+                stderr=log,
             )
         try:
             _wait_until_ready(self.bootstrap, lambda: self.running, self.tail)
@@ -170,20 +177,57 @@ class Broker(Killable):
         self._process.returncode = 0  # so that nobody waits for it or warns of it
         return self._process.pid
 
-    def _format(self) -> None:
-        """Write the metadata of the empty cluster. Without it a broker refuses to start."""
-        formatted = subprocess.run(
-            self._java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._config), "--standalone"),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=START_SECONDS,
-        )
-        if formatted.returncode:
-            raise AssertionError(f"cannot format Kafka's storage:\n{formatted.stdout}{formatted.stderr}")
 
-    def _java(self, *command: str) -> list[str]:
-        return [*JAVA, QUIET, "-cp", os.pathsep.join(map(str, self._jars)), *command]
+def _java(jars: list[Path], *options: str) -> list[str]:
+    return [*JAVA, *options, "-cp", os.pathsep.join(map(str, jars))]
+
+
+def _prepared(jars: list[Path]) -> Path:
+    """Return a folder with what each broker would need a second of processor time for, made once for each set of jars.
+
+    It has the storage of an empty cluster, which each broker copies, and the archive of the classes that a broker
+    loads. A Java machine that cannot use this archive loads them from the jars.
+    Source: JDK "Class Data Sharing"; kafka-storage.sh `format`.
+    """
+    folder = jars[0].parent.with_suffix(".prepared")
+    with file_lock("maven"):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+                scratch = Path(name)
+                ports = dict(zip(("PLAINTEXT", "CONTROLLER"), free_ports(2), strict=True))
+                config, archive = scratch / "server.properties", scratch / "whole" / ARCHIVE
+                config.write_text(_properties(scratch / "data", ports, {}))
+                _run(_java(jars), "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(config))
+                shutil.copytree(scratch / "data", scratch / "whole" / "data")
+                _run_once([*_java(jars, f"-XX:ArchiveClassesAtExit={archive}"), "kafka.Kafka", str(config)], ports)
+                (scratch / "whole").rename(folder)  # renamed at the end, so that a folder that exists is complete
+    return folder
+
+
+def _run(java: list[str], *command: str) -> None:
+    done = subprocess.run([*java, *command], capture_output=True, text=True, check=False, timeout=START_SECONDS)
+    if done.returncode:
+        raise AssertionError(f"cannot prepare Kafka's storage:\n{done.stdout}{done.stderr}")
+
+
+def _run_once(command: list[str], ports: Mapping[str, int]) -> None:
+    """Run a broker until it has created a topic, and end it."""
+    bootstrap = f"127.0.0.1:{ports['PLAINTEXT']}"
+    with tempfile.TemporaryFile() as log:
+
+        def tail() -> str:
+            log.seek(0)
+            return log.read().decode(errors="replace")[-4000:]
+
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait_until_ready(bootstrap, lambda: process.poll() is None, tail)
+            create_topic(bootstrap, "first", 1)
+            process.terminate()
+            process.wait(START_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
 
 
 def _properties(data: Path, ports: Mapping[str, int], further: Mapping[str, str]) -> str:
@@ -193,7 +237,7 @@ def _properties(data: Path, ports: Mapping[str, int], further: Mapping[str, str]
         "listeners": listeners,
         "advertised.listeners": listeners,
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
-        "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports['CONTROLLER']}",
+        "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
         "log.dirs": str(data),
     }
     return "".join(f"{name}={value}\n" for name, value in {**CONFIG, **own, **further}.items())
@@ -212,39 +256,6 @@ def _wait_until_ready(bootstrap: str, alive: Callable[[], bool], tail: Callable[
         else:
             return
     raise AssertionError(f"Kafka does not answer after {START_SECONDS} s:\n{tail()}")
-
-
-def fetch_jars(pom: Path = POM) -> list[Path]:
-    """Return the jars that a pom asks for, fetched once for each version of the pom (about 45 MB for the broker).
-
-    Raises: Unavailable: there is no java or no mvn, or Maven failed.
-    """
-    if shutil.which("java") is None:
-        raise Unavailable("no java on this machine")
-    directory = CACHE / pom.parent.name / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    with file_lock("maven"):
-        if not directory.exists():
-            _copy_dependencies(directory, pom)
-    return sorted(directory.glob("*.jar"))
-
-
-def _copy_dependencies(directory: Path, pom: Path) -> None:
-    """Fetch the jars of a pom into `directory`. It appears at the end: if it exists, it is complete."""
-    if shutil.which("mvn") is None:
-        raise Unavailable("no mvn on this machine")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
-        options = ["-DincludeScope=runtime", f"-DoutputDirectory={scratch}/jars"]
-        maven = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", *options],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=FETCH_SECONDS,
-        )
-        if maven.returncode:
-            raise Unavailable(f"mvn cannot fetch the dependencies of {pom}:\n{(maven.stdout + maven.stderr)[-2000:]}")
-        Path(scratch, "jars").rename(directory)
 
 
 @contextmanager
