@@ -12,8 +12,8 @@ install: .venv/.installed  ## Create the virtual environment from the lock file 
 
 .venv/.installed: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation -e .
 	@touch $@
 
 run: install  ## Serve on 127.0.0.1:8888 in one process, with the data in ./data
@@ -58,7 +58,7 @@ audit: .venv-audit/.installed install  ## Compare the lock files with known advi
 
 .venv-audit/.installed: tests/audit/requirements.lock
 	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
-	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $<
 	@touch $@
 
 bench: install  ## Run the benchmarks
