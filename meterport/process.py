@@ -117,8 +117,9 @@ class Process:
         if self.event_log and not self.workers.stop.is_set():
             self._start_ingest(self.event_log)
         self.workers.repeat("refresher", self.registry.refresh, 1.0)
-        # A worker of its own, so that revocations are known within a second, however many meters there are.
-        self.workers.repeat("revocations", self.tokens.refresh, 0.5)
+        if self._serves:
+            # A worker of its own, so that revocations are known within a second, however many meters there are.
+            self.workers.repeat("revocations", self.tokens.refresh, 0.5)
         parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.event_log, self._consumer)
         self._health = start_monitoring(Parts(*parts, serves=self._serves))
         metrics.READY.set_function(lambda: 0 if self.readiness().away else 1)

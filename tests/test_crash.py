@@ -14,7 +14,7 @@ from engine.faults import POINTS
 from tests.harness import crash
 
 LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
-BROKEN = [sys.executable, str(Path(__file__).parent / "harness" / "broken_serve.py")]
+BROKEN = (sys.executable, "-m", "tests.harness.broken_serve")
 
 
 @pytest.mark.timeout(3600 if LONG else 400)

@@ -1,40 +1,32 @@
-"""`meterport ingest` without one of its guards, or with another clock, for tests that must see the suite fail.
+"""`meterport` without some of its guards, for tests that must see the suite fail.
 
-First argument:
+First argument, several separated by commas:
     plan          commits carry no plan
     token         every insert gets a new token
     duplicates    events that were stored before are not dropped
     unresolved    plans that may be stored in part are not run before other events are checked for duplicates
     claims        the claims of other processes that store at the same moment are ignored
-    clock:N       no guard is removed, but the clock of the process is N seconds ahead
 """
 
 import dataclasses
 import sys
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
-import engine.instants
-
-
-def shift_clock(seconds: float) -> None:
-    """Shift the clock. This must happen before any other module imports it."""
-    true_now = engine.instants.utc_now
-    engine.instants.utc_now = lambda: true_now() + timedelta(seconds=seconds)
+import meterport
+from engine.store.clickhouse import Store
+from ingest.claims import BatchClaims, ClaimResult
+from ingest.duplicates import Duplicates
+from ingest.kafka import planning
 
 
 def without_plan() -> None:
-    from ingest.kafka import planning  # noqa: PLC0415 - imported after the clock is shifted, like all that follow
-
     assert "to_metadata" in vars(planning)
     vars(planning)["to_metadata"] = lambda _: ""
 
 
 def without_token() -> None:
-    from engine.store.clickhouse import Store  # noqa: PLC0415
-
     insert = Store.insert_formatted
 
     def insert_with_new_token(
@@ -46,8 +38,6 @@ def without_token() -> None:
 
 
 def without_duplicates() -> None:
-    from ingest.duplicates import Duplicates  # noqa: PLC0415
-
     def keep(_: Duplicates, events: Any, __: Any) -> Any:
         return events
 
@@ -55,8 +45,6 @@ def without_duplicates() -> None:
 
 
 def without_unresolved() -> None:
-    from ingest.claims import BatchClaims  # noqa: PLC0415
-
     BatchClaims.covers = lambda *_: True  # type: ignore[method-assign]
 
 
@@ -65,8 +53,6 @@ def without_claims() -> None:
 
 
 def _change_claim_result(**changes: object) -> None:
-    from ingest.claims import BatchClaims, ClaimResult  # noqa: PLC0415
-
     claim = BatchClaims.claim
 
     def changed_claim(self: BatchClaims, *arguments: Any) -> ClaimResult:
@@ -84,9 +70,6 @@ GUARDS = {
 }
 
 if __name__ == "__main__":
-    for what in sys.argv.pop(1).split(","):
-        guard, _, number = what.partition(":")
-        shift_clock(float(number)) if guard == "clock" else GUARDS[guard]()
-    import meterport
-
+    for guard in sys.argv.pop(1).split(","):
+        GUARDS[guard]()
     meterport.main()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from random import Random
 
 from engine.faults import POINTS
+from tests.chaos import check
 from tests.chaos.cluster import PARTITIONS, Cluster, Result, Services, cluster, wait_until
 from tests.chaos.http_sender import HttpSender
 from tests.chaos.load import FIRST_BURST
@@ -23,9 +24,9 @@ from tests.chaos.topic import RawRecord
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.crash import METERS
 
-INGEST_STEPS = [point for point in POINTS if point.startswith(("ingest.", "fill."))]
+INGEST_STEPS = [point for point in POINTS if point.startswith("ingest.")]
+FILL_STEPS = [point for point in POINTS if point.startswith("fill.")]
 METER_STEPS = [point for point in POINTS if point.startswith("meter.") and point != "meter.after-delete"]
-ALL_STEPS = [*INGEST_STEPS, *METER_STEPS]
 FAULTS: tuple[FaultKind, ...] = ("refuse", "stall", "reset", "lose-answer", "error")
 _CE: list[tuple[str, str | bytes | None]] = [
     (f"ce_{name}", text)
@@ -50,7 +51,6 @@ GARBAGE: tuple[tuple[RawRecord, str], ...] = (
     (RawRecord(2, b"{}", [*_CE, ("content-type", b"text/plain")]), "application/json"),
     (RawRecord(3, b"x" * (10 << 20)), "not JSON"),
 )
-_STEP_SECONDS = 8  # how long a process may take to its armed fault point before it is killed anyway; it grows
 
 
 # --- our processes die ------------------------------------------------------------------------------------------------
@@ -58,39 +58,41 @@ _STEP_SECONDS = 8  # how long a process may take to its armed fault point before
 
 def every_step(services: Services, rounds: int = 1, command: tuple[str, ...] | None = None) -> Result:
     """Kill `meterport ingest` at each of its fault points, and `meterport api` at those of a meter's life."""
-    random = Random(1)  # noqa: S311
     with cluster(services, "steps", meters=METERS[:3], command=command) as run:
         members = _started(run, 2, rate=800)
-        wanted: Counter[str] = Counter(dict.fromkeys(INGEST_STEPS if services.calm else ALL_STEPS, rounds))
-        run.fleet.faults += [f"{point}:{1 + turn % 3}" for turn in range(rounds) for point in wanted]
-        since = changed = time.monotonic()
-        kills, seconds, deadline = 0, _STEP_SECONDS, since + 60 + rounds * 300
-        while wanted - run.fleet.deaths_at:
-            assert time.monotonic() < deadline, f"never reached: {wanted - run.fleet.deaths_at}\n{run.tails()}"
-            if run.fleet.kills != kills:
-                since, kills = time.monotonic(), run.fleet.kills
-            elif time.monotonic() - since > seconds or not kills:
-                # Some points are reached only by the owner of the first partition, which the survivor becomes.
-                others = [member for member in members if not run.fleet.is_armed(member)]
-                run.fleet.kill(random.choice(others or members))
-                seconds += 2  # a busy machine may need all this time to start a process
-            run.garbage(RawRecord(random.randrange(12), b"{"))
-            if (
-                time.monotonic() - changed > seconds / 2
-            ):  # the meter exists for three more changes, and must be filled by then
-                changed = time.monotonic()
+        for turn in range(rounds):
+            steps = INGEST_STEPS if services.calm else [*INGEST_STEPS, *METER_STEPS]
+            _die_at(run, members, [f"{step}:{1 + turn % 3}" for step in steps])
+            # One process leads, and only that one fills a meter. So there is one, which will reach these points.
+            assert run.fleet.retire(members[1]) == 0, members[1].tail()
+            for step in FILL_STEPS:
                 run.change_meters()
-            time.sleep(0.2)
-        for point in [*METER_STEPS, "meter.after-delete"] * (rounds - 1) or ["meter.after-views"]:
-            run.fleet.kill(run.api_process, point)
-            run.api()
-            meter = run.extra_meter()
-            run.create(meter)
-            if point == "meter.after-delete":
-                run.delete(meter.slug)
-                run.meters.remove(meter)
+                _die_at(run, members[:1], [f"{step}:1"])
+            members[1].start()
+            for point in [*METER_STEPS, "meter.after-delete"] if not services.calm else ["meter.after-views"]:
+                run.fleet.kill(run.api_process, point)
+                run.api()
+                meter = run.extra_meter()
+                run.create(meter)
+                if point == "meter.after-delete":
+                    run.delete(meter.slug)
+                    run.meters.remove(meter)
         run.runs = run.fleet.kills
         return run.finish("kill -9 at every fault point")
+
+
+def _die_at(run: Cluster, members: list[Process], faults: list[str]) -> None:
+    """Arm each fault in one of the processes, and wait until one has died at each. The first are killed before."""
+    wanted = run.fleet.deaths_at + Counter(fault.partition(":")[0] for fault in faults)
+    run.fleet.faults += faults
+    for member in members[: len(faults)]:
+        run.fleet.kill(member)
+
+    def are_dead() -> bool:
+        run.garbage(RawRecord(0, b"{"))  # one point is reached only with a dead letter
+        return not wanted - run.fleet.deaths_at
+
+    wait_until(are_dead, 120, f"not reached: {faults}", run.fleet.deaths_at.total)
 
 
 def membership(services: Services, rounds: int = 1, protocol: str = "classic") -> Result:
@@ -191,7 +193,7 @@ def clocks_apart(services: Services, rounds: int = 1) -> Result:
 
 
 def _with_clock(seconds: int) -> tuple[str, ...]:
-    return broken(f"clock:{seconds}")
+    return sys.executable, "-m", "tests.chaos.other_clock", str(seconds), "ingest"
 
 
 def zombie(services: Services, rounds: int = 1, protocol: str = "classic") -> Result:
@@ -331,7 +333,11 @@ def twins(services: Services, rounds: int = 1, command: tuple[str, ...] | None =
         members = _started(run, 3, rate=1500)
         for member in members:
             _wait_for_partitions(run, member)
-        time.sleep(3)
+        if command:  # without a guard: the end compares what has been stored until then
+            with run.client() as client:
+                wait_until(lambda: check.loss(client, 0).doubled > 0, 120, "no event was doubled")
+        else:
+            time.sleep(3)
         for turn in range(rounds):
             for member in members:
                 _wait_for_partitions(run, member)
@@ -465,7 +471,7 @@ def at_random(
 
 
 def broken(guard: str) -> tuple[str, ...]:
-    """Return the command of a `meterport ingest` without a guard, or with another clock (broken_ingest.py)."""
+    """Return the command of a `meterport ingest` without a guard (broken_ingest.py)."""
     return sys.executable, "-m", "tests.chaos.broken_ingest", guard, "ingest"
 
 

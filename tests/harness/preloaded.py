@@ -2,8 +2,8 @@
 
 A start of `meterport` loads a thousand modules, which takes most of a second of processor time, and the tests start
 hundreds of processes. So each test process has one parent (`python -m tests.harness.preloaded`) that loads them once,
-starts no thread, and forks for each start. The child runs the same module with the same arguments, variables and
-open files as a process of its own would, and ends as it would. Tests of the start itself
+starts no thread, and forks for each start. The child runs its module with the same arguments, variables and open
+files as a process of its own would, and ends as it would. Tests of the start itself
 (test_early_stop.py) and the long forms (METERPORT_TEST_LONG=1) start the command as it is.
 Limits: Linux. The parent ends with the test process.
 Source: the parent and the tests exchange one JSON message per packet over a Unix socket; files go with SCM_RIGHTS.
@@ -32,6 +32,7 @@ MODULES = (
     *("ingest.kafka.log", "ingest.kafka.producer", "engine.store.opening", "pyarrow.csv", "rich.progress"),
 )
 METERPORT = (sys.executable, "-m", "meterport")
+PROGRAMS = ("meterport", "tests.chaos.broken_ingest", "tests.harness.broken_serve")  # the modules that are forked
 _MAX_MESSAGE = 1 << 20
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # of numpy and Arrow
 _AS_IT_IS = os.environ.get("METERPORT_TEST_LONG") == "1"
@@ -74,8 +75,8 @@ def start(
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
 ) -> Started:
-    """Start a command like `subprocess.Popen`. METERPORT with any arguments is forked, but not in a long form."""
-    if _AS_IT_IS or tuple(command[:3]) != METERPORT:
+    """Start a command like `subprocess.Popen`. One of PROGRAMS with any arguments is forked, but not in a long form."""
+    if _AS_IT_IS or tuple(command[:2]) != METERPORT[:2] or command[2] not in PROGRAMS:
         return subprocess.Popen(command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, cwd=ROOT)
     with ExitStack() as opened:
         if stdin == subprocess.DEVNULL:
