@@ -27,10 +27,9 @@ from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
 _SERVICES = {"broker", "browser"}  # fixtures that start one
-LONGEST_FILES = (
-    *("test_chaos.py", "test_crash.py", "test_examples.py"),
-    *("test_outages.py", "test_log.py", "test_stored_positions.py"),  # they wait most of the time
-)
+# The longest tests: those that compute, and start services of their own, and those that wait most of the time.
+COMPUTING_FILES = ("test_chaos.py", "test_crash.py")
+WAITING_FILES = ("test_examples.py", "test_outages.py", "test_log.py", "test_stored_positions.py")
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a directory in it that only this user can enter
 MEMORY_BYTES = 8 << 30  # a full run keeps a quarter of it
 _OWN_DIRECTORY = pytest.StashKey[str]()
@@ -85,18 +84,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Return the tests in an order in which each worker begins with its share of the longest.
+    """Return the tests in an order in which half of the workers begin with those that compute, and half with waiting.
 
     At first each worker gets a run of tests that follow each other, all of the same length. Later an idle worker takes
     tests from the end of another one's.
     """
-    longest = [item for item in items if item.path.name in LONGEST_FILES]
-    others = iter([item for item in items if item.path.name not in LONGEST_FILES])
+    if workers == 1:
+        return items
+    computing = [item for item in items if item.path.name in COMPUTING_FILES]
+    waiting = [item for item in items if item.path.name in WAITING_FILES]
+    others = iter([item for item in items if item.path.name not in (*COMPUTING_FILES, *WAITING_FILES)])
+    half = workers // 2
+    shares = [computing[number::half] for number in range(half)]
+    shares += [waiting[number :: workers - half] for number in range(workers - half)]
     ordered: list[pytest.Item] = []
-    for worker in range(workers):
-        size = (len(items) - len(ordered)) // (workers - worker)
-        own = longest[worker::workers][:size]
-        ordered += [*own, *itertools.islice(others, size - len(own))]
+    for number, share in enumerate(shares):
+        size = (len(items) - len(ordered)) // (workers - number)
+        ordered += [*share, *itertools.islice(others, size - len(share))]
     assert len(ordered) == len(items)
     return ordered
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from random import Random
 
 from engine.faults import POINTS
@@ -66,8 +67,7 @@ def every_step(services: Services, rounds: int = 1, command: tuple[str, ...] | N
             # One process leads, and only that one fills a meter. So there is one, which will reach these points.
             assert run.fleet.retire(members[1]) == 0, members[1].tail()
             for step in FILL_STEPS:
-                run.change_meters()
-                _die_at(run, members[:1], [f"{step}:1"])
+                _die_at(run, members[:1], [f"{step}:1"], run.change_meters)
             members[1].start()
             for point in [*METER_STEPS, "meter.after-delete"] if not services.calm else ["meter.after-views"]:
                 run.fleet.kill(run.api_process, point)
@@ -81,15 +81,21 @@ def every_step(services: Services, rounds: int = 1, command: tuple[str, ...] | N
         return run.finish("kill -9 at every fault point")
 
 
-def _die_at(run: Cluster, members: list[Process], faults: list[str]) -> None:
-    """Arm each fault in one of the processes, and wait until one has died at each. The first are killed before."""
+def _die_at(run: Cluster, members: list[Process], faults: list[str], cause: Callable[[], None] = lambda: None) -> None:
+    """Arm each fault in one of the processes, and wait until one has died at each. The first are killed before.
+
+    `cause` is called when a fault is armed, and makes a process reach its point.
+    """
     wanted = run.fleet.deaths_at + Counter(fault.partition(":")[0] for fault in faults)
     run.fleet.faults += faults
     for member in members[: len(faults)]:
         run.fleet.kill(member)
+    cause()
+
+    numbers = count()
 
     def are_dead() -> bool:
-        run.garbage(RawRecord(0, b"{"))  # one point is reached only with a dead letter
+        run.garbage(RawRecord(next(numbers) % PARTITIONS, b"{"))  # one point is reached only with a dead letter
         return not wanted - run.fleet.deaths_at
 
     wait_until(are_dead, 120, f"not reached: {faults}", run.fleet.deaths_at.total)

@@ -12,7 +12,7 @@ from itertools import islice
 from random import Random
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.admin._listoffsets import OffsetSpec
@@ -79,8 +79,15 @@ class Topic:
     def ends(self) -> dict[int, int]:
         """Return the end of each partition. Raises: KafkaException: the broker does not answer."""
         latest = {TopicPartition(self.name, partition): OffsetSpec.latest() for partition in self._partitions}  # type: ignore[no-untyped-call]
-        asked = self._admin.list_offsets(latest, request_timeout=5)
-        return {one.partition: found.result(6).offset for one, found in asked.items()}
+        try:
+            asked = self._admin.list_offsets(latest, request_timeout=5)
+            ends = {one.partition: found.result().offset for one, found in asked.items()}
+        except KafkaException:
+            self._admin.list_topics(self.name, timeout=5)  # without this librdkafka looks for no new leaders
+            raise
+        if any(end < 0 for end in ends.values()):  # what it returns for a request that has timed out
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return ends
 
     def commits(self) -> dict[int, tuple[int, str]]:
         """Return the committed offset (negative: none) and metadata of each partition. Raises: KafkaException."""
