@@ -78,7 +78,7 @@ def test_a_long_pause_is_no_loop(page: Open, customer: Customer, refresh: str) -
 
     opened.wait_for_timeout(2000)
 
-    assert len(asked) <= 2 + 2 * 4  # the chosen meter and four cards, once each
+    assert len(asked) < 50  # the chosen meter and four cards, a few times each; a loop asks hundreds of times
 
 
 def test_meters_and_keys_may_have_names_every_object_has(page: Open, customer: Customer) -> None:
