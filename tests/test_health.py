@@ -215,6 +215,12 @@ def test_no_alert_fires_while_all_is_well(fleet: Fleet) -> None:
     _check_alerts()
 
 
+def test_only_a_process_that_answers_reads_revocations(fleet: Fleet) -> None:
+    reads = {command: "revocations" in service.workers.pulses for command, service in fleet.services.items()}
+
+    assert reads == {"serve": True, "api": True, "ingest": False}
+
+
 def test_a_scrape_has_what_the_process_needs_by_name(fleet: Fleet) -> None:
     text = generate_latest(metrics.REGISTRY).decode()
 

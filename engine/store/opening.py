@@ -3,13 +3,12 @@
 import contextlib
 import importlib
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from types import ModuleType
 from typing import Any
+from urllib.parse import urlencode
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ProgrammingError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
 from engine.config.settings import Settings
@@ -40,31 +39,22 @@ def open_store(settings: Settings) -> Store:
 def _open_embedded(settings: Settings) -> Store:
     path = (settings.data_dir / "store").resolve()
     repair_deduplication_logs(path)
-    load_chdb()
+    chdb = load_chdb()
     budget = memory_budget(settings)
     try:
-        first = _connect_embedded(path, budget.server_settings)
-    except ProgrammingError as error:
-        message = str(error).partition(", Stack trace")[0]
-        # The library's message first names the path with all settings appended; the reason follows.
-        reason = message.partition("': ")[2] or message
+        # chDB reads the settings of the server from the first handle. This one keeps it open until the store is closed.
+        first = chdb.connect(f"{path}?{urlencode(budget.server_settings)}")
+        first.query(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
+    except Exception as error:
+        reason = str(error).partition(", Stack trace")[0]
         raise ConfigurationError(f"data_dir: Unable to open the chdb engine at '{path}': {reason}") from error
-    first.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
 
     def connect() -> Client:
-        client = _connect_embedded(path)
+        client = clickhouse_connect.get_client(interface="chdb", path=str(path))
         client.database = settings.store.database
         return client
 
     return Store(connect, settings.store.handles, shared=False, on_close=first.close, query_memory=budget.query)
-
-
-def _connect_embedded(path: Path, server_settings: Mapping[str, int] | None = None) -> Client:
-    """Return a chDB handle.
-
-    Args: server_settings: settings of chDB as a whole; it reads them from the first handle only.
-    """
-    return clickhouse_connect.get_client(interface="chdb", path=str(path), chdb_options=server_settings)
 
 
 def _open_server(settings: Settings) -> Store:
@@ -99,8 +89,8 @@ def _open_server(settings: Settings) -> Store:
     )
 
 
-def load_chdb() -> None:
-    """Load chDB into this process with UTC as the time zone of the host.
+def load_chdb() -> ModuleType:
+    """Load chDB into this process with UTC as the time zone of the host, and return it.
 
     chDB reads TZ once, when it is loaded, and fails to load if it does not know the zone, for example <+03>-3. No
     answer depends on this zone: windows are computed in the zone of each query.
@@ -108,7 +98,7 @@ def load_chdb() -> None:
     zone = os.environ.get("TZ")
     os.environ["TZ"] = "UTC"
     try:
-        importlib.import_module("chdb")
+        return importlib.import_module("chdb")
     finally:
         if zone is None:
             del os.environ["TZ"]

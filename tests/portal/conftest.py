@@ -31,13 +31,31 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+_kept: list[Customer] = []  # the customer of this worker, while it runs tests of this folder
+_ends = ExitStack()
+
+
 @pytest.fixture(scope="module")
-def customer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
-    running = Customer(tmp_path_factory.mktemp("portal"))
-    running.send(*a_month(now()))
-    running.send((now(), {"tokens": "555", "model": "vision", "type": "input", "ms": 1}), subject="another customer")
-    yield running
-    running.close()
+def customer(tmp_path_factory: pytest.TempPathFactory) -> Customer:
+    """Return the customer that the tests of all modules share. A test that creates a meter there deletes it."""
+    if not _kept:
+        running = Customer(tmp_path_factory.mktemp("portal"))
+        _ends.callback(running.close)
+        running.send(*a_month(now()))
+        running.send(
+            (now(), {"tokens": "555", "model": "vision", "type": "input", "ms": 1}), subject="another customer"
+        )
+        _kept.append(running)
+    return _kept[0]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """End the shared customer with the last test of this folder."""
+    yield
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        _kept.clear()
+        _ends.close()
 
 
 @pytest.fixture

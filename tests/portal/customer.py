@@ -3,7 +3,8 @@
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -64,6 +65,13 @@ class Customer:
     def create(self, meter: Mapping[str, object]) -> None:
         answer = self._client.post("/api/v1/meters", json=meter)
         assert answer.status_code == 201, answer.text
+
+    @contextmanager
+    def having(self, meter: Mapping[str, object]) -> Iterator[None]:
+        """Have a meter until the context ends, because other tests share this customer."""
+        self.create(meter)
+        yield
+        self.delete_meter(str(meter["slug"]))
 
     def wait_until_filled(self, slug: str) -> None:
         """Wait until a meter answers only from its rollup, which then has the events from before the meter."""

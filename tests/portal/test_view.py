@@ -82,18 +82,16 @@ def test_a_long_pause_is_no_loop(page: Open, customer: Customer, refresh: str) -
 
 
 def test_meters_and_keys_may_have_names_every_object_has(page: Open, customer: Customer) -> None:
-    customer.create(
-        {"slug": "constructor", "eventType": "never", "aggregation": "COUNT", "groupBy": {"constructor": "$.x"}}
-    )  # fmt: skip
-    shown = show(
-        page(), customer, customer.token(allowedMeterSlugs=["constructor", "tokens"])["token"], "units=tokens:t"
-    )
+    meter = {"slug": "constructor", "eventType": "never", "aggregation": "COUNT", "groupBy": {"constructor": "$.x"}}
+    with customer.having(meter):
+        token = customer.token(allowedMeterSlugs=["constructor", "tokens"])["token"]
+        shown = show(page(), customer, token, "units=tokens:t")
 
-    settle(shown)
+        settle(shown)
 
-    assert total(shown) == "0"
-    assert "function" not in shown.locator(".mp").inner_text()
-    expect(shown.get_by_label("Only constructor")).to_have_value("")
+        assert total(shown) == "0"
+        assert "function" not in shown.locator(".mp").inner_text()
+        expect(shown.get_by_label("Only constructor")).to_have_value("")
 
 
 def test_after_trying_again_the_focus_is_at_the_meter(page: Open, customer: Customer) -> None:
@@ -149,13 +147,12 @@ def test_a_meter_without_groups_speaks_of_no_filters(page: Open, customer: Custo
 
 
 def test_nothing_unique_is_the_same_on_its_card(page: Open, customer: Customer) -> None:
-    customer.create(
-        {"slug": "users", "name": "Users", "eventType": "never", "aggregation": "UNIQUE_COUNT", "valueProperty": "$.u"}
-    )
-    shown = show(page(), customer, customer.token(allowedMeterSlugs=["users", "tokens"])["token"], "meter=users")
+    counted = {"eventType": "never", "aggregation": "UNIQUE_COUNT", "valueProperty": "$.u"}
+    with customer.having({"slug": "users", "name": "Users", **counted}):
+        shown = show(page(), customer, customer.token(allowedMeterSlugs=["users", "tokens"])["token"], "meter=users")
 
-    assert total(shown) == "0"
-    expect(shown.get_by_role("button", name=re.compile("^Users")).locator(".mp-card-total")).to_have_text("0")
+        assert total(shown) == "0"
+        expect(shown.get_by_role("button", name=re.compile("^Users")).locator(".mp-card-total")).to_have_text("0")
 
 
 def test_who_asks_too_often_waits_as_long_as_told(page: Open, customer: Customer) -> None:
