@@ -117,6 +117,7 @@ def install_python_packages(lock: Path) -> Path:
                 options = [
                     "--quiet",
                     "--disable-pip-version-check",
+                    "--no-compile",
                     "--require-hashes",
                     "--target",
                     f"{scratch}/packages",
