@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import weakref
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlencode
@@ -44,17 +45,23 @@ def _open_embedded(settings: Settings) -> Store:
     try:
         # chDB reads the settings of the server from the first handle. This one keeps it open until the store is closed.
         first = chdb.connect(f"{path}?{urlencode(budget.server_settings)}")
-        first.query(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
     except Exception as error:
         reason = str(error).partition(", Stack trace")[0]
         raise ConfigurationError(f"data_dir: Unable to open the chdb engine at '{path}': {reason}") from error
+    # A process that ends before it has closed the store closes the handle, too: otherwise it could crash or hang.
+    close = weakref.finalize(first, first.close)
+    try:
+        first.query(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
+    except BaseException:
+        close()
+        raise
 
     def connect() -> Client:
         client = clickhouse_connect.get_client(interface="chdb", path=str(path))
         client.database = settings.store.database
         return client
 
-    return Store(connect, settings.store.handles, shared=False, on_close=first.close, query_memory=budget.query)
+    return Store(connect, settings.store.handles, shared=False, on_close=close, query_memory=budget.query)
 
 
 def _open_server(settings: Settings) -> Store:

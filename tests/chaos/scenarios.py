@@ -65,9 +65,10 @@ def every_step(services: Services, rounds: int = 1, command: tuple[str, ...] | N
             steps = INGEST_STEPS if services.calm else [*INGEST_STEPS, *METER_STEPS]
             _die_at(run, members, [f"{step}:{1 + turn % 3}" for step in steps])
             # One process leads, and only that one fills a meter. So there is one, which will reach these points.
+            members[1].wait_until_ready()
             assert run.fleet.retire(members[1]) == 0, members[1].tail()
             for step in FILL_STEPS:
-                _die_at(run, members[:1], [f"{step}:1"], run.change_meters)
+                _die_at(run, members[:1], [f"{step}:{1 + turn % 3}"], run.change_meters)
             members[1].start()
             for point in [*METER_STEPS, "meter.after-delete"] if not services.calm else ["meter.after-views"]:
                 run.fleet.kill(run.api_process, point)
@@ -84,18 +85,20 @@ def every_step(services: Services, rounds: int = 1, command: tuple[str, ...] | N
 def _die_at(run: Cluster, members: list[Process], faults: list[str], cause: Callable[[], None] = lambda: None) -> None:
     """Arm each fault in one of the processes, and wait until one has died at each. The first are killed before.
 
-    `cause` is called when a fault is armed, and makes a process reach its point.
+    `cause` makes a process reach its point. It is called now and then, because a point may be reached several times
+    before it is fatal.
     """
     wanted = run.fleet.deaths_at + Counter(fault.partition(":")[0] for fault in faults)
     run.fleet.faults += faults
     for member in members[: len(faults)]:
         run.fleet.kill(member)
-    cause()
-
     numbers = count()
 
     def are_dead() -> bool:
-        run.garbage(RawRecord(next(numbers) % PARTITIONS, b"{"))  # one point is reached only with a dead letter
+        number = next(numbers)
+        if number % 20 == 0:
+            cause()
+        run.garbage(RawRecord(number % PARTITIONS, b"{"))  # one point is reached only with a dead letter
         return not wanted - run.fleet.deaths_at
 
     wait_until(are_dead, 120, f"not reached: {faults}", run.fleet.deaths_at.total)
