@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.harness.services import skip_or_fail
 
@@ -53,6 +53,15 @@ class Complaints(list[str]):
     def listen(self, page: Page) -> None:
         page.on("pageerror", lambda error: self.append(str(error)))
         page.on("console", lambda message: self.append(message.text) if message.type == "error" else None)
+
+
+def choose(box: Locator, checked: bool = True) -> None:
+    """Click a radio button or a checkbox, and wait until it is checked or not.
+
+    Playwright's own `check` looks once, at once. On a busy machine the page may then not have drawn its answer.
+    """
+    box.click()
+    expect(box).to_be_checked(checked=checked)
 
 
 def audit(page: Page) -> list[str]:

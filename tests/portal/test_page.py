@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.portal.browser import Complaints, audit
+from tests.portal.browser import Complaints, audit, choose
 from tests.portal.conftest import Open
 from tests.portal.customer import BEYOND, Customer, now, written
 
@@ -78,7 +78,7 @@ def test_it_lists_the_meters_of_the_token_and_only_those(page: Open, customer: C
 def test_groups_filters_and_windows(page: Open, customer: Customer) -> None:
     shown = show(page(), customer, customer.token()["token"])
 
-    shown.get_by_role("checkbox", name="model").check()
+    choose(shown.get_by_role("checkbox", name="model"))
     expect(shown.locator(".mp-legend li")).to_have_count(3)
     assert rows(shown) == newest_first(customer.tokens_by(DAY, "model"), customer, DAY)
 
@@ -102,7 +102,7 @@ def test_a_custom_period_includes_both_of_its_days(page: Open, customer: Custome
     sums = customer.tokens_by("%Y-%m-%d")
     days = sorted(day for (day,) in sums)[-10:-7]
 
-    shown.get_by_role("radio", name="Custom period").check()
+    choose(shown.get_by_role("radio", name="Custom period"))
     shown.get_by_label("From", exact=True).fill(days[0])
     shown.get_by_label("To, included").fill(days[-1])
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Route, expect
 
+from tests.portal.browser import choose
 from tests.portal.conftest import Open, Run, Serve
 from tests.portal.customer import ZONE, Customer, a_month, now, written
 from tests.portal.test_element import shop
@@ -98,12 +99,12 @@ def test_an_anchored_month_in_the_address_names_its_day_in_the_menu(page: Open, 
     ending = "th" if anchor in range(11, 14) else {1: "st", 2: "nd", 3: "rd"}.get(anchor % 10, "th")
     chosen = "This month" if anchor == 1 else f"This month, from the {anchor}{ending}"
     expect(shown.get_by_role("radio", name=chosen, exact=True)).to_be_checked()
-    shown.get_by_role("radio", name="Last 7 days").check()
+    choose(shown.get_by_role("radio", name="Last 7 days"))
     settle(shown)
     shown.get_by_role("button", name="API calls").click()
     settle(shown)
     shown.get_by_role("button", name="Tokens").click()
-    shown.get_by_role("radio", name=chosen, exact=True).check()
+    choose(shown.get_by_role("radio", name=chosen, exact=True))
     assert total(shown) == wanted
     assert f"period=month%40{anchor}" in shown.url or anchor == 1
     shown.reload()
@@ -138,9 +139,9 @@ def test_the_current_period_is_the_subjects_own(page: Open, billed: Customer) ->
     expect(shown.get_by_role("radio", name="Current period")).to_be_checked()
     expect(shown.locator(".mp-table tbody th").last).to_contain_text(f"from {local:%b %-d}, {local:%H:%M}")
     expect(shown.locator(".mp-remark")).to_have_count(0)
-    shown.get_by_role("radio", name="Last 7 days").check()
+    choose(shown.get_by_role("radio", name="Last 7 days"))
     settle(shown)
-    shown.get_by_role("radio", name="Current period").check()
+    choose(shown.get_by_role("radio", name="Current period"))
     assert total(shown) == since(billed, start)
     assert "period=current" in shown.url
 

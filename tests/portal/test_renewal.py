@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from playwright.sync_api import Page, Route, expect
 
+from tests.portal.browser import choose
 from tests.portal.conftest import Open, Serve
 from tests.portal.customer import Customer, now
 from tests.portal.test_element import all_tokens, shop, total
@@ -26,7 +27,7 @@ def test_another_token_keeps_what_was_chosen_and_the_focus(page: Open, customer:
     total(opened)
     opened.get_by_label("Only model").fill("vision")
     opened.keyboard.press("Enter")
-    opened.get_by_role("radio", name="Last 7 days").check()
+    choose(opened.get_by_role("radio", name="Last 7 days"))
     opened.get_by_role("radio", name="Last 7 days").focus()
     chosen = total(opened)
     assert chosen != all_tokens(customer)

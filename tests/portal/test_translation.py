@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.portal.browser import choose
 from tests.portal.conftest import Open
 from tests.portal.customer import Customer, now
 from tests.portal.test_page import point_at_last_window, settle, show
@@ -54,14 +55,14 @@ def shown_alike(translated: Page, plain: Page) -> None:
 def choices(today: str) -> list[Callable[[Page], object]]:
     """Return the actions of a reader, in order."""
     return [
-        lambda opened: opened.get_by_role("radio", name="Last 7 days").check(),
+        lambda opened: choose(opened.get_by_role("radio", name="Last 7 days")),
         lambda opened: opened.get_by_role("combobox", name="Per", exact=True).select_option("HOUR"),
         lambda opened: opened.locator(".mp-sort").click(),
         lambda opened: opened.get_by_role("button", name="Show more").click(),
-        lambda opened: opened.get_by_role("radio", name="Custom period").check(),
+        lambda opened: choose(opened.get_by_role("radio", name="Custom period")),
         lambda opened: opened.get_by_label("To, included").fill(today),
-        lambda opened: opened.get_by_role("checkbox", name="model").uncheck(),
-        lambda opened: opened.get_by_role("radio", name="Last 30 days").check(),
+        lambda opened: choose(opened.get_by_role("checkbox", name="model"), False),
+        lambda opened: choose(opened.get_by_role("radio", name="Last 30 days")),
         lambda opened: opened.get_by_role("button", name=re.compile("^API calls")).click(),
         lambda opened: opened.get_by_role("button", name=re.compile("^Tokens")).click(),
     ]
@@ -93,9 +94,9 @@ def test_a_translated_page_shows_what_the_other_one_does(page: Open, busy: Custo
     busy.send((now(), {"tokens": "1000", "model": "m", "type": "t", "ms": 5}))
     expect(plain.locator(".mp-total strong")).to_contain_text("1,")
     shown_alike(translated, plain)
-    for choose in choices(f"{now():%Y-%m-%d}"):
+    for act in choices(f"{now():%Y-%m-%d}"):
         for opened in (translated, plain):
-            choose(opened)
+            act(opened)
             settle(opened)
         shown_alike(translated, plain)
 

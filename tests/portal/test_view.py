@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Request, expect
 
+from tests.portal.browser import choose
 from tests.portal.conftest import Open
 from tests.portal.customer import Customer
 from tests.portal.test_page import settle, show, total
@@ -21,7 +22,7 @@ def focused(page: Page) -> str:
 def test_an_address_opened_again_shows_what_it_says(page: Open, customer: Customer) -> None:
     shown = show(page(), customer, customer.token()["token"], "meter=tokens&period=7d")
     settle(shown)
-    shown.get_by_role("radio", name="Last 30 days").check()
+    choose(shown.get_by_role("radio", name="Last 30 days"))
     expect(shown.locator(".mp-table tbody tr")).to_have_count(21)
 
     go(shown, "meter=tokens&period=7d")
