@@ -176,10 +176,6 @@ class Fleet:
                 self._record_end(process)
             self._start(process, fault)
 
-    def is_armed(self, process: Process) -> bool:
-        """Return whether a fault was armed at the start of the process's present run."""
-        return bool(self._armed.get(process.name))
-
     def retire(self, process: Process) -> int:
         """Send SIGTERM, and return the exit status. The process stays down until a scenario starts it."""
         with self._lock:
