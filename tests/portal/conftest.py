@@ -52,10 +52,12 @@ def customer(tmp_path_factory: pytest.TempPathFactory) -> Customer:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """End the shared customer with the last test of this folder."""
-    yield
-    if nextitem is None or nextitem.path.parent != item.path.parent:
-        _kept.clear()
-        _ends.close()
+    try:
+        yield
+    finally:
+        if nextitem is None or nextitem.path.parent != item.path.parent:
+            _kept.clear()
+            _ends.close()
 
 
 @pytest.fixture
