@@ -1,8 +1,8 @@
-"""Fixtures that all tests share: one chDB for the session, and a new database with all tables for each test.
+"""Fixtures that all tests share: one chDB for the session, and an empty database with all tables for each test.
 
-chDB accepts one path per process. It is therefore opened once, and an anchor connection keeps it open. A database costs
-about 100 ms of processor time. With METERPORT_TEST_TRANSPORT=http every test of a store runs against a ClickHouse
-server instead (tests/harness/clickhouse.py).
+chDB accepts one path per process. It is therefore opened once, and an anchor connection keeps it open. With
+METERPORT_TEST_TRANSPORT=http every test of a store runs against a ClickHouse server instead, see
+tests/harness/clickhouse.py.
 """
 
 import itertools
@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,9 @@ import pytest
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
 from engine.store.clickhouse import Store
-from engine.store.migrations import migrate
-from engine.store.opening import open_store
 from tests.harness.broker import broker
 from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
+from tests.harness.databases import Database, Databases
 
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
@@ -120,7 +120,8 @@ def transport() -> str:
 
 
 @pytest.fixture
-def settings(data_dir: Path, transport: str, request: pytest.FixtureRequest) -> Settings:
+def new_settings(data_dir: Path, transport: str, request: pytest.FixtureRequest) -> Settings:
+    """Return the settings of a store whose database does not exist yet."""
     database = f"test_{os.getpid()}_{next(_numbers)}"
     if transport == "chdb":
         return load_settings(overrides={"data_dir": data_dir, "store": {"database": database}})
@@ -128,10 +129,33 @@ def settings(data_dir: Path, transport: str, request: pytest.FixtureRequest) -> 
     return server_settings(server.url, data_dir, database=database)
 
 
+@pytest.fixture(scope="session")
+def databases(data_dir: Path) -> Iterator[dict[str, Databases]]:  # noqa: ARG001 - it must be open until they are closed
+    """Yield the emptied databases of each transport."""
+    of_transports: dict[str, Databases] = defaultdict(Databases)
+    yield of_transports
+    for emptied in of_transports.values():
+        emptied.close()
+
+
 @pytest.fixture
-def store(settings: Settings) -> Iterator[Store]:
-    opened = open_store(settings)
-    migrate(opened, settings)
-    yield opened
-    opened.command(f"DROP DATABASE {settings.store.database} SYNC")
-    opened.close()
+def database(databases: dict[str, Databases], transport: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """Yield a database with all tables and no rows."""
+    taken = databases[transport].take(lambda: request.getfixturevalue("new_settings"))
+    yield taken
+    databases[transport].give_back(taken)
+
+
+@pytest.fixture
+def store(database: Database) -> Store:
+    return database.store
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest) -> Settings:
+    """Return the settings of the test's store, or of a new database if the test opens its own store."""
+    if "database" in request.fixturenames:
+        database: Database = request.getfixturevalue("database")
+        return database.settings
+    new: Settings = request.getfixturevalue("new_settings")
+    return new

@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from engine.config.settings import Settings
 from engine.store.clickhouse import Store
-from engine.store.migrations import migrate
-from engine.store.opening import open_store
 from tests.harness.api_client import ApiClient
+from tests.harness.databases import Database
 
 Meter = Callable[..., dict[str, Any]]
 Send = Callable[..., None]
@@ -22,23 +20,18 @@ def zone(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def store(settings: Settings, zone: str) -> Iterator[Store]:
+def store(database: Database, zone: str) -> Iterator[Store]:
     """A store whose sessions use a time zone, as the settings profile of a ClickHouse user may define it."""
-    opened = open_store(settings)
-    connect = opened._connect
 
     def connect_in_zone() -> Client:
-        client = connect()
+        client = database.store._connect()
         client.set_client_setting("session_timezone", zone)
         return client
 
-    in_zone = Store(connect_in_zone, settings.store.handles, shared=False)
-    migrate(in_zone, settings)
+    in_zone = Store(connect_in_zone, database.settings.store.handles, shared=False)
     assert in_zone.rows("SELECT timezone(), toString(toDateTime(0))")[0][0] == zone
     yield in_zone
-    opened.command(f"DROP DATABASE {settings.store.database} SYNC")
     in_zone.close()
-    opened.close()
 
 
 def test_usage_is_the_same_whatever_zone_a_session_is_in(client: ApiClient, meter: Meter, send: Send) -> None:

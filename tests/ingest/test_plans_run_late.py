@@ -237,6 +237,7 @@ def test_keys_that_are_too_old_to_be_loaded_and_not_yet_dropped_do_not_cover_a_p
     Process(store, topic, 0).start().drain()
 
     assert counts(store) == [3, 3]
+    store.command("SYSTEM START TTL MERGES event_claims")
 
 
 def test_a_newer_claim_of_the_same_process_does_not_cover_an_older_plan(store: Store, topic: MemoryTopic) -> None:
