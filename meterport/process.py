@@ -119,7 +119,8 @@ class Process:
         self.workers.repeat("refresher", self.registry.refresh, 1.0)
         if self._serves:
             # A worker of its own, so that revocations are known within a second, however many meters there are.
-            self.workers.repeat("revocations", self.tokens.refresh, 0.5)
+            # An embedded store has no other process: it only forgets those whose tokens have expired.
+            self.workers.repeat("revocations", self.tokens.refresh, 0.5 if self.store.shared else 30)
         parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.event_log, self._consumer)
         self._health = start_monitoring(Parts(*parts, serves=self._serves))
         metrics.READY.set_function(lambda: 0 if self.readiness().away else 1)

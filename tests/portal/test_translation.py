@@ -83,7 +83,7 @@ def test_a_translated_page_shows_what_the_other_one_does(page: Open, busy: Custo
     translated, plain = page(), page()
     translated.add_init_script(f"({TRANSLATOR})({str(respects).lower()})")
     token = busy.token(allowedMeterSlugs=["calls", "tokens"])["token"]
-    view = "meter=tokens&group=model&units=tokens:tokens,calls:calls&refresh=0.5"
+    view = "meter=tokens&group=model&units=tokens:tokens,calls:calls&refresh=2"
     for opened in (translated, plain):
         show(opened, busy, token, view)
         settle(opened)
