@@ -23,6 +23,7 @@ from engine.store.clickhouse import Store
 from tests.harness.broker import broker
 from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
 from tests.harness.databases import Database, Databases
+from tests.harness.long_form import LONG
 
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
@@ -43,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
     The tests write many small files: an insert into a table takes 2 ms of processor time there and 6 ms on a disk. A
     killed process loses nothing of what it wrote to either. The long form uses the disk, because it fills gigabytes.
     """
-    if "TMPDIR" in os.environ or os.environ.get("METERPORT_TEST_LONG") == "1" or _free_memory() < MEMORY_BYTES:
+    if "TMPDIR" in os.environ or LONG or _free_memory() < MEMORY_BYTES:
         return
     directory = tempfile.mkdtemp(prefix="meterport-tests-", dir=MEMORY)
     os.environ["TMPDIR"] = tempfile.tempdir = directory  # the variable is for workers and for what the tests start
@@ -73,7 +74,7 @@ def _free_memory() -> int:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only the long form runs, mark what test-quick leaves out, and share out the longest tests."""
-    if os.environ.get("METERPORT_TEST_LONG") != "1":
+    if not LONG:
         left_out = [item for item in items if item.get_closest_marker("only_long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]

@@ -5,16 +5,15 @@ repeats them. `make chaos` runs them longer, kills hundreds of times over millio
 docs/reliability.md. Each guard is tested too: without it, one of the same scenarios must fail.
 """
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.chaos import embedded, scenarios
 from tests.chaos.cluster import Result, Services
+from tests.harness.long_form import LONG
 from tests.harness.services import available_or_skip
 
-LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ROUNDS = 3 if LONG else 1
 pytestmark = pytest.mark.timeout(1800 if LONG else 600)
 

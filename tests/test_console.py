@@ -527,6 +527,14 @@ def test_bad_settings_end_with_78_and_one_line(tmp_path: Path, yaml: str, variab
 GOOD = "  - {slug: good, eventType: call, aggregation: COUNT}\n"
 
 
+@pytest.fixture(scope="module")
+def unmade(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield a data directory, and check at the end that it has no meter."""
+    directory = tmp_path_factory.mktemp("unmade") / "data"
+    yield directory
+    assert meterport("meters", "list", "--format", "json", data_dir=directory).stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -541,17 +549,18 @@ GOOD = "  - {slug: good, eventType: call, aggregation: COUNT}\n"
     ],
     ids=["reserved", "case", "misspelt", "missing", "enum", "rule", "path", "twice"],
 )
-def test_a_wrong_meter_of_the_settings_ends_the_start_before_any_is_made(tmp_path: Path, wrong: str, told: str) -> None:
+def test_a_wrong_meter_of_the_settings_ends_the_start_before_any_is_made(
+    tmp_path: Path, unmade: Path, wrong: str, told: str
+) -> None:
     """Contract 2.1: the API's checks apply to it, and the message names its place in the settings."""
-    config, directory = tmp_path / "meterport.yaml", ("--data-dir", str(tmp_path / "data"))
+    config = tmp_path / "meterport.yaml"
     config.write_text(f"reserved_event_types: ['^_']\nmeters:\n{GOOD}  - {wrong}\n")
 
-    started = meterport("meters", "list", "--config", str(config), *directory)
+    started = meterport("meters", "list", "--config", str(config), data_dir=unmade)
 
     assert (started.returncode, started.stdout) == (78, "")
     assert started.stderr.startswith(f"meterport: meters[1]{told}")
     assert started.stderr.count("\n") == 1
-    assert meterport("meters", "list", "--format", "json", *directory).stdout.strip() == "[]"
 
 
 KAFKA, STORE = "METERPORT_KAFKA__BROKERS", "METERPORT_STORE__URL"

@@ -5,7 +5,6 @@ to D.18.
 Limits: chDB accepts one path per process, so `json_value` uses that of the session (tests/conftest.py).
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.harness import strategies
+from tests.harness.long_form import LONG
 from tests.harness.oracle import (
     EPOCH,
     NANOSECONDS,
@@ -35,7 +35,7 @@ from tests.harness.oracle import (
     window_bounds,
 )
 
-THOROUGH = 30 if os.environ.get("METERPORT_TEST_LONG") == "1" else 1
+THOROUGH = 30 if LONG else 1
 QUICK = settings(max_examples=60 * THOROUGH, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MINUTE = "2025-01-01T10:20:00Z"
 

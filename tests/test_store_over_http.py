@@ -28,6 +28,7 @@ from engine.store.opening import open_store
 from meterport.process import Process
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.clickhouse_faults import FaultKind
+from tests.harness.long_form import LONG
 from tests.harness.server import Server
 from tests.harness.topics import wait_for
 
@@ -237,7 +238,7 @@ def test_an_insert_that_is_run_after_its_retry_is_there_once(store: Store, meter
 def test_a_block_inserted_by_many_at_the_same_moment_is_there_once(store: Store, meter: Meter) -> None:
     """This is like eight processes that take over the same plan. It is essential where a batch may have two owners."""
     together = threading.Barrier(8)
-    blocks = [_block(number) for number in range(50)]
+    blocks = [_block(number) for number in range(50 if LONG else 15)]
 
     def insert(_: int) -> None:
         for number, block in enumerate(blocks):
@@ -247,7 +248,7 @@ def test_a_block_inserted_by_many_at_the_same_moment_is_there_once(store: Store,
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(insert, range(8)))
 
-    assert _stored(store, meter) == _everywhere(50 * 100)
+    assert _stored(store, meter) == _everywhere(len(blocks) * 100)
     assert store.rows("SELECT count() FROM events GROUP BY id HAVING count() != 1") == []
 
 
@@ -279,7 +280,8 @@ def test_kills_in_the_middle_of_inserts_lose_and_double_nothing(tmp_path: Path) 
     chance = random.Random(15)  # noqa: S311 - when to kill
     for inserter in inserters:
         inserter.start()
-    for _ in range(15):
+    kills = 15 if LONG else 6
+    for _ in range(kills):
         time.sleep(chance.uniform(0.05, 0.4))
         server.kill()
         server.start()
@@ -291,7 +293,7 @@ def test_kills_in_the_middle_of_inserts_lose_and_double_nothing(tmp_path: Path) 
     try:
         assert _stored(store, meter) == _everywhere(blocks * 100)
         assert store.rows("SELECT uniqExact(id) FROM events") == [(blocks * 100,)]
-        assert sum(inserter.retries for inserter in inserters) >= 15
+        assert sum(inserter.retries for inserter in inserters) >= kills
     finally:
         store.close()
         server.terminate()

@@ -5,7 +5,6 @@ An event passes all steps: log, decoding, duplicate check, block, views. METERPO
 
 import dataclasses
 import itertools
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -23,9 +22,9 @@ from engine.usage.answers import query_json
 from ingest.consumer import Consumer
 from ingest.sqlite_log import SqliteLog
 from tests.harness import oracle, strategies
+from tests.harness.long_form import LONG
 from tests.harness.translation import cloudevent, definition, rows, usage_query
 
-LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 EXAMPLES = 3000 if LONG else 30
 Case = tuple[list[oracle.Event], oracle.Meter, list[oracle.Query]]
 _numbers = itertools.count()

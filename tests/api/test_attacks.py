@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import json
 import logging
-import os
 import random
 import socket
 import string
@@ -42,13 +41,14 @@ from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Record
 from tests.api.conftest import KEY, SIGNING_KEY, MemoryLog, build
 from tests.harness.api_client import ApiClient
+from tests.harness.long_form import LONG
 
 pytestmark = pytest.mark.thorough
 
 METERS = "/api/v1/portal/meters"
 QUERY = f"{METERS}/tokens_total/query"
 VALUES = f"{METERS}/tokens_total/group-by/model/values"
-EXAMPLES = 2000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 50
+EXAMPLES = 2000 if LONG else 50
 VICTIMS = "victims-own-model"  # a value of a subject for which no test has a token
 REFUSALS = {
     "invalid token: malformed",

@@ -6,7 +6,6 @@ generates many more.
 """
 
 import copy
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,13 +28,14 @@ from schemathesis.specs.openapi.checks import (
 
 from api.http.openapi import document
 from engine.config.server_settings import ServerSettings
+from tests.harness.long_form import LONG
 from tests.harness.server import Server
 
 pytestmark = pytest.mark.thorough
 
 KEY = "fuzz-tests-management-key"
 MANY_WRONG_KEYS = {"METERPORT_SERVER__WRONG_KEYS_PER_MINUTE": "1000000"}
-EXAMPLES = 500 if os.environ.get("METERPORT_TEST_LONG") == "1" else 6
+EXAMPLES = 500 if LONG else 6
 
 
 def negatable() -> dict[str, Any]:

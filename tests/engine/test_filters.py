@@ -1,6 +1,5 @@
 """Filters of texts and times: what each operator accepts, nesting, and refusals. Operands never become SQL."""
 
-import os
 import re
 from typing import Any
 
@@ -12,8 +11,9 @@ from hypothesis import strategies as st
 from engine.errors import InvalidRequest
 from engine.filters import MAX_OPERATORS, Allowance, Bindings, condition, text_filter, time_filter
 from engine.store.clickhouse import Store
+from tests.harness.long_form import LONG
 
-EXAMPLES = 3000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 80
+EXAMPLES = 3000 if LONG else 80
 TEXTS = ["", "null", "a", "A", "ab", "aB", "b", "a%", "a_", "a\\", "%", "é", "É", "1", "10", "9", "a\nb", "' OR 1=1 --"]
 
 

@@ -40,6 +40,7 @@ class Producer:
 
     server: Server
     seed: int
+    meters: Sequence[oracle.Meter]
     batch_events: int = 100
     pause_seconds: float = 0.2
     accepted: list[oracle.Event] = field(default_factory=list)
@@ -61,14 +62,14 @@ class Producer:
         try:
             with httpx.Client(timeout=30) as client:
                 for index, batch in enumerate(_batches(self.seed, self.batch_events)):
-                    if index % 5 == 0 and index // 5 < len(METERS):
-                        body = json.dumps(definition_body(METERS[index // 5])).encode()
+                    if index % 5 == 0 and index // 5 < len(self.meters):
+                        body = json.dumps(definition_body(self.meters[index // 5])).encode()
                         self._send(client, "/api/v1/meters", "application/json", body, {201, 409})
                     body = b"[" + b",".join(cloudevent(event) for event in batch) + b"]"
                     self._send(client, "/api/v1/events", "application/cloudevents-batch+json", body, {204})
                     self.accepted += batch
                     time.sleep(self.pause_seconds)
-                    if self.stop.is_set() and index // 5 >= len(METERS):
+                    if self.stop.is_set() and index // 5 >= len(self.meters):
                         return
         except BaseException as error:
             self.error = error
@@ -111,7 +112,14 @@ def _batches(seed: int, size: int) -> Iterator[list[oracle.Event]]:
         yield batch
 
 
-def run(directory: Path, kills: int, seed: int, faults: Sequence[str] = POINTS, command: Sequence[str] = SERVE) -> int:
+def run(
+    directory: Path,
+    kills: int,
+    seed: int,
+    faults: Sequence[str] = POINTS,
+    command: Sequence[str] = SERVE,
+    meters: Sequence[oracle.Meter] = METERS,
+) -> int:
     """Kill the server `kills` times, alternately once at each fault point and as often at random times.
 
     Returns: how many distinct events were sent.
@@ -119,7 +127,7 @@ def run(directory: Path, kills: int, seed: int, faults: Sequence[str] = POINTS, 
     """
     chance = random.Random(seed)  # noqa: S311
     server = Server(directory, command, {"METERPORT_INGEST__INTERVAL_SECONDS": str(_INTERVAL_SECONDS)})
-    producer = Producer(server, seed)
+    producer = Producer(server, seed, meters)
     producer.start()
     try:
         for kill in range(kills):
@@ -131,7 +139,7 @@ def run(directory: Path, kills: int, seed: int, faults: Sequence[str] = POINTS, 
         server.start()
         producer.finish()
         assert server.url is not None
-        check(server.url, producer.accepted)
+        check(server.url, producer.accepted, meters)
         assert server.terminate() == 0, server.tail()
     finally:
         producer.stop.set()
@@ -139,14 +147,14 @@ def run(directory: Path, kills: int, seed: int, faults: Sequence[str] = POINTS, 
     return len(oracle.deduplicate(producer.accepted))
 
 
-def check(url: str, accepted: list[oracle.Event]) -> None:
+def check(url: str, accepted: list[oracle.Event], meters: Sequence[oracle.Meter]) -> None:
     """Check that every meter equals the fold of the accepted events. Raises: AssertionError."""
     fold = oracle.Fold()
     for event in accepted:
         fold.add(event)
     with httpx.Client(base_url=url, timeout=60) as client:
-        _wait_until_stored_and_filled(client)
-        for meter in METERS:
+        _wait_until_stored_and_filled(client, len(meters))
+        for meter in meters:
             for query in _queries(meter):
                 parameters: dict[str, str | list[str]] = {"groupBy": list(query.group_by)}
                 if query.window_size:
@@ -170,14 +178,14 @@ def _queries(meter: oracle.Meter) -> list[oracle.Query]:
     ]
 
 
-def _wait_until_stored_and_filled(client: httpx.Client) -> None:
+def _wait_until_stored_and_filled(client: httpx.Client, meters: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         metrics = client.get("/metrics").text
         lag = re.search(r"^meterport_log_records (\S+)", metrics, re.MULTILINE)
         filling = re.findall(r'^meterport_meters\{state="(?:creating|settling|filling)"\} (\S+)', metrics, re.MULTILINE)
         ready = re.search(r'^meterport_meters\{state="ready"\} (\S+)', metrics, re.MULTILINE)
-        if lag and float(lag[1]) == 0 and not any(map(float, filling)) and ready and float(ready[1]) == len(METERS):
+        if lag and float(lag[1]) == 0 and not any(map(float, filling)) and ready and float(ready[1]) == meters:
             return
         time.sleep(0.1)
     raise AssertionError("within two minutes the event log was not stored, or a meter was not filled")

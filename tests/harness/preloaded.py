@@ -25,17 +25,20 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
+from tests.harness.long_form import LONG
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = (
     *("meterport.cli", "meterport.services", "meterport.connection", "meterport.commands.import_"),
     *("meterport.commands.meters", "meterport.commands.processes", "meterport.commands.query"),
     *("ingest.kafka.log", "ingest.kafka.producer", "engine.store.opening", "pyarrow.csv", "rich.progress"),
+    # What libraries load when they are first used. Each process would need a tenth of a second for them.
+    *("anyio._backends._asyncio", "httpcore", "pyarrow.compute", "uvicorn.lifespan.off", "uvloop", "encodings.idna"),
 )
 METERPORT = (sys.executable, "-m", "meterport")
 PROGRAMS = ("meterport", "tests.chaos.broken_ingest", "tests.harness.broken_serve")  # the modules that are forked
 _MAX_MESSAGE = 1 << 20
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # of numpy and Arrow
-_AS_IT_IS = os.environ.get("METERPORT_TEST_LONG") == "1"
 
 
 class Process:
@@ -76,7 +79,7 @@ def start(
     stderr: IO[bytes] | int | None = None,
 ) -> Started:
     """Start a command like `subprocess.Popen`. One of PROGRAMS with any arguments is forked, but not in a long form."""
-    if _AS_IT_IS or tuple(command[:2]) != METERPORT[:2] or command[2] not in PROGRAMS:
+    if LONG or tuple(command[:2]) != METERPORT[:2] or command[2] not in PROGRAMS:
         return subprocess.Popen(command, env=env, stdin=stdin, stdout=stdout, stderr=stderr, cwd=ROOT)
     with ExitStack() as opened:
         if stdin == subprocess.DEVNULL:

@@ -4,7 +4,6 @@ Only the log of the processes is not real: it is a list. They die, come back as 
 """
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +19,9 @@ from engine.store.clickhouse import Store
 from ingest.claims import BatchClaims
 from ingest.duplicates import Voided
 from ingest.event_log import Plan
+from tests.harness.long_form import LONG
 from tests.harness.rivals import NOW, Process
 
-LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PROCESSES = 3
 _SOON = 7  # a seed whose search finds soon what a missing guard lets through; others take up to a minute
 _partitions = itertools.count(1)

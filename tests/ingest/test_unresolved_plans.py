@@ -7,7 +7,6 @@ that a test decides which process has which partition, and in which order partit
 
 import itertools
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,9 +30,9 @@ from ingest.claims import BatchClaims
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
 from ingest.fill_barrier import FillBarrier
+from tests.harness.long_form import LONG
 from tests.harness.memory_log import MemoryLog, MemoryTopic
 
-LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PARTITIONS = 3
 IDS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4)
 _histories = itertools.count()

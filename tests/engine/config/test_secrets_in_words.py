@@ -4,7 +4,6 @@ Case S5 of the security audit: the usual cause is a password that begins with `@
 """
 
 import itertools
-import os
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,10 @@ from engine.config.settings import setting_names, variable_name
 from engine.config.show import settings_yaml
 from engine.errors import ConfigurationError
 from ingest.kafka.client import client_options, connect
+from tests.harness.long_form import LONG
 
 pytestmark = pytest.mark.thorough
 
-LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 PLANTED = "hunter2"  # part of every secret here: a message that contains it shows a secret
 SIGNS = ["@", "%", "*", "!", "&", "`", "'", '"', "[", "{", "]", "}", "|", ">", ", ", "\t", ": ", " #", "\\", "- ", "? "]
 SCALARS = [f"{sign}{PLANTED}-key" for sign in SIGNS] + [

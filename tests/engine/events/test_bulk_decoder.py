@@ -1,7 +1,6 @@
 """Events that are decoded together give the same events and the same refusals, word for word, as one by one."""
 
 import json
-import os
 from collections.abc import Sequence
 
 import pytest
@@ -15,10 +14,10 @@ from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import Event, EventBatch
 from tests.engine.events import test_cloudevents as one
 from tests.engine.events.test_cloudevents import envelope
+from tests.harness.long_form import LONG
 
 ARRIVED = one.ARRIVED
 SPAN = one.SPAN
-LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 Result = tuple[list[Event], list[tuple[int, str, str | None]]]
 
 

@@ -14,6 +14,7 @@ from engine.errors import InvalidEvent
 from engine.events.cloudevents import TimeSpan, decode_event, split_batch
 from engine.events.event import Event, event_block
 from engine.store.clickhouse import Store
+from tests.harness.long_form import LONG
 
 ARRIVED = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SPAN = TimeSpan.of(IngestSettings())
@@ -583,7 +584,7 @@ def only_refuses(decode: Callable[[bytes], object], value: bytes) -> None:
         assert f"{error}{error.field}".encode()
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000 if LONG else 300, deadline=None)
 @given(value=st.one_of(st.binary(max_size=40), st.lists(_TOKENS, max_size=25).map(b"".join), _BROKEN))
 def test_any_bytes_are_an_event_or_an_invalid_one(value: bytes) -> None:
     only_refuses(decoded, value)
@@ -634,7 +635,7 @@ def test_whatever_is_accepted_the_engine_can_read(store: Store) -> None:
     accepted: list[Event] = []
     tried = 0
 
-    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=1500 if LONG else 400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(data=_PROBED)
     def collect(data: bytes) -> None:
         nonlocal tried

@@ -16,6 +16,7 @@ from engine.errors import InvalidEvent
 from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.event import Event
 from engine.events.kafka import Headers, to_structured_json
+from tests.harness.long_form import LONG
 
 ARRIVED = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 SPAN = TimeSpan.of(IngestSettings())
@@ -381,7 +382,7 @@ _ATTRIBUTES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500 if LONG else 150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(attributes=_ATTRIBUTES, data=st.none() | st.just(b"null") | _OBJECTS)
 def test_binary_mode_and_structured_mode_are_the_same_event(attributes: dict[str, str], data: bytes | None) -> None:
     body = json.dumps(attributes).encode()
@@ -402,7 +403,7 @@ _RAW = (
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000 if LONG else 300, deadline=None)
 @given(
     value=st.none() | st.binary(max_size=20) | st.just(EVENT),
     base=st.sampled_from([[], binary()]),

@@ -21,6 +21,7 @@ from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
+from tests.harness.long_form import LONG
 from tests.harness.strategies import VALUE_PATHS, WILDCARD_PATHS, data_texts
 
 pytestmark = pytest.mark.thorough
@@ -366,7 +367,7 @@ def test_an_event_before_the_meters_beginning_is_none_of_its_business(store: Sto
 
 @given(data=st.lists(data_texts(), min_size=1, max_size=100))
 @effort(
-    max_examples=15,
+    max_examples=50 if LONG else 8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

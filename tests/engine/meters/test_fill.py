@@ -4,7 +4,6 @@ Log, consumer, registry and filler are real; only the clock is the tests' own. A
 """
 
 import dataclasses
-import os
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from ingest.event_log import Plan, Range
 from ingest.fill_barrier import FillBarrier
 from ingest.sqlite_log import SqliteLog
 from tests.harness import oracle
+from tests.harness.long_form import LONG
 from tests.harness.translation import cloudevent, definition, rows, usage_query
 
 pytestmark = pytest.mark.thorough
@@ -35,7 +35,7 @@ TOKENS = oracle.Meter("tokens", "call", "SUM", "$.tokens", {"model": "$.model"})
 MODELS = oracle.Meter("models", "call", "UNIQUE_COUNT", "$.model")
 LAST = oracle.Meter("last", "call", "LATEST", "$.tokens", {"model": "$.model"})
 # ClickHouse's defaults split a block at a million rows: only the longer run shows that INSERT_SETTINGS matter.
-PIECE_ROWS = 1_200_000 if os.environ.get("METERPORT_TEST_LONG") == "1" else 150_000
+PIECE_ROWS = 1_200_000 if LONG else 150_000
 QUESTIONS = (
     oracle.Query(window_size="MINUTE", group_by=("subject", "model")),
     oracle.Query(window_size="DAY", zone="America/New_York", group_by=("subject",)),

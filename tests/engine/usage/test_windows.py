@@ -3,7 +3,6 @@
 Contract 4.4.
 """
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -22,8 +21,8 @@ from engine.usage.timeline import Timeline
 from engine.usage.windows import WindowSize, boundaries, largest_common_step
 from engine.usage.zones import _zone_names, hour_phases, offsets, zone
 from tests.harness import oracle
+from tests.harness.long_form import LONG
 
-LONG = os.environ.get("METERPORT_TEST_LONG") == "1"
 ZONES = sorted(_zone_names()) if LONG else sorted(_zone_names())[::10]
 ODD_ZONES = (
     *("America/New_York", "Europe/Budapest", "Europe/London", "Asia/Kolkata", "Asia/Kathmandu", "Asia/Tehran"),

@@ -16,6 +16,7 @@ from ingest.importer.cells import guessed_literal
 from ingest.importer.columns import ColumnMapping
 from ingest.importer.event_file import EventFile
 from tests.harness.command import meterport
+from tests.harness.long_form import LONG
 
 USE = ColumnMapping(type="use", subject="column:who", time="column:ts")
 CELLS = st.one_of(
@@ -31,8 +32,8 @@ def data_of(path: Path, mapping: ColumnMapping) -> list[dict[str, object]]:
     ]
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(cells=st.lists(CELLS.filter(bool), min_size=200, max_size=400))
+@settings(max_examples=100 if LONG else 20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(cells=st.lists(CELLS.filter(bool), min_size=50, max_size=100))
 def test_meters_read_of_a_cell_what_stands_in_the_file(store: Store, cells: list[str]) -> None:
     """N7: ClickHouse itself reads the values here, as for meters and group-bys."""
     documents = [f'{{"n":{guessed_literal(cell)}}}' for cell in cells]
