@@ -10,7 +10,8 @@ Source: the parent and the tests exchange one JSON message per packet over a Uni
 """
 
 import atexit
-import importlib
+import ctypes
+import importlib.util
 import json
 import os
 import runpy
@@ -172,6 +173,7 @@ def _serve() -> None:
     """Fork for each message. Return in a child, which then is what the message says; end with the test process."""
     for name in MODULES:
         importlib.import_module(name)
+    _load_chdb_library()
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads: a fork copies only one of them"
     asked = socket.socket(fileno=os.dup(0))
@@ -202,6 +204,18 @@ def _serve() -> None:
         for file in files:
             os.close(file)
         asked.send(json.dumps({"pid": pid}).encode())
+
+
+def _load_chdb_library() -> None:
+    """Load the library of chDB, half a gigabyte, but not its Python module, which starts threads.
+
+    It does what `import chdb` and engine/store/opening.py do with the library, so that they find it loaded.
+    """
+    found = importlib.util.find_spec("chdb")
+    assert found is not None
+    assert found.origin is not None
+    os.environ["TZ"] = "UTC"
+    ctypes.CDLL(str(Path(found.origin).with_name("_chdb.abi3.so")), mode=sys.getdlopenflags() | os.RTLD_DEEPBIND)
 
 
 def _report_ended(asked: socket.socket) -> None:
