@@ -5,6 +5,7 @@ METERPORT_TEST_TRANSPORT=http every test of a store runs against a ClickHouse se
 tests/harness/clickhouse.py.
 """
 
+import gc
 import itertools
 import os
 import shutil
@@ -82,6 +83,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if _SERVICES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("thorough")
     items[:] = _shared_out(items, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 - the name is pytest's
+    """Look no more for garbage among what was imported and collected, which stays until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def _shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:

@@ -11,6 +11,7 @@ Source: the parent and the tests exchange one JSON message per packet over a Uni
 
 import atexit
 import ctypes
+import gc
 import importlib.util
 import json
 import os
@@ -174,6 +175,8 @@ def _serve() -> None:
     for name in MODULES:
         importlib.import_module(name)
     _load_chdb_library()
+    gc.collect()
+    gc.freeze()  # a child that looked for garbage among these modules would copy them all, a third of a second each
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads: a fork copies only one of them"
     asked = socket.socket(fileno=os.dup(0))
