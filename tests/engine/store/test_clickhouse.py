@@ -94,6 +94,19 @@ def test_patterns_of_a_select_are_not_compiled_into_one(store: Store, own: str) 
     assert store.arrow(asked).column("value").to_pylist() in (["0"], [b"0"])
 
 
+def test_no_aggregation_is_compiled_however_often_it_runs(store: Store) -> None:
+    """R22b: ClickHouse would compile it at its fourth run."""
+    counted = "SELECT sum(value) FROM system.events WHERE event = 'CompileFunction'"
+    before = store.rows(counted)
+    store.command("CREATE TABLE added (a Int64, b Int64) ENGINE = MergeTree ORDER BY a")
+    store.command("INSERT INTO added SELECT number, number % 7 FROM numbers(1000)")
+
+    for _ in range(6):
+        store.rows("SELECT b, sum(a) + 1, max(a), count() FROM added WHERE a > 10 GROUP BY b ORDER BY b")
+
+    assert store.rows(counted) == before
+
+
 def test_a_setting_of_a_select_that_is_not_known_is_left_out(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(READ_SETTINGS, "optimize_in_the_future", 0)
     monkeypatch.setattr(stores, "OPTIONAL_SETTINGS", stores.OPTIONAL_SETTINGS | {"optimize_in_the_future"})
