@@ -99,7 +99,13 @@ def install_packages(folder: Path) -> None:
     installed, wanted = folder / "node_modules" / ".package-lock.json", folder / "package-lock.json"
     with file_lock(folder.name):
         if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
-            subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True, capture_output=True, timeout=NPM_SECONDS)
+            subprocess.run(
+                ["npm", "ci", "--silent", "--no-audit", "--no-fund"],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                timeout=NPM_SECONDS,
+            )
             installed.touch()
 
 
