@@ -86,7 +86,7 @@ class Invalidations:
             self._snapshot = self._snapshot.extended(facts)
 
     def refresh(self) -> None:
-        """Read the invalidations from the store again. Call it twice a second."""
+        """Read the invalidations from the store again. Call it twice a second if other processes may write to it."""
         # Without the lock, a snapshot that was read before an invalidation could replace the one that contains it.
         with self._snapshot_lock:
             now_ms = milliseconds(self._clock())

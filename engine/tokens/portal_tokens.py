@@ -183,7 +183,7 @@ class PortalTokens:
         )
 
     def refresh(self) -> None:
-        """Read the invalidations from the store again. Call it twice a second."""
+        """Read the invalidations from the store again. Call it twice a second if other processes may write to it."""
         self._invalidations.refresh()
 
     def _expiry(self, now: datetime, wanted: datetime | None) -> datetime:
