@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect, sync_playwright
 
 from tests.harness.services import skip_or_fail
 
@@ -39,12 +39,29 @@ def chromium(variables: Mapping[str, str] | None = None, switches: Sequence[str]
     expect.set_options(timeout=PATIENCE_MS)
     executable = next(path for name in NAMES if (path := shutil.which(name)))
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
+    with _driver() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable, args=[*as_root, *switches], env={**os.environ, **(variables or {})}
         )
         yield browser
         browser.close()
+
+
+_drivers: list[Playwright] = []  # the one that runs, if any: a process can have only one
+
+
+@contextmanager
+def _driver() -> Iterator[Playwright]:
+    """Yield the driver that runs already, or run one until the context ends."""
+    if _drivers:
+        yield _drivers[0]
+        return
+    with sync_playwright() as driver:
+        _drivers.append(driver)
+        try:
+            yield driver
+        finally:
+            _drivers.clear()
 
 
 class Complaints(list[str]):
