@@ -208,16 +208,18 @@ def test_invalid_rows_are_told_and_counted(served: Run, tmp_path: Path) -> None:
 
 
 def test_a_token_from_its_making_to_its_end(served: Run, server: Server, usage: Path) -> None:  # noqa: ARG001
+    before = orjson.loads(served("token", "list", "--format", "json").stdout)
     made = served("token", "create", "acme", "--meter", "tokens", "--expires", "2h")
     token = made.stdout.strip()
     headers = {"Authorization": f"Bearer {token}"}
     seen = httpx.get(f"{server.url}/api/v1/portal/meters/tokens/query", headers=headers)
     listed = served("token", "list", "--subject", "acme")
-    member, *_older = orjson.loads(served("token", "list", "--format", "json").stdout)
+    member, *others = orjson.loads(served("token", "list", "--format", "json").stdout)
     ended = served("token", "invalidate", "--id", member["id"])
     refused = httpx.get(f"{server.url}/api/v1/portal/meters/tokens/query", headers=headers)
 
     assert token.startswith("om_portal_")
+    assert others == before
     assert token not in made.stderr
     assert seen.json()["data"][0]["value"] == 0.3
     assert cells(listed.stdout)[1][1:3] == ["acme", "tokens"]
