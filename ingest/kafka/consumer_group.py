@@ -38,12 +38,14 @@ from ingest.kafka.client import (
     kafka_errors,
     to_meterport_error,
 )
+from ingest.kafka.known_brokers import KnownBrokers
 from ingest.kafka.plans import Commit, committed_plan, is_forged
 from ingest.kafka.topic_queries import TopicQueries
 
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
+_ASSIGNMENT_SECONDS = 60  # a client that gets no answer for this long while it takes partitions is replaced
 
 OnAssigned = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
 OnRevoked = Callable[[set[int]], None]
@@ -64,8 +66,10 @@ class GroupMember(TopicQueries):
         self._protocol = "classic" if settings.group_protocol == "classic" else "consumer"
         self._lock = threading.RLock()
         self._consumer: Consumer | None = None
-        self._discarded_consumer: Consumer | None = None  # the last consumer that the group refused
+        self._known_brokers = KnownBrokers()  # those of this consumer
+        self._discarded_consumer: Consumer | None = None  # the last consumer that could not go on
         self._protocol_change_due = False
+        self._assignment_unanswered = False  # the consumer did not learn where its partitions begin
         self._failed: LogFailed | None = None
         self._commit_answer: Future[list[TopicPartition] | None] | None = None  # to the last commit
         self._paused = False
@@ -96,6 +100,8 @@ class GroupMember(TopicQueries):
             raise LogUnavailable(f"Kafka: {action}: a commit is not answered yet")
         if self._protocol_change_due:
             self._change_protocol()
+        if self._consumer is not None and (self._known_brokers.forgotten or self._assignment_unanswered):
+            self._discard_consumer()
         if self._consumer is None:
             self._consumer = self._join()
         return self._consumer
@@ -208,13 +214,13 @@ class GroupMember(TopicQueries):
         numbers = {partition.partition for partition in partitions}
         self._held_partitions -= numbers
         with self._fail_if_inconsistent():
-            commits = self._retry_until_closed(lambda: self._commits_with_plans(numbers))
+            commits = self._retry_until_answered(lambda: self._commits_with_plans(numbers))
             starts = self._on_assigned(commits, numbers) if commits is not None else {}
             consumer.incremental_assign(
                 [self._topic_partition(number, starts.get(number, OFFSET_BEGINNING)) for number in numbers]
             )
             self._match_pause(consumer, numbers)
-            self.is_member = True
+            self.is_member = commits is not None
 
     def _give_up_lost_partitions(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Give up partitions that other members may own already."""
@@ -235,16 +241,19 @@ class GroupMember(TopicQueries):
         plans = [commit.plan for commit in commits.values() if commit.plan]
         return commits | self.committed({range_.partition for plan in plans for range_ in plan.ranges} - numbers)
 
-    def _retry_until_closed(self, attempt: Callable[[], _T]) -> _T | None:
-        """Run `attempt` until the brokers answer; None if the member closes first.
+    def _retry_until_answered(self, attempt: Callable[[], _T]) -> _T | None:
+        """Run `attempt` until the brokers answer; None if the member closes first, or a new consumer must replace this.
 
-        Without an answer it is not known where a partition is to be read from.
+        Without an answer it is not known where a partition is to be read from. The consumer is not polled meanwhile, so
+        it does not report whether it still knows a broker.
         """
-        while not self.closing.is_set():
+        deadline = time.monotonic() + _ASSIGNMENT_SECONDS
+        while not self.closing.is_set() and not self._assignment_unanswered:
             try:
                 return attempt()
             except (KafkaException, LogUnavailable) as error:
                 logger.warning("assignment_waits error=%s", error)
+                self._assignment_unanswered = time.monotonic() > deadline
                 self.closing.wait(_RETRY_SECONDS)
         return None
 
@@ -266,7 +275,9 @@ class GroupMember(TopicQueries):
         ensure_topic(self._settings, self._topic)
         self._paused = False
         self.outside_group_since = self.outside_group_since or time.monotonic()
-        consumer = connect(Consumer, client_options(self._settings, consumer_options(self._settings, self._protocol)))
+        self._known_brokers, self._assignment_unanswered = KnownBrokers(), False
+        own = consumer_options(self._settings, self._protocol) | self._known_brokers.options
+        consumer = connect(Consumer, client_options(self._settings, own))
         consumer.subscribe(
             [self._topic],
             on_assign=self._take_partitions,

@@ -22,6 +22,7 @@ from engine.logging_setup import OncePerMinute
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Headers
 from ingest.kafka.client import ANSWER_TIMEOUT_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
+from ingest.kafka.known_brokers import KnownBrokers
 
 logger = logging.getLogger(__name__)
 logger.addFilter(OncePerMinute())  # brokers may refuse each new producer again
@@ -75,10 +76,10 @@ class KafkaProducer:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self.appends = Pulse()  # when brokers last accepted a batch, and since when they accept none
-        self._producer = connect(Producer, client_options(settings, _producer_options(settings)))
+        self._producer = self._connect()
         self._replace_lock = threading.Lock()
         self._last_replaced = -math.inf  # monotonic seconds
-        self._failed_producer: Producer | None = None  # the brokers do not let it go on
+        self._failed_producer: Producer | None = None  # it cannot go on
         self._topics: set[str] = set()  # topics known to exist
         self._search_lock = threading.Lock()
         self._topic_search: Future[None] | None = None  # the search for the topic of events
@@ -185,13 +186,18 @@ class KafkaProducer:
                     self._failed_producer = producer
         return delivery.done
 
+    def _connect(self) -> Producer:
+        self._known_brokers = KnownBrokers()
+        own = _producer_options(self._settings) | self._known_brokers.options
+        return connect(Producer, client_options(self._settings, own))
+
     def _replace_producer(self, dead: Producer) -> None:
-        """Replace a producer that the brokers stopped, once a second at most. Its undelivered events are refused."""
+        """Replace a producer that cannot go on, once a second at most. Its undelivered events are refused."""
         with self._replace_lock:
             if self._producer is dead and time.monotonic() - self._last_replaced >= _REPLACE_SECONDS:
                 logger.error("producer_renewed undelivered=%d", len(dead))
                 self._last_replaced = time.monotonic()
-                self._producer = connect(Producer, client_options(self._settings, _producer_options(self._settings)))
+                self._producer = self._connect()
                 dead.purge()
                 deadline = time.monotonic() + 1
                 while len(dead) and time.monotonic() < deadline:
@@ -201,7 +207,7 @@ class KafkaProducer:
         while not self._closing.is_set() or len(self._producer):
             producer = self._producer
             self._poll(producer)
-            if self._failed_producer is producer:
+            if self._failed_producer is producer or self._known_brokers.forgotten:
                 self._replace_producer(producer)
 
     def _poll(self, producer: Producer) -> None:

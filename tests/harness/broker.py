@@ -150,6 +150,11 @@ class Broker(Killable):
     def version(self) -> str:
         return next(found[1] for jar in self._jars if (found := re.match(r"kafka_2\.13-(.+)\.jar", jar.name)))
 
+    def configure(self, config: Mapping[str, str]) -> None:
+        """Change settings. The next start uses them."""
+        with self._config.open("a") as file:  # of two lines for one setting, the last one counts
+            file.write(_lines(config))
+
     def start(self) -> None:
         """Start a process on the data of the directory, the first time or again. Return when it answers."""
         assert not self.running, "the broker is already running"
@@ -240,7 +245,11 @@ def _properties(data: Path, ports: Mapping[str, int], further: Mapping[str, str]
         "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
         "log.dirs": str(data),
     }
-    return "".join(f"{name}={value}\n" for name, value in {**CONFIG, **own, **further}.items())
+    return _lines({**CONFIG, **own, **further})
+
+
+def _lines(config: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in config.items())
 
 
 def _wait_until_ready(bootstrap: str, alive: Callable[[], bool], tail: Callable[[], str]) -> None:

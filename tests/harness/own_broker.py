@@ -1,6 +1,7 @@
 """A broker that tests may stop and kill. A module that imports the fixtures `process` and `broker` gets its own."""
 
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 
@@ -31,6 +32,7 @@ def broker(process: Broker) -> Iterator[Kafka]:
         process.continue_()
     else:
         process.start()
+    sys.stdout.write(process.tail())  # pytest shows it if the test failed
 
 
 def _accepts_topics(process: Broker) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -169,6 +169,24 @@ def test_a_broker_that_hangs_while_partitions_are_given_is_waited_for(
     process.continue_()
 
     assert len(read(log, 6)) == 6
+
+
+def test_a_consumer_that_gets_no_answer_while_partitions_are_given_is_replaced(
+    topic: Topic, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unanswered(*_: object) -> None:
+        raise LogUnavailable("no answer")
+
+    monkeypatch.setattr("ingest.kafka.consumer_group._ASSIGNMENT_SECONDS", 1)
+    _put_two_each(topic)
+    with monkeypatch.context() as silence:
+        silence.setattr("ingest.kafka.consumer_group.GroupMember.committed", unanswered)
+        log = KafkaLog(topic.settings(protocol))
+        first = log._member._consumer
+        wait_for(lambda: log.read(10, 1000, 0.1) == [] and log._member._consumer is not first)
+
+    with closing(log):
+        assert len(read(log, 6)) == 6
 
 
 def test_a_gap_that_brokers_do_not_explain_at_once_loses_nothing_read_before_it(

@@ -7,7 +7,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import closing
 
 import pytest
@@ -205,7 +204,7 @@ def test_brokers_that_are_away_from_the_start_are_not_asked_by_each_request_anew
             future.result(30)
 
     _bring_back(process, away)
-    wait_for(lambda: _appended(producer))
+    _append_when_back(producer)
     assert _values(topic) == [_event("after")]
 
 
@@ -223,7 +222,7 @@ def test_a_queue_that_is_full_refuses_and_takes_again_when_it_was_drained(
         waiting.result(30)
 
     process.continue_()
-    wait_for(lambda: _appended(producer))
+    _append_when_back(producer)
 
 
 def test_a_caller_that_goes_away_stops_nobody(open_producer: Open, topic: Topic) -> None:
@@ -308,9 +307,15 @@ def _bring_back(process: Broker, how: str) -> None:
     process.start() if how == "killed" else process.continue_()
 
 
-def _appended(producer: KafkaProducer) -> bool:
-    done: Future[None] = producer.append([_event("after")], 1)
-    return done.exception(30) is None
+def _append_when_back(producer: KafkaProducer) -> None:
+    """Append one event, as soon as brokers that are back accept one."""
+    errors: list[BaseException | None] = []
+
+    def appended() -> bool:
+        errors.append(producer.append([_event("after")], 1).exception(30))
+        return errors[-1] is None
+
+    wait_for(appended, lambda: errors[-1])
 
 
 def _partitions(topic: Topic) -> int:
