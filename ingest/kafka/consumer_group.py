@@ -2,8 +2,7 @@
 
 Owns: joining with either group protocol, partitions that are assigned and revoked, offsets that are committed and read.
 Partitions are assigned and revoked only while the consumer is polled, so never between looking at them and committing.
-If brokers do not answer a commit, a separate thread waits for the answer as long as it takes, because librdkafka goes
-on trying, even after the next rebalance. Until the answer comes, nothing else is done with the consumer.
+While brokers do not answer a commit (ingest/kafka/commit_request.py), nothing else is done with the consumer.
 Limits: a member that is closed while a commit is unanswered leaves the group when the answer comes, or when its session
 expires.
 Source: KIP-429, KIP-848; librdkafka CONFIGURATION.md.
@@ -14,7 +13,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from typing import TypeVar
 
 from confluent_kafka import (
@@ -38,6 +36,7 @@ from ingest.kafka.client import (
     kafka_errors,
     to_meterport_error,
 )
+from ingest.kafka.commit_request import CommitRequest
 from ingest.kafka.known_brokers import KnownBrokers
 from ingest.kafka.plans import Commit, committed_plan, is_forged
 from ingest.kafka.topic_queries import TopicQueries
@@ -71,7 +70,7 @@ class GroupMember(TopicQueries):
         self._protocol_change_due = False
         self._assignment_unanswered = False  # the consumer did not learn where its partitions begin
         self._failed: LogFailed | None = None
-        self._commit_answer: Future[list[TopicPartition] | None] | None = None  # to the last commit
+        self._commit: CommitRequest | None = None  # the last one
         self._paused = False
         self._held_partitions: set[int] = set()  # partitions that stay paused when the others resume
         self.is_member = False  # the group has said which partitions this process owns, if any
@@ -114,7 +113,7 @@ class GroupMember(TopicQueries):
     @property
     def commit_unanswered(self) -> bool:
         """Whether a commit was sent whose answer has not come."""
-        return self._commit_answer is not None and not self._commit_answer.done()
+        return self._commit is not None and not self._commit.answered
 
     def _current_consumer(self) -> Consumer:
         assert self._consumer is not None  # noqa: S101 - every caller is within `using`
@@ -124,24 +123,9 @@ class GroupMember(TopicQueries):
 
     def commit(self, commits: Mapping[int, tuple[int, str]]) -> None:
         """Commit offset and metadata of partitions, all or none. Raises: LogUnavailable: it is not known which."""
-        consumer = self._current_consumer()
         wanted = [TopicPartition(self._topic, number, *commit) for number, commit in commits.items()]
-        self._commit_answer = answer = Future[list[TopicPartition] | None]()
-
-        def commit_() -> None:
-            try:
-                answer.set_result(consumer.commit(offsets=wanted, asynchronous=False))
-            except BaseException as error:
-                answer.set_exception(error)
-
-        threading.Thread(target=commit_, name="kafka-commit", daemon=True).start()
-        try:
-            answered = answer.result(ANSWER_TIMEOUT_SECONDS)
-        except TimeoutError:
-            raise LogUnavailable(f"Kafka: committing: no answer in {ANSWER_TIMEOUT_SECONDS} s") from None
-        for partition in answered or []:
-            if partition.error is not None:
-                raise to_meterport_error(partition.error, f"committing partition {partition.partition}")
+        self._commit = CommitRequest(self._current_consumer(), wanted)
+        self._commit.wait()
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Commit]:
         """Return what is committed for partitions. Raises: KafkaException, LogUnavailable."""
@@ -310,9 +294,9 @@ class GroupMember(TopicQueries):
             consumer, self._consumer = self._consumer, None
             if consumer is None:
                 return
-            if self._commit_answer is not None and self.commit_unanswered:
+            if self._commit is not None and not self._commit.answered:
                 logger.warning("left_without_answer: a commit is not answered; the group will notice")
-                self._commit_answer.add_done_callback(lambda _: consumer.close())
+                self._commit.when_answered(consumer.close)
                 return
             leaving = threading.Thread(target=_leave, args=(consumer,), name="kafka-leave", daemon=True)
             leaving.start()

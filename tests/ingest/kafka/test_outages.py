@@ -30,7 +30,7 @@ IMPATIENT = {"socket_timeout_ms": "1000"}
 
 @pytest.fixture(autouse=True)
 def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("client", "consumer_group", "planned_records"):
+    for module in ("client", "commit_request", "consumer_group", "planned_records"):
         monkeypatch.setattr(f"ingest.kafka.{module}.ANSWER_TIMEOUT_SECONDS", 1)
 
 
