@@ -7,8 +7,9 @@ themselves. So a retry drops exactly what the first attempt dropped.
 Source: docs/design.md R10 (duplicates), R11 (look-ups and claims).
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from datetime import timedelta
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ _KEYS_PER_LOOKUP = 10_000  # the most keys that one statement carries
 _KEY_BYTES = 16
 # keys are kept a day longer, so that a plan rerun within a day drops the same events
 _PLAN_RERUN_MARGIN = timedelta(days=1)
-_KEY_RANGES = [(f"{first:x}0" + "00" * 15, f"{first:x}f" + "ff" * 15) for first in range(16)]
+_KEYS_PER_RANGE = 1_000_000  # about how many keys are read at once to fill the filter
 
 
 class Voided(Exception):
@@ -64,7 +65,8 @@ class Duplicates:
         for keys in self._claims.load():
             seen.add(as_keys([keys]))
         since_ms = milliseconds(self._clock()) - self._keep_ms
-        for first, last in _KEY_RANGES:
+        [[stored]] = self._store.rows("SELECT count() FROM event_keys")
+        for first, last in _key_ranges(1 + stored // _KEYS_PER_RANGE):
             table = self._store.arrow(sql.statement("ingest/keys_in_range"), first=first, last=last, since_ms=since_ms)
             columns = [table.column(name).to_numpy() for name in ("high", "low")]
             seen.add(np.stack(columns, axis=1).astype(np.uint64, copy=False))
@@ -149,6 +151,14 @@ class Duplicates:
                     f"the log {claim.log} has claimed events of this batch, but has not stored them: "
                     f"ingest that log to its end, or wait until {until}"
                 )
+
+
+def _key_ranges(count: int) -> Iterator[tuple[str, str]]:
+    """Yield the first and the last key, in hexadecimal, of ranges that cover all keys and are about equally large."""
+    bounds = [part * (1 << 16) // count for part in range(count + 1)]  # of the first two bytes
+    for first, following in pairwise(bounds):
+        if first < following:
+            yield f"{first:04x}" + "00" * 14, f"{following - 1:04x}" + "ff" * 14
 
 
 def _claims_by_key(candidates: Set[bytes], earlier: Sequence[Claim]) -> dict[bytes, list[Claim]]:
