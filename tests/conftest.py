@@ -63,6 +63,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[_FAILED] = session.testsfailed
+    gc.collect()
+    gc.freeze()  # pytest looks five times for garbage whose end fails: there is none among what is left now
 
 
 def _free_memory() -> int:

@@ -19,6 +19,7 @@ from engine.errors import InvalidRequest
 from engine.instants import BEGINNING, DAY_SECONDS, END
 
 _BEFORE_ALL_INSTANTS = -(10**10)
+_WEEK_SECONDS = 7 * DAY_SECONDS  # no zone changes its clocks and changes them back within a week
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +63,14 @@ def offsets(name: str) -> StepFunction:
     zone_info = zone(name)
     first = BEGINNING - 40 * DAY_SECONDS  # the month that contains the first instant begins earlier
     starts, values = [_BEFORE_ALL_INSTANTS], [_offset(first, zone_info)]
-    for second in range(first, END + 2 * DAY_SECONDS, DAY_SECONDS):
-        offset = _offset(second + DAY_SECONDS, zone_info)
-        if offset != values[-1]:
-            starts.append(_find_offset_change(second, second + DAY_SECONDS, zone_info))
-            values.append(offset)
+    for week in range(first, END + 2 * DAY_SECONDS, _WEEK_SECONDS):
+        if _offset(week + _WEEK_SECONDS, zone_info) == values[-1]:
+            continue
+        for second in range(week, week + _WEEK_SECONDS, DAY_SECONDS):
+            offset = _offset(second + DAY_SECONDS, zone_info)
+            if offset != values[-1]:
+                starts.append(_find_offset_change(second, second + DAY_SECONDS, zone_info))
+                values.append(offset)
     return StepFunction(tuple(starts), tuple(values))
 
 
