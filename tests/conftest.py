@@ -110,7 +110,7 @@ def _shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     ordered: list[pytest.Item] = []
     for number, share in enumerate(shares):
         size = (len(items) - len(ordered)) // (workers - number)
-        ordered += [*share, *itertools.islice(others, size - len(share))]
+        ordered += [*share, *itertools.islice(others, max(0, size - len(share)))]
     assert len(ordered) == len(items)
     return ordered
 
