@@ -25,38 +25,42 @@ def packages() -> None:
     install_packages(SOURCES)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-_kept: list[Customer] = []  # the customer of this worker, while it runs tests of this folder
+_browsers: list[Browser] = []  # the browser and the customer of this worker, while it runs tests of this folder
+_customers: list[Customer] = []
 _ends = ExitStack()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Browser:
+    """Return the browser that the tests of all modules share. Each page has a context of its own there."""
+    if not _browsers:
+        _browsers.append(_ends.enter_context(chromium()))
+    return _browsers[0]
 
 
 @pytest.fixture(scope="module")
 def customer(tmp_path_factory: pytest.TempPathFactory) -> Customer:
     """Return the customer that the tests of all modules share. A test that creates a meter there deletes it."""
-    if not _kept:
+    if not _customers:
         running = Customer(tmp_path_factory.mktemp("portal"))
         _ends.callback(running.close)
         running.send(*a_month(now()))
         running.send(
             (now(), {"tokens": "555", "model": "vision", "type": "input", "ms": 1}), subject="another customer"
         )
-        _kept.append(running)
-    return _kept[0]
+        _customers.append(running)
+    return _customers[0]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """End the shared customer with the last test of this folder."""
+    """End the shared browser and customer with the last test of this folder."""
     try:
         yield
     finally:
         if nextitem is None or nextitem.path.parent != item.path.parent:
-            _kept.clear()
+            _browsers.clear()
+            _customers.clear()
             _ends.close()
 
 
@@ -77,6 +81,7 @@ def page(browser: Browser, complaints: Complaints) -> Iterator[Open]:
             color_scheme=scheme,  # type: ignore[arg-type]
             locale="en-US",
             timezone_id=ZONE,
+            reduced_motion="reduce",
             **options,  # type: ignore[arg-type]
         )
         contexts.append(context)
