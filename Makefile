@@ -4,7 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PAGE := api/portal_page
 
-.PHONY: help install run demo kafka portal test test-quick test-long chaos attack lint audit bench dist lock clean
+.PHONY: help install run demo kafka portal page-packages test test-quick test-long chaos attack lint lint-page audit \
+  bench dist lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,8 +29,13 @@ demo: install  ## Meter 336,776 flights and print each carrier's usage per month
 kafka: install  ## Run one Kafka broker on loopback until Ctrl-C, with its data in a temporary directory
 	$(BIN)/python -m tests.harness.broker
 
-portal: $(PAGE)/node_modules/.package-lock.json  ## Check and build the customer's usage page (needs Node); commit the files that change
-	cd $(PAGE) && npm run --silent lint && npm run --silent build
+portal: lint-page  ## Check and build the customer's usage page (needs Node); commit the files that change
+	cd $(PAGE) && npm run --silent build
+
+lint-page: page-packages  ## Check the sources of the usage page: types and eslint (needs Node)
+	cd $(PAGE) && npm run --silent lint
+
+page-packages: $(PAGE)/node_modules/.package-lock.json
 
 $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
 	cd $(PAGE) && npm ci --silent --no-audit --no-fund

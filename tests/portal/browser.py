@@ -22,6 +22,7 @@ SOURCES = ROOT / "api" / "portal_page"
 KINDS = {"js": "text/javascript", "mjs": "text/javascript", "css": "text/css"}
 # Debian's chromium-headless-shell is the same engine without a window: a page takes a third of the processor time.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+SHORT_LIVED = ["--js-flags=--no-opt"]  # a page of a test ends before its scripts have become faster by optimisation
 PATIENCE_MS = 30_000  # how long an expected element may take to appear: many tests share two cores
 VIEWPORTS = {"desktop": (1280, 900), "phone": (390, 844)}
 
@@ -41,7 +42,9 @@ def chromium(variables: Mapping[str, str] | None = None, switches: Sequence[str]
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with _driver() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=[*as_root, *switches], env={**os.environ, **(variables or {})}
+            executable_path=executable,
+            args=[*as_root, *SHORT_LIVED, *switches],
+            env={**os.environ, **(variables or {})},
         )
         yield browser
         browser.close()
