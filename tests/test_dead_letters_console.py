@@ -81,26 +81,18 @@ def test_the_rules_of_a_day_are_looked_up_in_a_list(letters: Run) -> None:
     (one,) = orjson.loads(letters("list", "--offset", "1", "--json").stdout)
 
     assert first.returncode == 0, first.stderr
-    assert [(row[0][-1], row[2], " ".join(row[3:])) for row in cells(first.stdout)[1:]] == [
-        ("Z", "3", FUTURE),
-        ("Z", "2", FUTURE),
-        ("Z", "1", MISSING),
-    ]
+    rows = [(row[0][-1], row[2], " ".join(row[3:])) for row in cells(first.stdout)[1:]]  # some may have been replayed
+    assert [row[:2] for row in rows] == [("Z", "3"), ("Z", "2"), ("Z", "1")]
+    assert [row[2].endswith(reason) for row, reason in zip(rows, (FUTURE, FUTURE, MISSING), strict=True)] == [True] * 3
     assert cells(first.stdout)[0] == ["arrived", "partition", "offset", "replayed", "reason"]
     assert len(cells(limited.stdout)) == 151
     assert (one["value"], one["reason"]) == ("{}", MISSING)
 
 
-def test_a_try_changes_nothing(letters: Run) -> None:
-    tried = letters("replay", "--all", "--dry-run")
-
-    assert (tried.returncode, tried.stdout) == (0, f"would replay {MANY + 2:,}, still invalid 1\n")
-    assert tried.stderr.endswith(f": {MISSING}\n")
-
-
-def test_one_letter_is_replayed_and_then_all_in_several_requests(
+def test_a_try_changes_nothing_one_letter_is_replayed_and_then_all_in_several_requests(
     letters: Run, events: Callable[[str], int], server: Server
 ) -> None:
+    tried = letters("replay", "--all", "--dry-run")
     partition = str(orjson.loads(letters("list", "--json").stdout)[0]["partition"])
 
     one = letters("replay", "--partition", partition, "--offset", "2")
@@ -109,6 +101,8 @@ def test_one_letter_is_replayed_and_then_all_in_several_requests(
     again = letters("replay", "--reason", "future")
     bad = letters("replay", "--offset", "1")
 
+    assert (tried.returncode, tried.stdout) == (0, f"would replay {MANY + 2:,}, still invalid 1\n")
+    assert tried.stderr.endswith(f": {MISSING}\n")
     assert (one.returncode, one.stdout) == (0, "replayed 1, still invalid 0\n")
     assert counted == 1
     assert (rest.returncode, rest.stdout) == (0, f"replayed {MANY + 1:,}, still invalid 1\n")

@@ -36,6 +36,7 @@ class LagMonitor:
         self._buffer = buffer
         self._end_query_seconds = end_query_seconds
         self._last_end_query = 0.0
+        self._last_waited_for = 0.0  # when the last question was asked whose answer is not waited for any more
         self._last_heard = time.monotonic()  # when brokers last reported anything, about any partition
         self._lag = _UNKNOWN
         self.membership_refused = False  # the group has refused this process since it was last a member
@@ -83,10 +84,10 @@ class LagMonitor:
     def silent_seconds(self) -> float:
         """How many seconds brokers had reported nothing about one of our partitions when they were last asked.
 
-        If a thread waits for the store and so nobody can ask the brokers, this does not count as silence of the
-        brokers.
+        A question that may still be answered does not count. If a thread waits for the store and so nobody can ask the
+        brokers, this does not count as silence of the brokers.
         """
-        return max(0, self._last_end_query - self.all_heard_since)
+        return max(0, self._last_waited_for - self.all_heard_since)
 
     @property
     def all_heard_since(self) -> float:
@@ -107,7 +108,7 @@ class LagMonitor:
 
     def note_silence(self) -> None:
         """Note that the brokers were asked, by a commit, and do not answer."""
-        self._last_end_query = time.monotonic()
+        self._last_end_query = self._last_waited_for = time.monotonic()
 
     def measure(self) -> None:
         """Measure the lag by what was read, acknowledged and reported."""
@@ -140,13 +141,19 @@ class LagMonitor:
         if not is_quiet or now - self._last_end_query < self._end_query_seconds:
             return
         self._last_end_query = now
-        seconds = min(_END_QUERY_TIMEOUT_SECONDS, max(1, self._end_query_seconds))
-        if quiet:
+        try:
+            self._ask(bool(quiet), min(_END_QUERY_TIMEOUT_SECONDS, max(1, self._end_query_seconds)))
+        finally:
+            self._last_waited_for = now
+        self.measure()
+
+    def _ask(self, ends: bool, seconds: float) -> None:
+        """Ask for the ends of our partitions, or whether brokers answer at all. Args: seconds: how long to wait."""
+        if ends:
             for number, end in self._member.ends(list(self._assigned), seconds).items():
                 self._assigned[number].reported_end, self._assigned[number].last_heard = end, time.monotonic()
-        else:
-            self._member.partitions(seconds)
-            if self._member.refused:
-                self._member.committed([0])
-            self._last_heard = time.monotonic()
-        self.measure()
+            return
+        self._member.partitions(seconds)
+        if self._member.refused:
+            self._member.committed([0])
+        self._last_heard = time.monotonic()

@@ -1,6 +1,7 @@
 """What a process knows about its partitions of the topic: it reports no number that it has not received (N22)."""
 
 import math
+from collections.abc import Iterable
 from contextlib import closing
 
 import pytest
@@ -55,6 +56,22 @@ def test_a_topic_in_which_nothing_happens_is_asked_about_and_its_lag_is_known(si
 
         wait_for(lambda: log.read(10, 1 << 20, 0.1) == [] and log.monitor.all_heard_since > heard)
         assert log.partitions() == 1
+
+
+def test_a_question_that_may_still_be_answered_is_no_silence(single: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asks while a thread waits for the store. The first question after that is long after the last answer."""
+    silence: list[float] = []
+    with closing(KafkaLog(single.settings(), end_query_seconds=0.2)) as log:
+        ends = log._member.ends
+
+        def noted(partitions: Iterable[int], seconds: float) -> dict[int, int]:
+            silence.append(log.monitor.silent_seconds)
+            return ends(partitions, seconds)
+
+        monkeypatch.setattr(log._member, "ends", noted)
+        wait_for(lambda: len(silence) >= 5)
+
+    assert min(silence) == 0
 
 
 def test_the_lag_grows_while_nobody_reads(single: Topic) -> None:
