@@ -69,6 +69,7 @@ def test_a_question_that_may_still_be_answered_is_no_silence(single: Topic, monk
             return ends(partitions, seconds)
 
         monkeypatch.setattr(log._member, "ends", noted)
+        wait_for(lambda: assigned_partitions(log) == [0])
         wait_for(lambda: len(silence) >= 5)
 
     assert min(silence) == 0
