@@ -28,8 +28,6 @@ from engine.errors import LogFailed, LogUnavailable
 from ingest.kafka.client import (
     ANSWER_TIMEOUT_SECONDS,
     MembershipRefused,
-    client_options,
-    connect,
     consumer_options,
     ensure_topic,
     is_refused_by_group,
@@ -37,7 +35,7 @@ from ingest.kafka.client import (
     to_meterport_error,
 )
 from ingest.kafka.commit_request import CommitRequest
-from ingest.kafka.known_brokers import KnownBrokers
+from ingest.kafka.known_brokers import KnownBrokers, connect_watched
 from ingest.kafka.plans import Commit, committed_plan, is_forged
 from ingest.kafka.topic_queries import TopicQueries
 
@@ -259,9 +257,9 @@ class GroupMember(TopicQueries):
         ensure_topic(self._settings, self._topic)
         self._paused = False
         self.outside_group_since = self.outside_group_since or time.monotonic()
-        self._known_brokers, self._assignment_unanswered = KnownBrokers(), False
-        own = consumer_options(self._settings, self._protocol) | self._known_brokers.options
-        consumer = connect(Consumer, client_options(self._settings, own))
+        self._assignment_unanswered = False
+        own = consumer_options(self._settings, self._protocol)
+        consumer, self._known_brokers = connect_watched(Consumer, self._settings, own)
         consumer.subscribe(
             [self._topic],
             on_assign=self._take_partitions,

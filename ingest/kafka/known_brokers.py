@@ -8,11 +8,15 @@ Source: librdkafka STATISTICS.md `brokers`, CHANGELOG.md 2.10.0 "Upgrade conside
 """
 
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
-from ingest.kafka.client import Options
+from engine.config.kafka_settings import KafkaSettings
+from ingest.kafka.client import Options, client_options, connect
 
+_T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 REPORT_SECONDS = 10
 _REPORTS = 2  # after one report without brokers, the client may be about to ask `bootstrap.servers`
@@ -28,7 +32,7 @@ class _Statistics(msgspec.Struct):
 
 
 class KnownBrokers:
-    """What one client reports about the brokers that it knows. Its `options` are options of this client."""
+    """What one client reports about the brokers that it knows."""
 
     def __init__(self) -> None:
         self._reports_without = 0  # in a row
@@ -48,3 +52,9 @@ class KnownBrokers:
         self._reports_without += 1
         if self._reports_without == _REPORTS:
             logger.error("brokers_forgotten client=%s: a new client replaces it", statistics.name)
+
+
+def connect_watched(client: Callable[[Options], _T], settings: KafkaSettings, own: Options) -> tuple[_T, KnownBrokers]:
+    """Return a client, and what it reports. See `client_options` for `own`, and `connect` for the errors."""
+    known = KnownBrokers()
+    return connect(client, client_options(settings, own | known.options)), known

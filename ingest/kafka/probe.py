@@ -22,8 +22,8 @@ from engine import metrics
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogUnavailable
 from engine.health import Ability, Pulse
-from ingest.kafka.client import client_options, connect, kafka_errors, log_error
-from ingest.kafka.known_brokers import KnownBrokers
+from ingest.kafka.client import kafka_errors, log_error
+from ingest.kafka.known_brokers import connect_watched
 
 
 class Missing(NamedTuple):
@@ -49,17 +49,16 @@ class BrokerProbe:
         self._topic_exists = False
         self._last_error = ""
         self._settings = settings
-        self._admin = self._connect()
+        self._connect()
 
     @property
     def silence_reason(self) -> str:
         """The reason why the brokers may be silent, with the client's last error."""
         return "the brokers do not answer" + (f" ({self._last_error})" if self._last_error else "")
 
-    def _connect(self) -> AdminClient:
-        self._known_brokers = KnownBrokers()
-        own = {"error_cb": self._note_error} | self._known_brokers.options
-        return connect(AdminClient, client_options(self._settings, own))
+    def _connect(self) -> None:
+        own = {"error_cb": self._note_error}
+        self._admin, self._known_brokers = connect_watched(AdminClient, self._settings, own)
 
     def _note_error(self, error: KafkaError) -> None:
         self._last_error = error.name()
@@ -70,7 +69,7 @@ class BrokerProbe:
         with kafka_errors("probing the brokers"):
             self._admin.poll(0)  # reports the client's errors to `_note_error`, and which brokers it knows
             if self._known_brokers.forgotten:
-                self._admin = self._connect()
+                self._connect()
             # If a missing topic is requested by name, brokers may create it, with their own number of partitions.
             listed = self._admin.list_topics(self._topic if self._topic_exists else None, timeout=self._seconds)
             topic = listed.topics.get(self._topic)

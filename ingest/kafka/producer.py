@@ -21,8 +21,8 @@ from engine.health import Pulse
 from engine.logging_setup import OncePerMinute
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Headers
-from ingest.kafka.client import ANSWER_TIMEOUT_SECONDS, Options, client_options, connect, ensure_topic, is_fatal
-from ingest.kafka.known_brokers import KnownBrokers
+from ingest.kafka.client import ANSWER_TIMEOUT_SECONDS, Options, ensure_topic, is_fatal
+from ingest.kafka.known_brokers import connect_watched
 
 logger = logging.getLogger(__name__)
 logger.addFilter(OncePerMinute())  # brokers may refuse each new producer again
@@ -76,7 +76,7 @@ class KafkaProducer:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self.appends = Pulse()  # when brokers last accepted a batch, and since when they accept none
-        self._producer = self._connect()
+        self._producer, self._known_brokers = connect_watched(Producer, settings, _producer_options(settings))
         self._replace_lock = threading.Lock()
         self._last_replaced = -math.inf  # monotonic seconds
         self._failed_producer: Producer | None = None  # it cannot go on
@@ -186,18 +186,14 @@ class KafkaProducer:
                     self._failed_producer = producer
         return delivery.done
 
-    def _connect(self) -> Producer:
-        self._known_brokers = KnownBrokers()
-        own = _producer_options(self._settings) | self._known_brokers.options
-        return connect(Producer, client_options(self._settings, own))
-
     def _replace_producer(self, dead: Producer) -> None:
         """Replace a producer that cannot go on, once a second at most. Its undelivered events are refused."""
         with self._replace_lock:
             if self._producer is dead and time.monotonic() - self._last_replaced >= _REPLACE_SECONDS:
                 logger.error("producer_renewed undelivered=%d", len(dead))
                 self._last_replaced = time.monotonic()
-                self._producer = self._connect()
+                own = _producer_options(self._settings)
+                self._producer, self._known_brokers = connect_watched(Producer, self._settings, own)
                 dead.purge()
                 deadline = time.monotonic() + 1
                 while len(dead) and time.monotonic() < deadline:

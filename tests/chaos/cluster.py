@@ -36,10 +36,10 @@ _POLL_SECONDS = 0.2  # each poll asks the broker once for each partition
 _READY = r"ingesting topic="
 _LISTENING = r"listening url=(\S+) for=api"
 _BROKER = {  # in the protocol of KIP-848 the broker decides how long a silent member stays in the group
-    "group.consumer.session.timeout.ms": SESSION_SECONDS * 1000,
-    "group.consumer.min.session.timeout.ms": 1000,
-    "group.consumer.heartbeat.interval.ms": 500,
-    "group.consumer.min.heartbeat.interval.ms": 100,
+    "group.consumer.session.timeout.ms": str(SESSION_SECONDS * 1000),
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.heartbeat.interval.ms": "500",
+    "group.consumer.min.heartbeat.interval.ms": "100",
 }
 _numbers = count(1)
 
@@ -69,9 +69,7 @@ class Services:
         self.load = 0.25 if calm else 1.0
         self.interval_seconds = 1.0 if calm else 0.1
         self.most_meters = 2 if calm else len(METERS)
-        self.broker = Broker(directory / "kafka")
-        with (directory / "kafka" / "server.properties").open("a") as properties:
-            properties.writelines(f"{name}={value}\n" for name, value in _BROKER.items())
+        self.broker = Broker(directory / "kafka", _BROKER)
         self.store = ClickHouse(directory / "clickhouse")
 
     def start(self) -> None:

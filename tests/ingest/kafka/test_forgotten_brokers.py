@@ -66,6 +66,8 @@ def _is_appended(producer: KafkaProducer) -> bool:
 def _is_created(topic: Topic) -> bool:
     try:
         return bool(create_topic(topic.bootstrap, topic.name, topic.partitions))
+    except TimeoutError:
+        return False
     except KafkaException as exception:
         return bool(exception.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS)
 

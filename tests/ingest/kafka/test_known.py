@@ -59,7 +59,7 @@ def test_a_topic_in_which_nothing_happens_is_asked_about_and_its_lag_is_known(si
 
 
 def test_a_question_that_may_still_be_answered_is_no_silence(single: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody asks while a thread waits for the store. The first question after that is long after the last answer."""
+    """Otherwise the first question after a thread has waited for the store would count as a long silence."""
     silence: list[float] = []
     with closing(KafkaLog(single.settings(), end_query_seconds=0.2)) as log:
         ends = log._member.ends

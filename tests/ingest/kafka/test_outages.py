@@ -182,7 +182,9 @@ def test_a_consumer_that_gets_no_answer_while_partitions_are_given_is_replaced(
     with monkeypatch.context() as silence:
         silence.setattr("ingest.kafka.consumer_group.GroupMember.committed", unanswered)
         log = KafkaLog(topic.settings(protocol))
+        log.pending()  # it joins
         first = log._member._consumer
+        assert first is not None
         wait_for(lambda: log.read(10, 1000, 0.1) == [] and log._member._consumer is not first)
 
     with closing(log):
