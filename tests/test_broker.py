@@ -18,6 +18,7 @@ from tests.harness.broker import Broker, Kafka, _maven, choose_broker, create_to
 from tests.harness.kafka_jars import fetch_jars
 from tests.harness.own_broker import process
 from tests.harness.services import available_or_skip
+from tests.harness.topics import Topic
 
 __all__ = ["process"]  # a fixture of another file
 
@@ -60,6 +61,16 @@ def test_a_topic_is_not_created_by_asking_for_it(process: Broker) -> None:
 
     assert admin.list_topics("unheard-of", timeout=10).topics["unheard-of"].error is not None
     assert "unheard-of" not in admin.list_topics(timeout=10).topics
+
+
+def test_a_record_that_the_broker_refuses_fails_the_test_that_sends_it(process: Broker) -> None:
+    """It would otherwise wait for a record that does not exist."""
+    topic = Topic(process.bootstrap, 1)
+    create_topic(process.bootstrap, topic.name, 1, {"max.message.bytes": "1000"})
+    topic.put(b"a")
+
+    with pytest.raises(AssertionError, match="MSG_SIZE_TOO_LARGE"):
+        topic.put(b"x" * 2000)
 
 
 def test_a_broker_that_cannot_start_says_why(tmp_path: Path, process: Broker) -> None:

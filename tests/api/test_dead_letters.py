@@ -486,8 +486,7 @@ def test_a_letter_the_log_finds_too_large_does_not_hold_up_the_others(
     portal: BlockingPortal, broker: Kafka, store: Store, api_settings: Settings
 ) -> None:
     topic = Topic(require_real_broker(broker).bootstrap, 1)
-    broker.create_topic(topic.name, 1)
-    topic.configure("max.message.bytes", "2000")
+    broker.create_topic(topic.name, 1, {"max.message.bytes": "2000"})
     for offset, size in enumerate([10, 4000, 10, 10]):
         kafka_letter(store, ahead(f"e{offset}", text="x" * size), offset=offset)
 

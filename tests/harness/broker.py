@@ -89,21 +89,23 @@ class Kafka:
     bootstrap: str
     label: str
 
-    def create_topic(self, topic: str, partitions: int) -> int:
-        """Create a topic and return how many partitions it has: always 4 if the broker is a mock."""
+    def create_topic(self, topic: str, partitions: int, options: Mapping[str, str] | None = None) -> int:
+        """Create a topic and return how many partitions it has: always 4 if the broker is a mock, without options."""
         if self.kind is not Kind.MOCK:
-            return create_topic(self.bootstrap, topic, partitions)
+            return create_topic(self.bootstrap, topic, partitions, options)
         _admin(self.bootstrap).list_topics(topic, timeout=10)
         return MOCK_PARTITIONS
 
 
-def create_topic(bootstrap: str, topic: str, partitions: int) -> int:
+def create_topic(bootstrap: str, topic: str, partitions: int, options: Mapping[str, str] | None = None) -> int:
     """Create a topic. Return `partitions` as soon as the topic can be written to.
 
+    A broker uses the options from the first record on. One that is set later takes effect a moment after the answer.
     Raises: KafkaException: the topic exists, or the broker does not answer in 30 seconds.
     """
     admin = _admin(bootstrap)
-    admin.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=30)[topic].result(30)
+    new = NewTopic(topic, partitions, 1, config=dict(options or {}))
+    admin.create_topics([new], operation_timeout=30)[topic].result(30)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         found = admin.list_topics(topic, timeout=10).topics[topic].partitions

@@ -17,8 +17,6 @@ from typing import TypeVar
 import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 from pydantic import SecretStr
 
 from engine.config.kafka_settings import KafkaSettings
@@ -62,12 +60,29 @@ class Topic:
         headers: Headers | None = None,
         max_bytes: int = 1_000_000,
     ) -> None:
-        """Send records. Return when all brokers have them, each once and in this order, even if some are sent twice."""
+        """Send records. Return when all brokers have them, each once and in this order, even if some are sent twice.
+
+        It fails if a broker refuses one.
+        """
+        errors: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _: object) -> None:
+            if error:
+                errors.append(error)
+
         producer = _producer(self.bootstrap, max_bytes)
         producer.list_topics(self.name, timeout=WAIT_SECONDS)  # it may know the topic with fewer partitions
         for value in values:
-            producer.produce(self.name, value, partition=partition, timestamp=at_ms, headers=list(headers or []))
+            producer.produce(
+                self.name,
+                value,
+                partition=partition,
+                timestamp=at_ms,
+                headers=list(headers or []),
+                on_delivery=delivered,
+            )
         assert producer.flush(WAIT_SECONDS) == 0
+        assert not errors, f"the broker refused records: {errors}"
 
     def put_with_header_name(self, name: bytes, *values: bytes) -> None:
         """Send records with a header name that no Python client can send: directly through the C API of librdkafka."""
@@ -109,14 +124,6 @@ class Topic:
         yield commit
         if not ended:
             producer.abort_transaction(WAIT_SECONDS)
-
-    def configure(self, name: str, value: str) -> None:
-        """Set an option of the topic."""
-        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-        resource = ConfigResource(ResourceType.TOPIC, self.name, incremental_configs=[entry])
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        for done in admin.incremental_alter_configs([resource]).values():
-            done.result(WAIT_SECONDS)
 
     def committed(self) -> dict[int, tuple[int, str]]:
         """Return the committed offset and metadata of each partition that has a commit."""

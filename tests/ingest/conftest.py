@@ -17,9 +17,15 @@ def protocol(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def topic(broker: Kafka) -> Topic:
+def topic_options() -> dict[str, str]:
+    """Return the options of the test's topic. A test that needs some has this parameter."""
+    return {}
+
+
+@pytest.fixture
+def topic(broker: Kafka, topic_options: dict[str, str]) -> Topic:
     made = Topic(require_real_broker(broker).bootstrap, 3)
-    broker.create_topic(made.name, 3)
+    broker.create_topic(made.name, 3, topic_options)
     return made
 
 

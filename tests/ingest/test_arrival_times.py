@@ -43,10 +43,9 @@ def protocol() -> str:
 
 
 @pytest.fixture
-def topic(topic: Topic) -> Topic:
-    """A topic that accepts any timestamp, as with brokers before Kafka 4."""
-    topic.configure("message.timestamp.after.max.ms", str(2**63 - 1))
-    return topic
+def topic_options() -> dict[str, str]:
+    """Return what makes a topic accept any timestamp, as with brokers before Kafka 4."""
+    return {"message.timestamp.after.max.ms": str(2**63 - 1)}
 
 
 def event(id_: str, time_ms: int | None = None) -> bytes:
@@ -109,9 +108,9 @@ def test_a_timestamp_that_can_be_true_is_the_arrival(open_log: OpenLog, topic: T
     }
 
 
+@pytest.mark.parametrize("topic_options", [{"message.timestamp.type": "LogAppendTime"}])
 def test_the_time_of_the_broker_is_taken_where_the_topic_says_so(open_log: OpenLog, topic: Topic, store: Store) -> None:
     """With LogAppendTime the topic does not keep the time of the producer."""
-    topic.configure("message.timestamp.type", "LogAppendTime")
     began = milliseconds(utc_now())
     topic.put(event("a"), at_ms=began // 1000)
 

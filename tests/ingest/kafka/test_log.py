@@ -372,18 +372,18 @@ def test_a_record_whose_header_has_a_name_that_is_no_text_is_read_without_header
     assert log.reread(plan) == records
 
 
+@pytest.mark.parametrize("topic_options", [{"message.timestamp.after.max.ms": str(2**63 - 1)}])
 @pytest.mark.parametrize(("sent_ms", "arrived_ms"), [(9_000_000_000_000_000, 4_102_444_799_999), (-5, 0), (7, 7)])
 def test_a_time_of_sending_is_one_a_calendar_has(
     open_log: OpenLog, topic: Topic, sent_ms: int, arrived_ms: int
 ) -> None:
-    topic.configure("message.timestamp.after.max.ms", str(2**63 - 1))
     topic.put(b"a", at_ms=sent_ms)
 
     assert [record.arrived_ms for record in read(open_log(), 1)] == [arrived_ms]
 
 
+@pytest.mark.parametrize("topic_options", [{"max.message.bytes": str(11 << 20)}])
 def test_a_record_of_ten_megabytes_is_read(open_log: OpenLog, topic: Topic) -> None:
-    topic.configure("max.message.bytes", str(11 << 20))
     large = b"x" * (10 << 20)
     topic.put(b"a", large, b"c", max_bytes=11 << 20)
     log = open_log()

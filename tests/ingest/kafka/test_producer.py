@@ -149,8 +149,8 @@ def test_two_processes_that_miss_a_topic_at_once_both_go_on(open_producer: Open,
     assert _partitions(missing) == 5
 
 
+@pytest.mark.parametrize("topic_options", [{"max.message.bytes": "100000"}])
 def test_an_event_that_is_too_large_is_refused_and_the_next_is_not(open_producer: Open, topic: Topic) -> None:
-    topic.configure("max.message.bytes", "100000")
     producer = open_producer(topic)
 
     with pytest.raises(TooLarge, match="larger than the brokers accept"):
