@@ -143,6 +143,18 @@ def test_a_token_is_never_sent_in_an_address_and_leaves_the_address_bar(page: Op
     expect(elsewhere.get_by_role("heading", level=2)).to_have_text("No usage link")
 
 
+def test_what_rarely_changes_is_asked_for_once(page: Open, customer: Customer) -> None:
+    """Before, the answer changed how often to ask, and the page asked again at once."""
+    opened = page()
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url.partition("/api/v1/portal/")[2]))
+
+    show(opened, customer, customer.token()["token"])
+    expect(opened.locator(".mp-course")).to_have_count(4)
+
+    assert [path for path in asked if path in ("meters", "subject")] == ["meters", "subject"]
+
+
 def test_events_show_without_a_reload_and_nothing_is_asked_while_hidden(page: Open, customer: Customer) -> None:
     shown = show(page(), customer, customer.token()["token"], "meter=tokens&refresh=0.5")
     before = total(shown)

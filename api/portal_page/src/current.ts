@@ -1,5 +1,4 @@
 /** The subject's current period: the one the operator set, evaluated at the server's time. */
-import { useState } from 'react'
 import type { PortalClient, PortalSubject, UsageError } from './client'
 import { dayEnd, type Span } from './periods'
 import { usePolled } from './polling'
@@ -30,14 +29,13 @@ interface Settings {
  */
 export function useCurrentPeriod(client: PortalClient, { period, zone }: View, isRequested: boolean, settings: Settings) {
   const isNeeded = period === 'current'
-  const [hasAnswered, setHasAnswered] = useState(false)
   const { data, error, reload } = usePolled(
     isRequested || isNeeded ? 'subject' : null,
     (signal) => client.subject(signal),
-    settings.seconds && (hasAnswered ? SECONDS : settings.seconds),
+    settings.seconds && SECONDS,
     settings.onTokenFailure,
+    settings.seconds,
   )
-  if (data && !hasAnswered) setHasAnswered(true)
   return {
     currentPeriod: data && currentPeriodOf(data, zone, client.now()),
     isPending: isNeeded && !data,

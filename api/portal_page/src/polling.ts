@@ -39,7 +39,8 @@ function keepIfSame<T>(data: T, { data: previous }: Answer<T>): T {
 }
 
 /**
- * Load the answer for `key` (null: nothing to load yet), and again every `seconds` (0: only on `reload`).
+ * Load the answer for `key` (null: nothing to load yet), and again every `seconds` (0: only on `reload`). The pause
+ * after a failure is twice `retrySeconds`, and longer with each further failure.
  *
  * A hidden page does not load. A page that becomes visible or online again loads at once. A failure that only another
  * token can repair ends the polling and is reported to `onTokenFailure`, or else to the context. Another client may
@@ -50,6 +51,7 @@ export function usePolled<T>(
   load: (signal: AbortSignal) => Promise<T>,
   seconds: number,
   onTokenFailure?: (error: UsageError) => void,
+  retrySeconds = seconds,
 ): Polled<T> {
   const [answer, setAnswer] = useState<Answer<T>>({ key: null, client: null })
   const client = useOpenMeter()
@@ -86,7 +88,7 @@ export function usePolled<T>(
         clearTimeout(timeout)
       }
       if (seconds > 0 && !document.hidden && !ended) {
-        const pause = seconds * 1000 * Math.min(2 ** failures, MAX_BACKOFF)
+        const pause = 1000 * (failures ? retrySeconds * Math.min(2 ** failures, MAX_BACKOFF) : seconds)
         const retryAfter = client instanceof PortalClient ? client.quietUntil - Date.now() : 0
         timer = setTimeout(() => void refresh(), Math.min(Math.max(pause, retryAfter), MAX_TIMER_MS))
       }
@@ -106,7 +108,7 @@ export function usePolled<T>(
       document.removeEventListener('visibilitychange', onVisible)
       window.removeEventListener('online', onVisible)
     }
-  }, [key, client, seconds, reloadCount])
+  }, [key, client, seconds, retrySeconds, reloadCount])
 
   const reload = (): void => setReloadCount((count) => count + 1)
   if (answer.client !== client) return { stale: true, reload }

@@ -240,8 +240,9 @@ function useMeters(client: PortalClient, settings: { seconds: number; onTokenFai
   const { data, error, reload } = usePolled(
     'meters',
     (signal) => client.meters(signal),
-    settings.seconds && (meters ? METERS_SECONDS : settings.seconds),
+    settings.seconds && METERS_SECONDS,
     settings.onTokenFailure,
+    settings.seconds,
   )
   if (data && data !== meters) setMeters(data)
   return { meters: data ?? (error && !error.needsToken ? undefined : meters), error, reload }
