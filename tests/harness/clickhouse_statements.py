@@ -1,6 +1,6 @@
 """A request as ClickHouse's HTTP interface reads it, run on chDB.
 
-Owns: which parts of a request are SQL, rows, parameters and settings; a chDB connection for each request; the codes,
+Owns: which parts of a request are SQL, rows, parameters and settings; a session of chDB for each request; the codes,
 texts and statuses of errors.
 Limits: a session id is accepted, but temporary tables and SET end with the request; there are no users and no roles;
 Native has no block headers (clickhouse-connect notices that and works without them); the `compress` protocol of
@@ -15,8 +15,9 @@ import os
 import re
 import uuid
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -59,6 +60,8 @@ _ROWS = re.compile(
 )
 _HEAD_BYTES = 65_536  # the text of an INSERT, without its rows, ends within these
 _ANSWERS = {b"SELECT", b"WITH", b"SHOW", b"DESCRIBE", b"DESC", b"EXISTS", b"EXPLAIN", b"CHECK"}
+_UNCHANGING = {b"SELECT", b"WITH", b"INSERT"}  # statements that change nothing of their session
+_MOST_IDLE = 16
 _FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 
 
@@ -179,16 +182,13 @@ class Chdb:
         repair_deduplication_logs(path)
         self._path = str(path)
         self._anchor = chdb.connect(self._path)
+        self._idle: deque[tuple[tuple[str, str], Any]] = deque()  # sessions, each with its database and settings
         version, self.zone = self._anchor.query("SELECT version(), timezone()", "TSV").bytes().decode().split()
         self._signature = f" (version {version})"
 
     def run(self, statement: Statement) -> Answer:
         """Run a statement in its own session. Raises: ClickHouseError."""
-        with self._clickhouse_errors(), chdb.connect(self._path) as connection:
-            if statement.database:
-                connection.query(f"USE {_quoted(statement.database, '`')}")
-            # chDB accepts `1 + 1` as a query, a server does not. `readonly`, if set, must be the last setting.
-            connection.query(f"SET {_settings({'implicit_select': '0'} | statement.settings)}")
+        with self._clickhouse_errors(), self._session(statement) as connection:
             if statement.rows is None:
                 result = connection.query(statement.text, statement.format, params=statement.parameters)
             else:
@@ -197,7 +197,53 @@ class Chdb:
 
     def close(self) -> None:
         """Close chDB, unless a statement is running."""
+        while self._idle:
+            self._idle.pop()[1].close()
         self._anchor.close()
+
+    @contextmanager
+    def _session(self, statement: Statement) -> Iterator[Any]:
+        """Yield a connection with the database and the settings of a statement, for this statement alone.
+
+        A new one takes 2 ms. So it is kept for the next statement that needs the same, if this one leaves it unchanged.
+        """
+        # chDB accepts `1 + 1` as a query, a server does not. `readonly`, if set, must be the last setting.
+        needed = (statement.database, _settings({"implicit_select": "0"} | statement.settings))
+        connection = self._kept(needed) or self._connect(*needed)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if statement.word not in _UNCHANGING:
+            connection.close()
+            return
+        self._idle.append((needed, connection))
+        with suppress(IndexError):  # another thread may take one at this moment
+            if len(self._idle) > _MOST_IDLE:
+                self._idle.popleft()[1].close()
+
+    def _kept(self, needed: tuple[str, str]) -> Any:
+        for _ in range(len(self._idle)):
+            try:
+                found, connection = self._idle.popleft()
+            except IndexError:
+                return None
+            if found == needed:
+                return connection
+            self._idle.append((found, connection))
+        return None
+
+    def _connect(self, database: str, settings: str) -> Any:
+        connection = chdb.connect(self._path)
+        try:
+            if database:
+                connection.query(f"USE {_quoted(database, '`')}")
+            connection.query(f"SET {settings}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def _clickhouse_errors(self) -> Iterator[None]:
