@@ -38,7 +38,8 @@ MODULES = (
     *("anyio._backends._asyncio", "httpcore", "pyarrow.compute", "uvicorn.lifespan.off", "uvloop", "encodings.idna"),
 )
 METERPORT = (sys.executable, "-m", "meterport")
-PROGRAMS = ("meterport", "tests.chaos.broken_ingest", "tests.harness.broken_serve")  # the modules that are forked
+# The modules that are forked.
+PROGRAMS = ("meterport", "tests.chaos.broken_ingest", "tests.chaos.other_clock", "tests.harness.broken_serve")
 _MAX_MESSAGE = 1 << 20
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # of numpy and Arrow
 
