@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.generation.hypothesis.builder import HypothesisTestConfig, HypothesisTestMode, create_test
@@ -119,11 +120,23 @@ def credentials(server: Server) -> dict[str, dict[str, str]]:
     return {"apiKey": key, "portalToken": {"Authorization": f"Bearer {made['token']}"}}
 
 
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    """Yield what keeps the connection to the server, which each request would otherwise open."""
+    with requests.Session() as kept:
+        yield kept
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3600 if EXAMPLES > 100 else 300)
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_whatever_is_sent_is_answered_as_documented(
-    schema: BaseSchema, method: str, path: str, server: Server, credentials: dict[str, dict[str, str]]
+    schema: BaseSchema,
+    method: str,
+    path: str,
+    server: Server,
+    credentials: dict[str, dict[str, str]],
+    session: requests.Session,
 ) -> None:
     """Contract 0."""
     operation = schema[path][method]
@@ -133,7 +146,7 @@ def test_whatever_is_sent_is_answered_as_documented(
     def is_answered_as_documented(case: Any) -> None:
         if len(str(case.query)) > LONGEST_QUERY:
             return
-        response = case.call(base_url=server.url, headers=headers)
+        response = case.call(base_url=server.url, headers=headers, session=session)
         refused_by_size = response.status_code == 413  # schemathesis does not count 413 as a refusal
         checks = [check for check in CHECKS if not (refused_by_size and check is negative_data_rejection)]
         if response.status_code == 414:  # from the server itself, before any route
