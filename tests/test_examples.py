@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.services import free_ports
+from tests.harness.ports import free_ports
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample_usage.py"
 

@@ -15,10 +15,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from tests.harness.ports import free_ports
 from tests.harness.preloaded import ROOT
 from tests.harness.raw_http import eventually
 from tests.harness.server import Server
-from tests.harness.services import free_ports, skip_or_fail
+from tests.harness.services import skip_or_fail
 
 PAGE = ROOT / "docs" / "reverse-proxies.md"
 KEY = "the-key-behind-the-proxy"

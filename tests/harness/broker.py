@@ -33,7 +33,8 @@ from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from tests.harness.kafka_jars import POM, fetch_jars
 from tests.harness.killable import Killable
-from tests.harness.services import Unavailable, file_lock, free_ports, locked, need_docker
+from tests.harness.ports import free_ports
+from tests.harness.services import Unavailable, file_lock, locked, need_docker
 
 START_SECONDS = 180  # so long because other tests may run on the machine at the same time
 MOCK_PARTITIONS = 4

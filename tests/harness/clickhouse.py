@@ -9,7 +9,6 @@ Limits: one node, no TLS, no users. tests/harness/clickhouse_statements.py lists
 
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +23,11 @@ import pytest
 
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
+from tests.harness import preloaded
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.killable import Killable
-from tests.harness.preloaded import ROOT
-from tests.harness.services import Unavailable, free_ports, need_docker
+from tests.harness.ports import free_ports
+from tests.harness.services import Unavailable, need_docker
 
 START_SECONDS = 60
 IMAGE = f"clickhouse/clickhouse-server:{'.'.join(version('chdb-core').split('.')[:2])}"
@@ -69,8 +69,8 @@ class ClickHouse(Killable):
         command = [sys.executable, "-m", "tests.harness.clickhouse_front", "--port", str(self._port)]
         with self.log.open("ab") as log:
             begin = log.tell()
-            self._process = subprocess.Popen(
-                [*command, "--path", str(self.directory / "store")], cwd=ROOT, stdout=log, stderr=log
+            self._process = preloaded.start(
+                [*command, "--path", str(self.directory / "store")], env=os.environ, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
         while self.running and time.monotonic() < deadline:

@@ -26,7 +26,7 @@ from clickhouse_connect.driver.compression import available_compression, get_com
 
 from tests.harness.clickhouse_faults import Fault, Faults
 from tests.harness.clickhouse_statements import Answer, Chdb, ClickHouseError, Statement, read_statement
-from tests.harness.services import free_ports
+from tests.harness.ports import free_ports
 
 HOST = "127.0.0.1"
 _WITH_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST instead of FIN

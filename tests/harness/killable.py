@@ -7,6 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests.harness import preloaded
+
 STOP_SECONDS = 30
 
 
@@ -16,7 +18,7 @@ class Killable:
     def __init__(self, directory: Path, log: str) -> None:
         self.directory = directory
         self.log = directory / log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: preloaded.Started | None = None
 
     @property
     def running(self) -> bool:

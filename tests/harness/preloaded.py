@@ -39,7 +39,10 @@ MODULES = (
 )
 METERPORT = (sys.executable, "-m", "meterport")
 # The modules that are forked.
-PROGRAMS = ("meterport", "tests.chaos.broken_ingest", "tests.chaos.other_clock", "tests.harness.broken_serve")
+PROGRAMS = (
+    *("meterport", "tests.chaos.broken_ingest", "tests.chaos.other_clock", "tests.harness.broken_serve"),
+    "tests.harness.clickhouse_front",
+)
 _MAX_MESSAGE = 1 << 20
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # of numpy and Arrow
 

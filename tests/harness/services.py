@@ -1,4 +1,4 @@
-"""What the tests need to start services: reserved ports, a running docker, and packages of npm, PyPI and Go.
+"""What the tests need to start services: a running docker, and packages of npm, PyPI and Go.
 
 Tests run in several processes. A file lock lets one process at a time change the files that they share.
 """
@@ -6,14 +6,12 @@ Tests run in several processes. A file lock lets one process at a time change th
 import fcntl
 import hashlib
 import os
-import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -42,25 +40,6 @@ def available_or_skip(make: Callable[[], _T]) -> _T:
         return make()
     except Unavailable as reason:
         skip_or_fail(str(reason))
-
-
-def free_ports(count: int) -> list[int]:
-    """Return free loopback ports below the range from which the kernel assigns ports.
-
-    While a service restarts, any program could get a port of the kernel's range. Even our own client that tries to
-    reconnect could get it, because on loopback a socket can connect to itself.
-    """
-    with ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = 20_000 + secrets.randbelow(12_000)
-            probe = held.enter_context(socket.socket())
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-        return ports
 
 
 def need_docker() -> None:
