@@ -419,7 +419,8 @@ def test_no_parameter_widens_the_subject(anyone: ApiClient, token: Token, name: 
     """R20: all parameters, known or not, by GET in JSON and CSV, on each portal route."""
     mine = token("attacker")
 
-    for text in INJECTIONS:
+    # In the short form each name gets every third text, and the next name gets the next ones.
+    for text in INJECTIONS if LONG else INJECTIONS[NAMES.index(name) % 3 :: 3]:
         shows_only_ones_own(anyone.get(f"{QUERY}?{name}={quote(text)}", headers=mine))
     for text in ("victim", "attacker' OR '1'='1"):
         for path in (VALUES, METERS):

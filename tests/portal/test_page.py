@@ -310,8 +310,15 @@ def test_the_theme_can_be_chosen_and_stays(page: Open, customer: Customer) -> No
     expect(shown.locator(".mp")).to_have_attribute("data-theme", "dark")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("device", ["desktop", "phone"])
+@pytest.mark.parametrize(
+    ("device", "scheme"),
+    [
+        ("desktop", "light"),
+        ("phone", "dark"),
+        pytest.param("desktop", "dark", marks=pytest.mark.only_long),
+        pytest.param("phone", "light", marks=pytest.mark.only_long),
+    ],
+)
 def test_axe_finds_nothing_serious_and_nothing_leaves_the_screen(
     page: Open, customer: Customer, device: str, scheme: str
 ) -> None:

@@ -86,7 +86,7 @@ def test_a_translated_page_shows_what_the_other_one_does(page: Open, busy: Custo
     touched.add_init_script(f"({TRANSLATOR})(false)")
     respected.add_init_script(f"({TRANSLATOR})(true)")
     token = busy.token(allowedMeterSlugs=["calls", "tokens"])["token"]
-    view = "meter=tokens&group=model&units=tokens:tokens,calls:calls&refresh=2"
+    view = "meter=tokens&group=model&units=tokens:tokens,calls:calls&refresh=5"
     for opened in pages:
         show(opened, busy, token, view)
         settle(opened)

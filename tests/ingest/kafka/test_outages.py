@@ -125,7 +125,15 @@ def test_a_log_is_closed_though_a_commit_is_not_answered(open_log: OpenLog, topi
     assert following.reread(plan) == batch
 
 
-@pytest.mark.parametrize("group", ["goes on", "begins anew"])
+@pytest.mark.parametrize(
+    ("protocol", "group"),
+    [
+        ("consumer", "goes on"),
+        ("classic", "begins anew"),
+        pytest.param("consumer", "begins anew", marks=pytest.mark.only_long),
+        pytest.param("classic", "goes on", marks=pytest.mark.only_long),
+    ],
+)
 def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_back(
     open_log: OpenLog, topic: Topic, process: Broker, group: str
 ) -> None:
@@ -216,8 +224,19 @@ def test_a_gap_that_brokers_do_not_explain_at_once_loses_nothing_read_before_it(
     assert [record.offset for record in records] == [0, 1, 5, 6, 7, 8, 9, *range(51)]
 
 
-@pytest.mark.parametrize("then", ["stays", "leaves"])
-@pytest.mark.parametrize("late", ["acknowledge", "plan"])
+@pytest.mark.parametrize(
+    ("protocol", "late", "then"),
+    [  # each two of the values are together in the short form, too
+        ("consumer", "acknowledge", "stays"),
+        ("consumer", "plan", "leaves"),
+        ("classic", "acknowledge", "leaves"),
+        ("classic", "plan", "stays"),
+        pytest.param("consumer", "acknowledge", "leaves", marks=pytest.mark.only_long),
+        pytest.param("consumer", "plan", "stays", marks=pytest.mark.only_long),
+        pytest.param("classic", "acknowledge", "stays", marks=pytest.mark.only_long),
+        pytest.param("classic", "plan", "leaves", marks=pytest.mark.only_long),
+    ],
+)
 def test_a_process_that_wakes_up_late_moves_nothing(
     topic: Topic, protocol: str, open_log: OpenLog, late: str, then: str
 ) -> None:
