@@ -29,9 +29,9 @@ from tests.harness.long_form import LONG
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
 _SERVICES = {"broker", "browser"}  # fixtures that start one
-# The longest tests: those that compute, and start services of their own, and those that wait most of the time.
-COMPUTING_FILES = ("test_chaos.py", "test_crash.py")
-WAITING_FILES = ("test_examples.py", "test_outages.py", "test_log.py", "test_stored_positions.py")
+# The tests that take the longest, as they are shared out: all of the first file first.
+LONGEST_FILES = ("test_chaos.py", "test_crash.py", "test_outages.py", "test_log.py", "test_stored_positions.py")
+TOGETHER_FILE = "portal/test_examples.py"  # for one worker, because its tests share servers that take seconds to start
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a directory in it that only this user can enter
 MEMORY_BYTES = 8 << 30  # a full run keeps a quarter of it
 _OWN_DIRECTORY = pytest.StashKey[str]()
@@ -94,19 +94,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 -
 
 
 def _shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Return the tests in an order in which half of the workers begin with those that compute, and half with waiting.
+    """Return the tests in an order in which all workers but two begin with the longest tests.
 
-    At first each worker gets a run of tests that follow each other, all of the same length. Later an idle worker takes
-    tests from the end of another one's.
+    Those wait for seconds again and again, and the two others compute meanwhile. At first each worker gets a run of
+    tests that follow each other, all runs of the same length. Later an idle worker takes tests from the end of another
+    run.
     """
-    if workers == 1:
+    if workers <= 2:
         return items
-    computing = [item for item in items if item.path.name in COMPUTING_FILES]
-    waiting = [item for item in items if item.path.name in WAITING_FILES]
-    others = iter([item for item in items if item.path.name not in (*COMPUTING_FILES, *WAITING_FILES)])
-    half = workers // 2
-    shares = [computing[number::half] for number in range(half)]
-    shares += [waiting[number :: workers - half] for number in range(workers - half)]
+    longest = [item for name in LONGEST_FILES for item in items if item.path.name == name]
+    together = [item for item in items if item.path.match(TOGETHER_FILE)]
+    placed = {*longest, *together}
+    others = iter([item for item in items if item not in placed])
+    shares = [longest[number :: workers - 2] for number in range(workers - 2)] + [together, []]
     ordered: list[pytest.Item] = []
     for number, share in enumerate(shares):
         size = (len(items) - len(ordered)) // (workers - number)
