@@ -29,13 +29,8 @@ from tests.harness.long_form import LONG
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
 _SERVICES = {"broker", "browser"}  # fixtures that start one
-FAULT_FILES = ("test_chaos.py", "test_crash.py")  # the longest tests, which are shared out one by one
-# Tests that wait for brokers most of the time. Each file is for one worker, because its tests share a broker.
-WAITING_FILES = (
-    *("test_outages.py", "test_log.py", "test_stored_positions.py", "test_producer.py", "test_refused.py"),
-    *("test_health.py", "test_tls.py", "test_partitions_held.py", "test_dead_letter_topic.py"),
-    "test_forgotten_brokers.py",
-)
+# The tests that take the longest, as they are shared out: all of the first file first.
+LONGEST_FILES = ("test_chaos.py", "test_crash.py", "test_outages.py", "test_log.py", "test_stored_positions.py")
 TOGETHER_FILE = "portal/test_examples.py"  # for one worker, because its tests share servers that take seconds to start
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a directory in it that only this user can enter
 MEMORY_BYTES = 8 << 30  # a full run keeps a quarter of it
@@ -107,15 +102,11 @@ def _shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
     """
     if workers <= 2:
         return items
-    long_runs = workers - 2
-    faults = [item for name in FAULT_FILES for item in items if item.path.name == name]
-    waiting = [[item for item in items if item.path.name == name] for name in WAITING_FILES]
-    shares = [
-        [*faults[number::long_runs], *itertools.chain(*waiting[number::long_runs])] for number in range(long_runs)
-    ]
-    shares += [[item for item in items if item.path.match(TOGETHER_FILE)], []]
-    placed = set(itertools.chain(*shares))
+    longest = [item for name in LONGEST_FILES for item in items if item.path.name == name]
+    together = [item for item in items if item.path.match(TOGETHER_FILE)]
+    placed = {*longest, *together}
     others = iter([item for item in items if item not in placed])
+    shares = [longest[number :: workers - 2] for number in range(workers - 2)] + [together, []]
     ordered: list[pytest.Item] = []
     for number, share in enumerate(shares):
         size = (len(items) - len(ordered)) // (workers - number)
