@@ -6,6 +6,7 @@ Node, Go, Java and Maven are needed. Tests of what a machine lacks are skipped, 
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -23,7 +24,6 @@ from tests.harness.services import available_or_skip, build_go, install_packages
 from tests.harness.topics import require_real_broker
 
 HERE = Path(__file__).parent
-TOPIC = "cloudevents-sdks"
 WAIT_SECONDS = 30
 
 PYTHON = {
@@ -131,15 +131,20 @@ Produce = Callable[[str], dict[str, int]]
 
 @pytest.fixture(scope="module")
 def brokers(broker: Kafka) -> list[str]:
-    """Return the arguments with which a producer also sends over Kafka, or none if there is only a mock of it."""
-    return [] if broker.kind is Kind.MOCK else [broker.bootstrap, TOPIC]
+    """Return the arguments with which a producer also sends over Kafka, or none if there is only a mock of it.
+
+    Each worker has a topic and a group of its own: workers that share the tests of this file have a server each.
+    """
+    return [] if broker.kind is Kind.MOCK else [broker.bootstrap, f"cloudevents-sdks-{secrets.token_hex(4)}"]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, brokers: list[str]) -> Iterator[Server]:
     """A server without an API key, as in the examples of the SDKs, with a meter for each language."""
-    names = ("BROKERS", "TOPIC")
-    variables = {f"METERPORT_KAFKA__{name}": value for name, value in zip(names, brokers, strict=False)}
+    names = ("BROKERS", "TOPIC", "GROUP")
+    variables = {
+        f"METERPORT_KAFKA__{name}": value for name, value in zip(names, [*brokers, *brokers[1:]], strict=False)
+    }
     running = Server(tmp_path_factory.mktemp("sdks"), variables=variables)
     running.start()
     for language in CASES:
