@@ -63,27 +63,19 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def start(customer: Customer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Return a function that starts an example against the customer's server, with the packages of its lock file.
-
-    An example runs until the last test of this file has ended, because starting one takes seconds of processor time.
-    """
+@pytest.fixture
+def start(customer: Customer, tmp_path: Path) -> Iterator[Start]:
+    """Return a function that starts an example against the customer's server, with the packages of its lock file."""
     environment = {"METERPORT_URL": customer.url, "METERPORT_API_KEY": KEY, "NEXT_TELEMETRY_DISABLED": "1"}
-    logs = tmp_path_factory.mktemp("examples")
-    urls: dict[tuple[str, ...], str] = {}
     with ExitStack() as stack:
 
-        def run(*example: str) -> str:
-            name, *command = example
-            if example not in urls:
-                folder = EXAMPLES / name
-                if command[0] == "npm":
-                    install_packages(folder)
-                # The development server of Next.js refuses to run twice in a folder.
-                stack.enter_context(file_lock(f"example-{name}"))
-                urls[example] = stack.enter_context(started(folder, command, environment, logs / f"{name}.log"))
-            return urls[example]
+        def run(name: str, *command: str) -> str:
+            folder = EXAMPLES / name
+            if command[0] == "npm":
+                install_packages(folder)
+            # The development server of Next.js refuses to run twice in a folder.
+            stack.enter_context(file_lock(f"example-{name}"))
+            return stack.enter_context(started(folder, command, environment, tmp_path / f"{name}.log"))
 
         yield run
 
