@@ -90,13 +90,12 @@ def decode_events(
     doubtful[rows_with_repeated_names(values, envelopes, optional)] = True
     extensions = _extensions(media_types, extended)
 
-    columns: list[Any] = [ids, sources, types, subjects, times, data, extensions]
     rows = np.flatnonzero(doubtful).tolist()
 
     def decode_row(index: int) -> Event:
         return decode_event(values[index], arrived_ms[index], partitions[index], offsets[index], span)
 
-    refused = _decode_one_by_one(rows, columns, decode_row)
+    refused = _decode_one_by_one(rows, [ids, sources, types, subjects, times, data, extensions], decode_row)
     text, bounds = _join(data) if rows else joined
     events = EventBatch.of(
         ids, sources, types, subjects, times, _to_column(text, bounds), extensions,
