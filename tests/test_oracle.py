@@ -19,21 +19,9 @@ from hypothesis import strategies as st
 
 from tests.harness import strategies
 from tests.harness.long_form import LONG
-from tests.harness.oracle import (
-    EPOCH,
-    NANOSECONDS,
-    Event,
-    Fold,
-    Meter,
-    Query,
-    Row,
-    deduplicate,
-    extract,
-    instant,
-    number,
-    usage,
-    window_bounds,
-)
+from tests.harness.oracle import Event, Fold, Meter, Query, Row, deduplicate, usage
+from tests.harness.oracle_time import EPOCH, NANOSECONDS, instant, window_bounds
+from tests.harness.oracle_values import extract, number
 
 THOROUGH = 30 if LONG else 1
 QUICK = settings(max_examples=60 * THOROUGH, deadline=None, suppress_health_check=[HealthCheck.too_slow])

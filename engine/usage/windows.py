@@ -4,8 +4,8 @@ Owns: the sizes of windows, the boundaries of DAY and MONTH windows, and where a
 here and ClickHouse gets them as numbers. MINUTE and HOUR windows need no list of boundaries: engine/usage/timeline.py
 has their expressions. Windows are half-open and cover time without gaps. A DAY ends where the next local date begins,
 usually after 23 to 25 hours.
-All instants are Unix seconds. Source: docs/contract.md "Windows". tests/harness/oracle.py computes the same windows
-independently.
+All instants are Unix seconds. Source: docs/contract.md "Windows". tests/harness/oracle_time.py computes the same
+windows independently.
 """
 
 import functools

@@ -11,7 +11,7 @@ from decimal import Decimal, localcontext
 from functools import lru_cache
 
 from tests.chaos.load import KINDS, Numbers
-from tests.harness import oracle
+from tests.harness import oracle, oracle_time
 
 _CellKey = tuple[int, int, int, int]  # minute since the epoch, subject, model, kind
 _Group = tuple[tuple[int, int] | None, str | None, tuple[str, ...]]
@@ -116,7 +116,7 @@ def _group(key: _CellKey, query: oracle.Query, names: tuple[str, ...]) -> _Group
 
 @lru_cache(maxsize=1 << 18)
 def _window(minute: int, size: str, zone: str) -> tuple[int, int]:
-    return oracle.window_bounds(minute * 60_000, size, zone)
+    return oracle_time.window_bounds(minute * 60_000, size, zone)
 
 
 def _row(group: _Group, cell: _Cell, meter: oracle.Meter, names: tuple[str, ...]) -> oracle.Row | None:
@@ -126,8 +126,8 @@ def _row(group: _Group, cell: _Cell, meter: oracle.Meter, names: tuple[str, ...]
     window, subject, dimensions = group
     start, end = window or (cell.first_minute * 60, cell.last_minute * 60 + 60)
     return oracle.Row(
-        start * oracle.NANOSECONDS,
-        end * oracle.NANOSECONDS,
+        start * oracle_time.NANOSECONDS,
+        end * oracle_time.NANOSECONDS,
         subject,
         tuple(zip(names, dimensions, strict=True)),
         value,

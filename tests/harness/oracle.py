@@ -1,30 +1,22 @@
 """The usage that a list of events must give, computed a second time in plain Python.
 
 Owns: the reference answer. Property tests and the crash harness compare all answers of Meterport with this module. It
-therefore shares no code with the product: no SQL and no rollups, only a loop over the events in log order.
+therefore shares no code with the product: no SQL and no rollups, only a loop over the events in log order. Its values
+come from `oracle_values.py` and its windows from `oracle_time.py`, which share no code with the product either.
 All values are exact: instants are integers, and values are decimals in a context that raises instead of rounding.
 Limits: events are as ingest accepts them (valid RFC 3339 times; `data` is JSON or absent, without lone surrogates).
 Clarity is more important than speed: a million events take half a minute.
-Source: sections 1.4, 2.1, 2.2 and 4 of the contract, and section D, which has priority; JSON text as ClickHouse 26.9
-writes it (tests/test_oracle.py compares the two); time zones from the tzdata package, never from the system.
+Source: sections 1.4, 2.1, 2.2 and 4 of the contract, and section D, which has priority.
 """
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
-from functools import cache, lru_cache
-from importlib.resources import files
-from itertools import pairwise
-from math import isinf
-from zoneinfo import ZoneInfo
 
-INTEGER_DIGITS = 38
-FRACTION_DIGITS = 19
-NANOSECONDS = 1_000_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from tests.harness.oracle_time import EPOCH, NANOSECONDS, instant, window_bounds
+from tests.harness.oracle_values import FRACTION_DIGITS, number, parse_data, text_at
+
 EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, Overflow])
 
 
@@ -159,15 +151,17 @@ def _samples(events: Iterable[Event], meter: Meter, query: Query) -> Iterator[tu
         at_ms = event.at_ms
         if not lower <= at_ms * 1_000_000 < upper:
             continue
-        data = _document(event.data)
-        if not all(_text(data, meter.group_by[name]) in allowed for name, allowed in query.filters.items() if allowed):
+        data = parse_data(event.data)
+        if not all(
+            text_at(data, meter.group_by[name]) in allowed for name, allowed in query.filters.items() if allowed
+        ):
             continue
         group = _Group(
             window=window_bounds(at_ms, query.window_size, query.zone) if query.window_size else None,
             subject=event.subject if by_subject else None,
-            dimensions=tuple(_text(data, meter.group_by[name]) for name in names),
+            dimensions=tuple(text_at(data, meter.group_by[name]) for name in names),
         )
-        yield group, _Sample(at_ms, _text(data, meter.value_property) if meter.value_property else "")
+        yield group, _Sample(at_ms, text_at(data, meter.value_property) if meter.value_property else "")
 
 
 def _range(meter: Meter, query: Query) -> tuple[float, float]:
@@ -239,271 +233,3 @@ def _mean(values: list[Decimal]) -> Decimal:
     with localcontext(EXACT):
         cut = (_sum(values).scaleb(FRACTION_DIGITS) // len(values)).scaleb(-FRACTION_DIGITS)
         return cut + 0  # no negative zero
-
-
-# --- data to text -----------------------------------------------------------------------------------------------------
-
-_STEP = re.compile(
-    r"""\s* (?: \.\s*(?P<name>[A-Za-z0-9_$]+)  |  \.\s*"(?P<quoted>[^"]+)"
-            |   \[\s*'(?P<single>[^']*)'\s*\]  |  \[\s*"(?P<double>[^"]*)"\s*\]
-            |   \[\s*(?P<every>\*)\s*\]        |  \[\s*(?P<first>[0-9]+)(?:\s+to\s+(?P<end>[0-9]+))?\s*\] ) \s*""",
-    re.VERBOSE,
-)
-
-
-def extract(data: str | None, path: str) -> str:
-    """Return the text of the first scalar at `path`, or "" if there is none.
-
-    Source: JSON_VALUE of ClickHouse 26.9. Of duplicate keys the first counts.
-    """
-    return _text(_document(data), path)
-
-
-_NOTHING = object()  # the data is absent, empty or invalid: unlike null, it has no text at any path
-
-
-def _document(data: str | None) -> object:
-    """Return the parsed JSON, with its numbers as text."""
-    if not data:
-        return _NOTHING
-    try:
-        return _DECODER.decode(data)
-    except ValueError:
-        return _NOTHING
-
-
-def _first_wins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    return dict(reversed(pairs))
-
-
-def _integer_text(literal: str) -> str:
-    """Return the text of an integer literal: it keeps all digits, and only zero loses its sign."""
-    return "0" if literal == "-0" else literal
-
-
-def _double_text(literal: str) -> str:
-    """Return the shortest text of the double nearest to a literal with a fraction or an exponent.
-
-    Raises: ValueError: the literal is beyond the range of a double. Then the whole document is invalid.
-    Source: C++ std::to_chars: the shorter of the two notations; if both are equally long, the plain one.
-    """
-    value = float(literal)
-    if isinf(value):
-        raise ValueError(literal)
-    sign, magnitude = ("-" if literal.startswith("-") else ""), abs(value)
-    plain, scientific = _plain(magnitude), _scientific(magnitude)
-    return sign + (plain if len(plain) <= len(scientific) else scientific)
-
-
-def _plain(magnitude: float) -> str:
-    """Return the plain notation. A whole number has the exact digits of the double."""
-    return str(int(magnitude)) if magnitude.is_integer() else format(Decimal(repr(magnitude)), "f")
-
-
-def _scientific(magnitude: float) -> str:
-    shortest = Decimal(repr(magnitude))
-    digits = "".join(map(str, shortest.as_tuple().digits)).rstrip("0") or "0"
-    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
-    return f"{mantissa}e{shortest.adjusted():+03d}"
-
-
-def _refuse(literal: str) -> str:
-    raise ValueError(literal)
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_first_wins, parse_int=_integer_text, parse_float=_double_text, parse_constant=_refuse
-)
-
-
-def _text(document: object, path: str) -> str:
-    for found in _nodes(document, _steps(path)):
-        match found:
-            case None:
-                return "null"
-            case bool():
-                return "true" if found else "false"
-            case str():
-                return found
-    return ""
-
-
-def _nodes(node: object, steps: tuple[str | range, ...]) -> Iterator[object]:
-    """Yield all nodes that the steps lead to, in document order."""
-    if not steps:
-        yield node
-    elif isinstance(steps[0], str):
-        if isinstance(node, dict) and steps[0] in node:
-            yield from _nodes(node[steps[0]], steps[1:])
-    elif isinstance(node, list):
-        for index in steps[0]:
-            if index < len(node):
-                yield from _nodes(node[index], steps[1:])
-            else:
-                break
-
-
-@lru_cache(maxsize=1024)
-def _steps(path: str) -> tuple[str | range, ...]:
-    """Return the path as keys and index ranges. Raises: ValueError: the path is not supported."""
-    rest = path.strip()
-    if not rest.startswith("$"):
-        raise ValueError(path)
-    steps: list[str | range] = []
-    position = 1
-    while position < len(rest):
-        step = _STEP.match(rest, position)
-        if step is None:
-            raise ValueError(path)
-        steps.append(_step(step))
-        position = step.end()
-    return tuple(steps)
-
-
-def _step(step: re.Match[str]) -> str | range:
-    if step["every"]:
-        return range(1 << 62)
-    if step["first"]:
-        first = int(step["first"])
-        return range(first, int(step["end"] or first + 1))  # "0 to 2" does not include 2
-    return next(key for name in ("name", "quoted", "single", "double") if (key := step[name]) is not None)
-
-
-# --- text to number ---------------------------------------------------------------------------------------------------
-
-_NUMBER = re.compile(r"([+-]?)(?:([0-9]+)\.?([0-9]*)|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?")
-
-
-def number(text: str) -> Decimal | None:
-    """Return the exact value of a text, or None if it is not a number or has more digits than a value may have."""
-    literal = _NUMBER.fullmatch(text)
-    if literal is None:
-        return None
-    sign, whole, fraction, bare_fraction, exponent = literal.groups(default="")
-    fraction = fraction or bare_fraction
-    digits = (whole + fraction).lstrip("0")
-    if not digits:
-        return Decimal(0)
-    significant = digits.rstrip("0")
-    power = _exponent(exponent) - len(fraction) + len(digits) - len(significant)
-    if power < -FRACTION_DIGITS or len(significant) + power > INTEGER_DIGITS:
-        return None
-    return Decimal(f"{sign}{significant}e{power}")
-
-
-def _exponent(text: str) -> int:
-    """Return the exponent. One of more than 18 digits becomes 10**18: no text is long enough to compensate for it."""
-    digits = text.lstrip("+-").lstrip("0")
-    size = int(digits or "0") if len(digits) <= 18 else 10**18
-    return -size if text.startswith("-") else size
-
-
-# --- time -------------------------------------------------------------------------------------------------------------
-
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
-)
-
-
-def instant(text: str) -> int:
-    """Return the nanoseconds since the epoch of an RFC 3339 text. Digits finer than a nanosecond are ignored."""
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    year, month, day, hour, minute, second, fraction, sign, offset_hours, offset_minutes = match.groups(default="")
-    days = date(int(year), int(month), int(day)).toordinal() - EPOCH.toordinal()
-    offset = (int(offset_hours) * 60 + int(offset_minutes)) * 60 if sign else 0
-    local = (days * 24 + int(hour)) * 3600 + int(minute) * 60 + int(second)
-    seconds = local + offset if sign == "-" else local - offset
-    return seconds * NANOSECONDS + int(fraction[:9].ljust(9, "0"))
-
-
-def window_bounds(at_ms: int, size: str, zone: str) -> tuple[int, int]:
-    """Return the window that contains `at_ms`, in epoch seconds [start, end).
-
-    A MINUTE is a minute of UTC, and an HOUR an hour of the local clock. A DAY or MONTH lasts from the beginning of its
-    first local date to the beginning of the next one's. Dates never go back: if a clock is set back over midnight, the
-    repeated time belongs to the newer date.
-    """
-    at = at_ms // 1000
-    match size:
-        case "MINUTE":
-            return at - at % 60, at - at % 60 + 60
-        case "HOUR":
-            return _hour(at, zone)
-        case "DAY":
-            day = _date_reached(at, zone)
-            return _start_of_date(day, zone), _start_of_date(day + timedelta(days=1), zone)
-        case "MONTH":
-            first = _date_reached(at, zone).replace(day=1)
-            return _start_of_date(first, zone), _start_of_date((first + timedelta(days=31)).replace(day=1), zone)
-        case _:
-            raise ValueError(size)
-
-
-def _hour(at: int, zone: str) -> tuple[int, int]:
-    """Return the hour of the local clock. It is cut where the clock changes by a part of an hour."""
-    start = at - (at + _offset(at, zone)) % 3600
-    end = start + 3600
-    for change in _changes(start, end, zone):
-        if (_offset(change, zone) - _offset(change - 1, zone)) % 3600 == 0:
-            continue
-        if change <= at:
-            start = change
-        else:
-            return start, change
-    return start, end
-
-
-def _date_reached(at: int, zone: str) -> date:
-    """Return the newest local date that has begun at an instant."""
-    day = _local_date(at, zone)
-    while _start_of_date(day + timedelta(days=1), zone) <= at:
-        day += timedelta(days=1)
-    return day
-
-
-@lru_cache(maxsize=1 << 16)
-def _start_of_date(day: date, zone: str) -> int:
-    """Return the first instant whose local date is `day` or later: midnight, or the clock change that skips it."""
-    midnight = (day.toordinal() - EPOCH.toordinal()) * 86400
-    earliest, latest = midnight - 16 * 3600, midnight + 16 * 3600  # no zone is further from UTC
-    changes = _changes(earliest, latest, zone)
-    offsets = {_offset(at, zone) for at in (earliest, *changes)}
-    candidates = [*changes, *(midnight - offset for offset in offsets)]
-    return min(at for at in candidates if _local_date(at, zone) >= day)
-
-
-@lru_cache(maxsize=1 << 16)
-def _changes(after: int, until: int, zone: str) -> tuple[int, ...]:
-    """Return the instants in (after, until] when the offset of the zone changes."""
-    steps = [*range(after, until, 3600), until]
-    return tuple(_change(low, high, zone) for low, high in pairwise(steps) if _offset(low, zone) != _offset(high, zone))
-
-
-def _change(low: int, high: int, zone: str) -> int:
-    """Return the one instant in (low, high] when the offset changes."""
-    before = _offset(low, zone)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _offset(middle, zone) == before:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _local_date(at: int, zone: str) -> date:
-    return datetime.fromtimestamp(at, _zone(zone)).date()
-
-
-def _offset(at: int, zone: str) -> int:
-    """Return by how many seconds local clocks are ahead of UTC."""
-    offset = datetime.fromtimestamp(at, _zone(zone)).utcoffset() or timedelta()
-    return offset // timedelta(seconds=1)
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
-        return ZoneInfo.from_file(rules, key=name)

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from tests.harness.oracle import EPOCH, Event, Meter, Query, instant
+from tests.harness.oracle import Event, Meter, Query
+from tests.harness.oracle_time import EPOCH, instant
 
 # By zone: instants (UTC) near which its clocks or its calendar do something worth testing.
 ZONE_INSTANTS: Mapping[str, tuple[str, ...]] = {

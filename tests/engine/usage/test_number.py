@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.store import sql
 from engine.store.clickhouse import Store
-from tests.harness import oracle
+from tests.harness import oracle_values
 
 NINES = "9" * 38 + "." + "9" * 19
 
@@ -61,7 +61,7 @@ def test_a_text_stands_for_its_exact_number_or_none(bare_store: Store) -> None:
 
 
 def test_the_table_agrees_with_the_fold() -> None:
-    assert {text: oracle.number(text) for text in TABLE} == {
+    assert {text: oracle_values.number(text) for text in TABLE} == {
         text: None if number is None else Decimal(number) for text, number in TABLE.items()
     }
 
@@ -89,5 +89,5 @@ ANYTHING = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 def test_the_engine_reads_every_text_as_exact_decimals_do(bare_store: Store, texts: list[str]) -> None:
     found = numbers(bare_store, texts)
 
-    expected = {text: oracle.number(text) for text in texts}
+    expected = {text: oracle_values.number(text) for text in texts}
     assert {text: None if number is None else Decimal(number) for text, number in found.items()} == expected

@@ -20,7 +20,7 @@ from engine.store.clickhouse import Store
 from engine.usage.timeline import Timeline
 from engine.usage.windows import WindowSize, boundaries, largest_common_step
 from engine.usage.zones import _zone_names, hour_phases, offsets, zone
-from tests.harness import oracle
+from tests.harness import oracle_time
 from tests.harness.long_form import LONG
 
 ZONES = sorted(_zone_names()) if LONG else sorted(_zone_names())[::10]
@@ -214,7 +214,7 @@ def test_windows_tile_time_and_do_not_depend_on_what_else_is_asked(
     assert marks[-2] <= last < marks[-1]
     for start, end in pairwise(marks):
         assert boundaries(size, name, start, end - 1) == (start, end)
-        assert oracle.window_bounds(start * 1000, size, name) == (start, end)
+        assert oracle_time.window_bounds(start * 1000, size, name) == (start, end)
 
 
 # --- hours and minutes, as the engine computes them -------------------------------------------------------------------
@@ -310,7 +310,7 @@ def test_the_engine_finds_the_hours_the_fold_finds(bare_store: Store, name: str)
         (written([at, start]), start_text, end_text)
         for at, start, start_text, end_text in answers
         if (start, second(start_text), second(end_text))
-        != (oracle.window_bounds(at * 1000, "HOUR", name)[0], *oracle.window_bounds(at * 1000, "HOUR", name))
+        != (oracle_time.window_bounds(at * 1000, "HOUR", name)[0], *oracle_time.window_bounds(at * 1000, "HOUR", name))
     ]
     assert wrong == []
 
