@@ -17,7 +17,7 @@ from engine.config.kafka_settings import KafkaSettings
 from engine.config.settings import IngestSettings
 from ingest.consumer import Consumer
 from ingest.kafka.log import KafkaLog
-from tests.harness.broker import choose_broker
+from tests.harness.chosen_broker import choose_broker
 
 PARTITIONS = 12
 BATCH_ROWS = 100_000

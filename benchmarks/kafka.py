@@ -19,7 +19,8 @@ from engine.config.settings import IngestSettings
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.kafka.log import KafkaLog
-from tests.harness.broker import Kafka, choose_broker
+from tests.harness.broker import Kafka
+from tests.harness.chosen_broker import choose_broker
 
 TOPIC = "bench"
 PARTITIONS = 12

@@ -12,7 +12,8 @@ import httpx
 from confluent_kafka import Producer
 
 from benchmarks import world
-from tests.harness.broker import Kafka, choose_broker
+from tests.harness.broker import Kafka
+from tests.harness.chosen_broker import choose_broker
 from tests.harness.server import Server
 
 RATE = 5_000

@@ -21,7 +21,7 @@ import pytest
 from engine.config.loading import load_settings
 from engine.config.settings import Settings
 from engine.store.clickhouse import Store
-from tests.harness.broker import broker
+from tests.harness.chosen_broker import broker
 from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
 from tests.harness.databases import Database, Databases
 from tests.harness.long_form import LONG

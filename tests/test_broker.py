@@ -14,7 +14,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.harness.broker import Broker, Kafka, _maven, choose_broker, create_topic
+from tests.harness.broker import Broker, Kafka, create_topic
+from tests.harness.chosen_broker import _maven, choose_broker
 from tests.harness.kafka_jars import fetch_jars
 from tests.harness.own_broker import process
 from tests.harness.services import available_or_skip
