@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.chaos import embedded, scenarios
-from tests.chaos.cluster import Result, Services
+from tests.chaos.cluster import Result
+from tests.chaos.services import Services
 from tests.harness.long_form import LONG
 from tests.harness.services import available_or_skip
 

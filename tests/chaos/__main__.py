@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 from tests.chaos import embedded, scenarios
-from tests.chaos.cluster import Result, Services
+from tests.chaos.cluster import Result
+from tests.chaos.services import Services
 
 SCENARIOS: list[Callable[[Services, int], Result]] = [
     scenarios.every_step,

@@ -1,46 +1,35 @@
-"""Everything that a scenario needs: a broker, a store, a topic with a load, and the processes that meter it.
+"""The processes that meter one topic, and everything that they need, as a scenario uses them.
 
-Owns: `Services` (one Kafka broker and one ClickHouse, which the scenarios use one after another), `Cluster` (the topic,
-group, database and processes of one scenario), the checks at the end of a scenario, and its result.
+Owns: `Cluster` (the topic, group, database and processes of one scenario), the checks at the end of a scenario, and its
+result.
 Limits: loopback only; every wait has a time limit.
 """
 
 import json
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 
 import clickhouse_connect
 import httpx
 from clickhouse_connect.driver.client import Client
-from confluent_kafka import KafkaException
 
 from tests.chaos import check
 from tests.chaos.fold import Fold
 from tests.chaos.processes import API, INGEST, Fleet, Process
-from tests.chaos.topic import RawRecord, Topic, Writer
+from tests.chaos.recovery import Recovery, wait_until
+from tests.chaos.services import SESSION_SECONDS, Services
+from tests.chaos.topic import Topic
+from tests.chaos.writer import RawRecord, Writer
 from tests.harness import oracle
-from tests.harness.broker import Broker
-from tests.harness.clickhouse import ClickHouse
 from tests.harness.crash import METERS
 from tests.harness.translation import definition_body
 
 PARTITIONS = 12
-SESSION_SECONDS = 3  # how long a group waits for a dead member
 DRAIN_SECONDS = 900  # within which something more must be stored: a busy machine may be millions of events behind
-_POLL_SECONDS = 0.2  # each poll asks the broker once for each partition
 _READY = r"ingesting topic="
 _LISTENING = r"listening url=(\S+) for=api"
-_BROKER = {  # in the protocol of KIP-848 the broker decides how long a silent member stays in the group
-    "group.consumer.session.timeout.ms": str(SESSION_SECONDS * 1000),
-    "group.consumer.min.session.timeout.ms": "1000",
-    "group.consumer.heartbeat.interval.ms": "500",
-    "group.consumer.min.heartbeat.interval.ms": "100",
-}
 _numbers = count(1)
 
 
@@ -54,88 +43,6 @@ class Result:
     lost: int = 0
     doubled: int = 0
     seconds: list[float] = field(default_factory=list)
-
-
-class Services:
-    """One broker and one store, which the scenarios share.
-
-    `calm`: the short form, with a quarter of the load, two meters and a second between two blocks. Most of the
-    processor time of a scenario is that of its blocks, and a fault needs one block to meet.
-    """
-
-    def __init__(self, directory: Path, calm: bool = False) -> None:
-        self.directory = directory
-        self.calm = calm
-        self.load = 0.25 if calm else 1.0
-        self.interval_seconds = 1.0 if calm else 0.1
-        self.most_meters = 2 if calm else len(METERS)
-        self.broker = Broker(directory / "kafka", _BROKER)
-        self.store = ClickHouse(directory / "clickhouse")
-
-    def start(self) -> None:
-        self.broker.start()
-        self.store.start()
-
-    def repair(self) -> None:
-        """Start what is still killed, continue what is still stopped, and end all faults."""
-        for service in (self.broker, self.store):
-            if service.running:
-                service.continue_()
-            else:
-                service.start()
-        self.store.behave()
-
-    def close(self) -> None:
-        self.store.kill()
-        self.broker.kill()
-
-
-class Recovery:
-    """Measures, by the commits of the group, how long after a fault each partition has stored something newer.
-
-    It does not wait for the whole backlog. `is_flowing`: whether new records come to all partitions.
-    """
-
-    def __init__(self, topic: Topic, is_flowing: Callable[[], bool]) -> None:
-        self.seconds: list[float] = []
-        self._topic = topic
-        self._is_flowing = is_flowing
-        self._open: list[tuple[float, dict[int, int]]] = []
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="recovery", daemon=True)
-        self._thread.start()
-
-    def fault_ended(self) -> None:
-        """Start a measurement: a fault has ended, or a process was just killed."""
-        self._open.append((time.monotonic(), {}))
-
-    def _watch(self) -> None:
-        while not self._closing.wait(_POLL_SECONDS):
-            if not self._open:
-                continue
-            try:
-                commits = {partition: max(0, offset) for partition, (offset, _) in self._topic.commits().items()}
-                ends = self._topic.ends()
-            except KafkaException:
-                continue
-            for entry in list(self._open):
-                began, before = entry
-                if not before:
-                    before |= commits
-                elif all(
-                    offset > before.get(partition, 0) or (offset == ends.get(partition) and not self._is_flowing())
-                    for partition, offset in commits.items()
-                ):
-                    self.seconds.append(time.monotonic() - began)
-                    self._open.remove(entry)
-
-    def wait(self, seconds: float) -> None:
-        """Wait until the recovery from all faults so far is complete. Raises: AssertionError: it takes too long."""
-        wait_until(lambda: not self._open, seconds, "the recovery from a fault was not complete")
-
-    def close(self) -> None:
-        self._closing.set()
-        self._thread.join()
 
 
 class Cluster:
@@ -349,22 +256,6 @@ def _variables(cluster: Cluster, protocol: str, options: Mapping[str, str]) -> d
         "METERPORT_INGEST__BATCH_ROWS": "20000",
         "METERPORT_INGEST__INTERVAL_SECONDS": str(cluster.services.interval_seconds),
     }
-
-
-def wait_until(
-    holds: Callable[[], bool], seconds: float, otherwise: str, progress: Callable[[], object] = lambda: None
-) -> None:
-    """Wait until `holds()`. Args: progress: the time limit starts again when its result changes.
-
-    Raises: AssertionError: it did not become true in time. The message begins with `otherwise`.
-    """
-    deadline, seen = time.monotonic() + seconds, progress()
-    while not holds():
-        if time.monotonic() >= deadline:
-            last, seen = seen, progress()
-            assert seen != last, f"{otherwise} within {seconds} s"
-            deadline = time.monotonic() + seconds
-        time.sleep(_POLL_SECONDS)
 
 
 @contextmanager

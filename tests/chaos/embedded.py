@@ -21,9 +21,11 @@ from typing import Any
 
 from confluent_kafka import Consumer
 
-from tests.chaos.cluster import Cluster, Result, Services, wait_until
+from tests.chaos.cluster import Cluster, Result
 from tests.chaos.processes import Process
-from tests.chaos.topic import RawRecord
+from tests.chaos.recovery import wait_until
+from tests.chaos.services import Services
+from tests.chaos.writer import RawRecord
 from tests.harness.crash import METERS
 from tests.harness.preloaded import METERPORT, ROOT
 

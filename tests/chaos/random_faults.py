@@ -13,7 +13,7 @@ from typing import get_args
 from engine.faults import POINTS
 from tests.chaos.cluster import Cluster
 from tests.chaos.processes import Process
-from tests.chaos.topic import RawRecord
+from tests.chaos.writer import RawRecord
 from tests.harness.clickhouse_faults import FaultKind
 
 _POINTS = [point for point in POINTS if not point.startswith("log.") and point != "meter.after-delete"]

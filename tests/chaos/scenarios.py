@@ -16,12 +16,14 @@ from random import Random
 
 from engine.faults import POINTS
 from tests.chaos import check
-from tests.chaos.cluster import PARTITIONS, Cluster, Result, Services, cluster, wait_until
+from tests.chaos.cluster import PARTITIONS, Cluster, Result, cluster
 from tests.chaos.http_sender import HttpSender
 from tests.chaos.load import FIRST_BURST
 from tests.chaos.processes import Process
 from tests.chaos.random_faults import RandomFaults
-from tests.chaos.topic import RawRecord
+from tests.chaos.recovery import wait_until
+from tests.chaos.services import Services
+from tests.chaos.writer import RawRecord
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.crash import METERS
 
