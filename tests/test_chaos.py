@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.chaos import embedded, scenarios
+from tests.chaos import embedded
 from tests.chaos.cluster import Result
+from tests.chaos.scenarios import all_faults, members, process_faults, service_faults, unusual_topics
 from tests.chaos.services import Services
 from tests.harness.long_form import LONG
 from tests.harness.services import available_or_skip
@@ -43,66 +44,66 @@ def exact(result: Result, runs: int = 1) -> None:
 
 
 def test_kill_at_every_step(services: Services) -> None:
-    exact(scenarios.every_step(services, ROUNDS), runs=15 if LONG else 10)
+    exact(process_faults.every_step(services, ROUNDS), runs=15 if LONG else 10)
 
 
 @pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.only_long), "consumer"])
 def test_members_join_leave_and_die(services: Services, protocol: str) -> None:
-    exact(scenarios.membership(services, ROUNDS, protocol))
+    exact(process_faults.membership(services, ROUNDS, protocol))
 
 
 def test_a_plan_whose_partitions_part_ways(services: Services) -> None:
-    exact(scenarios.split_plans(services, 3 * ROUNDS if LONG else 1))
+    exact(process_faults.split_plans(services, 3 * ROUNDS if LONG else 1))
 
 
 def test_an_insert_half_done_by_a_process_that_died(services: Services) -> None:
-    exact(scenarios.half_inserted(services, ROUNDS))
+    exact(process_faults.half_inserted(services, ROUNDS))
 
 
 @pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.only_long)])
 def test_a_process_that_comes_back_from_a_long_stop(services: Services, protocol: str) -> None:
-    exact(scenarios.zombie(services, ROUNDS, protocol))
+    exact(process_faults.zombie(services, ROUNDS, protocol))
 
 
 def test_clocks_apart_while_meters_are_made(services: Services) -> None:
-    exact(scenarios.clocks_apart(services, ROUNDS))
+    exact(process_faults.clocks_apart(services, ROUNDS))
 
 
 def test_a_broker_killed_or_stopped(services: Services) -> None:
-    exact(scenarios.broker_away(services, ROUNDS), runs=2)
+    exact(service_faults.broker_away(services, ROUNDS), runs=2)
 
 
 def test_a_store_that_misbehaves(services: Services) -> None:
-    exact(scenarios.store_misbehaves(services, ROUNDS, 30 if LONG else 3), runs=5)
+    exact(service_faults.store_misbehaves(services, ROUNDS, 30 if LONG else 3), runs=5)
 
 
 def test_a_store_killed_while_it_inserts(services: Services) -> None:
-    exact(scenarios.store_killed(services, 3 * ROUNDS if LONG else 2), runs=2)
+    exact(service_faults.store_killed(services, 3 * ROUNDS if LONG else 2), runs=2)
 
 
 def test_garbage_among_events(services: Services) -> None:
-    exact(scenarios.garbage(services, ROUNDS))
+    exact(unusual_topics.garbage(services, ROUNDS))
 
 
 def test_partitions_added(services: Services) -> None:
-    exact(scenarios.partitions_added(services, ROUNDS))
+    exact(unusual_topics.partitions_added(services, ROUNDS))
 
 
 def test_every_event_on_two_partitions_at_once(services: Services) -> None:
-    exact(scenarios.twins(services, 2 * ROUNDS), runs=2)
+    exact(unusual_topics.twins(services, 2 * ROUNDS), runs=2)
 
 
 def test_a_batch_of_two_hundred_months(services: Services) -> None:
-    exact(scenarios.months(services, ROUNDS))
+    exact(unusual_topics.months(services, ROUNDS))
 
 
 @pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.only_long), True], ids=["stopped", "killed"])
 def test_a_topic_read_again_from_its_beginning(services: Services, killed: bool) -> None:
-    exact(scenarios.replay(services, ROUNDS, killed))
+    exact(unusual_topics.replay(services, ROUNDS, killed))
 
 
 def test_events_over_http_while_the_broker_is_away(services: Services) -> None:
-    exact(scenarios.over_http(services, 2 * ROUNDS if LONG else 1))
+    exact(service_faults.over_http(services, 2 * ROUNDS if LONG else 1))
 
 
 def test_an_embedded_store_killed_with_its_ingest(services: Services) -> None:
@@ -115,18 +116,18 @@ def test_a_plan_half_inserted_whose_partition_another_member_holds(services: Ser
 
 @pytest.mark.only_long
 def test_everything_at_random(services: Services) -> None:
-    exact(scenarios.at_random(services, 40, 300_000), runs=8)
+    exact(all_faults.at_random(services, 40, 300_000), runs=8)
 
 
 Broken = Callable[[Services, tuple[str, ...]], Result]
 
 
 def _half(services: Services, command: tuple[str, ...]) -> Result:
-    return scenarios.half_inserted(services, command=command)
+    return process_faults.half_inserted(services, command=command)
 
 
 def _twins(services: Services, command: tuple[str, ...]) -> Result:
-    return scenarios.twins(services, 0, command)
+    return unusual_topics.twins(services, 0, command)
 
 
 def _split(services: Services, command: tuple[str, ...]) -> Result:
@@ -150,4 +151,4 @@ def _split(services: Services, command: tuple[str, ...]) -> Result:
 )
 def test_a_scenario_goes_red_without(services: Services, guard: str, scenario: Broken, says: str) -> None:
     with pytest.raises(AssertionError, match=says):
-        scenario(services, scenarios.broken(guard))
+        scenario(services, members.broken(guard))

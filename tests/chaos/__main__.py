@@ -15,29 +15,30 @@ from typing import Annotated
 
 import typer
 
-from tests.chaos import embedded, scenarios
+from tests.chaos import embedded
 from tests.chaos.cluster import Result
+from tests.chaos.scenarios import all_faults, process_faults, service_faults, unusual_topics
 from tests.chaos.services import Services
 
 SCENARIOS: list[Callable[[Services, int], Result]] = [
-    scenarios.every_step,
-    lambda services, rounds: scenarios.membership(services, rounds, "classic"),
-    lambda services, rounds: scenarios.membership(services, rounds, "consumer"),
-    lambda services, rounds: scenarios.split_plans(services, 3 * rounds),
-    scenarios.half_inserted,
-    lambda services, rounds: scenarios.zombie(services, rounds, "classic"),
-    lambda services, rounds: scenarios.zombie(services, rounds, "consumer"),
-    scenarios.clocks_apart,
-    scenarios.broker_away,
-    lambda services, rounds: scenarios.store_misbehaves(services, rounds, 30),
-    lambda services, rounds: scenarios.store_killed(services, 3 * rounds),
-    scenarios.garbage,
-    scenarios.partitions_added,
-    lambda services, rounds: scenarios.twins(services, 3 * rounds),
-    scenarios.months,
-    scenarios.replay,
-    lambda services, rounds: scenarios.replay(services, rounds, killed=True),
-    scenarios.over_http,
+    process_faults.every_step,
+    lambda services, rounds: process_faults.membership(services, rounds, "classic"),
+    lambda services, rounds: process_faults.membership(services, rounds, "consumer"),
+    lambda services, rounds: process_faults.split_plans(services, 3 * rounds),
+    process_faults.half_inserted,
+    lambda services, rounds: process_faults.zombie(services, rounds, "classic"),
+    lambda services, rounds: process_faults.zombie(services, rounds, "consumer"),
+    process_faults.clocks_apart,
+    service_faults.broker_away,
+    lambda services, rounds: service_faults.store_misbehaves(services, rounds, 30),
+    lambda services, rounds: service_faults.store_killed(services, 3 * rounds),
+    unusual_topics.garbage,
+    unusual_topics.partitions_added,
+    lambda services, rounds: unusual_topics.twins(services, 3 * rounds),
+    unusual_topics.months,
+    unusual_topics.replay,
+    lambda services, rounds: unusual_topics.replay(services, rounds, killed=True),
+    service_faults.over_http,
     lambda services, rounds: embedded.embedded_killed(services, 10 * rounds),
     embedded.embedded_with_default_sessions,
     embedded.embedded_split_plan,
@@ -60,7 +61,7 @@ def main(
         for scenario in SCENARIOS if rounds else ():
             typer.echo(_line(scenario(services, rounds)))
         if kills:
-            typer.echo(_line(scenarios.at_random(services, kills, events, pace=1.5, report=_report)))
+            typer.echo(_line(all_faults.at_random(services, kills, events, pace=1.5, report=_report)))
     finally:
         services.close()
     shutil.rmtree(directory)
