@@ -4,48 +4,15 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from engine.config.settings import IngestSettings
-from engine.errors import InvalidEvent
-from engine.events.bulk_decoder import decode_events
-from engine.events.cloudevents import TimeSpan, decode_event
-from engine.events.event import Event, EventBatch
-from tests.engine.events import test_cloudevents as one
-from tests.engine.events.test_cloudevents import envelope
-from tests.harness.long_form import LONG
-
-ARRIVED = one.ARRIVED
-SPAN = one.SPAN
-Result = tuple[list[Event], list[tuple[int, str, str | None]]]
-
-
-def events_of(batch: EventBatch) -> list[Event]:
-    columns = batch.columns.to_pydict()
-    columns["time"] = batch.times_ms.tolist()
-    columns["arrived_at"] = [round(at.timestamp() * 1000) for at in columns["arrived_at"]]
-    for name in ("data", "extensions"):
-        columns[name] = [text.encode() for text in columns[name]]
-    return [Event(*row) for row in zip(*columns.values(), strict=True)]
-
-
-def at_once(values: Sequence[bytes], arrived: Sequence[int], span: TimeSpan = SPAN) -> Result:
-    count = len(values)
-    decoded = decode_events(values, arrived, [at % 3 for at in range(count)], range(100, 100 + count), span)
-    events = events_of(decoded.events)
-    assert [event.offset - 100 for event in events] == decoded.indexes.tolist()
-    return events, [(at, str(error), error.field) for at, error in decoded.refused]
-
-
-def one_by_one(values: Sequence[bytes], arrived: Sequence[int], span: TimeSpan = SPAN) -> Result:
-    events, refused = [], []
-    for at, value in enumerate(values):
-        try:
-            events.append(decode_event(value, arrived[at], at % 3, 100 + at, span))
-        except InvalidEvent as error:
-            refused.append((at, str(error), error.field))
-    return events, refused
+from engine.events.cloudevents import TimeSpan
+from tests.engine.events.both_decoders import Result, at_once, one_by_one
+from tests.engine.events.one_event import ARRIVED, DAY_MS, SPAN, envelope
+from tests.engine.events.test_attributes import EXTENSIONS, REQUIRED
+from tests.engine.events.test_bodies import REFUSED_BODIES
+from tests.engine.events.test_data import KEPT, REFUSED_DATA
+from tests.engine.events.test_data_in_base64 import BASE64, OLD_BASE64, in_base64
+from tests.engine.events.test_times import NO_INSTANTS, NO_TIMES, TIMES
 
 
 def check(values: Sequence[bytes], *arrived: int, span: TimeSpan = SPAN) -> Result:
@@ -59,39 +26,39 @@ def check(values: Sequence[bytes], *arrived: int, span: TimeSpan = SPAN) -> Resu
 
 
 LEDGER = {
-    "data that is kept": [envelope(data) for data in one.KEPT.values()],
-    "data that is refused": [envelope(data) for data in one.REFUSED_DATA.values()],
+    "data that is kept": [envelope(data) for data in KEPT.values()],
+    "data that is refused": [envelope(data) for data in REFUSED_DATA.values()],
     "data that is no object": [
         envelope(data) for data in (b"1", b"-1", b'"n"', b"true", b"false", b"[]", b"[{}]", b"null")
     ],
     "long data that is no object": [
         envelope(data) for data in (b'"' + b"n" * 1200 + b'"', b"[" + b"1," * 600 + b"1]", b"1" * 140 + b" " * 1000)
     ],
-    "bodies that are no event": list(one.REFUSED_BODIES.values()),
-    "data in base64": [one.in_base64(data) for data in one.KEPT.values()]
-    + [value for value, _ in one.BASE64.values()]
-    + [one.in_base64(b'{"v":1}', **more) for more in ({"ext": "1"}, {"dataschema": "urn:s"}, {"data": None})]
-    + [one.in_base64(b'{"v":1}', datacontenttype=kind) for kind in ("application/json", "text/plain", "a/b+json")],
+    "bodies that are no event": list(REFUSED_BODIES.values()),
+    "data in base64": [in_base64(data) for data in KEPT.values()]
+    + [value for value, _ in BASE64.values()]
+    + [in_base64(b'{"v":1}', **more) for more in ({"ext": "1"}, {"dataschema": "urn:s"}, {"data": None})]
+    + [in_base64(b'{"v":1}', datacontenttype=kind) for kind in ("application/json", "text/plain", "a/b+json")],
     "data in base64 of version 0.3": [
-        *one.OLD_BASE64.values(),
+        *OLD_BASE64.values(),
         envelope(b'"eyJ2IjoxfQ=="', specversion="0.3", datacontentencoding="base64"),
         envelope(b'"eyJ2IjoxfQ=="', specversion="0.3", datacontentencoding="base64", ext="1", dataschema="urn:s"),
         envelope(b'{"v":1}', specversion="0.3", datacontentencoding="base64"),
         envelope(b'{"v":1}', specversion="0.3", datacontentencoding=1),
     ],
-    "times": [envelope(time=text) for text, _ in one.TIMES.values()],
-    "texts that are no time": [envelope(time=text) for text in one.NO_TIMES],
-    "instants that never were": [envelope(time=text) for text in one.NO_INSTANTS.values()],
-    "extensions that are refused": [envelope()[:-1] + b"," + member + b"}" for member, *_ in one.EXTENSIONS.values()],
+    "times": [envelope(time=text) for text, _ in TIMES.values()],
+    "texts that are no time": [envelope(time=text) for text in NO_TIMES],
+    "instants that never were": [envelope(time=text) for text in NO_INSTANTS.values()],
+    "extensions that are refused": [envelope()[:-1] + b"," + member + b"}" for member, *_ in EXTENSIONS.values()],
     "attributes of every length": [
         envelope(**{name: character * length})
-        for name in one.REQUIRED
+        for name in REQUIRED
         for character in ("x", "ü", "😀")
         for length in (0, 1, 511, 512, 513, 1024, 1025, 2048, 2049)
     ],
     "characters that do not print": [
         envelope(**{name: f"a{chr(code)}b"})
-        for name in one.REQUIRED
+        for name in REQUIRED
         for code in (0, 9, 31, 32, 127, 128, 159, 160, 0xAD, 0x2028, 0xFEFF, 0xE000)
     ],
     "content types": [
@@ -214,7 +181,7 @@ def test_each_event_is_measured_from_its_own_arrival() -> None:
 
     events, refused = check([value, value, envelope()], ARRIVED, ARRIVED + 1, ARRIVED + 5)
 
-    assert [event.time_ms for event in events] == [ARRIVED + one.DAY_MS + 1, ARRIVED + 5]
+    assert [event.time_ms for event in events] == [ARRIVED + DAY_MS + 1, ARRIVED + 5]
     assert refused == [(0, "time is too far in the future", "time")]
 
 
@@ -230,94 +197,3 @@ def test_any_span_is_kept(span: TimeSpan) -> None:
     ]
 
     check([envelope(), *(envelope(time=text) for text in texts)], span=span)
-
-
-# --- any events -------------------------------------------------------------------------------------------------------
-
-_DIGITS = st.sampled_from("0011223344556789")
-_TIMES = st.builds(
-    lambda parts, fraction, zone: "".join(parts) + fraction + zone,
-    st.tuples(
-        st.sampled_from(["0000-", "0001-", "1969-", "1970-", "2024-", "2025-", "2026-", "9999-", "202a-", "٢٠٢٥-"]),
-        st.sampled_from(["00-", "01-", "02-", "06-", "12-", "13-", "1-", "01/"]),
-        st.sampled_from(["00", "01", "28", "29", "30", "31", "32", "1"]),
-        st.sampled_from(["T", "T", "T", "T", "t", " ", ""]),
-        st.sampled_from(["00:00:00", "23:59:59", "24:00:00", "12:60:00", "12:00:60", "1:00:00", "12:00", "12-00:00"]),
-    ),
-    st.just("")
-    | st.lists(_DIGITS, max_size=12).map(lambda digits: "." + "".join(digits))
-    | st.sampled_from([",5", ".x"]),
-    st.sampled_from(
-        ["Z", "Z", "z", "", "+00:00", "-00:00", "+05:45", "-23:59", "+24:00", "+01:60", "+0100", " Z", "Z\n"]
-    ),
-)
-_ORDINARY_TIMES = st.datetimes().map(lambda at: at.isoformat() + "Z") | st.datetimes(timezones=st.timezones()).map(
-    lambda at: at.isoformat()
-)
-_TEXTS = st.sampled_from(["a", "customer-1", "ü", "😀", "a\nb", "\x7f", "\u2028", "", "x" * 600, "ü" * 1025]) | st.text(
-    max_size=4
-)
-_MEDIA = st.sampled_from(["application/json", "APPLICATION/json; charset=utf-8", "text/plain", "x" * 200])
-
-
-def _quoted(texts: st.SearchStrategy[str]) -> st.SearchStrategy[bytes]:
-    return st.builds(
-        lambda text, ascii_: json.dumps(text, ensure_ascii=ascii_).encode("utf-8", "surrogatepass"),
-        texts,
-        st.booleans(),
-    )
-
-
-def _mostly(usual: st.SearchStrategy[bytes], *seldom: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    return st.integers(0, 4).flatmap(lambda roll: st.one_of(*seldom) if roll == 4 else usual)
-
-
-_ODD = st.sampled_from([b"null", b"1", b"true", b"[]", b'{"a":1}', b'"\\ud800"', b'"\xff"', b"1e400", b""])
-_DATA = _mostly(
-    st.sampled_from([b"{}", b'{"v":1}', b'{"v":"1e999"}', b'{"id":"4e5678"}', b" null ", b'{"v":"\xc3\xbc"}']),
-    one._PROBED,
-    one._VALUES,
-    st.sampled_from([*one.KEPT.values(), *one.REFUSED_DATA.values()]),
-    st.sampled_from([*BEYOND_A_DOUBLE, *WITHIN]).map(lambda text: b'{"v":' + text.encode() + b"}"),
-)
-_MEMBERS = {
-    "specversion": _mostly(st.just(b'"1.0"'), st.sampled_from([b'"0.3"', b'"1.1"', b"1.0"]), _ODD),
-    **{name: _mostly(_quoted(_TEXTS), st.just(b'"1"'), _ODD) for name in one.REQUIRED},
-}
-_OPTIONAL = {
-    "time": _mostly(_quoted(_ORDINARY_TIMES), _quoted(_TIMES), _ODD),
-    "data": _DATA,
-    "datacontenttype": _mostly(_quoted(_MEDIA), _ODD),
-    "dataschema": _mostly(_quoted(_TEXTS), _ODD),
-    "traceparent": _mostly(_quoted(_TEXTS), st.integers().map(lambda number: str(number).encode()), _ODD),
-    "Upper": _ODD,
-    "data_base64": _mostly(st.just(b'"eyJ2IjoxfQ=="'), _quoted(_TEXTS), _ODD),
-    "datacontentencoding": _mostly(st.just(b'"base64"'), _ODD),
-}
-
-
-@st.composite
-def _values(draw: st.DrawFn) -> bytes:
-    """Generate an event. Most are valid. Members are in any order, and sometimes missing, unusual or duplicate."""
-    absent = draw(st.sampled_from([(), (), (), (), (), ("id",), ("specversion",), ("subject", "type")]))
-    names = [name for name in _MEMBERS if name not in absent]
-    names += draw(st.lists(st.sampled_from([*_OPTIONAL, "time", "data", "data"]), max_size=4))
-    names += draw(st.sampled_from([[], [], [], ["id"], ["data"]]))
-    members = _MEMBERS | _OPTIONAL
-    pairs = [json.dumps(name).encode() + b":" + draw(members[name]) for name in draw(st.permutations(names))]
-    return draw(st.sampled_from([b"", b"", b" ", b"\xef\xbb\xbf"])) + b"{" + b",".join(pairs) + b"}"
-
-
-_SPANS = st.sampled_from([SPAN, SPAN, TimeSpan(0, 10**15), TimeSpan.of(IngestSettings(future_seconds=0))])
-_ANY = _mostly(_values(), one._BROKEN, st.binary(max_size=40), st.lists(one._TOKENS, max_size=25).map(b"".join))
-
-
-@pytest.mark.long
-@settings(max_examples=10_000 if LONG else 300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    values=st.lists(_ANY, max_size=8), late=st.lists(st.integers(-(10**9), 10**9), min_size=8, max_size=8), span=_SPANS
-)
-def test_any_batch_is_what_its_events_are_alone(values: list[bytes], late: list[int], span: TimeSpan) -> None:
-    arrived = [ARRIVED + by for by in late[: len(values)]]
-
-    assert at_once(values, arrived, span) == one_by_one(values, arrived, span)

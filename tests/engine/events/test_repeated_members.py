@@ -11,7 +11,7 @@ from engine.events.bulk_decoder import decode_events
 from engine.events.cloudevents import decode_event
 from engine.events.kafka import to_structured_json
 from engine.events.repeated_members import find_repeated_name
-from tests.engine.events.test_cloudevents import ARRIVED, SPAN, decoded, envelope, refusal
+from tests.engine.events.one_event import ARRIVED, SPAN, decoded, envelope, refusal
 
 MEMBERS = b'"specversion":"1.0","id":"1","source":"s","type":"t","subject":"u"'
 DOUBLED = {
