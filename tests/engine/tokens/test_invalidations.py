@@ -13,7 +13,7 @@ from engine.instants import Instant, milliseconds, parse_instant
 from engine.store.clickhouse import Store
 from engine.tokens.invalidations import Invalidations
 from engine.tokens.portal_tokens import PortalTokens
-from tests.engine.tokens.test_portal_tokens import KEY, NOON, StoppedClock, signed
+from tests.engine.tokens.signed_tokens import KEY, NOON, StoppedClock, signed
 
 UNRECORDED = "01JN8Z0000000000000000000A"
 NOON_MS = milliseconds(NOON)
