@@ -1,8 +1,5 @@
 """The store: the settings of inserts, values that reach SQL only as parameters, and who is responsible for an error."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config.loading import load_settings
-from engine.errors import DataDirectoryInUse, QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
+from engine.errors import QueryTimeout, StoreError, StoreMisconfigured, StoreUnavailable
 from engine.events.event import Event, event_block, event_key
 from engine.instants import milliseconds, utc_now
 from engine.meters.definition import parse_definition
@@ -19,7 +16,6 @@ from engine.meters.registry import MeterRegistry
 from engine.store import clickhouse as stores
 from engine.store import sql
 from engine.store.clickhouse import INSERT_SETTINGS, READ_SETTINGS, Store
-from engine.store.data_directory import DirectoryLock
 from engine.store.opening import open_store
 from engine.usage.answers import UsageQuery, query_csv, query_json
 from tests.harness.translation import rows
@@ -289,45 +285,3 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_password_stays_out_of
         open_store(load_settings(overrides=overrides))
 
     assert "sesame-open" not in str(caught.value)
-
-
-# --- the data directory -----------------------------------------------------------------------------------------------
-
-SECOND = """
-import sys
-from pathlib import Path
-from engine.instants import milliseconds, utc_now
-from engine.store.data_directory import DirectoryLock
-from engine.errors import DataDirectoryInUse
-try:
-    DirectoryLock(Path(sys.argv[1]))
-    print("taken")
-except DataDirectoryInUse as error:
-    print(error)
-"""
-
-
-def _second_process(directory: Path) -> str:
-    command = [sys.executable, "-c", SECOND, str(directory)]
-    root = Path(__file__).parents[3]
-    return subprocess.run(command, cwd=root, timeout=20, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def test_a_second_process_on_the_same_directory_is_told_which_one_has_it(tmp_path: Path) -> None:
-    lock = DirectoryLock(tmp_path)
-
-    told = _second_process(tmp_path)
-    with pytest.raises(DataDirectoryInUse):
-        DirectoryLock(tmp_path)
-    lock.release()
-
-    assert told == f"{tmp_path} is in use by another meterport process (pid {os.getpid()})"
-    assert _second_process(tmp_path) == "taken"
-
-
-def test_a_directory_that_was_left_by_a_killed_process_is_free(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text("99999999999")
-
-    DirectoryLock(tmp_path).release()
-
-    assert (tmp_path / "lock").read_text() == str(os.getpid())
