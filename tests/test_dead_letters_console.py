@@ -12,9 +12,9 @@ import pytest
 from engine.instants import milliseconds, utc_now
 from ingest.sqlite_log import SqliteLog
 from tests.api.conftest import event
+from tests.console.runs import KEY, Run, cells
 from tests.harness.command import meterport
 from tests.harness.server import Server
-from tests.test_console import KEY, Run, cells
 
 MANY = 2300
 NOW = utc_now()
