@@ -45,7 +45,7 @@ test: install  ## Run all tests, five at a time, because most tests with a broke
 	$(BIN)/python -m pytest -n 5 --dist worksteal
 
 test-quick: install  ## Run the tests of engine and api that need no broker, no browser and no long search
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not thorough" tests/engine tests/api tests/test_oracle.py
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not thorough" tests/engine tests/api tests/oracle
 
 test-long: install  ## Run all tests in their long form, for hours: hundreds of kills, thousands of generated cases
 	METERPORT_TEST_LONG=1 $(BIN)/python -m pytest -n 4 --dist worksteal

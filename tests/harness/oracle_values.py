@@ -1,7 +1,7 @@
 """The oracle's values: the text at a path of an event's data, and the number that a text is.
 
 Limits: shares no code with the product. Numbers are decimals, and each keeps all its digits.
-Source: JSON text as ClickHouse 26.9 writes it (tests/test_oracle.py compares the two); section D of the contract.
+Source: JSON text as ClickHouse 26.9 writes it (tests/oracle compares the two); section D of the contract.
 """
 
 import json
