@@ -108,3 +108,38 @@ def test_a_mapping_whose_texts_are_not_utf_8_has_a_digest(option: str) -> None:
 
     assert len(mapping.digest) == 12
     assert mapping.digest != USE.digest
+
+
+@pytest.mark.parametrize(
+    ("cell", "literal"),
+    [
+        ("1400", "1400"),
+        ("-0.1", "-0.1"),
+        ("-0.10", '"-0.10"'),
+        ("-0", '"-0"'),
+        ("1.0", '"1.0"'),
+        ("0.0012", "0.0012"),
+        ("0.0001", '"0.0001"'),
+        ("0.1", "0.1"),
+        ("1e3", '"1e3"'),
+        ("123456789012345", "123456789012345"),
+        ("1234567890123456", '"1234567890123456"'),
+        ("0.1234567890123456", '"0.1234567890123456"'),
+        ("1e400", '"1e400"'),
+        ("1e-400", '"1e-400"'),
+        ("0e400", '"0e400"'),
+        ("007", '"007"'),
+        ("+5", '"+5"'),
+        (".5", '".5"'),
+        ("5.", '"5."'),
+        ("1,000", '"1,000"'),
+        ("٣", '"٣"'),
+        ("NaN", '"NaN"'),
+        ("true", '"true"'),
+        (" 1", '" 1"'),
+        ('"', '"\\""'),
+        ("", None),
+    ],
+)
+def test_a_csv_cell_is_a_number_where_clickhouse_prints_it_alike(cell: str, literal: str | None) -> None:
+    assert guessed_literal(cell) == literal

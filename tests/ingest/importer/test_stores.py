@@ -29,7 +29,8 @@ from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
 from tests.harness.command import meterport
 from tests.harness.preloaded import ROOT
-from tests.ingest.importer.test_importer import ListSink, lines
+from tests.ingest.importer.file_events import lines
+from tests.ingest.importer.list_sink import ListSink
 
 AGAIN = "rows that an earlier run has sent are not in the store, so the import begins again with the first row"
 Run = Callable[..., tuple[ImportPosition, list[str]]]
