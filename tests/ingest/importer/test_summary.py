@@ -19,12 +19,10 @@ from ingest.importer.event_file import EventFile
 from ingest.importer.positions import ImportPosition, PositionFile
 from meterport.client import ApiClient
 from meterport.commands.import_ import import_file
-from tests.harness.broker import Kafka
 from tests.harness.command import meterport
 from tests.harness.server import Server
-from tests.harness.topics import Topic, require_real_broker
+from tests.ingest.importer.summaries import AT, meter, of_stored, told, usage
 
-AT = "2026-11-01T00:00:00Z"
 Import = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -56,25 +54,6 @@ def imported(server: Server, tmp_path: Path) -> Import:
         )
 
     return import_
-
-
-def meter(client: ApiClient, type_: str, aggregation: str = "SUM") -> None:
-    value = {} if aggregation == "COUNT" else {"valueProperty": "$.tokens"}
-    slug = f"{type_}_{aggregation.lower()}"
-    client.create_meter({"slug": slug, "eventType": type_, "aggregation": aggregation, **value})
-
-
-def of_stored(rows: int) -> str:
-    verb = "is" if rows == 1 else "are"
-    reason = "no meter has their type, or a meter of it left them out"
-    return f"of the rows stored, {rows} {verb} not counted by every meter: {reason}"
-
-
-def told(answer: "subprocess.CompletedProcess[str]") -> list[str]:
-    """Return the summary, without the seconds."""
-    assert answer.returncode == 0, answer.stderr
-    first, *others = answer.stdout.splitlines()
-    return [first.partition(", in ")[0], *others]
 
 
 # stored and counted rows
@@ -233,10 +212,6 @@ def run(client: ApiClient, path: Path, directory: Path) -> ImportPosition:
         return import_file(client, EventFile(path, None, ColumnMapping()), positions(path, directory))
 
 
-def usage(client: ApiClient, slug: str) -> list[object]:
-    return [row["value"] for row in client.query(slug, {}).json()["data"]]
-
-
 # rows that became no event
 
 
@@ -331,49 +306,3 @@ def test_a_file_whose_name_is_not_utf_8_is_imported(server: Server, tmp_path: Pa
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr.startswith("caf\\xe9.csv: row 2 left out: ")
     assert told(answer)[0] == "read 2 rows, stored 1, already stored 0, skipped 1"
-
-
-# without a server
-
-
-def test_without_a_server_the_summary_is_the_same(tmp_path: Path) -> None:
-    path, data_dir = tmp_path / "e.csv", ("--data-dir", str(tmp_path / "data"))
-    path.write_text(f"ts,who,tokens\n{AT},a,1\n{AT},b,many\n")
-    tokens = ("--event-type=own", "--aggregation=SUM", "--value-property=$.tokens")
-    meterport("meters", "create", "tokens", *tokens, *data_dir)
-    arguments = ("import", str(path), "--type=own", "--subject=column:who", "--time=column:ts", *data_dir)
-
-    assert told(meterport(*arguments)) == [
-        "read 2 rows, stored 2, already stored 0, skipped 0",
-        of_stored(1),
-        "  row 2: invalid event: value cannot be parsed as float64: many",
-    ]
-    assert told(meterport(*arguments, "--restart")) == ["read 2 rows, stored 0, already stored 2, skipped 0"]
-
-
-def test_with_kafka_as_the_log_the_summary_is_the_same(broker: Kafka, tmp_path: Path) -> None:
-    topic = Topic(require_real_broker(broker).bootstrap, 3)
-    broker.create_topic(topic.name, 3)
-    variables = {"METERPORT_KAFKA__BROKERS": topic.bootstrap, "METERPORT_KAFKA__TOPIC": topic.name}
-    running = Server(tmp_path / "kafka", variables=variables | {"METERPORT_KAFKA__GROUP": topic.name})
-    running.start()
-    client = ApiClient(str(running.url), None)
-    meter(client, "topic")
-    path = tmp_path / "e.csv"
-    rows = [*(f"{AT},a{number % 9},{number}" for number in range(3000)), f"{AT},b,-"]
-    path.write_text("\n".join(["ts,who,tokens", *rows, ""]))
-    mapping = ("--type=topic", "--subject=column:who", "--time=column:ts")
-    arguments = ("import", str(path), *mapping, "--server", str(running.url), "--data-dir", str(tmp_path))
-
-    first, second = meterport(*arguments), meterport(*arguments, "--restart")
-    counted = usage(client, "topic_sum")
-    client.close()
-    running.kill()
-
-    assert told(first) == [
-        "read 3,001 rows, stored 3,001, already stored 0, skipped 0",
-        of_stored(1),
-        "  row 3,001: invalid event: value cannot be parsed as float64: -",
-    ]
-    assert told(second) == ["read 3,001 rows, stored 0, already stored 3,001, skipped 0"]
-    assert counted == [sum(range(3000))]
