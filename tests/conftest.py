@@ -30,7 +30,15 @@ __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any 
 
 _SERVICES = {"broker", "browser"}  # fixtures that start one
 # The tests that take the longest, as they are shared out: all of the first file first.
-LONGEST_FILES = ("test_chaos.py", "test_crash.py", "test_outages.py", "test_log.py", "test_stored_positions.py")
+LONGEST_FILES = (
+    "test_chaos.py",
+    "test_crash.py",
+    "test_outages.py",
+    "test_shared_topic.py",
+    "test_records.py",
+    "test_log.py",
+    "test_stored_positions.py",
+)
 TOGETHER_FILE = "portal/test_examples.py"  # for one worker: an example runs once at a time, and others would wait
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a directory in it that only this user can enter
 MEMORY_BYTES = 8 << 30  # a full run keeps a quarter of it

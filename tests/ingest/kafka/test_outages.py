@@ -4,12 +4,8 @@ These tests have their own broker, because they stop and kill it.
 """
 
 import logging
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +18,8 @@ from tests.harness.broker import Broker, create_topic
 from tests.harness.own_broker import broker, hang, process
 from tests.harness.topics import Topic, read, retry_until_answered, values, wait_for, wait_for_assignment
 from tests.ingest.conftest import OpenLog
+from tests.ingest.kafka.filled_topics import put_two_each
+from tests.ingest.kafka.zombie import child
 
 __all__ = ["broker", "process"]  # fixtures of another file
 
@@ -34,15 +32,10 @@ def quick_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"ingest.kafka.{module}.ANSWER_TIMEOUT_SECONDS", 1)
 
 
-def _put_two_each(topic: Topic) -> None:
-    for partition in range(topic.partitions):
-        topic.put(b"%d-a" % partition, b"%d-b" % partition, partition=partition)
-
-
 def test_a_commit_that_is_not_answered_is_settled_by_planning_again(
     open_log: OpenLog, topic: Topic, process: Broker
 ) -> None:
-    _put_two_each(topic)
+    put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
 
@@ -62,7 +55,7 @@ def test_a_commit_that_is_not_answered_is_settled_by_planning_again(
 def test_an_acknowledgement_that_is_not_answered_is_made_again(
     open_log: OpenLog, topic: Topic, process: Broker
 ) -> None:
-    _put_two_each(topic)
+    put_two_each(topic)
     log = open_log(**IMPATIENT)
     plan = log.plan(ranges_of(read(log, 6)), 5000)
     assert plan is not None
@@ -81,7 +74,7 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
     open_log: OpenLog, topic: Topic, process: Broker
 ) -> None:
     """If it was committed, the owners of its partitions run it; if not, its records are read again. Either way once."""
-    _put_two_each(topic)
+    put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
     hang(process)
@@ -109,7 +102,7 @@ def test_a_commit_that_is_not_answered_before_a_partition_is_taken_away_is_settl
 
 
 def test_a_log_is_closed_though_a_commit_is_not_answered(open_log: OpenLog, topic: Topic, process: Broker) -> None:
-    _put_two_each(topic)
+    put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
     hang(process)
@@ -138,7 +131,7 @@ def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_b
     open_log: OpenLog, topic: Topic, process: Broker, group: str
 ) -> None:
     """The group may also start again by itself. The commit arrives late, or has failed if that took long."""
-    _put_two_each(topic)
+    put_two_each(topic)
     log = open_log(**IMPATIENT)
     batch = read(log, 6)
 
@@ -170,7 +163,7 @@ def test_a_broker_killed_between_reading_and_planning_is_planned_on_when_it_is_b
 def test_a_broker_that_hangs_while_partitions_are_given_is_waited_for(
     open_log: OpenLog, topic: Topic, process: Broker
 ) -> None:
-    _put_two_each(topic)
+    put_two_each(topic)
     log = open_log(**IMPATIENT)
     hang(process)
     time.sleep(2)
@@ -186,7 +179,7 @@ def test_a_consumer_that_gets_no_answer_while_partitions_are_given_is_replaced(
         raise LogUnavailable("no answer")
 
     monkeypatch.setattr("ingest.kafka.consumer_group._ASSIGNMENT_SECONDS", 1)
-    _put_two_each(topic)
+    put_two_each(topic)
     with monkeypatch.context() as silence:
         silence.setattr("ingest.kafka.consumer_group.GroupMember.committed", unanswered)
         log = KafkaLog(topic.settings(protocol))
@@ -241,8 +234,8 @@ def test_a_process_that_wakes_up_late_moves_nothing(
     topic: Topic, protocol: str, open_log: OpenLog, late: str, then: str
 ) -> None:
     """It was paused for longer than its session. Another process has taken its partitions and continued."""
-    _put_two_each(topic)
-    with _child(topic, protocol, late) as zombie:
+    put_two_each(topic)
+    with child(topic, protocol, late) as zombie:
         assert zombie.line() == "planned v1;5000;0:0+2,1:0+2,2:0+2"
         topic.put(b"c")
         assert zombie.line() == "read 0:2"
@@ -271,7 +264,7 @@ def test_a_process_that_wakes_up_late_moves_nothing(
 
 def test_nobody_reads_and_the_membership_lives(open_log: OpenLog, topic: Topic) -> None:
     """This lasts longer than the limit for a consumer that does not poll, as when the store does not answer."""
-    _put_two_each(topic)
+    put_two_each(topic)
     log = open_log(max_poll_interval_ms="6000")
     batch = read(log, 6)
 
@@ -291,7 +284,7 @@ def test_brokers_without_the_newer_group_protocol_get_the_older_one(
     try:
         topic = Topic(old.bootstrap, 3)
         create_topic(old.bootstrap, topic.name, 3)
-        _put_two_each(topic)
+        put_two_each(topic)
         log = KafkaLog(topic.settings("auto"))
 
         batch = read(log, 6)
@@ -306,34 +299,3 @@ def test_brokers_without_the_newer_group_protocol_get_the_older_one(
         refused.close()
     finally:
         old.kill()
-
-
-class _Zombie:
-    """A process of `tests/harness/kafka_child.py` that reads a log. A test may pause it."""
-
-    def __init__(self, topic: Topic, protocol: str, late: str) -> None:
-        command = [sys.executable, "-m", "tests.harness.kafka_child", topic.bootstrap, topic.name, "3", protocol, late]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def wake(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-@contextmanager
-def _child(topic: Topic, protocol: str, late: str) -> Iterator[_Zombie]:
-    zombie = _Zombie(topic, protocol, late)
-    try:
-        yield zombie
-    finally:
-        zombie.end()
