@@ -3,15 +3,12 @@
 These tests have their own broker, because they stop and kill it.
 """
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, TooLarge
@@ -21,6 +18,7 @@ from ingest.kafka.producer import KafkaProducer
 from tests.harness.broker import Broker
 from tests.harness.own_broker import broker, hang, process
 from tests.harness.topics import Topic, wait_for
+from tests.ingest.kafka.topic_content import partition_count, stored_messages, stored_values
 
 __all__ = ["broker", "process"]  # fixtures of another file
 
@@ -56,35 +54,6 @@ def _event(subject: str = "u", size: int = 0) -> bytes:
     return f'{{"id":"1","source":"s","type":"t","subject":"{subject}","data":{{"p":"{"x" * size}"}}}}'.encode()
 
 
-def _stored(topic: Topic) -> list[Message]:
-    """Return all records of a topic, by partition and offset."""
-    options = {"group.id": "reader", "topic.metadata.refresh.interval.ms": 500}
-    with Consumer({"bootstrap.servers": topic.bootstrap, **options}) as reader:
-        places = [TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)]
-        left = sum(_end(reader, place) for place in places)
-        reader.assign(places)
-        found: list[Message] = []
-        wait_for(lambda: len(found) == left or found.extend(reader.consume(1000, 0.2)) or False)  # type: ignore[func-returns-value]
-    return sorted(found, key=lambda message: (message.partition(), message.offset()))
-
-
-def _end(reader: Consumer, place: TopicPartition) -> int:
-    """Wait until a partition has a leader, and return its end."""
-    ends: list[int] = []
-
-    def is_told() -> bool:
-        with contextlib.suppress(KafkaException):
-            ends.append(reader.get_watermark_offsets(place, timeout=2)[1])
-        return bool(ends)
-
-    wait_for(is_told)
-    return ends[0]
-
-
-def _values(topic: Topic) -> list[bytes | None]:
-    return [message.value() for message in _stored(topic)]
-
-
 def test_what_is_done_is_in_the_topic_even_if_the_broker_is_killed_at_once(
     open_producer: Open, topic: Topic, process: Broker
 ) -> None:
@@ -94,7 +63,7 @@ def test_what_is_done_is_in_the_topic_even_if_the_broker_is_killed_at_once(
     process.kill()
     process.start()
 
-    stored = _stored(topic)
+    stored = stored_messages(topic)
     assert sorted(message.value() or b"" for message in stored) == [_event("a"), _event("a"), _event("b")]
     assert {message.timestamp()[1] for message in stored} == {1_764_547_200_123}
     assert {tuple(message.headers() or ()) for message in stored} == {
@@ -120,7 +89,9 @@ def test_a_subject_has_the_partition_that_producers_in_java_give_it(topic: Topic
     with closing(producer):
         producer.append([_event(subject), _event(subject)], 1).result(30)
 
-    assert [(message.partition(), message.key()) for message in _stored(twelve)] == [(partition, subject.encode())] * 2
+    assert [(message.partition(), message.key()) for message in stored_messages(twelve)] == [
+        (partition, subject.encode())
+    ] * 2
 
 
 def test_a_topic_that_is_missing_is_made_as_configured(open_producer: Open, topic: Topic) -> None:
@@ -128,14 +99,14 @@ def test_a_topic_that_is_missing_is_made_as_configured(open_producer: Open, topi
 
     open_producer(missing).append([_event()], 1).result(30)
 
-    assert _partitions(missing) == 5
-    assert _values(missing) == [_event()]
+    assert partition_count(missing) == 5
+    assert stored_values(missing) == [_event()]
 
 
 def test_a_topic_that_is_there_is_left_as_it_is(open_producer: Open, topic: Topic) -> None:
     open_producer(topic).append([_event()], 1).result(30)
 
-    assert _partitions(topic) == 3
+    assert partition_count(topic) == 3
 
 
 def test_two_processes_that_miss_a_topic_at_once_both_go_on(open_producer: Open, topic: Topic) -> None:
@@ -145,8 +116,8 @@ def test_two_processes_that_miss_a_topic_at_once_both_go_on(open_producer: Open,
     done = [producer.append([_event()], 1) for producer in producers * 2]
 
     assert [future.result(30) for future in done] == [None] * 4
-    assert _values(missing) == [_event()] * 4
-    assert _partitions(missing) == 5
+    assert stored_values(missing) == [_event()] * 4
+    assert partition_count(missing) == 5
 
 
 @pytest.mark.parametrize("topic_options", [{"max.message.bytes": "100000"}])
@@ -157,7 +128,7 @@ def test_an_event_that_is_too_large_is_refused_and_the_next_is_not(open_producer
         producer.append([_event(size=100_000)], 1).result(30)
     producer.append([_event(size=99_000)], 1).result(30)
 
-    assert _values(topic) == [_event(size=99_000)]
+    assert stored_values(topic) == [_event(size=99_000)]
 
 
 def test_nothing_to_append_is_done(open_producer: Open, topic: Topic) -> None:
@@ -184,7 +155,7 @@ def test_while_brokers_are_away_nothing_is_done_and_after_it_everything_is(
 
     _bring_back(process, away)
     producer.append([_event("after")], 1).result(30)
-    stored = _values(topic)
+    stored = stored_values(topic)
     assert (stored.count(_event("before")), stored.count(_event("after"))) == (1, 1)
     assert stored.count(_event("during")) <= (0 if away == "killed" else 100)  # a hung broker may get them later
 
@@ -205,7 +176,7 @@ def test_brokers_that_are_away_from_the_start_are_not_asked_by_each_request_anew
 
     _bring_back(process, away)
     _append_when_back(producer)
-    assert _values(topic) == [_event("after")]
+    assert stored_values(topic) == [_event("after")]
 
 
 def test_a_queue_that_is_full_refuses_and_takes_again_when_it_was_drained(
@@ -233,7 +204,7 @@ def test_a_caller_that_goes_away_stops_nobody(open_producer: Open, topic: Topic)
     abandoned.cancel()
 
     assert [producer.append([_event()], 1).result(30) for _ in range(3)] == [None] * 3
-    wait_for(lambda: len(_stored(topic)) == 5)
+    wait_for(lambda: len(stored_messages(topic)) == 5)
 
 
 def test_a_client_that_brokers_let_not_go_on_is_replaced(open_producer: Open, topic: Topic, process: Broker) -> None:
@@ -248,7 +219,7 @@ def test_a_client_that_brokers_let_not_go_on_is_replaced(open_producer: Open, to
     with pytest.raises(LogUnavailable):
         given_up.result(30)
     producer.append([_event("after")], 1).result(30)
-    assert {_event("before"), _event("after")} <= set(_values(topic))
+    assert {_event("before"), _event("after")} <= set(stored_values(topic))
 
 
 def test_closing_waits_for_what_was_sent(topic: Topic) -> None:
@@ -259,7 +230,7 @@ def test_closing_waits_for_what_was_sent(topic: Topic) -> None:
     producer.close()
 
     assert [future.result(0) for future in done] == [None] * 20
-    assert len(_stored(topic)) == 2001
+    assert len(stored_messages(topic)) == 2001
 
 
 def test_dead_letters_are_sent_with_what_they_were_and_why_they_are_dead(open_producer: Open, topic: Topic) -> None:
@@ -268,7 +239,7 @@ def test_dead_letters_are_sent_with_what_they_were_and_why_they_are_dead(open_pr
 
     producer.send([DeadLetter(record, "not UTF-8"), DeadLetter(Record(0, 0, 1, None), "empty")])
 
-    one, other = _stored(Topic(topic.bootstrap, 5, f"{topic.name}.dead"))
+    one, other = stored_messages(Topic(topic.bootstrap, 5, f"{topic.name}.dead"))
     if one.value() is None:
         one, other = other, one
     assert (one.value(), one.headers()) == (
@@ -316,9 +287,3 @@ def _append_when_back(producer: KafkaProducer) -> None:
         return errors[-1] is None
 
     wait_for(appended, lambda: errors[-1])
-
-
-def _partitions(topic: Topic) -> int:
-    return len(
-        AdminClient({"bootstrap.servers": topic.bootstrap}).list_topics(timeout=30).topics[topic.name].partitions
-    )
