@@ -37,6 +37,7 @@ LONGEST_FILES = (
     "test_shared_topic.py",
     "test_records.py",
     "test_log.py",
+    "test_exchanged_stores.py",
     "test_stored_positions.py",
 )
 TOGETHER_FILE = "portal/test_examples.py"  # for one worker: an example runs once at a time, and others would wait

@@ -8,56 +8,33 @@ from dataclasses import dataclass
 
 import pytest
 from confluent_kafka import KafkaError
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic  # mypy does not accept the import from `admin`
 
-from engine import metrics
-from engine.errors import LogUnavailable
 from ingest.event_log import Plan, Range, Record, ranges_of
-from ingest.kafka.log import KafkaLog
 from ingest.kafka.planned_records import _PlanReader
 from ingest.kafka.plans import to_metadata
 from tests.harness.topics import Topic, lag, read, values, wait_for, wait_for_assignment
 from tests.ingest.conftest import OpenLog
+from tests.ingest.gaps import gaps, gaps_before, protocol
+from tests.ingest.kafka.filled_topics import offsets, ten
 
-
-@pytest.fixture
-def protocol() -> str:
-    return "consumer"
-
-
-@pytest.fixture(autouse=True)
-def gaps_before() -> float:
-    return _gaps()
-
-
-def _gaps() -> float:
-    return float(metrics.LOG_GAPS._value.get())
-
-
-def _offsets(records: list[Record]) -> list[int]:
-    return [record.offset for record in records]
-
-
-def _ten() -> list[bytes]:
-    return [b"%d" % number for number in range(10)]
+__all__ = ["gaps_before", "protocol"]  # fixtures of another file
 
 
 def test_what_was_deleted_before_the_group_first_read_is_no_gap(
     open_log: OpenLog, topic: Topic, gaps_before: float
 ) -> None:
-    topic.put(*_ten())
+    topic.put(*ten())
     topic.delete_before({0: 4})
 
-    assert _offsets(read(open_log(), 6)) == [4, 5, 6, 7, 8, 9]
-    assert _gaps() == gaps_before
+    assert offsets(read(open_log(), 6)) == [4, 5, 6, 7, 8, 9]
+    assert gaps() == gaps_before
 
 
 def test_what_was_deleted_behind_a_commit_is_told(
     open_log: OpenLog, topic: Topic, gaps_before: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     """N37: offsets out of range after a long stop give one gap and one dead letter. Reading continues after them."""
-    topic.put(*_ten())
+    topic.put(*ten())
     topic.commit({0: (2, "")})
     topic.delete_before({0: 5})
 
@@ -65,8 +42,8 @@ def test_what_was_deleted_behind_a_commit_is_told(
 
     assert (lost.partition, lost.offset, lost.value) == (0, 4, None)
     assert lost.loss == "offsets 2 to 4 were deleted from the topic before they were read"
-    assert _offsets(others) == [5, 6, 7, 8, 9]
-    assert _gaps() == gaps_before + 1
+    assert offsets(others) == [5, 6, 7, 8, 9]
+    assert gaps() == gaps_before + 1
     assert (f"log_gap topic={topic.name} partition=0: {lost.loss}", logging.ERROR) in [
         (record.getMessage(), record.levelno) for record in caplog.records
     ]
@@ -75,7 +52,7 @@ def test_what_was_deleted_behind_a_commit_is_told(
 def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
     open_log: OpenLog, topic: Topic, gaps_before: float
 ) -> None:
-    topic.put(*_ten())
+    topic.put(*ten())
     topic.commit({0: (2, "")})
     topic.delete_before({0: 10})
     log = open_log()
@@ -91,7 +68,7 @@ def test_a_gap_is_planned_and_acknowledged_as_any_record_is(
     assert log.read(10, 1000, 0.5) == []
     assert lag(log) == 0
     assert topic.committed() == {0: (10, "")}
-    assert _gaps() == gaps_before + 1
+    assert gaps() == gaps_before + 1
 
 
 def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
@@ -103,22 +80,22 @@ def test_what_is_deleted_while_the_log_runs_is_told_in_its_place(
     log = open_log()
     read(log, 3)
     wait_for(lambda: log._member._paused)  # nothing is fetched while the process does not read
-    topic.put(*_ten()[2:])
+    topic.put(*ten()[2:])
     topic.delete_before({0: 6})
 
     records = read(log, 8)
 
-    assert _offsets(records) == [0, 1, 5, 6, 7, 8, 9, 0]
+    assert offsets(records) == [0, 1, 5, 6, 7, 8, 9, 0]
     assert records[2].loss == "offsets 2 to 5 were deleted from the topic before they were read"
     assert [record.loss for record in records].count("") == 7
-    assert _gaps() == gaps_before + 1
+    assert gaps() == gaps_before + 1
     assert log.plan(ranges_of(records), 5000) is not None
 
 
 def test_what_is_deleted_under_a_plan_is_told_and_the_rest_is_read(open_log: OpenLog, topic: Topic) -> None:
-    topic.put(*_ten())
-    topic.put(*_ten(), partition=1)
-    topic.put(*_ten(), partition=2)
+    topic.put(*ten())
+    topic.put(*ten(), partition=1)
+    topic.put(*ten(), partition=2)
     plan = Plan((Range(0, 2, 6), Range(1, 0, 3), Range(2, 0, 3)), 5000)
     topic.commit({0: (2, to_metadata(plan)), 1: (0, to_metadata(plan)), 2: (0, to_metadata(plan))})
     topic.delete_before({0: 4, 1: 5})
@@ -138,11 +115,11 @@ def test_what_is_deleted_under_a_plan_is_told_and_the_rest_is_read(open_log: Ope
     ]
     behind = read(log, 4 + 1 + 5 + 7)
     assert [(record.partition, record.offset) for record in behind if record.loss] == [(1, 4)]
-    assert _offsets(behind) == [6, 7, 8, 9, 4, 5, 6, 7, 8, 9, 3, 4, 5, 6, 7, 8, 9]
+    assert offsets(behind) == [6, 7, 8, 9, 4, 5, 6, 7, 8, 9, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_a_plan_of_which_everything_was_deleted_can_be_finished(open_log: OpenLog, topic: Topic) -> None:
-    topic.put(*_ten())
+    topic.put(*ten())
     plan = Plan((Range(0, 2, 10),), 5000)
     topic.commit({0: (2, to_metadata(plan))})
     topic.delete_before({0: 10})
@@ -157,7 +134,7 @@ def test_a_plan_of_which_everything_was_deleted_can_be_finished(open_log: OpenLo
 
 def test_a_plan_beyond_the_end_of_its_partition_can_be_finished(open_log: OpenLog, topic: Topic) -> None:
     """A leader without all records was elected, or the topic was created again and the old commits stayed."""
-    topic.put(*_ten())
+    topic.put(*ten())
     plan = Plan((Range(0, 8, 14), Range(1, 3, 5)), 5000)
     topic.commit({0: (8, to_metadata(plan)), 1: (3, to_metadata(plan))})
     log = open_log()
@@ -173,184 +150,6 @@ def test_a_plan_beyond_the_end_of_its_partition_can_be_finished(open_log: OpenLo
     ]
     log.acknowledge(plan)
     assert log.pending() == []
-
-
-def test_a_commit_beyond_the_end_is_told_and_read_from_the_beginning(
-    open_log: OpenLog, topic: Topic, gaps_before: float, caplog: pytest.LogCaptureFixture
-) -> None:
-    topic.put(b"a", b"b")
-    topic.commit({0: (7, ""), 1: (3, "")})
-    log = open_log()
-
-    records = read(log, 2)
-
-    assert values(records) == [b"a", b"b"]
-    assert _gaps() == gaps_before + 2
-    reason = "offset 7 was reached, but the topic ends at 2: it was created again or cut off; it is read from 0"
-    assert reason in caplog.text
-    assert lag(log) == 2
-    plan = log.plan(ranges_of(records), 5000)
-    assert plan is not None
-    log.acknowledge(plan)
-    assert topic.committed() == {0: (2, ""), 1: (0, "")}
-    topic.put(b"c", partition=1)
-    assert values(read(log, 1)) == [b"c"]
-
-
-@pytest.mark.parametrize("left", [2, 0], ids=["some records", "nothing"])
-def test_what_a_topic_grows_by_after_its_beginning_was_told_is_read_by_the_next_process(
-    open_log: OpenLog, topic: Topic, gaps_before: float, left: int
-) -> None:
-    topic.put(*_ten()[:left])
-    topic.commit({0: (7, "")})
-    log = open_log()
-    read(log, left)
-    wait_for(lambda: log.read(10, 1000, 0.1) is not None and _gaps() == gaps_before + 1)
-    log.close()
-
-    topic.put(*_ten()[left:])
-
-    assert values(read(open_log(), 10)) == _ten()
-
-
-def test_a_batch_that_was_under_way_when_a_partition_was_cut_off_leaves_its_beginning_to_be_read(
-    open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    topic.put(*_ten())
-    topic.put(*_ten(), partition=1)
-    log = open_log()
-    first = log.plan(ranges_of(read(log, 20)), 5000)
-    assert first is not None
-
-    _cut_off(log, monkeypatch)
-    assert topic.committed() == {0: (0, to_metadata(first)), 1: (0, to_metadata(first))}  # others may run it
-    log.acknowledge(first)
-
-    assert topic.committed() == {0: (0, ""), 1: (10, "")}
-    assert _offsets(read(log, 10)) == list(range(10))
-
-
-def test_a_plan_given_up_after_its_partition_was_cut_off_is_read_from_the_beginning(
-    open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    topic.put(*_ten())
-    topic.commit({0: (4, "")})
-    log = open_log()
-    plan = log.plan(ranges_of(read(log, 6)), 5000)
-    assert plan is not None
-
-    _cut_off(log, monkeypatch)
-    log.discard(plan)
-
-    assert _offsets(read(log, 10)) == list(range(10))
-
-
-def _cut_off(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let partition 0 end at 2, as after the election of a leader that has no more records. Then new records come."""
-    with monkeypatch.context() as patched:
-        patched.setattr(log._member, "bounds", lambda _: (0, 2))
-        log._assigned[0].out_of_range = True
-        log.read(1000, 1 << 20, 0)
-
-
-def test_a_topic_made_anew_while_nobody_reads_is_read_from_its_beginning(open_log: OpenLog, topic: Topic) -> None:
-    topic.put(*_ten())
-    log = open_log()
-    plan = log.plan(ranges_of(read(log, 10)[:6]), 5000)
-    assert plan is not None
-    log.acknowledge(plan)
-    log.close()
-
-    _make_anew(topic, 3)
-    topic.put(*[b"new"] * 8)
-
-    assert _offsets(read(open_log(), 8)) == [0, 1, 2, 3, 4, 5, 6, 7]
-
-
-@pytest.mark.parametrize("records", [2, 20], ids=["shorter", "longer"])
-def test_a_topic_made_anew_under_a_reader_is_read_from_its_beginning(
-    open_log: OpenLog, topic: Topic, records: int
-) -> None:
-    topic.put(*_ten())
-    log = open_log(topic_metadata_refresh_interval_ms="500")
-    first = log.plan(ranges_of(read(log, 10)), 5000)
-    assert first is not None
-    log.acknowledge(first)
-
-    _make_anew(topic, 3)
-    topic.put(*[b"new"] * records)
-
-    def all_read() -> bool:
-        try:
-            return len(log.read(100, 1 << 20, 0.1)) == records
-        except LogUnavailable:
-            return False
-
-    wait_for(all_read)
-    batch = read(log, records)
-    assert _offsets(batch) == list(range(records))
-    assert lag(log) == records
-    plan = log.plan(ranges_of(batch), 6000)
-    assert plan == Plan((Range(0, 0, records),), 6000)
-    log.acknowledge(plan)
-    assert topic.committed() == {0: (records, "")}
-
-
-def test_what_is_held_of_a_partition_that_was_cut_off_is_let_go(
-    open_log: OpenLog, topic: Topic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before, the buffered records could not be reread, and stayed before the records from the beginning for ever."""
-    topic.put(*_ten())
-    log = open_log()
-    read(log, 10)
-    first = log.plan(ranges_of(log.read(3, 1 << 20, 5)), 5000)
-    assert first == Plan((Range(0, 0, 3),), 5000)
-    log.acknowledge(first)
-
-    _cut_off(log, monkeypatch)
-    batch = read(log, 10)
-
-    assert _offsets(batch) == list(range(10))
-    assert log.plan(ranges_of(batch), 6000) == Plan((Range(0, 0, 10),), 6000)
-
-
-def test_plans_of_a_topic_that_is_not_there_are_not_known(open_log: OpenLog, topic: Topic) -> None:
-    log = open_log()
-    wait_for_assignment(log)
-    admin = AdminClient({"bootstrap.servers": topic.bootstrap})
-    admin.delete_topics([topic.name])[topic.name].result(10)
-
-    def unknown() -> bool:
-        try:
-            return bool(log.planned())
-        except LogUnavailable:
-            return True
-
-    wait_for(unknown)
-
-
-def test_an_empty_topic_has_nothing_and_then_what_comes(open_log: OpenLog, topic: Topic) -> None:
-    log = open_log()
-    wait_for_assignment(log)
-
-    wait_for(lambda: log.read(10, 1000, 0.1) == [] and log.waiting() == 0)
-    assert (lag(log), log.planned()) == (0, [])
-
-    topic.put(b"a")
-    assert values(read(log, 1)) == [b"a"]
-
-
-def _make_anew(topic: Topic, partitions: int) -> None:
-    admin = AdminClient({"bootstrap.servers": topic.bootstrap})
-
-    def count() -> int:
-        found = admin.list_topics(timeout=10).topics.get(topic.name)
-        return len(found.partitions) if found else 0
-
-    admin.delete_topics([topic.name])[topic.name].result(10)
-    wait_for(lambda: count() == 0)
-    admin.create_topics([NewTopic(topic.name, partitions, 1)])[topic.name].result(10)
-    wait_for(lambda: count() == partitions)
 
 
 @dataclass
@@ -402,4 +201,4 @@ def test_the_end_of_a_broker_that_is_behind_is_not_the_end_of_a_range() -> None:
 
     records = _PlanReader("topic", behind, Plan((Range(0, 0, 10),), 5000)).records()  # type: ignore[arg-type]
 
-    assert _offsets(records) == list(range(10))
+    assert offsets(records) == list(range(10))
