@@ -1,6 +1,5 @@
 """Exactly-once ingest at each step where a batch can fail, with a real store, a log file and real faults."""
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +11,10 @@ import pytest
 
 from engine import metrics
 from engine.config.settings import IngestSettings
-from engine.errors import StoreError, StoreMisconfigured
 from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import GRAINS, create_rollup
-from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.store.deduplication_logs import repair_deduplication_logs
 from ingest.consumer import Consumer
 from ingest.dead_letters import dead_letter_block
 from ingest.event_log import Plan, Range
@@ -269,83 +265,6 @@ def test_one_insert_is_one_part_in_every_table(
     )
     assert [last - first for _, first, last in parts] == [0, 0, 0, 0, 0]
     assert _stored(store, meter) == _everywhere(records)
-
-
-def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_the_table(tmp_path: Path) -> None:
-    """The state after a kill between ClickHouse's log write and its rename, as seen with strace; made by hand here."""
-    store = tmp_path / "store"
-    for name, parts, tokens in (
-        ("whole", ["all_1_1_0", "all_2_2_1"], ["all_1_1_0", "all_2_2_1"]),
-        ("lost", ["202601_1_1_0", "202602_2_2_0"], ["202601_1_1_0", "202602_2_2_0", "202601_3_3_0"]),
-        ("merged", ["all_1_3_1"], ["all_1_1_0", "all_2_2_0", "all_3_3_0"]),
-        ("empty", [], ["all_1_1_1"]),
-        ("beside", ["all_1_1_0", "all_3_3_0"], ["all_1_1_0", "all_2_2_0", "all_3_3_0"]),
-    ):
-        table = store / "store" / name[:3] / name
-        for part in parts:
-            (table / part).mkdir(parents=True)
-        (table / "tmp_insert_all_9_9_0").mkdir(parents=True)
-        (table / "deduplication_logs").mkdir()
-        lines = "".join(f"1\t{part}\tblock_{at}\n" for at, part in enumerate(tokens))
-        cut_off = "1" if name == "beside" else "1\tall_4"
-        (table / "deduplication_logs" / "deduplication_log_1.txt").write_text(lines + cut_off)
-
-    mended = repair_deduplication_logs(store)
-
-    logs = {path.parents[1].name: path.read_text() for path in store.glob("store/*/*/deduplication_logs/*.txt")}
-    assert [line.split("\t")[1] for line in logs["lost"].splitlines()] == ["202601_1_1_0", "202602_2_2_0"]
-    assert len(logs["whole"].splitlines()) == 2
-    assert len(logs["merged"].splitlines()) == 3
-    assert logs["empty"] == ""
-    assert "lost: 202601_3_3_0" in mended
-    assert [line.split("\t")[1] for line in logs["beside"].splitlines()] == ["all_1_1_0", "all_3_3_0"]
-    assert "beside: cut off" in mended
-    shutil.rmtree(store)
-
-
-def test_a_store_that_would_not_deduplicate_is_refused(store: Store) -> None:
-    store.command("CREATE TABLE meter_x_00000000_minute (n Int64) ENGINE = MergeTree ORDER BY n")
-
-    with pytest.raises(Exception, match="meter_x_00000000_minute does not keep a deduplication window"):
-        store.check_tables()
-
-
-def test_a_shared_store_whose_claims_have_no_order_is_refused(store: Store) -> None:
-    store.command("DROP TABLE event_claims SYNC")
-    store.command("CREATE TABLE event_claims (token String) ENGINE = ReplacingMergeTree ORDER BY token")
-    store.check_tables()  # a single process needs no order
-
-    store.shared = True
-    with pytest.raises(StoreMisconfigured, match="table event_claims is a ReplacingMergeTree"):
-        store.check_tables()
-
-
-def test_a_table_that_is_dropped_while_they_are_checked_is_not_refused(store: Store) -> None:
-    table = "CREATE TABLE {} (n Int64) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window=10000"
-    checked = threading.Event()
-
-    def make_and_drop(name: str) -> None:
-        while not checked.is_set():
-            store.command(table.format(name))
-            store.command(f"DROP TABLE {name}")
-
-    others = [threading.Thread(target=make_and_drop, args=[f"meter_{slug}_00000000_minute"]) for slug in "abc"]
-    for other in others:
-        other.start()
-    try:
-        for _ in range(200):
-            store.check_tables()
-    finally:
-        checked.set()
-        for other in others:
-            other.join()
-
-
-def test_errors_of_the_engine_carry_its_code(store: Store) -> None:
-    with pytest.raises(StoreError) as caught:
-        store.rows(f"SELECT 1 FROM {sql.identifier('nowhere')}")
-
-    assert caught.value.clickhouse_code == 60
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:

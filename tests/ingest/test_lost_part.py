@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from engine.store.deduplication_logs import repair_deduplication_logs
 from tests.harness.preloaded import ROOT
 
 _STEP = """
@@ -103,3 +104,35 @@ def test_without_mending_the_retry_is_skipped_and_usage_is_lost(stored: tuple[Pa
     _take_part_away(Path(places["minute"]))
 
     assert _step(directory, "unmended")["counts"] == dict.fromkeys(TABLES, 20) | {"minute": 10}
+
+
+def test_a_token_logged_without_its_part_is_mended_so_that_the_retry_completes_the_table(tmp_path: Path) -> None:
+    """The state after a kill between ClickHouse's log write and its rename, as seen with strace; made by hand here."""
+    store = tmp_path / "store"
+    for name, parts, tokens in (
+        ("whole", ["all_1_1_0", "all_2_2_1"], ["all_1_1_0", "all_2_2_1"]),
+        ("lost", ["202601_1_1_0", "202602_2_2_0"], ["202601_1_1_0", "202602_2_2_0", "202601_3_3_0"]),
+        ("merged", ["all_1_3_1"], ["all_1_1_0", "all_2_2_0", "all_3_3_0"]),
+        ("empty", [], ["all_1_1_1"]),
+        ("beside", ["all_1_1_0", "all_3_3_0"], ["all_1_1_0", "all_2_2_0", "all_3_3_0"]),
+    ):
+        table = store / "store" / name[:3] / name
+        for part in parts:
+            (table / part).mkdir(parents=True)
+        (table / "tmp_insert_all_9_9_0").mkdir(parents=True)
+        (table / "deduplication_logs").mkdir()
+        lines = "".join(f"1\t{part}\tblock_{at}\n" for at, part in enumerate(tokens))
+        cut_off = "1" if name == "beside" else "1\tall_4"
+        (table / "deduplication_logs" / "deduplication_log_1.txt").write_text(lines + cut_off)
+
+    mended = repair_deduplication_logs(store)
+
+    logs = {path.parents[1].name: path.read_text() for path in store.glob("store/*/*/deduplication_logs/*.txt")}
+    assert [line.split("\t")[1] for line in logs["lost"].splitlines()] == ["202601_1_1_0", "202602_2_2_0"]
+    assert len(logs["whole"].splitlines()) == 2
+    assert len(logs["merged"].splitlines()) == 3
+    assert logs["empty"] == ""
+    assert "lost: 202601_3_3_0" in mended
+    assert [line.split("\t")[1] for line in logs["beside"].splitlines()] == ["all_1_1_0", "all_3_3_0"]
+    assert "beside: cut off" in mended
+    shutil.rmtree(store)
