@@ -76,97 +76,105 @@ def test_without_what_claims_know_it_is_not_so(
         check(seed(_SOON)(machine(store)), 1000, phases=[Phase.generate], report_multiple_bugs=False)
 
 
-def machine(store: Store) -> type[RuleBasedStateMachine]:
-    class Processes(RuleBasedStateMachine):
-        def __init__(self) -> None:
-            super().__init__()
-            self.name = next(_histories)
-            self.history = History(store)
-            self.processes = [self.new_process() for _ in range(PROCESSES)]
+class Processes(RuleBasedStateMachine):
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+        self.name = next(_histories)
+        self.history = History(store)
+        self.processes = [self.new_process() for _ in range(PROCESSES)]
 
-        def new_process(self) -> Process:
-            return Process(store, next(_partitions), self.history.planned)
+    def new_process(self) -> Process:
+        return Process(self.store, next(_partitions), self.history.planned)
 
-        def batch_of(self, number: int) -> Batch | None:
-            return next((batch for batch in self.history.batches if batch.owner == number), None)
+    def batch_of(self, number: int) -> Batch | None:
+        return next((batch for batch in self.history.batches if batch.owner == number), None)
 
-        @rule(
-            number=st.integers(0, PROCESSES - 1),
-            ids=st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4),
-            late_ms=st.integers(0, 20),
-        )
-        def plan(self, number: int, ids: list[str], late_ms: int) -> None:
-            process = self.processes[number]
-            if self.batch_of(number) is None:
-                plan = process.plan(max(next(_clock) - late_ms, process.claims.floor_ms))
-                named = tuple(f"{self.name} {id_}" for id_ in ids)
-                self.history.begun |= set(named)
-                self.history.batches.append(Batch(plan, named, owner=number))
+    @rule(
+        number=st.integers(0, PROCESSES - 1),
+        ids=st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4),
+        late_ms=st.integers(0, 20),
+    )
+    def plan(self, number: int, ids: list[str], late_ms: int) -> None:
+        process = self.processes[number]
+        if self.batch_of(number) is None:
+            plan = process.plan(max(next(_clock) - late_ms, process.claims.floor_ms))
+            named = tuple(f"{self.name} {id_}" for id_ in ids)
+            self.history.begun |= set(named)
+            self.history.batches.append(Batch(plan, named, owner=number))
 
-        @rule(number=st.integers(0, PROCESSES - 1))
-        def claim(self, number: int) -> None:
-            batch, process = self.batch_of(number), self.processes[number]
-            if batch is None:
-                return
-            try:
-                kept = process.drop(batch.plan, *batch.ids)
-            except Voided:
-                assert batch.kept is None, "voided after it was begun"
+    @rule(number=st.integers(0, PROCESSES - 1))
+    def claim(self, number: int) -> None:
+        batch, process = self.batch_of(number), self.processes[number]
+        if batch is None:
+            return
+        try:
+            kept = process.drop(batch.plan, *batch.ids)
+        except Voided:
+            assert batch.kept is None, "voided after it was begun"
+            self.history.planned.remove(batch.plan)
+            batch.plan = Plan(batch.plan.ranges, max(next(_clock), process.claims.floor_ms))
+            self.history.planned.append(batch.plan)
+        else:
+            assert batch.kept is None or kept.keys.tobytes() == batch.kept.keys.tobytes()
+            batch.kept = kept
+
+    @rule(number=st.integers(0, PROCESSES - 1), finish=st.booleans())
+    def insert(self, number: int, finish: bool) -> None:
+        batch = self.batch_of(number)
+        if batch is not None and batch.kept is not None:
+            self.processes[number].insert(batch.plan, batch.kept)
+            if finish:
                 self.history.planned.remove(batch.plan)
-                batch.plan = Plan(batch.plan.ranges, max(next(_clock), process.claims.floor_ms))
-                self.history.planned.append(batch.plan)
-            else:
-                assert batch.kept is None or kept.keys.tobytes() == batch.kept.keys.tobytes()
-                batch.kept = kept
+                self.history.batches.remove(batch)
 
-        @rule(number=st.integers(0, PROCESSES - 1), finish=st.booleans())
-        def insert(self, number: int, finish: bool) -> None:
-            batch = self.batch_of(number)
-            if batch is not None and batch.kept is not None:
-                self.processes[number].insert(batch.plan, batch.kept)
-                if finish:
-                    self.history.planned.remove(batch.plan)
-                    self.history.batches.remove(batch)
+    @rule(number=st.integers(0, PROCESSES - 1), heir=st.integers(0, PROCESSES - 1))
+    def die(self, number: int, heir: int) -> None:
+        """End a process, whose plan another must finish. The old one may only be paused and wake up later."""
+        batch = self.batch_of(number)
+        old, self.processes[number] = self.processes[number], self.new_process()
+        if batch is not None:
+            self.history.zombies.append((old, Batch(batch.plan, batch.ids, batch.kept)))
+            batch.owner = heir if self.batch_of(heir) is None else number
 
-        @rule(number=st.integers(0, PROCESSES - 1), heir=st.integers(0, PROCESSES - 1))
-        def die(self, number: int, heir: int) -> None:
-            """End a process, whose plan another must finish. The old one may only be paused and wake up later."""
-            batch = self.batch_of(number)
-            old, self.processes[number] = self.processes[number], self.new_process()
-            if batch is not None:
-                self.history.zombies.append((old, Batch(batch.plan, batch.ids, batch.kept)))
-                batch.owner = heir if self.batch_of(heir) is None else number
+    @precondition(lambda self: self.history.zombies)
+    @rule(data=st.data())
+    def wake(self, data: st.DataObject) -> None:
+        process, batch = data.draw(st.sampled_from(self.history.zombies))
+        # Without this its plan is no longer current, and the process does not insert.
+        if batch.plan in self.history.planned and batch.kept is not None:
+            process.insert(batch.plan, batch.kept)
 
-        @precondition(lambda self: self.history.zombies)
-        @rule(data=st.data())
-        def wake(self, data: st.DataObject) -> None:
-            process, batch = data.draw(st.sampled_from(self.history.zombies))
-            # Without this its plan is no longer current, and the process does not insert.
-            if batch.plan in self.history.planned and batch.kept is not None:
-                process.insert(batch.plan, batch.kept)
+    @rule(number=st.integers(0, PROCESSES - 1))
+    def set_barrier(self, number: int) -> None:
+        before_ms = next(_clock)
+        self.processes[number].claims.set_barrier(before_ms)
+        if all(plan.stored_ms >= before_ms for plan in self.history.planned):
+            self.history.settled[before_ms] = self.stored_before(before_ms)
 
-        @rule(number=st.integers(0, PROCESSES - 1))
-        def set_barrier(self, number: int) -> None:
-            before_ms = next(_clock)
-            self.processes[number].claims.set_barrier(before_ms)
-            if all(plan.stored_ms >= before_ms for plan in self.history.planned):
-                self.history.settled[before_ms] = self.stored_before(before_ms)
+    def stored_before(self, before_ms: int) -> int:
+        [(count,)] = self.store.rows(
+            f"SELECT count() FROM events WHERE toUnixTimestamp64Milli(stored_at) < {before_ms}"
+        )
+        return int(count)
 
-        def stored_before(self, before_ms: int) -> int:
-            [(count,)] = store.rows(f"SELECT count() FROM events WHERE toUnixTimestamp64Milli(stored_at) < {before_ms}")
-            return int(count)
+    def stored(self) -> Counter[str]:
+        found = self.store.rows("SELECT id FROM events WHERE startsWith(id, {own:String})", own=f"{self.name} ")
+        return Counter(id_ for (id_,) in found)
 
-        def stored(self) -> Counter[str]:
-            found = store.rows("SELECT id FROM events WHERE startsWith(id, {own:String})", own=f"{self.name} ")
-            return Counter(id_ for (id_,) in found)
+    def teardown(self) -> None:
+        for number in range(PROCESSES):
+            for _ in range(3):  # one try that a barrier voids, one that claims, one that inserts
+                self.claim(number)
+            self.insert(number, True)
+        assert self.stored() == dict.fromkeys(self.history.begun, 1)
+        for before_ms, count in self.history.settled.items():
+            assert self.stored_before(before_ms) == count
 
-        def teardown(self) -> None:
-            for number in range(PROCESSES):
-                for _ in range(3):  # one try that a barrier voids, one that claims, one that inserts
-                    self.claim(number)
-                self.insert(number, True)
-            assert self.stored() == dict.fromkeys(self.history.begun, 1)
-            for before_ms, count in self.history.settled.items():
-                assert self.stored_before(before_ms) == count
 
-    return Processes
+def machine(store: Store) -> type[RuleBasedStateMachine]:
+    class OfStore(Processes):
+        def __init__(self) -> None:
+            super().__init__(store)
+
+    return OfStore
