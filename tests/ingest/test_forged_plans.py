@@ -19,7 +19,7 @@ from engine.store.clickhouse import Store
 from ingest.claims import BatchClaims
 from ingest.event_log import LATEST_STAMP_MS, Plan, Range
 from tests.harness.memory_log import MemoryTopic
-from tests.ingest.test_unresolved_plans import Process, append, counts, killed_in_an_insert
+from tests.ingest.dying_process import Process, append, counts, killed_in_an_insert
 
 IN_2096 = 4_000_000_000_000
 HOUR = timedelta(hours=1)

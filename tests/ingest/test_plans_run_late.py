@@ -25,7 +25,7 @@ from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions
 from tests.harness.memory_log import MemoryTopic
-from tests.ingest.test_unresolved_plans import Killed, Process, append, counts, event, half_insert, killed_in_an_insert
+from tests.ingest.dying_process import Killed, Process, append, counts, event, half_insert, killed_in_an_insert
 
 
 @pytest.fixture
