@@ -41,29 +41,28 @@ def test_no_order_of_steps_loses_or_doubles_an_event_or_takes_back_shown_usage(s
     check(store, alone, 400 if LONG else 6)
 
 
-if LONG:
-
-    @pytest.mark.timeout(3600)
-    @pytest.mark.parametrize(
-        ("guard", "alone", "without"),
-        [
-            ((BatchClaims, "covers"), True, lambda *_: True),
-            ((BatchClaims, "covers"), False, lambda *_: True),
-            ((FillBarrier, "whole"), False, lambda *_: True),
-        ],
-        ids=["unresolved plans first, one process", "unresolved plans first, several", "whole batches before ready"],
-    )
-    def test_without_its_guards_the_harness_finds_such_an_order(
-        store: Store,
-        monkeypatch: pytest.MonkeyPatch,
-        guard: tuple[type, str],
-        alone: bool,
-        without: Callable[..., bool],
-    ) -> None:
-        """This takes minutes. tests/ingest/test_unresolved_plans.py runs the same orders of steps one by one."""
-        monkeypatch.setattr(*guard, without)
-        with pytest.raises(AssertionError):
-            check(store, alone, 5000, phases=[Phase.generate], report_multiple_bugs=False)
+@pytest.mark.only_long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("guard", "alone", "without"),
+    [
+        ((BatchClaims, BatchClaims.covers.__name__), True, lambda *_: True),
+        ((BatchClaims, BatchClaims.covers.__name__), False, lambda *_: True),
+        ((FillBarrier, FillBarrier.all_stored_whole.__name__), False, lambda *_: True),
+    ],
+    ids=["unresolved plans first, one process", "unresolved plans first, several", "whole batches before ready"],
+)
+def test_without_its_guards_the_harness_finds_such_an_order(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    guard: tuple[type, str],
+    alone: bool,
+    without: Callable[..., bool],
+) -> None:
+    """This takes minutes. tests/ingest/test_unresolved_plans.py runs the same orders of steps one by one."""
+    monkeypatch.setattr(*guard, without)
+    with pytest.raises(AssertionError):
+        check(store, alone, 5000, phases=[Phase.generate], report_multiple_bugs=False)
 
 
 class Processes(RuleBasedStateMachine):
