@@ -3,6 +3,8 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 from tests.documents.pages import CONTRACT, ROOT, plain, route_table
 
@@ -26,7 +28,7 @@ def test_every_section_and_decision_is_named_by_a_test_of_it() -> None:
 
 
 def test_every_route_is_requested_by_a_test_that_names_its_section() -> None:
-    """The docstring of the test names the section. The test itself or a function of its module sends the request."""
+    """The docstring of the test names the section. The test itself or a function that it calls sends the request."""
     requested = [
         (method, path, section)
         for module in _test_modules()
@@ -43,7 +45,21 @@ def test_every_route_is_requested_by_a_test_that_names_its_section() -> None:
 
 
 def _test_modules() -> list[ast.Module]:
-    return [ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    return [_parsed(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _imported(module: ast.Module) -> Iterator[tuple[ast.Module, set[str]]]:
+    """Yield the modules of tests from which a module imports, each with the names that it imports."""
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            path = ROOT.joinpath(*node.module.split(".")).with_suffix(".py")
+            if node.module.startswith("tests.") and path.is_file():
+                yield _parsed(path), {alias.name for alias in node.names}
 
 
 def _sections(node: ast.Module | ast.FunctionDef) -> list[str]:
@@ -51,9 +67,12 @@ def _sections(node: ast.Module | ast.FunctionDef) -> list[str]:
     return re.findall(r"(?<![\w.])(?:D\.\d+|\d\.\d|(?<=ontract )\d)(?!\d)", ast.get_docstring(node) or "")
 
 
+@cache
 def _constants(module: ast.Module) -> dict[str, str]:
-    """Return the text constants of a module, by name."""
+    """Return the text constants of a module and those that it imports, by name."""
     found: dict[str, str] = {}
+    for other, names in _imported(module):
+        found |= {name: text for name, text in _constants(other).items() if name in names}
     for node in module.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             text = _text(node.value, found)
@@ -63,13 +82,17 @@ def _constants(module: ast.Module) -> dict[str, str]:
 
 
 def _requests(module: ast.Module, test: ast.FunctionDef) -> Iterator[tuple[str, str]]:
-    """Yield the method and path of each request of a test. Unknown parts of a path are `…`."""
-    constants = _constants(module)
-    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-    called = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)} & functions.keys()
-    for call in (node for function in (test, *(functions[name] for name in called)) for node in ast.walk(function)):
+    """Yield the method and path of each request of a test and of what it calls. Unknown parts of a path are `…`."""
+    named = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
+    called = [
+        (function, owner)
+        for owner, names in [(module, named), *_imported(module)]
+        for function in owner.body
+        if isinstance(function, ast.FunctionDef) and function.name in names & named
+    ]
+    for call, owner in ((node, owner) for function, owner in [(test, module), *called] for node in ast.walk(function)):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.args:
-            path = _text(call.args[0], constants)
+            path = _text(call.args[0], _constants(owner))
             if call.func.attr in {"get", "post", "put", "delete"} and path is not None:
                 yield call.func.attr.upper(), path.partition("?")[0]
 
