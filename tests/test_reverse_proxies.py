@@ -1,7 +1,7 @@
 """Behind nginx, configured as docs/reverse-proxies.md says: paths and answers arrive as they are.
 
-Without nginx these tests are skipped, except in CI. tests/api/test_connections.py tests the same behaviour of Meterport
-over raw sockets.
+Without nginx these tests are skipped, except in CI. tests/api/connections tests the same behaviour of Meterport over
+raw sockets.
 """
 
 import os
