@@ -37,6 +37,9 @@ KEY = "a-management-key"
 SIGNING_KEY = "a-signing-key-of-tests"
 BATCH = "application/cloudevents-batch+json"
 SINGLE = "application/cloudevents+json"
+CSV = {"Accept": "text/csv"}
+QUERY = "/api/v1/meters/tokens_total/query"
+PORTAL_QUERY = "/api/v1/portal/meters/tokens_total/query"
 TOKENS_TOTAL: dict[str, object] = {
     "slug": "tokens_total",
     "eventType": "prompt",
@@ -44,6 +47,10 @@ TOKENS_TOTAL: dict[str, object] = {
     "valueProperty": "$.tokens",
     "groupBy": {"model": "$.model", "type": "$.type"},
 }
+# What the fixtures `meter`, `send` and `token` return.
+Create = Callable[..., dict[str, Any]]
+Send = Callable[..., None]
+Token = Callable[..., dict[str, str]]
 
 
 class MemoryLog:
