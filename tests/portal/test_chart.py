@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.portal.conftest import Open
 from tests.portal.customer import ZONE, Customer, now
-from tests.portal.test_page import settle, show
+from tests.portal.page import settle, show
 
 # Records all texts and lines that are drawn on a canvas.
 WATCH = """

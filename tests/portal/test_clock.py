@@ -11,8 +11,8 @@ from playwright.sync_api import Page, Route, expect
 from tests.portal.browser import audit
 from tests.portal.conftest import Open, Run, Serve
 from tests.portal.customer import ZONE, Customer, now
-from tests.portal.test_element import shop
-from tests.portal.test_page import DAY, point_at_last_window, settle, show
+from tests.portal.element import shop
+from tests.portal.page import DAY, point_at_last_window, settle, show
 
 # Records the patterns and dashes that are drawn on a canvas.
 WATCH = """

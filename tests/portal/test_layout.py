@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.portal.conftest import Open
 from tests.portal.customer import Customer, now
-from tests.portal.test_page import settle, show
+from tests.portal.page import settle, show
 
 LONG = "Donaudampfschifffahrtselektrizitaetenhauptbetriebswerkbauunterbeamtengesellschaft" * 2
 INSIDE = "document.documentElement.scrollWidth <= innerWidth"

@@ -15,7 +15,7 @@ from tests.portal.browser import audit
 from tests.portal.conftest import Open, Run
 from tests.portal.customer import Customer
 from tests.portal.many import rid
-from tests.portal.test_page import settle, show, total
+from tests.portal.page import settle, show, total
 
 COUNT = 300_000 if LONG else 130_000  # more than the rows of an answer to a token
 REFRESH_BYTES = 200_000

@@ -1,57 +1,18 @@
 """The page at /portal in a real browser, against a running server: correct and current numbers, and a safe token."""
 
 import re
-import time
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Request, Route, expect
+from playwright.sync_api import Request, expect
 
 from tests.portal.browser import Complaints, audit, choose
 from tests.portal.conftest import Open
 from tests.portal.customer import BEYOND, Customer, now, written
+from tests.portal.page import DAY, newest_first, rows, show, total
 
-DAY = "%a, %b %-d, %Y"  # as the page writes a day in English
 WEIGHT_LIMIT = 200_000  # bytes over the wire
-
-
-def show(page: Page, customer: Customer, token: str, view: str = "meter=tokens") -> Page:
-    page.goto(f"{customer.url}/portal#token={token}&{view}")
-    return page
-
-
-def settle(page: Page) -> None:
-    """Wait until the page shows the answer to its last query."""
-    expect(page.locator(".mp-panel[aria-busy=false] .mp-total strong")).to_be_visible()
-
-
-def total(page: Page) -> str:
-    settle(page)
-    return page.inner_text(".mp-total strong")
-
-
-def rows(page: Page) -> list[tuple[str, ...]]:
-    """Return the texts of all rows of the table, without the notes on open windows."""
-    settle(page)
-    while page.get_by_role("button", name="Show more").count():
-        page.get_by_role("button", name="Show more").click()
-    return [tuple(row.locator("th time, td").all_inner_texts()) for row in page.locator(".mp-table tbody tr").all()]
-
-
-def point_at_last_window(page: Page) -> None:
-    """Move the pointer to the right end of the chart."""
-    box = page.locator(".mp-chart").bounding_box()
-    assert box is not None
-    page.hover(".mp-chart", position={"x": box["width"] - 20, "y": 100})
-
-
-def newest_first(sums: dict[tuple[str, ...], Decimal], customer: Customer, shape: str) -> list[tuple[str, ...]]:
-    """Return the expected rows of the table: the latest window first, then the group values in reverse order."""
-    order = {local: number for number, (local,) in enumerate(customer.tokens_by(shape))}
-    ranked = sorted(sums, key=lambda key: key[1:], reverse=True)
-    return [(*key, written(sums[key])) for key in sorted(ranked, key=lambda key: order[key[0]])]
 
 
 def test_it_shows_every_day_with_every_digit(page: Open, customer: Customer, complaints: Complaints) -> None:
@@ -176,91 +137,6 @@ def test_events_show_without_a_reload_and_nothing_is_asked_while_hidden(page: Op
     assert asked != []
 
 
-def test_an_expired_token_says_so_and_is_forgotten(page: Open, customer: Customer) -> None:
-    brief = customer.token(expiresAt=(now() + timedelta(seconds=5)).isoformat())["token"]
-    shown = show(page(), customer, brief, "refresh=0.5")
-    total(shown)
-
-    expect(shown.get_by_role("heading", level=2)).to_have_text("This link has expired")
-    assert shown.locator(".mp-total").count() == 0
-    assert shown.evaluate("sessionStorage.length") == 0
-
-
-def test_a_revoked_token_says_so_and_another_one_opens_the_page_again(page: Open, customer: Customer) -> None:
-    token = customer.token()
-    shown = show(page(), customer, token["token"], "meter=tokens&refresh=0.5")
-    total(shown)
-
-    customer.revoke(token)
-
-    expect(shown.get_by_role("heading", level=2)).to_have_text("This link was withdrawn")
-    shown.evaluate("hash => { location.hash = hash }", f"token={customer.token()['token']}&meter=tokens")
-    assert total(shown) == written(sum(customer.tokens_by(DAY).values(), Decimal()))
-    assert "token=" not in shown.url
-
-
-def test_a_token_that_was_cut_off_says_so(page: Open, customer: Customer) -> None:
-    shown = show(page(), customer, customer.token()["token"][:-4])
-
-    expect(shown.get_by_role("heading", level=2)).to_have_text("This link is not complete")
-
-
-def test_a_period_without_usage_says_so(page: Open, customer: Customer) -> None:
-    shown = show(page(), customer, customer.token()["token"], "meter=idle")
-
-    expect(shown.locator(".mp-notice h2")).to_have_text("No usage in this period")
-    assert total(shown) == "0"
-
-
-def test_offline_keeps_what_was_shown_and_says_since_when(page: Open, customer: Customer) -> None:
-    shown = show(page(), customer, customer.token()["token"], "meter=tokens&refresh=0.5")
-    before = total(shown)
-
-    shown.context.set_offline(True)
-    expect(shown.get_by_role("alert")).to_contain_text("You are offline. What you see is from")
-    assert total(shown) == before
-
-    shown.context.set_offline(False)
-    expect(shown.get_by_role("alert")).to_have_count(0)
-
-
-def test_an_error_says_so_and_can_be_tried_again(page: Open, customer: Customer) -> None:
-    opened = page()
-    opened.route("**/tokens/query*", lambda route: route.fulfill(status=503, body="{}"))
-    shown = show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0")
-
-    expect(shown.get_by_role("alert")).to_contain_text("Usage is not available right now")
-    opened.unroute_all(behavior="wait")
-    shown.get_by_role("button", name="Try again").click()
-    assert total(shown) == written(sum(customer.tokens_by(DAY).values(), Decimal()))
-
-
-def test_while_nothing_answers_it_says_so_and_goes_on_by_itself(page: Open, customer: Customer) -> None:
-    opened = page()
-    opened.route("**/portal/meters", lambda route: route.fulfill(status=503, body="{}"))
-    show(opened, customer, customer.token()["token"], "meter=tokens&refresh=0.5")
-
-    expect(opened.get_by_role("button", name="Trying again")).to_be_visible()
-    opened.unroute_all(behavior="wait")
-
-    assert total(opened) == written(sum(customer.tokens_by(DAY).values(), Decimal()))
-    expect(opened.get_by_role("button", name="Live")).to_be_visible()
-
-
-def test_while_it_loads_it_says_so(page: Open, customer: Customer) -> None:
-    opened = page()
-    held: list[Route] = []
-    opened.route("**/query*", lambda route: held.append(route))  # noqa: PLW0108
-    show(opened, customer, customer.token()["token"])
-
-    expect(opened.get_by_text("Loading usage")).to_be_attached()
-    while held:
-        held.pop().continue_()
-    opened.unroute_all(behavior="wait")
-    total(opened)
-    expect(opened.get_by_text("Loading usage")).to_have_count(0)
-
-
 def test_the_csv_is_what_the_api_answers_with_a_mark_for_spreadsheets(
     page: Open, customer: Customer, tmp_path: Path
 ) -> None:
@@ -358,17 +234,3 @@ def test_it_is_light(page: Open, customer: Customer) -> None:
     print(f"\nthe page weighs {weight:,} bytes")
 
     assert 0 < weight <= WEIGHT_LIMIT
-
-
-def test_it_survives_a_restart_of_the_server(page: Open, tmp_path: Path) -> None:
-    alone = Customer(tmp_path)
-    alone.send((now(), {"tokens": "1.5", "model": "vision", "type": "input", "ms": 1}))
-    shown = show(page(), alone, alone.token()["token"], "meter=tokens&refresh=0.5")
-    assert total(shown) == "1.5"
-
-    alone.server.kill()
-
-    expect(shown.get_by_role("alert")).to_contain_text("Usage cannot be reached right now.")
-    assert total(shown) == "1.5"
-    time.sleep(0.1)
-    alone.close()

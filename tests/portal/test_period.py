@@ -12,8 +12,8 @@ from playwright.sync_api import Route, expect
 from tests.portal.browser import choose
 from tests.portal.conftest import Open, Run, Serve
 from tests.portal.customer import ZONE, Customer, a_month, now, written
-from tests.portal.test_element import shop
-from tests.portal.test_page import settle, show, total
+from tests.portal.element import shop
+from tests.portal.page import settle, show, total
 
 UNKNOWN = "Your current period is not known here. This is the calendar month."
 

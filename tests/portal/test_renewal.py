@@ -7,7 +7,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.portal.browser import choose
 from tests.portal.conftest import Open, Serve
 from tests.portal.customer import Customer, now
-from tests.portal.test_element import all_tokens, shop, total
+from tests.portal.element import all_tokens, shop, total
 
 EXPIRED = '{"type":"about:blank","status":401,"title":"Unauthorized","detail":"invalid token: expired"}'
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.portal.browser import choose
 from tests.portal.conftest import Open
 from tests.portal.customer import Customer, now
-from tests.portal.test_page import point_at_last_window, settle, show
+from tests.portal.page import point_at_last_window, settle, show
 
 # Translators may or may not respect translate="no", so both are simulated.
 TRANSLATOR = """respects => addEventListener('DOMContentLoaded', () => {

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, Request, expect
 from tests.portal.browser import choose
 from tests.portal.conftest import Open
 from tests.portal.customer import Customer
-from tests.portal.test_page import settle, show, total
+from tests.portal.page import settle, show, total
 
 
 def go(page: Page, fragment: str) -> None:

@@ -6,8 +6,8 @@ from playwright.sync_api import Page, expect
 from tests.portal.browser import choose, chromium, site
 from tests.portal.conftest import Open, Serve
 from tests.portal.customer import Customer
-from tests.portal.test_element import embedding
-from tests.portal.test_page import settle, show
+from tests.portal.element import embedding
+from tests.portal.page import settle, show
 
 SILENT = "This browser does not say its time zone. Times are in UTC."
 SAYS = """zone => {
