@@ -25,22 +25,11 @@ from tests.harness.chosen_broker import broker
 from tests.harness.clickhouse import ClickHouseServer, clickhouse_server, server_settings
 from tests.harness.databases import Database, Databases
 from tests.harness.long_form import LONG
+from tests.harness.sharing import share_out
 
 __all__ = ["broker", "clickhouse_server"]  # fixtures of other files, which any test may request
 
 _SERVICES = {"broker", "browser"}  # fixtures that start one
-# The tests that take the longest, as they are shared out: all of the first file first.
-LONGEST_FILES = (
-    "test_chaos.py",
-    "test_crash.py",
-    "test_outages.py",
-    "test_shared_topic.py",
-    "test_records.py",
-    "test_log.py",
-    "test_exchanged_stores.py",
-    "test_stored_positions.py",
-)
-TOGETHER_FILE = "portal/test_examples.py"  # for one worker: an example runs once at a time, and others would wait
 MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a directory in it that only this user can enter
 MEMORY_BYTES = 8 << 30  # a full run keeps a quarter of it
 _OWN_DIRECTORY = pytest.StashKey[str]()
@@ -85,7 +74,7 @@ def _free_memory() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only the long form runs, mark what test-quick leaves out, and share out the longest tests."""
+    """Leave out what only the long form runs, mark what test-quick leaves out, and order the tests for the workers."""
     if not LONG:
         left_out = [item for item in items if item.get_closest_marker("only_long")]
         config.hook.pytest_deselected(items=left_out)
@@ -93,35 +82,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if _SERVICES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("thorough")
-    items[:] = _shared_out(items, getattr(config, "workerinput", {}).get("workercount", 1))
+    items[:] = share_out(items, getattr(config, "workerinput", {}).get("workercount", 1))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:  # noqa: ARG001 - the name is pytest's
     """Look no more for garbage among what was imported and collected, which stays until the end."""
     gc.collect()
     gc.freeze()
-
-
-def _shared_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
-    """Return the tests in an order in which all workers but two begin with the longest tests.
-
-    Those wait for seconds again and again, and the two others compute meanwhile. At first each worker gets a run of
-    tests that follow each other, all runs of the same length. Later an idle worker takes tests from the end of another
-    run.
-    """
-    if workers <= 2:
-        return items
-    longest = [item for name in LONGEST_FILES for item in items if item.path.name == name]
-    together = [item for item in items if item.path.match(TOGETHER_FILE)]
-    placed = {*longest, *together}
-    others = iter([item for item in items if item not in placed])
-    shares = [longest[number :: workers - 2] for number in range(workers - 2)] + [together, []]
-    ordered: list[pytest.Item] = []
-    for number, share in enumerate(shares):
-        size = (len(items) - len(ordered)) // (workers - number)
-        ordered += [*share, *itertools.islice(others, max(0, size - len(share)))]
-    assert len(ordered) == len(items)
-    return ordered
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,67 @@
+"""The order in which the workers of a full run get the tests."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.harness.sharing import LONG_FILES, TESTS, TOGETHER_FILE, WAITING_FILES, share_out
+
+
+@dataclass(frozen=True)
+class Item:
+    path: Path
+    number: int
+
+    @property
+    def file(self) -> str:
+        return self.path.relative_to(TESTS).as_posix()
+
+
+def items_of(*files: str, each: int = 3) -> list[Item]:
+    return [Item(TESTS / file, number) for file in files for number in range(each)]
+
+
+ITEMS = [
+    *items_of("api/test_events.py", "clients/test_go.py"),
+    *items_of("engine/test_subjects.py", "engine/usage/test_zones.py", each=30),
+    *items_of(*WAITING_FILES, *LONG_FILES, TOGETHER_FILE, "portal/test_page.py", "portal/test_zone.py"),
+    *items_of("oracle/test_groups.py", each=30),
+]
+
+
+def runs(workers: int) -> list[list[Item]]:
+    """Return the tests of each worker as xdist gives them out at first."""
+    ordered = share_out(ITEMS, workers)
+    given: list[list[Item]] = []
+    for number in range(workers):
+        size = len(ordered) // (workers - number)
+        given.append(ordered[:size])
+        ordered = ordered[size:]
+    return given
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5, 8, 60])
+def test_each_test_is_given_to_one_worker(workers: int) -> None:
+    assert sorted(share_out(ITEMS, workers), key=ITEMS.index) == ITEMS
+
+
+def test_the_first_workers_wait_and_the_last_two_compute() -> None:
+    *waiting, one, other = [[test.file for test in run] for run in runs(5)]
+
+    assert {run[0] for run in waiting} == {"test_chaos.py"}
+    assert {one[0], other[0]} <= {*LONG_FILES}
+    assert not {*WAITING_FILES}.intersection([*one, *other])
+    assert not {*LONG_FILES, TOGETHER_FILE, "portal/test_page.py", "portal/test_zone.py"}.intersection(*waiting)
+
+
+def test_what_is_left_for_the_end_needs_no_process() -> None:
+    assert {run[-1].file.partition("/")[0] for run in runs(5)} <= {"engine", "oracle"}
+
+
+def test_the_examples_are_for_one_worker() -> None:
+    assert sum(any(test.file == TOGETHER_FILE for test in run) for run in runs(5)) == 1
+
+
+def test_each_file_exists() -> None:
+    assert [name for name in (*WAITING_FILES, *LONG_FILES, TOGETHER_FILE) if not (TESTS / name).is_file()] == []
