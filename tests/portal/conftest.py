@@ -103,16 +103,23 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def run(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Run:  # noqa: ARG001 - the packages must be installed
-    """Return a function that calls functions of a module of the page under Node. Each call is (name, arguments…)."""
+def run(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:  # noqa: ARG001 - it needs them
+    """Yield a function that calls functions of a module of the page under Node. Each call is (name, arguments…)."""
     needed("node")
+    script = Path(__file__).with_name("modules.mjs")
+    vite = SOURCES / "node_modules" / "vite" / "dist" / "node" / "index.js"
+    command: list[str | Path] = ["node", script, vite, SOURCES / "src", tmp_path_factory.mktemp("modules")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8") as node:
+        assert node.stdin and node.stdout
+        questions, answers = node.stdin, node.stdout
 
-    def call(module: str, *calls: tuple[object, ...]) -> list[Any]:
-        vite = SOURCES / "node_modules" / "vite" / "dist" / "node" / "index.js"
-        command: list[str | Path] = ["node", Path(__file__).with_name("modules.mjs"), vite, SOURCES / "src", module]
-        command.append(tmp_path_factory.mktemp(module))
-        done = subprocess.run(command, input=json.dumps(calls), capture_output=True, text=True, check=True, timeout=60)
-        found: list[Any] = json.loads(done.stdout)
-        return found
+        def call(module: str, *calls: tuple[object, ...]) -> list[Any]:
+            questions.write(json.dumps({"module": module, "calls": calls}) + "\n")
+            questions.flush()
+            answer = json.loads(answers.readline())
+            assert "error" not in answer, answer["error"]
+            found: list[Any] = answer["returned"]
+            return found
 
-    return call
+        yield call
+        questions.close()

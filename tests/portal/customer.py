@@ -1,5 +1,6 @@
 """A running server with the events of a customer, and the customer's usage, computed here from the events."""
 
+import copy
 import itertools
 import time
 from collections import defaultdict
@@ -50,17 +51,25 @@ Event = tuple[datetime, Mapping[str, Any]]
 
 
 class Customer:
-    """A server with the events sent so far, and the usage that they must give."""
+    """A server, a subject there, the events sent for it so far, and the usage that they must give."""
 
     def __init__(self, directory: Path, variables: Mapping[str, str] | None = None) -> None:
         self.server = Server(directory, variables={"METERPORT_API_KEY": KEY, **(variables or {})})
         self.server.start()
         self.url = str(self.server.url)
+        self.subject = SUBJECT
         self.events: list[Event] = []
         self._ids = itertools.count()
         self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=30)
         for meter in METERS:
             self.create(meter)
+
+    def another(self) -> "Customer":
+        """Return another customer of the same server, without events. Only the first one closes the server."""
+        other = copy.copy(self)
+        other.subject = f"{SUBJECT}-{next(self._ids)}"
+        other.events = []
+        return other
 
     def create(self, meter: Mapping[str, object]) -> None:
         answer = self._client.post("/api/v1/meters", json=meter)
@@ -90,22 +99,22 @@ class Customer:
         if self.server.running:
             assert self.server.terminate() == 0, self.server.tail()
 
-    def send(self, *events: Event, subject: str = SUBJECT) -> None:
-        """Send events, and wait until those of SUBJECT are counted as usage."""
+    def send(self, *events: Event, subject: str | None = None) -> None:
+        """Send events, and wait until they are counted as usage. Those of another subject are not waited for."""
         batch = [
             {
                 "specversion": "1.0", "id": str(next(self._ids)), "source": "tests", "type": "prompt",
-                "subject": subject, "time": at.isoformat(), "data": data,
+                "subject": subject or self.subject, "time": at.isoformat(), "data": data,
             }
             for at, data in events
         ]  # fmt: skip
         kind = {"Content-Type": "application/cloudevents-batch+json"}
         assert self._client.post("/api/v1/events", json=batch, headers=kind).status_code == 204
-        if subject != SUBJECT:
+        if subject is not None:
             return
         self.events += events
         for _ in range(200):
-            answer = self._client.get("/api/v1/meters/calls/query", params={"subject": SUBJECT}).json()
+            answer = self._client.get("/api/v1/meters/calls/query", params={"subject": self.subject}).json()
             if answer["data"] and answer["data"][0]["value"] == len(self.events):
                 return
             time.sleep(0.05)
@@ -113,11 +122,11 @@ class Customer:
 
     def describe(self, **members: object) -> None:
         """Set members of the subject, such as its name or its current period."""
-        answer = self._client.post("/api/v1/subjects", json=[{"key": SUBJECT, **members}])
+        answer = self._client.post("/api/v1/subjects", json=[{"key": self.subject, **members}])
         assert answer.status_code == 200, answer.text
 
     def token(self, **members: object) -> dict[str, Any]:
-        answer = self._client.post("/api/v1/portal/tokens", json={"subject": SUBJECT, **members})
+        answer = self._client.post("/api/v1/portal/tokens", json={"subject": self.subject, **members})
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 

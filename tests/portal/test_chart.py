@@ -1,9 +1,7 @@
 """What the chart draws: labels under the right windows, gaps without usage, and separate groups."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,11 +31,9 @@ WATCH = """
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Customer]:
+def alone(customer: Customer) -> Customer:
     """A customer without events."""
-    running = Customer(tmp_path)
-    yield running
-    running.close()
+    return customer.another()
 
 
 def watched(opened: Page) -> Page:
@@ -105,18 +101,21 @@ def levels(page: Page) -> list[str]:
 
 
 def test_values_of_any_size_have_an_axis(page: Open, alone: Customer) -> None:
-    for slug in ("vast", "tiny"):
-        alone.create({"slug": slug, "eventType": "prompt", "aggregation": "SUM", "valueProperty": f"$.{slug}"})
     data = {"tokens": "1", "model": "m", "type": "t", "ms": 1, "vast": f"25{'0' * 36}.5", "tiny": "0.0000000000000025"}
-    alone.send((now(), data))
-    token = alone.token()["token"]
+    meters = (
+        {"slug": slug, "eventType": "prompt", "aggregation": "SUM", "valueProperty": f"$.{slug}"}
+        for slug in ("vast", "tiny")
+    )
+    with alone.having(next(meters)), alone.having(next(meters)):
+        alone.send((now(), data))
+        token = alone.token()["token"]
 
-    vast = show(watched(page()), alone, token, "meter=vast&refresh=0")
-    settle(vast)
-    assert {"0", "1 × 10³⁷", "2 × 10³⁷"} <= set(levels(vast))
-    tiny = show(watched(page()), alone, token, "meter=tiny&refresh=0")
-    settle(tiny)
-    assert {"0", "1 × 10⁻¹⁵", "2 × 10⁻¹⁵"} <= set(levels(tiny))
+        vast = show(watched(page()), alone, token, "meter=vast&refresh=0")
+        settle(vast)
+        assert {"0", "1 × 10³⁷", "2 × 10³⁷"} <= set(levels(vast))
+        tiny = show(watched(page()), alone, token, "meter=tiny&refresh=0")
+        settle(tiny)
+        assert {"0", "1 × 10⁻¹⁵", "2 × 10⁻¹⁵"} <= set(levels(tiny))
 
 
 def test_counts_have_no_fractions_on_their_axis(page: Open, alone: Customer) -> None:

@@ -1,7 +1,6 @@
 """What the page shows is true for the time of the answer: with open windows, and with wrong clocks."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -26,13 +25,12 @@ WATCH = """
 
 
 @pytest.fixture(scope="module")
-def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
+def steady(customer: Customer) -> Customer:
     """A customer with an event every twelve hours of the last 70 days, the last one now."""
-    running = Customer(tmp_path_factory.mktemp("steady"))
+    another = customer.another()
     times = (now() - timedelta(hours=12 * number) for number in range(140))
-    running.send(*((at, {"tokens": "2", "model": "m", "type": "t", "ms": 5}) for at in times))
-    yield running
-    running.close()
+    another.send(*((at, {"tokens": "2", "model": "m", "type": "t", "ms": 5}) for at in times))
+    return another
 
 
 def today() -> str:

@@ -1,9 +1,7 @@
 """Months that begin on a given day, and the current period of the subject."""
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,12 +17,11 @@ UNKNOWN = "Your current period is not known here. This is the calendar month."
 
 
 @pytest.fixture
-def billed(tmp_path: Path) -> Iterator[Customer]:
+def billed(customer: Customer) -> Customer:
     """A customer with three weeks of events, and no current period yet."""
-    running = Customer(tmp_path)
-    running.send(*a_month(now()))
-    yield running
-    running.close()
+    another = customer.another()
+    another.send(*a_month(now()))
+    return another
 
 
 def four_days_ago(customer: Customer) -> datetime:

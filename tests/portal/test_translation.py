@@ -4,7 +4,7 @@ The translator is simulated: it replaces each text with its own elements, at onc
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -69,12 +69,11 @@ def choices(today: str) -> list[Callable[[Page], object]]:
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Customer]:
-    running = Customer(tmp_path_factory.mktemp("busy"))
+def busy(customer: Customer) -> Customer:
+    another = customer.another()
     hours = (now() - timedelta(hours=hours) for hours in range(60))
-    running.send(*((at, {"tokens": "1.5", "model": "m", "type": "t", "ms": 5}) for at in hours))
-    yield running
-    running.close()
+    another.send(*((at, {"tokens": "1.5", "model": "m", "type": "t", "ms": 5}) for at in hours))
+    return another
 
 
 def test_a_translated_page_shows_what_the_other_one_does(page: Open, busy: Customer) -> None:
