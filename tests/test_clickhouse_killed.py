@@ -44,7 +44,7 @@ def test_kills_in_the_middle_of_inserts_lose_and_double_nothing(tmp_path: Path) 
     chance = random.Random(15)  # noqa: S311 - when to kill
     for inserter in inserters:
         inserter.start()
-    kills = 15 if LONG else 6
+    kills = 15 if LONG else 4
     for _ in range(kills):
         time.sleep(chance.uniform(0.05, 0.4))
         server.kill()
