@@ -1,24 +1,31 @@
-"""Ports that stay free while a service of the tests restarts."""
+"""Ports that stay free for a service of the tests, also before its start and while it restarts."""
 
 import secrets
 import socket
-from contextlib import ExitStack
+
+# They are below the range from which the kernel assigns ports. While a service restarts, any program could get a port
+# of that range. Even our own client that tries to reconnect could get it, because on loopback a socket can connect to
+# itself.
+FIRST_PORT, PORTS = 20_000, 12_000
+_reserved: list[socket.socket] = []
 
 
 def free_ports(count: int) -> list[int]:
-    """Return free loopback ports below the range from which the kernel assigns ports.
+    """Return free loopback ports. Until this process ends, no other call returns them, in whatever process.
 
-    While a service restarts, any program could get a port of the kernel's range. Even our own client that tries to
-    reconnect could get it, because on loopback a socket can connect to itself.
+    A datagram socket at the same number reserves a port: it does not keep a service from listening there.
     """
-    with ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            port = 20_000 + secrets.randbelow(12_000)
-            probe = held.enter_context(socket.socket())
-            try:
+    ports: list[int] = []
+    while len(ports) < count:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            reservation.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            ports.append(port)
-        return ports
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        ports.append(port)
+    return ports

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.harness.ports import free_ports
 from tests.harness.services import file_lock, install_packages
 from tests.portal.browser import ROOT, audit
 from tests.portal.conftest import Open
@@ -30,9 +30,7 @@ Start = Callable[..., str]
 @contextmanager
 def started(folder: Path, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Iterator[str]:
     """Run an example on a free port until the context ends. Yield its URL as soon as it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
