@@ -41,8 +41,8 @@ $(PAGE)/node_modules/.package-lock.json: $(PAGE)/package-lock.json
 	cd $(PAGE) && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-test: install  ## Run all tests, five at a time, because many of them only wait
-	$(BIN)/python -m pytest -n 5 --dist worksteal
+test: install  ## Run all tests, four at a time, because half of them only wait
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 test-quick: install  ## Run the tests of engine and api that need no broker, no browser and no long search
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not thorough" tests/engine tests/api tests/oracle

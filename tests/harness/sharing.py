@@ -2,9 +2,9 @@
 
 Owns: the order of the tests. xdist gives each worker a run of tests that follow each other, all runs of the same
 length. A worker that has done its run takes tests from the end of another one's.
-Two workers begin with tests that compute, the browser's among them, and the others with tests that wait for seconds
-again and again, so that the cores are busy and no more than that. Then come the tests that start processes. Each run
-ends with tests that need nothing but the engine: whoever takes them has nothing to start first, and none is long.
+Two workers get the tests that compute, the browser's among them, and the others those that wait for seconds again and
+again. So the cores are busy during the whole run, and not by more than they can do. Each run ends with tests that need
+nothing but the engine: whoever takes them has nothing to start first, and none is long.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,17 @@ from typing import Protocol, TypeVar
 
 TESTS = Path(__file__).resolve().parent.parent
 COMPUTING_WORKERS = 2
-# The tests that wait the longest, as they are shared out: all of the first file first.
+# The tests that wait the longest, as the workers share them out one by one: all of the first file first.
+LONGEST_FILES = ("test_chaos.py", "test_crash.py", "ingest/kafka/test_outages.py")
+# The others that wait: they have a broker. Each file is for one worker, or two.
+WAITING_FOLDER = "ingest/kafka"
 WAITING_FILES = (
-    "test_chaos.py",
-    "test_crash.py",
-    "ingest/kafka/test_outages.py",
-    "ingest/kafka/test_shared_topic.py",
-    "ingest/kafka/test_records.py",
-    "ingest/kafka/test_log.py",
     "ingest/test_exchanged_stores.py",
     "ingest/test_stored_positions.py",
+    "ingest/test_dead_letter_topic.py",
+    "ingest/test_partitions_held.py",
+    "test_broker.py",
+    "test_health.py",
 )
 TOGETHER_FILE = "portal/test_examples.py"  # for one worker: an example runs once at a time, and others would wait
 LONG_FILES = ("test_usage.py", "test_attack.py", "portal/test_translation.py")  # each test computes for half a minute
@@ -47,27 +48,31 @@ def share_out(items: Sequence[AnItem], workers: int) -> list[AnItem]:
     if waiting_workers <= 0:
         return list(items)
     names = {item: item.path.relative_to(TESTS).as_posix() for item in items}
-    waiting = [item for name in WAITING_FILES for item in items if names[item] == name]
+    longest = [item for name in LONGEST_FILES for item in items if names[item] == name]
     together = [item for item in items if names[item] == TOGETHER_FILE]
     long = [item for name in LONG_FILES for item in items if names[item] == name]
-    placed = {*waiting, *together, *long}
+    placed = {*longest, *together, *long}
     left = [item for item in items if item not in placed]
+    waiting = [item for item in left if names[item] in WAITING_FILES or names[item].startswith(f"{WAITING_FOLDER}/")]
     browser = [item for item in left if names[item].startswith(f"{BROWSER_FOLDER}/")]
     quick = [item for item in left if names[item].partition("/")[0] in QUICK_FOLDERS]
-    others = [item for item in left if item not in {*browser, *quick}]
+    others = [item for item in left if item not in {*waiting, *browser, *quick}]
 
-    begins = [waiting[number::waiting_workers] for number in range(waiting_workers)]
-    begins += [long[number::COMPUTING_WORKERS] for number in range(COMPUTING_WORKERS)]
-    begins[-COMPUTING_WORKERS] += together
-    for number, part in enumerate(_parts(browser, COMPUTING_WORKERS)):
-        begins[number - COMPUTING_WORKERS] += part
+    begins = [
+        [*longest[number::waiting_workers], *part] for number, part in enumerate(_parts(waiting, waiting_workers))
+    ]
+    begins += [
+        [*long[number::COMPUTING_WORKERS], *([] if number else together), *pages, *rest]
+        for number, (pages, rest) in enumerate(
+            zip(_parts(browser, COMPUTING_WORKERS), _parts(others, COMPUTING_WORKERS), strict=True)
+        )
+    ]
     ordered: list[AnItem] = []
-    rest = iter(quick)
-    for number, (begin, part) in enumerate(zip(begins, _parts(others, workers), strict=True)):
+    ends = iter(quick)
+    for number, begin in enumerate(begins):
         size = (len(items) - len(ordered)) // (workers - number)
-        ordered += [*begin, *part]
-        ordered += islice(rest, max(0, size - len(begin) - len(part)))
-    return [*ordered, *rest]
+        ordered += [*begin, *islice(ends, max(0, size - len(begin)))]
+    return [*ordered, *ends]
 
 
 def _parts(items: Sequence[AnItem], number: int) -> Iterator[Sequence[AnItem]]:
