@@ -93,6 +93,7 @@ def test_every_event_on_two_partitions_at_once(services: Services) -> None:
     exact(unusual_topics.twins(services, 2 * ROUNDS), runs=2)
 
 
+@pytest.mark.only_long  # tests/ingest/test_consumer.py splits such a batch, and its parts are plans like any other
 def test_a_batch_of_two_hundred_months(services: Services) -> None:
     exact(unusual_topics.months(services, ROUNDS))
 

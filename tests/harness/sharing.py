@@ -16,7 +16,7 @@ TESTS = Path(__file__).resolve().parent.parent
 COMPUTING_WORKERS = 2
 # The tests that wait the longest, as the workers share them out one by one: all of the first file first.
 LONGEST_FILES = ("test_chaos.py", "test_crash.py", "ingest/kafka/test_outages.py")
-# The others that wait: they have a broker. Each file is for one worker, or two.
+# The others that wait: they have a broker. Each file is for one worker, or two. Those of the folder share one broker.
 WAITING_FOLDER = "ingest/kafka"
 WAITING_FILES = (
     "ingest/test_exchanged_stores.py",
@@ -53,7 +53,8 @@ def share_out(items: Sequence[AnItem], workers: int) -> list[AnItem]:
     long = [item for name in LONG_FILES for item in items if names[item] == name]
     placed = {*longest, *together, *long}
     left = [item for item in items if item not in placed]
-    waiting = [item for item in left if names[item] in WAITING_FILES or names[item].startswith(f"{WAITING_FOLDER}/")]
+    waiting = [item for item in left if names[item] in WAITING_FILES]
+    waiting += [item for item in left if names[item].startswith(f"{WAITING_FOLDER}/")]
     browser = [item for item in left if names[item].startswith(f"{BROWSER_FOLDER}/")]
     quick = [item for item in left if names[item].partition("/")[0] in QUICK_FOLDERS]
     others = [item for item in left if item not in {*waiting, *browser, *quick}]

@@ -1,7 +1,9 @@
 """The examples, started as their READMEs say, against a running server, and viewed in a browser."""
 
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from tests.portal.conftest import Open
 from tests.portal.customer import KEY, Customer, now, written
 
 EXAMPLES = ROOT / "examples"
+SDK = ROOT / "tests" / "clients" / "javascript"  # its packages include the SDK
 START_SECONDS = 120
 Start = Callable[..., str]
 
@@ -89,10 +92,10 @@ def rounded(value: Decimal) -> str:
 
 
 def test_react_shows_a_month_of_days_and_a_new_day_as_it_comes(page: Open, customer: Customer, start: Start) -> None:
-    url = start("react-portal", "npm", "run", "dev")
     opened = page()
+    opened.set_default_timeout(60_000)
 
-    opened.goto(url)
+    refused_it_waits_until_usage_is_shown(opened, start("react-portal", "npm", "run", "dev"))
 
     sums = _by_utc_day(customer)
     assert rows(opened) == [[day, rounded(value)] for day, value in sums.items()]
@@ -103,6 +106,7 @@ def test_react_shows_a_month_of_days_and_a_new_day_as_it_comes(page: Open, custo
     expect(opened.locator("tbody tr").last.locator("td")).to_have_text(rounded(last), timeout=20_000)
 
 
+@pytest.mark.only_long  # Next.js alone has 350 MB of packages, and its page is like that of React
 def test_nextjs_shows_usage_by_model_with_a_token_made_on_the_server(
     page: Open, customer: Customer, start: Start
 ) -> None:
@@ -121,11 +125,26 @@ def test_nextjs_shows_usage_by_model_with_a_token_made_on_the_server(
     assert audit(opened) == []
 
 
-def test_react_waits_for_what_no_token_mends(page: Open, start: Start) -> None:
-    opened = page()
-    opened.set_default_timeout(60_000)
+CREATE = "import('./token.mjs').then((token) => token.createToken()).then((made) => console.log(JSON.stringify(made)))"
 
-    refused_it_waits_until_usage_is_shown(opened, start("react-portal", "npm", "run", "dev"))
+
+def test_nextjs_creates_a_token_of_its_customer_for_one_meter(customer: Customer, tmp_path: Path) -> None:
+    """The half of the example that runs on the server, under Node alone."""
+    install_packages(SDK)
+    (tmp_path / "node_modules").symlink_to(SDK / "node_modules")
+    shutil.copy(EXAMPLES / "nextjs-portal" / "app" / "token.js", tmp_path / "token.mjs")
+    environment = {**os.environ, "METERPORT_URL": customer.url, "METERPORT_API_KEY": KEY}
+    command = ["node", "-e", CREATE]
+
+    made = json.loads(subprocess.check_output(command, cwd=tmp_path, env=environment, text=True, timeout=60))
+
+    assert made["baseUrl"] == customer.url
+    queries = {slug: f"{customer.url}/api/v1/portal/meters/{slug}/query" for slug in ("tokens", "calls")}
+    headers = {"Authorization": f"Bearer {made['token']}"}
+    answers = {slug: httpx.get(url, headers=headers, timeout=60) for slug, url in queries.items()}
+    total = sum(customer.tokens_by("").values(), Decimal())
+    assert Decimal(str(answers["tokens"].json(parse_float=Decimal)["data"][0]["value"])) == total
+    assert answers["calls"].status_code == 401
 
 
 REFUSED = '{"type":"about:blank","title":"Unauthorized","status":401,"detail":"meter slug not allowed"}'
