@@ -12,8 +12,6 @@ from tests.console.runs import KEY, Run, cells
 from tests.harness.command import meterport
 from tests.harness.server import Server
 
-DAYS = "from,to,subject,model,value"
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from engine import metrics
 from engine.config.settings import IngestSettings
 from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
@@ -19,18 +18,12 @@ from ingest.event_log import ranges_of
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions
+from tests.ingest.gaps import gaps, gaps_before
+
+__all__ = ["gaps_before"]  # a fixture of another file
 
 GOOD = b'{"specversion":"1.0","id":"%d","source":"s","type":"call","subject":"u"}'
 TABLES = ("events", "event_keys", "dead_letters", "event_claims", "log_positions")
-
-
-@pytest.fixture(autouse=True)
-def gaps_before() -> float:
-    return _gaps()
-
-
-def _gaps() -> float:
-    return float(metrics.LOG_GAPS._value.get())
 
 
 def _open(directory: Path, store: Store) -> "closing[SqliteLog]":
@@ -97,7 +90,7 @@ def test_a_store_that_is_older_than_the_log_is_reported_once(
     )
     assert _ids(store) == [0, 1, 2, 5, 6]
     assert _reasons(store) == [lost]
-    assert _gaps() == gaps_before + 1
+    assert gaps() == gaps_before + 1
     said = [record.getMessage().partition(": ")[2] for record in caplog.records if record.levelno == logging.ERROR]
     assert said == [lost]
 
@@ -111,7 +104,7 @@ def test_an_empty_store_beside_an_old_log_is_reported(directory: Path, store: St
 
     assert _ids(store) == [3]
     assert [reason[:23] for reason in _reasons(store)] == ["offsets 1 to 3 were sto"]
-    assert _gaps() == gaps_before + 1
+    assert gaps() == gaps_before + 1
 
 
 def test_a_log_that_is_older_than_the_store_is_reported_and_takes_no_position_twice(
@@ -127,7 +120,7 @@ def test_a_log_that_is_older_than_the_store_is_reported_and_takes_no_position_tw
     _run(directory, store, 6)
 
     assert _ids(store) == list(range(7))
-    assert _gaps() == gaps_before + 1
+    assert gaps() == gaps_before + 1
     assert "offset 6 was reached, but the event log ends at 3" in caplog.text
     assert store.rows("SELECT count(), uniqExact(log_offset) FROM events") == [(7, 7)]
 
@@ -139,7 +132,7 @@ def test_both_restored_from_one_instant_are_no_gap(directory: Path, store: Store
     _run(directory, store, 2)
 
     assert _ids(store) == [0, 1, 2]
-    assert _gaps() == gaps_before
+    assert gaps() == gaps_before
 
 
 def test_a_log_without_notes_is_no_gap(directory: Path, store: Store, gaps_before: float) -> None:
@@ -153,7 +146,7 @@ def test_a_log_without_notes_is_no_gap(directory: Path, store: Store, gaps_befor
     _run(directory, store, 1)
 
     assert _ids(store) == [0, 1]
-    assert _gaps() == gaps_before
+    assert gaps() == gaps_before
 
 
 def _dead_letters(log: SqliteLog) -> None:
@@ -190,5 +183,5 @@ def test_what_a_process_that_died_has_left_is_no_gap(
 
         _run(directory, store, 7)
 
-        assert _gaps() == gaps_before
+        assert gaps() == gaps_before
         assert 7 in _ids(store)

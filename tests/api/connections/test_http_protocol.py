@@ -153,7 +153,7 @@ def test_clients_cannot_fill_the_log(port: int, caplog: pytest.LogCaptureFixture
 
 
 def test_the_server_library_is_what_our_protocol_leans_on(app: Starlette) -> None:
-    """Everything that we override or use exists. The tests above check what it does. A changed release fails here."""
+    """Everything that we override or use exists; its neighbours check what it does. A changed release fails here."""
     ours = {name for kind in BoundedProtocol.__mro__[:2] for name in vars(kind)}
     theirs = BoundedProtocol.__mro__[2]
 
