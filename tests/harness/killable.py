@@ -5,6 +5,8 @@ Limits: one process at a time. What it writes to stderr is in `log`.
 
 import signal
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.harness import preloaded
@@ -42,9 +44,16 @@ class Killable:
             self.kill()
 
     def stop_signal(self) -> None:
-        """Send SIGSTOP: connections stay open, but nothing is answered."""
+        """Send SIGSTOP, and wait until all threads have stopped: connections stay open, but nothing is answered.
+
+        The signal stops a thread that runs on another processor a moment later, in which it could still answer.
+        """
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(state != "T" for state in _thread_states(self._process.pid)):
+            assert time.monotonic() < deadline, f"not stopped within {STOP_SECONDS} s"
+            time.sleep(0.001)
 
     def continue_(self) -> None:
         """Send SIGCONT: requests that arrived in the meantime are answered now."""
@@ -53,3 +62,12 @@ class Killable:
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
+
+
+def _thread_states(pid: int) -> list[str]:
+    """Return the state of each thread of a process, as a letter. Source: proc_pid_stat(5)."""
+    states = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            states.append((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
