@@ -57,7 +57,8 @@ def share_out(items: Sequence[AnItem], workers: int) -> list[AnItem]:
     waiting += [item for item in left if names[item].startswith(f"{WAITING_FOLDER}/")]
     browser = [item for item in left if names[item].startswith(f"{BROWSER_FOLDER}/")]
     quick = [item for item in left if names[item].partition("/")[0] in QUICK_FOLDERS]
-    others = [item for item in left if item not in {*waiting, *browser, *quick}]
+    placed |= {*waiting, *browser, *quick}
+    others = [item for item in left if item not in placed]
 
     begins = [
         [*longest[number::waiting_workers], *part] for number, part in enumerate(_parts(waiting, waiting_workers))
