@@ -130,7 +130,7 @@ def test_processes_with_the_same_directory_share_a_broker_until_the_last_has_lef
 
 
 def produce(bootstrap: str, topic: str, records: int) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0, "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
     for number in range(records):
         producer.produce(topic, f"record {number}", partition=number % 3)
     assert producer.flush(30) == 0

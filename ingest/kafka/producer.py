@@ -1,12 +1,11 @@
 """Writes events to the topic: what came over HTTP is durable on the brokers before it is answered.
 
-Owns: one idempotent producer with acks=all, the key of a record (the event's subject), and the wait for every delivery
-report of a batch. Safe to repeat: an event that is sent twice is counted once (docs/design.md R10: duplicates).
+Owns: one producer with acks=all, the key of a record (the event's subject), and the wait for every delivery report of a
+batch. Safe to repeat: an event that is sent twice is counted once (docs/design.md R10: duplicates).
 Source: docs/design.md R3 (durable append), R4 (what is accepted is stored); CloudEvents Kafka protocol binding 1.0.2.
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Sequence
@@ -18,16 +17,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge, Unavailable
 from engine.health import Pulse
-from engine.logging_setup import OncePerMinute
 from ingest.dead_letters import DeadLetter
 from ingest.event_log import Headers
-from ingest.kafka.client import ANSWER_TIMEOUT_SECONDS, Options, ensure_topic, is_fatal
+from ingest.kafka.client import ANSWER_TIMEOUT_SECONDS, Options, ensure_topic
 from ingest.kafka.known_brokers import connect_watched
 
 logger = logging.getLogger(__name__)
-logger.addFilter(OncePerMinute())  # brokers may refuse each new producer again
 _POLL_SECONDS = 0.1
-_REPLACE_SECONDS = 1  # at least this long between two new producers
+_PURGE_SECONDS = 1
 _QUEUE_RECORDS = 1_000_000
 _REASON_CHARACTERS = 1000  # a reason may quote the record
 _STRUCTURED: Headers = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
@@ -77,9 +74,6 @@ class KafkaProducer:
         self._settings = settings
         self.appends = Pulse()  # when brokers last accepted a batch, and since when they accept none
         self._producer, self._known_brokers = connect_watched(Producer, settings, _producer_options(settings))
-        self._replace_lock = threading.Lock()
-        self._last_replaced = -math.inf  # monotonic seconds
-        self._failed_producer: Producer | None = None  # it cannot go on
         self._topics: set[str] = set()  # topics known to exist
         self._search_lock = threading.Lock()
         self._topic_search: Future[None] | None = None  # the search for the topic of events
@@ -181,39 +175,25 @@ class KafkaProducer:
                 delivery.on_delivery(KafkaError(KafkaError._QUEUE_FULL), None)
             except KafkaException as exception:
                 delivery.on_delivery(exception.args[0], None)
-                if is_fatal(exception.args[0]):
-                    # the thread of the delivery reports replaces it, so that no sender waits
-                    self._failed_producer = producer
         return delivery.done
-
-    def _replace_producer(self, dead: Producer) -> None:
-        """Replace a producer that cannot go on, once a second at most. Its undelivered events are refused."""
-        with self._replace_lock:
-            if self._producer is dead and time.monotonic() - self._last_replaced >= _REPLACE_SECONDS:
-                logger.error("producer_renewed undelivered=%d", len(dead))
-                self._last_replaced = time.monotonic()
-                own = _producer_options(self._settings)
-                self._producer, self._known_brokers = connect_watched(Producer, self._settings, own)
-                dead.purge()
-                deadline = time.monotonic() + 1
-                while len(dead) and time.monotonic() < deadline:
-                    self._poll(dead)
 
     def _serve(self) -> None:
         while not self._closing.is_set() or len(self._producer):
-            producer = self._producer
-            self._poll(producer)
-            if self._failed_producer is producer or self._known_brokers.forgotten:
-                self._replace_producer(producer)
+            self._producer.poll(_POLL_SECONDS)
+            if self._known_brokers.forgotten:
+                self._replace_producer()
 
-    def _poll(self, producer: Producer) -> None:
-        """Serve delivery reports. An error that ends the producer also appears here, even if no event is sent."""
-        try:
-            producer.poll(_POLL_SECONDS)
-        except KafkaException as exception:
-            logger.warning("producer_failed error=%s", exception.args[0].str())
-            if is_fatal(exception.args[0]):
-                self._failed_producer = producer
+    def _replace_producer(self) -> None:
+        """Replace a producer that knows no broker any more. Its undelivered events are refused."""
+        forgetful = self._producer
+        logger.error("producer_renewed undelivered=%d", len(forgetful))
+        self._producer, self._known_brokers = connect_watched(
+            Producer, self._settings, _producer_options(self._settings)
+        )
+        forgetful.purge()
+        deadline = time.monotonic() + _PURGE_SECONDS
+        while len(forgetful) and time.monotonic() < deadline:
+            forgetful.poll(_POLL_SECONDS)
 
     def close(self) -> None:
         """Wait for what was sent, as long as its delivery may take, then end."""
@@ -249,7 +229,8 @@ def _as_record(letter: DeadLetter, topic: str) -> tuple[bytes | None, None, Head
 
 def _producer_options(settings: KafkaSettings) -> Options:
     return {
-        "enable.idempotence": True,
+        # With idempotence, librdkafka reports a refused event as sent if the broker accepts the next request (R3).
+        "enable.idempotence": False,
         "acks": "all",
         "partitioner": "murmur2_random",  # the choice of Java producers, so that a subject has one partition
         "delivery.timeout.ms": round(settings.produce_seconds * 1000),

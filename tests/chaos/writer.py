@@ -51,6 +51,7 @@ class Writer:
         self._options = {
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
+            "max.in.flight.requests.per.connection": 1,  # more may lose records when a broker starts (R3)
             "acks": "all",
             "message.timeout.ms": 0,  # no limit: everything that was generated must be delivered
             "linger.ms": 20,

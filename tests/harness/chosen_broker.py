@@ -19,10 +19,10 @@ from pathlib import Path
 
 import confluent_kafka
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from tests.harness.broker import CONFIG, Broker, Kafka, Kind, wait_until_ready
 from tests.harness.kafka_jars import POM
+from tests.harness.librdkafka import MockCluster
 from tests.harness.ports import free_ports
 from tests.harness.services import Unavailable, locked, need_docker
 
@@ -119,12 +119,9 @@ def _maven(directory: Path, ends: ExitStack) -> Kafka:
 
 
 def _mock(directory: Path, ends: ExitStack) -> Kafka:  # noqa: ARG001
-    owner = AdminClient({"test.mock.num.brokers": 1, "log_level": 0})
-    ends.callback(owner.poll, 0)  # the cluster exists as long as its owner is referenced
-    [broker] = owner.list_topics(timeout=10).brokers.values()
-    return Kafka(
-        Kind.MOCK, f"{broker.host}:{broker.port}", f"mock cluster of librdkafka {confluent_kafka.libversion()[0]}"
-    )
+    cluster = MockCluster()
+    ends.callback(cluster.close)
+    return Kafka(Kind.MOCK, cluster.bootstrap, f"mock cluster of librdkafka {confluent_kafka.libversion()[0]}")
 
 
 @pytest.fixture(scope="session")

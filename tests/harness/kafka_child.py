@@ -19,7 +19,8 @@ from ingest.event_log import Plan, Record, ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
 from ingest.workers import Workers
-from tests.harness.topics import Topic, fail_for_good, read, wait_for
+from tests.harness.librdkafka import fail_for_good
+from tests.harness.topics import Topic, read, wait_for
 
 PAUSE_SECONDS = 3
 IDLE_SECONDS = 6

@@ -11,10 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
-import confluent_kafka
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
@@ -24,6 +22,7 @@ from engine.errors import LogUnavailable
 from ingest.event_log import EventLog, Headers, Record
 from ingest.kafka.log import KafkaLog
 from tests.harness.broker import Kafka, Kind
+from tests.harness.librdkafka import librdkafka
 from tests.harness.services import skip_or_fail
 
 _T = TypeVar("_T")
@@ -86,7 +85,7 @@ class Topic:
 
     def put_with_header_name(self, name: bytes, *values: bytes) -> None:
         """Send records with a header name that no Python client can send: directly through the C API of librdkafka."""
-        library = _librdkafka()
+        library = librdkafka()
         library.rd_kafka_conf_new.restype = library.rd_kafka_new.restype = ctypes.c_void_p
         conf, error = ctypes.c_void_p(library.rd_kafka_conf_new()), ctypes.create_string_buffer(512)
         library.rd_kafka_conf_set(conf, b"bootstrap.servers", self.bootstrap.encode(), error, 512)
@@ -164,23 +163,13 @@ def _producer(bootstrap: str, max_bytes: int) -> Producer:
         {
             "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
+            "max.in.flight.requests.per.connection": 1,  # with more, a new partition may lack its first record (R3)
             "queue.buffering.max.messages": 0,
             "message.max.bytes": max_bytes,
             "reconnect.backoff.max.ms": 500,  # a test may kill the broker and start it again
             "log_level": 0,  # it outlives the broker
         }
     )
-
-
-def fail_for_good(client: object, code: int) -> None:
-    """Cause a fatal error in librdkafka, after which its client no longer works, as librdkafka's own tests do."""
-    handle = ctypes.c_void_p.from_address(id(client) + object.__basicsize__)  # the first field of the C object
-    assert _librdkafka().rd_kafka_test_fatal_error(handle, code, b"made by a test") == 0
-
-
-def _librdkafka() -> ctypes.CDLL:
-    [path] = (Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs").glob("librdkafka-*")
-    return ctypes.CDLL(str(path))
 
 
 def require_real_broker(broker: Kafka) -> Kafka:

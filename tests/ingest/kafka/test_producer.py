@@ -207,13 +207,15 @@ def test_a_caller_that_goes_away_stops_nobody(open_producer: Open, topic: Topic)
     wait_for(lambda: len(stored_messages(topic)) == 5)
 
 
-def test_a_client_that_brokers_let_not_go_on_is_replaced(open_producer: Open, topic: Topic, process: Broker) -> None:
+def test_a_client_that_is_replaced_refuses_what_is_not_delivered(
+    open_producer: Open, topic: Topic, process: Broker
+) -> None:
     producer = open_producer(topic)
     producer.append([_event("before")], 1).result(30)
     hang(process)
     given_up = producer.append([_event("during")], 1)
 
-    producer._replace_producer(producer._producer)
+    producer._replace_producer()
     process.continue_()
 
     with pytest.raises(LogUnavailable):
