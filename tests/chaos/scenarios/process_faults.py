@@ -37,7 +37,8 @@ def every_step(services: Services, rounds: int = 1, command: tuple[str, ...] | N
     with cluster(services, "steps", meters=METERS[:3], command=command) as run:
         members = started(run, 2, rate=800)
         for turn in range(rounds):
-            steps = INGEST_STEPS if services.calm else [*INGEST_STEPS, *METER_STEPS]
+            # A member creates the configured meters when it starts for the first time, and never again.
+            steps = [*INGEST_STEPS, *METER_STEPS] if turn == 0 and not services.calm else INGEST_STEPS
             _die_at(run, members, [f"{step}:{1 + turn % 3}" for step in steps])
             # One process leads, and only that one fills a meter. So there is one, which will reach these points.
             members[1].wait_until_ready()
