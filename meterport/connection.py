@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from engine.config.redaction import without_userinfo
-from engine.config.settings import Settings, is_http_url
+from engine.config.settings import Settings
+from engine.config.urls import is_http_url
 from engine.errors import ConfigurationError, DataDirectoryInUse
 from engine.logging_setup import configure_logging
 from meterport.addresses import is_local_url, local_url

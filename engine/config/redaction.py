@@ -9,7 +9,6 @@ name does not mark it as a secret and whose value is short or a number. Otherwis
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from engine.texts import lines_printable
 
@@ -72,12 +71,7 @@ def _secrets(settings: "Settings") -> Iterator[str]:
             yield secret.get_secret_value()
     if settings.api_key_sha256:
         yield settings.api_key_sha256
-    if settings.store.url is not None:
-        url = settings.store.url.get_secret_value()
-        password = urlsplit(url).password or ""
-        yield from (password, unquote(password))
-        if "@" in url:
-            yield url
+    yield from settings.store.secrets
     for name, option in kafka.options.items():
         value = option.get_secret_value()
         if _SECRET_OPTION.search(name) or (len(value) >= _MIN_OPTION_LENGTH and not value.isdigit()):

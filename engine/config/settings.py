@@ -8,7 +8,6 @@ import hashlib
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -23,6 +22,7 @@ from engine.config.kafka_settings import KafkaSettings
 from engine.config.key_strength import weakness
 from engine.config.server_settings import ServerSettings
 from engine.config.settings_group import SettingsGroup
+from engine.config.store_settings import StoreSettings
 from engine.instants import parse_instant
 from engine.texts import is_utf8, printable
 
@@ -31,40 +31,6 @@ _FRAME_ANCESTOR = re.compile(
 )
 _CREDENTIAL = re.compile(r"[!-~]+")
 LONGEST_TOKEN_SECONDS = 3650 * 86_400
-
-
-class StoreSettings(SettingsGroup):
-    """ClickHouse."""
-
-    url: SecretStr | None = Field(
-        default=None,
-        description="http(s)://user:password@host:port of a ClickHouse server; none: embedded chDB in data_dir.",
-    )
-    database: str = Field(
-        default="meterport",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="The database; it is created if it is missing.",
-    )
-    handles: int = Field(default=6, ge=3, le=64, description="The largest number of connections (chDB handles).")
-    timeout_seconds: int = Field(
-        default=60, ge=1, description="How long one statement may take on a ClickHouse server."
-    )
-    memory_bytes: int | None = Field(
-        default=None,
-        ge=128 << 20,
-        description="The memory limit of embedded chDB. None: half of the memory that this process may use.",
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not is_http_url(url.get_secret_value()):
-            raise ValueError("must be http(s)://user:password@host:port")
-        if url is not None and "@" in re.sub(r"\A[^/]*//[^/?#]*", "", url.get_secret_value()):
-            raise ValueError(
-                "contains an @ after the host: write / ? # and @ in the user or password as %2F %3F %23 and %40"
-            )
-        return url
 
 
 class LogSettings(SettingsGroup):
@@ -276,15 +242,6 @@ class Settings(BaseSettings):
         if self.api_key is not None:
             return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
         return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
-
-
-def is_http_url(text: str) -> bool:
-    """Return whether a text is an http or https URL with a host; a port, if there is one, must be valid."""
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:

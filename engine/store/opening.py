@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import ssl
 import weakref
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httputil import get_pool_manager
 
 from engine.config.settings import Settings
+from engine.config.store_settings import StoreSettings
 from engine.errors import ConfigurationError
 from engine.store import sql
 from engine.store.clickhouse import PROBE_TIMEOUT_SECONDS, Store
@@ -65,19 +67,29 @@ def _open_embedded(settings: Settings) -> Store:
 
 
 def _open_server(settings: Settings) -> Store:
-    assert settings.store.url is not None  # noqa: S101 - the caller has checked it
-    dsn = settings.store.url.get_secret_value()
-    pool = get_pool_manager(maxsize=settings.store.handles + 1)  # One connection is for `Store.with_own_connection`.
+    store = settings.store
+    scheme, host, port = store.address
+    username, password = store.credentials
+    pool = get_pool_manager(
+        maxsize=store.handles + 1,  # One connection is for `Store.with_own_connection`.
+        **({"ssl_context": _tls(store)} if scheme == "https" else {}),
+    )
     options: dict[str, Any] = {
-        "dsn": dsn,
+        "interface": scheme,
+        "host": host,
+        "port": port,
+        "username": username,
+        "password": password,
         "pool_mgr": pool,
         "autogenerate_session_id": False,
         "form_encode_query_params": True,
-        "send_receive_timeout": settings.store.timeout_seconds,
+        "send_receive_timeout": store.timeout_seconds,
     }
+    if store.certificate_location and not password:
+        options["client_cert"] = store.certificate_location  # ClickHouse authenticates the user by it.
     with translate_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
-        client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
-    options["database"] = settings.store.database
+        client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(store.database)}")
+    options["database"] = store.database
     limit = settings.query.memory_bytes
     query_memory = None if limit is None else QueryMemory(limit, limit, limit)
     probe_options = {
@@ -88,12 +100,27 @@ def _open_server(settings: Settings) -> Store:
     }
     return Store(
         lambda: clickhouse_connect.get_client(**options),
-        settings.store.handles,
+        store.handles,
         shared=True,
         on_close=pool.clear,
         query_memory=query_memory,
         probe=lambda: clickhouse_connect.get_client(**probe_options),
     )
+
+
+def _tls(store: StoreSettings) -> ssl.SSLContext:
+    """Return the TLS context for the certificates in the settings. Raises: ConfigurationError: a file is not usable."""
+    try:
+        context = ssl.create_default_context(cafile=store.ca_location)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"store.ca_location: cannot use {store.ca_location}: {error}") from None
+    if store.certificate_location:
+        try:
+            context.load_cert_chain(store.certificate_location, store.key_location, password="")
+        except (OSError, ValueError) as error:
+            files = " and ".join(filter(None, (store.certificate_location, store.key_location)))
+            raise ConfigurationError(f"store.certificate_location: cannot use {files}: {error}") from None
+    return context
 
 
 def load_chdb() -> ModuleType:

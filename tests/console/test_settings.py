@@ -53,7 +53,7 @@ def test_config_show_masks_secrets_and_names_sources(tmp_path: Path) -> None:
         ("a: [\n", {}, "is not YAML: "),
         ("", {"METERPORT_COLOUR": "red"}, "meterport: METERPORT_COLOUR: no such setting\n"),
         ("", {"METERPORT_LOG__MAX_BYTES": "lots"}, "meterport: log.max_bytes: "),
-        ("", {"METERPORT_STORE__URL": ""}, "meterport: store.url: must be http(s)://user:password@host:port\n"),
+        ("", {"METERPORT_STORE__URL": ""}, "meterport: store.url: must be http(s)://host:port\n"),
         ("", {"METERPORT_STORE__URL": "clickhouse:8123"}, "meterport: store.url: must be http(s)://"),
         ("", {"METERPORT_STORE__URL": "http://clickhouse:http"}, "meterport: store.url: must be http(s)://"),
         ("", {"METERPORT_KAFKA__BROKERS": ""}, "meterport: kafka.brokers: String should have at least 1 character"),

@@ -143,7 +143,7 @@ def test_no_text_around_a_secret_makes_it_seen(tmp_path: Path, before: str, afte
     assert PLANTED not in said_of(config)
 
 
-SECRETS = ["api_key", "api_key_sha256", "portal.token_keys", "store.url", "kafka.sasl_password"]
+SECRETS = ["api_key", "api_key_sha256", "portal.token_keys", "store.url", "store.password", "kafka.sasl_password"]
 SECRETS += ["kafka.ssl_key_password", "kafka.options", "portal", "store", "kafka"]
 VALUES = [PLANTED, f'"{PLANTED}', f'["{PLANTED}"', f'["{PLANTED}"]', f'{{"{PLANTED}": 1}}', f'{{"x:{PLANTED}": null}}']
 VALUES += [f'{{"url": "{PLANTED}"}}', f'{{"options": "{PLANTED}"}}', f'{{"token_keys": "{PLANTED}"}}', f"{PLANTED}\n"]
