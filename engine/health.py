@@ -169,9 +169,12 @@ class Health:
             degraded=[line for check in self._degraded for line in check()],
         )
 
-    def ended(self, name: str, reason: str) -> Readiness:
-        """Return the readiness of a process that has stopped working, whatever its needs are."""
-        return Readiness(away=[self._away(_Need(name, self.abilities, lambda: None), Trouble(reason, 0))])
+    def without(self, name: str, reason: str, seconds: float = 0) -> Readiness:
+        """Return the readiness of a process that does nothing without `name`, whatever its needs are.
+
+        Args: seconds: for how long that has been the case.
+        """
+        return Readiness(away=[self._away(_Need(name, self.abilities, lambda: None), Trouble(reason, seconds))])
 
     def _away(self, need: _Need, trouble: Trouble) -> Away:
         since = self._clock() - timedelta(seconds=trouble.seconds)

@@ -56,8 +56,7 @@ class Parts:
 def start_monitoring(parts: Parts) -> Health:
     """Return the health of a process whose workers run, and start its probes, metrics and thread watcher."""
     limit = parts.settings.server.unready_seconds
-    abilities = [Ability.EVENTS, Ability.QUERIES] if parts.serves else []
-    health = Health([*abilities, *([Ability.INGEST] if parts.log else [])], limit)
+    health = Health(abilities(parts.log is not None, parts.serves), limit)
     _add_store_check(health, parts, limit / PROBE_SHARE)
     if isinstance(parts.appender, KafkaProducer):
         _add_broker_checks(health, parts, parts.appender, limit / PROBE_SHARE)
@@ -71,6 +70,11 @@ def start_monitoring(parts: Parts) -> Health:
     _measure_meters(parts, limit)
     parts.workers.watch(threads)
     return health
+
+
+def abilities(ingests: bool, serves: bool) -> list[Ability]:
+    """Return what a process is for."""
+    return [*([Ability.EVENTS, Ability.QUERIES] if serves else []), *([Ability.INGEST] if ingests else [])]
 
 
 def _add_store_check(health: Health, parts: Parts, probe_seconds: float) -> None:

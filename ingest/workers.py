@@ -7,6 +7,7 @@ asked to. For /readyz and the metrics it is kept when each repeated work last su
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from engine import metrics
@@ -71,10 +72,11 @@ class Workers:
                     self._fail(thread.name, LogFailed(f"the thread {thread.name} ended unexpectedly"))
 
     def join(self, timeout_seconds: float) -> None:
-        """Ask every thread to stop, and wait for each."""
+        """Ask every thread to stop, and wait for all of them together."""
         self.stop.set()
+        deadline = time.monotonic() + timeout_seconds
         for thread in self._threads:
-            thread.join(timeout_seconds)
+            thread.join(max(0, deadline - time.monotonic()))
 
     def _guarded(self, name: str, loop: Callable[[], None]) -> None:
         try:

@@ -16,6 +16,7 @@ from api.app import create_app, create_telemetry_app
 from api.dependencies import Dependencies
 from api.server import descriptors
 from engine import faults, metrics
+from engine.config.grace import WORKERS_SECONDS
 from engine.config.kafka_settings import KafkaSettings
 from engine.config.settings import Settings
 from engine.errors import ConfigurationError, Conflict, Fatal, InvalidMeter
@@ -26,7 +27,7 @@ from engine.meters.registry import MeterRegistry
 from engine.store.data_directory import DirectoryLock
 from engine.store.memory import fit_batches
 from engine.store.migrations import migrate
-from engine.store.opening import open_store
+from engine.store.opening import explained_refusals, open_store
 from engine.subjects import Subjects
 from engine.tokens.portal_tokens import PortalTokens
 from engine.tokens.signing_keys import load_token_keys
@@ -58,6 +59,14 @@ class Process:
         descriptors.raise_limit()
         self.settings = settings
         self._open_resources = contextlib.ExitStack()  # closed in reverse order
+        try:
+            with explained_refusals():
+                self._open(settings, ingests, serves)
+        except BaseException:
+            self._open_resources.close()
+            raise
+
+    def _open(self, settings: Settings, ingests: bool, serves: bool) -> None:
         self._lock = DirectoryLock(settings.data_dir, settings.trust_data_dir) if _keeps_data(settings) else None
         if self._lock:
             self._open_resources.callback(self._lock.release)
@@ -158,7 +167,7 @@ class Process:
         deadline = time.monotonic() + drain_seconds
         while self._has_own_work() and time.monotonic() < deadline and not self.workers.stop.is_set():
             time.sleep(0.02)
-        self.workers.join(timeout_seconds=30)
+        self.workers.join(timeout_seconds=WORKERS_SECONDS)
         self._open_resources.close()
 
     def _has_own_work(self) -> bool:
@@ -184,9 +193,9 @@ class Process:
         if failure:
             # Messages of other errors may name hosts and statements; they are only logged.
             words = str(failure) if isinstance(failure, Fatal) else type(failure).__name__
-            return health.ended(f"thread {self.workers.failed_thread}", words)
+            return health.without(f"thread {self.workers.failed_thread}", words)
         if self.stopping or self.workers.stop.is_set():
-            return health.ended("process", "stopping")
+            return health.without("process", "stopping")
         return health.readiness()
 
     def _dependencies(self) -> Dependencies:

@@ -5,31 +5,33 @@ import signal
 import threading
 from collections.abc import Callable
 
-from api.server.server import HttpServer, listening_socket, uvicorn_config
+from api.server.server import HttpServer, uvicorn_config
 from engine.config.settings import Settings
 from engine.logging_setup import configure_logging
 from meterport.addresses import local_url
 from meterport.early_stop import STOP_SIGNALS
+from meterport.opening import open_process
+from meterport.ports import Ports
 from meterport.process import Process
 
 logger = logging.getLogger("meterport")
 
 
-def run(settings: Settings, work: Callable[[Process], None], ingests: bool = True, serves: bool = True) -> None:
-    """Start a process, run a service in it, and stop the process. Raises: the failure of a worker, if one failed."""
+def run(settings: Settings, work: Callable[[Process, Ports], None], ingests: bool = True, serves: bool = True) -> None:
+    """Open a process, run a service in it, and stop the process. Raises: the failure of a worker, if one failed."""
     configure_logging(settings)
-    process = Process(settings, ingests, serves)
-    try:
-        process.start()
-        work(process)
-    finally:
-        process.stop(drain_seconds=settings.server.shutdown_seconds)
+    with Ports(settings) as ports:
+        process = open_process(settings, ports, ingests, serves)
+        try:
+            work(process, ports)
+        finally:
+            process.stop(drain_seconds=settings.server.shutdown_seconds)
     if process.workers.failure:
         raise process.workers.failure
     logger.info("stopped")
 
 
-def serve(process: Process) -> None:
+def serve(process: Process, ports: Ports) -> None:
     """Answer requests until the process gets a signal or a worker fails."""
     settings = process.settings.server
     server = HttpServer(
@@ -37,17 +39,19 @@ def serve(process: Process) -> None:
         on_listening=lambda port: process.announce(local_url(settings.host, port)),
     )
     process.on_failure = server.end
-    listener = listening_socket(settings.host, settings.port, "server.port")
-    _serve_telemetry(process)
+    listener = ports.api()
+    _serve_telemetry(process, ports)
     if process.settings.api_key_digest is None:
         logger.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
-    _on_signal(process, server.end)
+    _on_signal(process, server.end, settings.drain_seconds)
+    if process.workers.failure:  # before the server could be told
+        server.end()
     server.run([listener])
 
 
-def ingest(process: Process) -> None:
+def ingest(process: Process, ports: Ports) -> None:
     """Wait until the process gets a signal or a worker fails; the workers do the ingest."""
-    _serve_telemetry(process)
+    _serve_telemetry(process, ports)
 
     def end(reason: str) -> None:
         logger.info("stopping reason=%s", reason)
@@ -59,21 +63,28 @@ def ingest(process: Process) -> None:
         pass
 
 
-def _serve_telemetry(process: Process) -> None:
-    settings = process.settings.server
-    if settings.telemetry_port is not None:
-        config = uvicorn_config(
-            process.telemetry_app(), settings.telemetry_host, settings.telemetry_port, process.settings, "telemetry"
-        )
+def _serve_telemetry(process: Process, ports: Ports) -> None:
+    settings, listener = process.settings.server, ports.telemetry()
+    if listener is not None:
+        port = settings.telemetry_port or 0
+        config = uvicorn_config(process.telemetry_app(), settings.telemetry_host, port, process.settings, "telemetry")
         telemetry = HttpServer(config, purpose="telemetry")
-        listener = listening_socket(settings.telemetry_host, settings.telemetry_port, "server.telemetry_port")
         threading.Thread(target=telemetry.run, args=([listener],), name="telemetry", daemon=True).start()
 
 
-def _on_signal(process: Process, end: Callable[[str], None]) -> None:
+def _on_signal(process: Process, end: Callable[[str], None], drain_seconds: float = 0) -> None:
+    """End at the first signal, but keep the ports open for `drain_seconds`; at the second signal, end at once."""
+
     def handle(number: int, _: object) -> None:
-        process.stopping = True  # Readiness reports this while requests are completed.
-        end(signal.Signals(number).name)
+        reason = signal.Signals(number).name
+        if drain_seconds and not process.stopping:
+            logger.info("draining reason=%s seconds=%g", reason, drain_seconds)
+            timer = threading.Timer(drain_seconds, end, (reason,))
+            timer.daemon = True
+            timer.start()
+        else:
+            end(reason)
+        process.stopping = True  # Readiness reports this while the ports are open and requests are completed.
 
     for stop_signal in STOP_SIGNALS:
         signal.signal(stop_signal, handle)

@@ -49,19 +49,26 @@ class Probe(StrEnum):
 
 async def get_readiness(dependencies: Dependencies, request: Request) -> Response:
     """Report that the process can do its work; otherwise answer 503 with the reason."""
+    return readiness_response(request, dependencies.readiness())
+
+
+def readiness_response(request: Request, readiness: Readiness) -> Response:
+    """Return the answer to a readiness probe of a process in this state."""
     probe = Parameters(request).choice("for", Probe) or Probe.ALL
-    readiness = dependencies.readiness()
     if _is_ready(probe, readiness):
         return json_response({"status": "ok", **({"degraded": list(readiness.degraded)} if readiness.degraded else {})})
+    return not_ready(request, readiness, readiness.reason or f"this process does not provide {probe}")
+
+
+def not_ready(request: Request, readiness: Readiness, detail: str) -> Response:
+    """Return 503 with what is away."""
     parts = {
         "away": [asdict(away) for away in readiness.away],
         "works": list(readiness.works),
         "degraded": list(readiness.degraded),
     }
     headers = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(
-        request.scope, 503, "not-ready", readiness.reason or f"this process does not provide {probe}", parts, headers
-    )
+    return problem(request.scope, 503, "not-ready", detail, parts, headers)
 
 
 def _is_ready(probe: Probe, readiness: Readiness) -> bool:
@@ -129,4 +136,9 @@ class _SingleFamily(Collector):
 
 async def get_metrics(dependencies: Dependencies, request: Request) -> Response:  # noqa: ARG001
     """Return every metric in Prometheus' text format."""
+    return metrics_response()
+
+
+def metrics_response() -> Response:
+    """Return the answer to a scrape."""
     return Response(generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE})

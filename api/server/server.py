@@ -47,7 +47,8 @@ class HttpServer(uvicorn.Server):
         self._on_listening = on_listening
 
     def end(self, reason: str = "failure") -> None:
-        logger.info("stopping reason=%s", reason)
+        if not self.should_exit:
+            logger.info("stopping reason=%s", reason)
         self.should_exit = True
 
     @contextlib.contextmanager

@@ -34,6 +34,12 @@ class ServerSettings(SettingsGroup):
         ge=1,
         description="Requests with a wrong API key from one address in a minute; more get 429. None: no limit.",
     )
+    drain_seconds: float = Field(
+        default=0,
+        ge=0,
+        le=600,
+        description="How long SIGTERM keeps the ports open while /readyz answers 503, for load balancers to notice.",
+    )
     shutdown_seconds: int = Field(default=20, ge=1, description="How long SIGTERM waits for open requests.")
     max_connections: int | None = Field(
         default=None,

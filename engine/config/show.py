@@ -9,6 +9,7 @@ import yaml
 from pydantic import SecretStr
 
 from engine.config.files import SECRETS_VARIABLE, read_configuration
+from engine.config.grace import grace_parts
 from engine.config.redaction import MASK
 from engine.config.settings import Settings, setting_names, variable_name
 from engine.texts import printable
@@ -17,7 +18,7 @@ _SECRET = frozenset({"api_key_sha256"})  # A short key can be guessed from its d
 
 
 def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | None) -> str:
-    """Return all settings as YAML, in the order of their definition.
+    """Return all settings as YAML, in the order of their definition, and the grace period that follows from them.
 
     Args: flags: the values from the command line, nested as in YAML. file: the YAML file that was read.
     """
@@ -35,6 +36,9 @@ def settings_yaml(settings: Settings, flags: Mapping[str, Any], file: Path | Non
             lines.append(f"{group}:")
         source = _source(path, flags, variables, in_file, file)
         lines += _entry("  " * (len(path) - 1), path[-1], _value_to_show(settings, name), source)
+    parts = grace_parts(settings)
+    lines.append(f"# After SIGTERM a process ends within {sum(parts.values()):g} seconds, its grace period:")
+    lines += [f"#   {seconds:g}: {part}" for part, seconds in parts.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ import importlib
 import os
 import ssl
 import weakref
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlencode
@@ -15,12 +16,16 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 
 from engine.config.settings import Settings
 from engine.config.store_settings import StoreSettings
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, StoreError
 from engine.store import sql
 from engine.store.clickhouse import PROBE_TIMEOUT_SECONDS, Store
 from engine.store.deduplication_logs import repair_deduplication_logs
 from engine.store.errors import translate_errors
 from engine.store.memory import QueryMemory, memory_budget
+
+# UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED
+_AUTHENTICATION_CODES = frozenset({192, 193, 194, 516})
+_ACCESS_DENIED = 497
 
 
 def open_store(settings: Settings) -> Store:
@@ -88,7 +93,9 @@ def _open_server(settings: Settings) -> Store:
     if store.certificate_location and not password:
         options["client_cert"] = store.certificate_location  # ClickHouse authenticates the user by it.
     with translate_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
-        client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(store.database)}")
+        # A user who may not create databases can use one that exists.
+        if not client.query(f"SELECT 1 FROM system.databases WHERE name = {sql.literal(store.database)}").result_rows:
+            client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(store.database)}")
     options["database"] = store.database
     limit = settings.query.memory_bytes
     query_memory = None if limit is None else QueryMemory(limit, limit, limit)
@@ -106,6 +113,20 @@ def _open_server(settings: Settings) -> Store:
         query_memory=query_memory,
         probe=lambda: clickhouse_connect.get_client(**probe_options),
     )
+
+
+@contextlib.contextmanager
+def explained_refusals() -> Iterator[None]:
+    """Convert what a ClickHouse server refuses to this user, whoever asks again. Raises: ConfigurationError."""
+    try:
+        yield
+    except StoreError as error:
+        if error.clickhouse_code in _AUTHENTICATION_CODES:
+            settings = "store.username, store.password: ClickHouse does not accept this user with this password"
+            raise ConfigurationError(f"{settings}: {error}") from error
+        if error.clickhouse_code == _ACCESS_DENIED:
+            raise ConfigurationError(f"store.username: this user lacks a right on ClickHouse: {error}") from error
+        raise
 
 
 def _tls(store: StoreSettings) -> ssl.SSLContext:

@@ -23,6 +23,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from engine.config.grace import LEAVE_SECONDS
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFailed, LogUnavailable
 from ingest.kafka.client import (
@@ -298,7 +299,7 @@ class GroupMember(TopicQueries):
                 return
             leaving = threading.Thread(target=_leave, args=(consumer,), name="kafka-leave", daemon=True)
             leaving.start()
-            leaving.join(ANSWER_TIMEOUT_SECONDS)  # a client that has failed for good may never return from close()
+            leaving.join(LEAVE_SECONDS)  # a client that has failed for good may never return from close()
             if leaving.is_alive():
                 logger.warning("left_without_answer: the client does not close; the group will notice")
 

@@ -1,14 +1,16 @@
-"""The start and the end of `meterport serve`: a data directory or a port that it cannot use, and SIGTERM."""
+"""The start and the end of `meterport serve`: a data directory or a port that it cannot use, SIGTERM and draining."""
 
 import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.harness.command import meterport
 from tests.harness.server import Server
+from tests.harness.topics import wait_for
 
 
 def _a_file(directory: Path) -> None:
@@ -69,3 +71,31 @@ def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
 
     assert server.terminate() == 0
     assert "stopping reason=" + signal.SIGTERM.name in server.tail()
+
+
+def test_serve_answers_while_it_drains_and_says_that_it_stops(tmp_path: Path) -> None:
+    """Load balancers learn from /readyz that they must send requests elsewhere, and until then they still send some."""
+    server = Server(tmp_path, variables={"METERPORT_SERVER__DRAIN_SECONDS": "600"})
+    server.start()
+    with httpx.Client(base_url=server.url or "") as client:
+        assert client.get("/readyz").status_code == 200
+
+        server.signal(signal.SIGTERM)
+
+        wait_for(lambda: client.get("/readyz").status_code == 503, server.tail)
+        assert client.get("/readyz").json()["extensions"]["away"][0]["reason"] == "stopping"
+        assert client.get("/livez").status_code == 200
+        meter = {"slug": "calls", "eventType": "call", "aggregation": "COUNT"}
+        assert client.post("/api/v1/meters", json=meter).status_code == 201
+        assert httpx.get(f"{server.url}/api/v1/meters").json()[0]["slug"] == "calls"  # a new connection
+    assert "draining reason=SIGTERM seconds=600" in server.tail()
+    assert server.terminate() == 0  # the second signal does not wait
+
+
+def test_serve_ends_when_it_has_drained(tmp_path: Path) -> None:
+    server = Server(tmp_path, variables={"METERPORT_SERVER__DRAIN_SECONDS": "0.5"})
+    server.start()
+
+    assert server.terminate() == 0
+    assert "draining reason=SIGTERM seconds=0.5" in server.tail()
+    assert "stopping reason=SIGTERM" in server.tail()

@@ -141,12 +141,14 @@ def test_ingest_needs_no_api_key_wherever_the_api_listens() -> None:
         KAFKA: "127.0.0.1:1",
     }
 
-    ingest = meterport("ingest", variables={**shared, STORE: "http://127.0.0.1:1"})
+    telemetry = {"METERPORT_SERVER__TELEMETRY_HOST": "192.0.2.1", "METERPORT_SERVER__TELEMETRY_PORT": "0"}
+    ingest = meterport("ingest", variables={**shared, **telemetry, STORE: "http://127.0.0.1:1"})
     api = meterport("api", variables={**shared, STORE: "http://127.0.0.1:1"})
 
-    assert ingest.returncode == 1
+    assert ingest.returncode == 70
     assert "api_key" not in ingest.stderr
-    assert ingest.stderr.splitlines()[-1].startswith("meterport: ")  # the store cannot be reached
+    assert "store_awaited" in ingest.stderr  # it would have waited
+    assert ingest.stderr.splitlines()[-1].startswith("meterport: server.telemetry_port: cannot listen on 192.0.2.1:0: ")
     assert (api.returncode, api.stderr) == (
         78,
         "meterport: server.host: 192.0.2.1 is not loopback and no api_key is set\n",

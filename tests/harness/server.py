@@ -41,6 +41,17 @@ class Server:
 
     def start(self, fault: str = "") -> None:
         """Start a process. Return when it listens, or when an armed fault has killed it before that."""
+        self.launch(fault)
+        try:
+            self.url = self.listening("api")
+        except AssertionError:
+            self.kill()
+            raise
+        if self.url is None and not fault:
+            raise AssertionError(f"died at start:\n{self.tail()}")
+
+    def launch(self, fault: str = "") -> None:
+        """Start a process, and do not wait for it."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -51,21 +62,15 @@ class Server:
                 env={**environment, **self._variables, "METERPORT_FAULT": fault},
             )
         self._log_start = start
-        try:
-            self.url = self._listening("api")
-        except AssertionError:
-            self.kill()
-            raise
-        if self.url is None and not fault:
-            raise AssertionError(f"died at start:\n{self.tail()}")
 
     def telemetry_url(self) -> str:
         """Wait until the telemetry port listens, and return its URL. The API's port may listen earlier."""
-        url = self._listening("telemetry")
+        url = self.listening("telemetry")
         assert url is not None, f"died at start:\n{self.tail()}"
         return url
 
-    def _listening(self, name: str) -> str | None:
+    def listening(self, name: str) -> str | None:
+        """Wait until it listens for a purpose, and return the URL; None if it has ended."""
         deadline = time.monotonic() + START_SECONDS
         while self.running and time.monotonic() < deadline:
             found = re.search(rb"listening url=(\S+) for=" + name.encode(), self.log.read_bytes()[self._log_start :])
@@ -96,10 +101,14 @@ class Server:
         self.url = None
         return True
 
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def terminate(self) -> int:
         """Send SIGTERM, and return the exit status."""
+        self.signal(signal.SIGTERM)
         assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
 
     def tail(self) -> str:

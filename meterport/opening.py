@@ -1,0 +1,123 @@
+"""Opening of a process whose ClickHouse may be away: it waits for it, and says meanwhile on its ports why.
+
+Owns: the attempts to open the process, and what answers on the ports until one succeeds. Only a store that is away is
+waited for: every other error ends the process, because it does not mend itself.
+Source: docs/operations.md "Probes".
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+from api.server.server import HttpServer, uvicorn_config
+from api.starting_app import create_starting_app
+from engine.config.settings import Settings
+from engine.errors import StoreUnavailable
+from engine.health import Health, Readiness
+from engine.logging_setup import OncePerMinute
+from ingest.readiness import abilities
+from meterport.ports import Ports
+from meterport.process import Process
+
+logger = logging.getLogger(__name__)
+logger.addFilter(OncePerMinute())
+_QUIET_SECONDS = 3  # a process that opens sooner listens only then, so that no request gets 503
+_RETRY_SECONDS = 1
+_ABANDON_SECONDS = 10  # how long an attempt that nobody waits for any more may take
+
+
+def open_process(settings: Settings, ports: Ports, ingests: bool, serves: bool) -> Process:
+    """Return a process that is open and started, as soon as its store allows it.
+
+    Raises: the error of an attempt, unless the store was away.
+    """
+    opening = _Opening(settings, ingests, serves)
+    try:
+        if not opening.ended.wait(_QUIET_SECONDS):
+            with _answering(settings, ports, opening, serves):
+                opening.ended.wait()
+    except BaseException:  # a signal, or a port that is not free
+        opening.abandon()
+        raise
+    return opening.result()
+
+
+class _Opening:
+    """The attempts to open a process, in a thread. `ended` is set after the last one."""
+
+    def __init__(self, settings: Settings, ingests: bool, serves: bool) -> None:
+        self._settings, self._ingests, self._serves = settings, ingests, serves
+        self._health = Health(abilities(ingests, serves), settings.server.unready_seconds)
+        self._began = time.monotonic()
+        self._reason = "it is being opened"
+        self._stop = threading.Event()
+        self._process: Process | None = None
+        self._failure: BaseException | None = None
+        self.ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="opening", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._process = self._attempt()
+                break
+            except StoreUnavailable as error:
+                self._reason = "the store does not answer; the log says more"
+                logger.warning("store_awaited error=%s", error)
+                self._stop.wait(_RETRY_SECONDS)
+            except BaseException as error:
+                self._failure = error
+                break
+        self.ended.set()
+
+    def _attempt(self) -> Process:
+        process = Process(self._settings, self._ingests, self._serves)
+        try:
+            process.start()
+        except BaseException:
+            process.stop()
+            raise
+        return process
+
+    def readiness(self) -> Readiness:
+        return self._health.without("store", self._reason, time.monotonic() - self._began)
+
+    def result(self) -> Process:
+        if self._process is None:
+            assert self._failure is not None  # noqa: S101 - one of the two is set when the attempts have ended
+            raise self._failure
+        return self._process
+
+    def abandon(self) -> None:
+        """End the attempts, and the process if one has just succeeded."""
+        self._stop.set()
+        # An embedded store must be closed before the interpreter ends. A server may not answer for minutes.
+        self._thread.join(_ABANDON_SECONDS if self._settings.store.url else None)
+        if self._process is not None:
+            self._process.stop()
+
+
+@contextlib.contextmanager
+def _answering(settings: Settings, ports: Ports, opening: _Opening, serves: bool) -> Iterator[None]:
+    """Answer on the ports of the process within the context."""
+    listeners = {"api": ports.api() if serves else None, "telemetry": ports.telemetry()}
+    running: list[tuple[HttpServer, threading.Thread]] = []
+    for port, listener in listeners.items():
+        if listener is None:
+            continue
+        app = create_starting_app(opening.readiness, has_metrics=port == "telemetry")
+        host, number = listener.getsockname()[:2]
+        server = HttpServer(uvicorn_config(app, host, number, settings, port), purpose=f"starting-{port}")
+        thread = threading.Thread(target=server.run, args=([listener],), name=f"starting-{port}", daemon=True)
+        thread.start()
+        running.append((server, thread))
+    try:
+        yield
+    finally:
+        for server, _ in running:
+            server.should_exit = True
+        for _, thread in running:
+            thread.join()
