@@ -12,7 +12,8 @@
 | storing         | one step of ingest fails each time it is tried          | `ingest`            |
 | refresher, …    | a worker that answers depend on fails each time         | `queries`           |
 
-Everything but a missing right counts only after it has lasted for `server.unready_seconds`. The command `serve` needs
+Everything but a missing right counts only after it has lasted for `server.unready_seconds`; brokers that have not
+answered since the start count at once. The command `serve` needs
 all three (events, queries, ingest), `api` needs events and queries, `ingest` needs ingest.
 Source: docs/operations.md "Probes".
 """
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 
 from engine import metrics
 from engine.config.settings import Settings
-from engine.health import PROBE_SHARE, Ability, Health, Trouble
+from engine.health import PROBE_SHARE, Ability, Check, Health, Trouble
 from engine.meters.meter import MeterState
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
@@ -100,7 +101,11 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
             metrics.KAFKA_REFUSALS.labels(f"READ on group {log.group}").inc()
         probe.ask()
 
-    parts.workers.repeat("brokers-probe", ask, probe_seconds)
+    parts.workers.repeat("brokers-probe", ask, probe_seconds, at_once=True)
+
+    def after_first_answer(check: Check) -> Check:
+        """Return a check that also finds brokers away that have never answered: they may be the wrong ones."""
+        return lambda: check() if probe.answered else Trouble(probe.silence_reason, probe.pulse.silent_seconds)
 
     def producer_silent_seconds() -> float:
         return min(probe.pulse.silent_seconds, producer.appends.silent_seconds)
@@ -124,14 +129,12 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
         def consumer_silent_seconds() -> float:
             return max(log.monitor.silent_seconds, probe.pulse.silent_seconds)
 
-        health.needs(
-            "kafka-consumer", (Ability.INGEST,), health.silent(consumer_silent_seconds, lambda: probe.silence_reason)
-        )
+        check = health.silent(consumer_silent_seconds, lambda: probe.silence_reason)
+        health.needs("kafka-consumer", (Ability.INGEST,), after_first_answer(check))
         metrics.DEPENDENCY_SILENT.labels("kafka-consumer").set_function(consumer_silent_seconds)
     if parts.serves:
-        health.needs(
-            "kafka-producer", (Ability.EVENTS,), health.silent(producer_silent_seconds, lambda: probe.silence_reason)
-        )
+        check = health.silent(producer_silent_seconds, lambda: probe.silence_reason)
+        health.needs("kafka-producer", (Ability.EVENTS,), after_first_answer(check))
         metrics.DEPENDENCY_SILENT.labels("kafka-producer").set_function(producer_silent_seconds)
 
 

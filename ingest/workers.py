@@ -39,13 +39,18 @@ class Workers:
         thread.start()
         _measure_thread(thread)
 
-    def repeat(self, name: str, work: Callable[[], object], seconds: float) -> None:
-        """Call `work` every `seconds`. An error that is not fatal is logged, and the work is tried again."""
+    def repeat(self, name: str, work: Callable[[], object], seconds: float, at_once: bool = False) -> None:
+        """Call `work` every `seconds`. An error that is not fatal is logged, and the work is tried again.
+
+        Args: at_once: call it for the first time without waiting.
+        """
         pulse = self.pulses[name] = Pulse()
         metrics.WORK_SILENT.labels(name).set_function(lambda: pulse.silent_seconds)
 
         def loop() -> None:
-            while not self.stop.wait(seconds):
+            if not at_once:
+                self.stop.wait(seconds)
+            while not self.stop.is_set():
                 try:
                     work()
                 except Fatal:
@@ -55,6 +60,7 @@ class Workers:
                     logger.warning("worker_failed name=%s error=%s", name, error)
                 else:
                     pulse.succeeded()
+                self.stop.wait(seconds)
 
         self.run(name, loop)
 

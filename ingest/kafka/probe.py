@@ -39,6 +39,7 @@ class BrokerProbe:
     def __init__(self, settings: KafkaSettings, produces: bool, consumes: bool, seconds: float) -> None:
         """Args: seconds: how long the brokers may take for an answer."""
         self.pulse = Pulse()
+        self.answered = False  # whether the brokers have answered all questions once
         self.missing: tuple[Missing, ...] = ()
         self.leaderless: tuple[int, ...] = ()  # partitions of the topic that nobody can write to or read
         self._allowed = Pulse()  # when no right was missing
@@ -81,6 +82,7 @@ class BrokerProbe:
             if not self.leaderless:
                 self._leaders.succeeded()
             self.missing = tuple(self._find_missing())
+        self.answered = True
         if not self.missing:
             self._allowed.succeeded()
         for missed in self.missing:

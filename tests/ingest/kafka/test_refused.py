@@ -8,28 +8,24 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from engine.config.server_settings import ServerSettings
 from engine.config.settings import Settings
 from engine.errors import LogUnavailable
-from engine.health import Health
-from engine.meters.registry import MeterRegistry
 from engine.metrics import REGISTRY
 from engine.store.clickhouse import Store
 from ingest.event_log import ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.readiness import Parts, start_monitoring
-from ingest.workers import Workers
 from tests.harness.broker import Broker, create_topic
 from tests.harness.services import available_or_skip
 from tests.harness.topics import WAIT_SECONDS, Topic, read, values, wait_for
+from tests.ingest.kafka.monitored import monitored, reasons
 
 AUTHORIZER = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -132,29 +128,6 @@ def test_a_log_whose_client_fails_for_good_while_nobody_reads_ends_the_process(t
     assert told == "ended by kafka-keeper: LogFailed\n"
 
 
-@contextmanager
-def _health(
-    topic: Topic, store: Store, settings: Settings, protocol: str = "classic"
-) -> Iterator[tuple[Health, KafkaLog]]:
-    """Yield the health of a process with all tasks on a topic, and its log."""
-    own = settings.model_copy(update={"kafka": topic.settings(protocol), "server": ServerSettings(unready_seconds=2)})
-    workers = Workers()
-    with (
-        closing(KafkaProducer(own.kafka)) as producer,
-        closing(KafkaLog(own.kafka, end_query_seconds=0.5)) as log,
-    ):
-        parts = Parts(own, store, MeterRegistry(store), workers, producer, log, None, serves=True)
-        yield start_monitoring(parts), log
-        workers.join(10)
-
-
-def _reasons(health: Health, log: KafkaLog) -> list[str]:
-    """Read once, as the process would, and return the reasons why it is not ready."""
-    with suppress(LogUnavailable):
-        log.read(10, 1 << 20, 0.1)
-    return [away.reason for away in health.readiness().away]
-
-
 def _refusals(right: str) -> float:
     return REGISTRY.get_sample_value("meterport_kafka_refusals_total", {"right": right}) or 0
 
@@ -186,15 +159,15 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
     topic.put(EVENT)
     _deny(admin, kind, operation)
     try:
-        with _health(topic, store, settings, protocol) as (health, log):
-            wait_for(lambda: any(right in reason for reason in _reasons(health, log)), health.readiness)
+        with monitored(topic, store, settings, protocol) as (health, log):
+            wait_for(lambda: any(right in reason for reason in reasons(health, log)), health.readiness)
             counted = _refusals(right)
-            wait_for(lambda: _reasons(health, log) != [] and _refusals(right) >= counted + 2)
+            wait_for(lambda: reasons(health, log) != [] and _refusals(right) >= counted + 2)
             assert stops not in health.readiness().works
 
             _grant(admin, kind, operation)
 
-            wait_for(lambda: _reasons(health, log) == [] and log.waiting() > 0, health.readiness)
+            wait_for(lambda: reasons(health, log) == [] and log.waiting() > 0, health.readiness)
             assert stops in health.readiness().works
     finally:
         _grant(admin, kind, operation)
