@@ -149,11 +149,16 @@ def load_chdb() -> ModuleType:
 
     chDB reads TZ once, when it is loaded, and fails to load if it does not know the zone, for example <+03>-3. No
     answer depends on this zone: windows are computed in the zone of each query.
+    Raises: ConfigurationError: it is not installed.
     """
     zone = os.environ.get("TZ")
     os.environ["TZ"] = "UTC"
     try:
         return importlib.import_module("chdb")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "store.url: is not set, and the embedded store is not installed: set it, or install meterport[embedded]"
+        ) from error
     finally:
         if zone is None:
             del os.environ["TZ"]
