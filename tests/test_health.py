@@ -134,11 +134,12 @@ def _check_alerts(*names: str, others: str = "") -> None:
 
     def is_the_state() -> bool:
         nonlocal second
+        counted = _failures()  # before the scrape, which then has it
         second = _scrape()
         is_unknown = "\nmeterport_log_records NaN\n" in second
         return (
             time.monotonic() > began + 2
-            and (not is_failing or _failures() > failures)
+            and (not is_failing or counted > failures)
             and (LAG in others or is_unknown == (LAG in names))
         )
 
