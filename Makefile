@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PAGE := api/portal_page
 
 .PHONY: help install run demo kafka portal page-packages test test-quick test-long chaos attack lint lint-page audit \
-  bench dist lock clean
+  bench monitoring dist lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,9 @@ audit: .venv-audit/.installed  ## Compare the lock files with known advisories; 
 
 bench: install  ## Run the benchmarks
 	$(BIN)/python -m benchmarks
+
+monitoring: install  ## Build the alert rules and the dashboard in deploy/ from the names of the metrics
+	$(BIN)/python -m deploy.monitoring
 
 dist: install  ## Build the wheel and the source archive into dist/
 	$(BIN)/python -m hatchling build

@@ -8,6 +8,8 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from engine import __version__
+
 disable_created_metrics()  # type: ignore[no-untyped-call] # no `_created` gauge for each counter
 
 REGISTRY = CollectorRegistry()
@@ -90,6 +92,13 @@ REQUEST_SECONDS = Histogram(
 )
 METERS = Gauge("meterport_meters", "Meters by the state of their rollup; NaN: not known.", ["state"], registry=REGISTRY)
 READY = Gauge("meterport_ready", "1 while /readyz answers 200, 0 while it answers 503.", registry=REGISTRY)
+DRAINING = Gauge(
+    "meterport_draining", "1 from the signal to stop on, while requests are still answered.", registry=REGISTRY
+)
+BUILD_INFO = Gauge(
+    "meterport_build_info", "Always 1; the label is the running release.", ["version"], registry=REGISTRY
+)
+BUILD_INFO.labels(__version__).set(1)
 DEPENDENCY_SILENT = Gauge(
     "meterport_dependency_silent_seconds", "Time since a dependency of this process last answered.",
     ["dependency"], registry=REGISTRY,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from api.server.server import HttpServer, uvicorn_config
+from engine import metrics
 from engine.config.settings import Settings
 from engine.logging_setup import configure_logging
 from meterport.addresses import local_url
@@ -85,6 +86,7 @@ def _on_signal(process: Process, end: Callable[[str], None], drain_seconds: floa
         else:
             end(reason)
         process.stopping = True  # Readiness reports this while the ports are open and requests are completed.
+        metrics.DRAINING.set(1)
 
     for stop_signal in STOP_SIGNALS:
         signal.signal(stop_signal, handle)
