@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PAGE := api/portal_page
 
 .PHONY: help install run demo kafka portal page-packages test test-quick test-long chaos attack lint lint-page audit \
-  bench monitoring dist lock clean
+  bench image monitoring dist lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -73,6 +73,9 @@ audit: .venv-audit/.installed  ## Compare the lock files with known advisories; 
 bench: install  ## Run the benchmarks
 	$(BIN)/python -m benchmarks
 
+image: install  ## Build both images with buildah and run them without privileges (root on Debian, no docker)
+	$(BIN)/python -m tests.image
+
 monitoring: install  ## Build the alert rules and the dashboard in deploy/ from the names of the metrics
 	$(BIN)/python -m deploy.monitoring
 
@@ -83,6 +86,10 @@ lock:  ## Resolve the dependencies again and write the lock files (needs uv)
 	echo pip | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements-pip.lock
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --prerelease=if-necessary-or-explicit \
 	  --python-version 3.11 --extra embedded --extra demo --group dev pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --constraint requirements.lock pyproject.toml -o deploy/requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --constraint requirements.lock --extra embedded pyproject.toml -o deploy/requirements-embedded.lock
 	for folder in tests/audit tests/clients/generated_python tests/clients/older_python tests/clients/cloudevents/python; do \
 	  (cd $$folder && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    requirements.in -o requirements.lock) || exit; done
