@@ -3,7 +3,7 @@
     request ─▶ PortalCors ─▶ Telemetry ─▶ HostCheck ─▶ problems ─▶ route ─▶ guard ─▶ handler ─▶ engine, in a thread
 
 Owns: which handler answers which path. Every route belongs to one of three groups: open (no guard), managed (guarded
-by the API key) or portal (guarded by a portal token).
+by API keys; the table says which scope a key needs) or portal (guarded by a portal token).
 Source: docs/contract.md.
 """
 
@@ -35,6 +35,7 @@ from api.routes import (
     subjects,
     usage,
 )
+from engine.config.api_keys import Scope
 
 __all__ = ["create_app", "create_telemetry_app"]
 
@@ -89,33 +90,33 @@ def _open(dependencies: Dependencies) -> list[Route]:
 def _managed(dependencies: Dependencies) -> list[Route]:
     per_minute = dependencies.settings.server.wrong_keys_per_minute
     wrong_keys = RequestLimit(per_minute, MAX_WRONG_KEY_ADDRESSES, "too many requests with a wrong key")
+    auth.count_from_zero(dependencies.settings.management_keys)
     managed = partial(auth.managed, dependencies, wrong_keys)
+    ingest, query = partial(managed, Scope.INGEST), partial(managed, Scope.QUERY)
+    tokens, admin = partial(managed, Scope.TOKENS), partial(managed, Scope.ADMIN)
     meter = "/api/v1/meters/{meter}"
     return [
-        resource("/metrics", GET=managed(operations.get_metrics)),
-        resource("/api/v1/events", GET=managed(events.list_events), POST=managed(events.ingest_events)),
-        resource("/api/v1/events/outcomes", POST=managed(outcomes.list_outcomes)),
-        resource("/api/v2/events", GET=managed(events.search_events)),
-        resource("/api/v1/debug/metrics", GET=managed(operations.get_debug_metrics)),
-        resource("/api/v1/duplicates", GET=managed(differing_duplicates.list_duplicates)),
-        resource("/api/v1/dead-letters", GET=managed(dead_letters.list_dead_letters)),
-        resource("/api/v1/dead-letters/replay", POST=managed(dead_letters.replay_dead_letters)),
-        resource("/api/v1/meters", GET=managed(meters.list_meters), POST=managed(meters.create_meter)),
-        resource(
-            meter, GET=managed(meters.get_meter), PUT=managed(meters.update_meter), DELETE=managed(meters.delete_meter)
-        ),
-        resource(f"{meter}/query", GET=managed(usage.query_by_get), POST=managed(usage.query_by_post)),
-        resource(f"{meter}/subjects", GET=managed(group_values.list_subjects)),
-        resource(f"{meter}/group-by/{{key}}/values", GET=managed(group_values.list_group_values)),
-        resource("/api/v1/subjects", GET=managed(subjects.list_subjects), POST=managed(subjects.upsert_subjects)),
+        resource("/metrics", GET=admin(operations.get_metrics)),
+        resource("/api/v1/events", GET=query(events.list_events), POST=ingest(events.ingest_events)),
+        # It says which event ids exist, and quotes values of events that no meter could count.
+        resource("/api/v1/events/outcomes", POST=query(outcomes.list_outcomes)),
+        resource("/api/v2/events", GET=query(events.search_events)),
+        resource("/api/v1/debug/metrics", GET=admin(operations.get_debug_metrics)),
+        resource("/api/v1/duplicates", GET=admin(differing_duplicates.list_duplicates)),
+        resource("/api/v1/dead-letters", GET=admin(dead_letters.list_dead_letters)),
+        resource("/api/v1/dead-letters/replay", POST=admin(dead_letters.replay_dead_letters)),
+        resource("/api/v1/meters", GET=query(meters.list_meters), POST=admin(meters.create_meter)),
+        resource(meter, GET=query(meters.get_meter), PUT=admin(meters.update_meter), DELETE=admin(meters.delete_meter)),
+        resource(f"{meter}/query", GET=query(usage.query_by_get), POST=query(usage.query_by_post)),
+        resource(f"{meter}/subjects", GET=query(group_values.list_subjects)),
+        resource(f"{meter}/group-by/{{key}}/values", GET=query(group_values.list_group_values)),
+        resource("/api/v1/subjects", GET=query(subjects.list_subjects), POST=admin(subjects.upsert_subjects)),
         # A subject's key may contain slashes.
         resource(
-            "/api/v1/subjects/{subject:path}",
-            GET=managed(subjects.get_subject),
-            DELETE=managed(subjects.delete_subject),
+            "/api/v1/subjects/{subject:path}", GET=query(subjects.get_subject), DELETE=admin(subjects.delete_subject)
         ),
-        resource("/api/v1/portal/tokens", GET=managed(portal.list_tokens), POST=managed(portal.create_token)),
-        resource("/api/v1/portal/tokens/invalidate", POST=managed(portal.invalidate_tokens)),
+        resource("/api/v1/portal/tokens", GET=tokens(portal.list_tokens), POST=tokens(portal.create_token)),
+        resource("/api/v1/portal/tokens/invalidate", POST=tokens(portal.invalidate_tokens)),
     ]
 
 

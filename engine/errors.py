@@ -11,7 +11,7 @@
     │   ├── NotFound            the thing does not exist
     │   ├── Conflict            the thing exists already, or something uses it
     │   ├── Unauthorized        there is no key or token, or it is not accepted
-    │   └── Forbidden           a server without a key answers only its own machine
+    │   └── Forbidden           the key lacks a scope, or a server without a key is asked by another machine
     ├── Unavailable             retry later: the request itself is not wrong
     │   ├── StoreUnavailable    ClickHouse refuses, does not respond, or is busy
     │   ├── QueryTimeout        a query took longer than the limit
@@ -114,7 +114,10 @@ class Unauthorized(Refused):
 
 
 class Forbidden(Refused):
-    """A server without a key answers only its own machine; the message says why this request is refused."""
+    """The key lacks the scope of the route, or the server has no key and the request is of another machine.
+
+    The message says which.
+    """
 
     code = "forbidden"
 

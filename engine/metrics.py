@@ -90,6 +90,11 @@ REQUESTS = Counter(
 REQUEST_SECONDS = Histogram(
     "meterport_http_request_seconds", "Time to answer, by route.", ["route"], buckets=_SECONDS, registry=REGISTRY
 )
+KeyUse = Literal["allowed", "forbidden"]
+KEY_REQUESTS = Counter(
+    "meterport_key_requests_total", "Requests with an API key, by its name; forbidden: it lacks the route's scope.",
+    ["key", "use"], registry=REGISTRY,
+)  # fmt: skip
 METERS = Gauge("meterport_meters", "Meters by the state of their rollup; NaN: not known.", ["state"], registry=REGISTRY)
 READY = Gauge("meterport_ready", "1 while /readyz answers 200, 0 while it answers 503.", registry=REGISTRY)
 DRAINING = Gauge(

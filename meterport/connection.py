@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from engine.config.api_keys import ApiKey
 from engine.config.redaction import without_userinfo
 from engine.config.settings import Settings
 from engine.config.urls import is_http_url
@@ -28,7 +29,7 @@ def connect_from_options(
     config: Path | None, data_dir: Path | None, server: str | None
 ) -> contextlib.AbstractContextManager[ApiClient]:
     """Return a context manager that yields a client of the API that a command's options select; see `connect`."""
-    return connect(command_settings(config, data_dir=data_dir), server)
+    return connect(command_settings(config, serves=False, data_dir=data_dir), server)
 
 
 @contextlib.contextmanager
@@ -55,7 +56,8 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
 
     own_key = secrets.token_urlsafe(32)  # Other users of this machine can reach the port, but do not know the key.
     try:
-        process = Process(settings.model_copy(update={"api_key": SecretStr(own_key), "api_key_sha256": None}))
+        only_own = {"api_key": SecretStr(own_key), "api_key_sha256": None, "api_keys": list[ApiKey]()}
+        process = Process(settings.model_copy(update=only_own))
     except DataDirectoryInUse as error:
         hint = f"; but {error}: give its URL with --server"
         if error.url and not is_local_url(error.url):

@@ -42,7 +42,7 @@ def serve(process: Process, ports: Ports) -> None:
     process.on_failure = server.end
     listener = ports.api()
     _serve_telemetry(process, ports)
-    if process.settings.api_key_digest is None:
+    if not process.settings.management_keys:
         logger.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
     _on_signal(process, server.end, settings.drain_seconds)
     if process.workers.failure:  # before the server could be told

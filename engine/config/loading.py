@@ -10,9 +10,9 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,6 +20,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
 )
 
+from engine.config.api_keys import DEFAULT_NAME, conflict_between
 from engine.config.files import (
     ENV_PREFIX,
     SECRETS_VARIABLE,
@@ -34,8 +35,9 @@ from engine.config.redaction import shown_name
 from engine.config.settings import Settings, setting_names, variable_name
 from engine.errors import ConfigurationError
 
-_JSON = {list: 'list such as ["a", "b"]', dict: 'object such as {"a": "b"}'}
-
+_JSON_OBJECT = 'object such as {"a": "b"}'
+_JSON_LIST = 'list such as ["a", "b"]'
+_JSON_LIST_OF_OBJECTS = 'list such as [{"a": "b"}]'
 
 HARNESS_PREFIX = "METERPORT_TEST_"  # Such variables are read by the test suite, never by Meterport.
 
@@ -44,12 +46,16 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def load_settings(
-    config: Path | None = None, overrides: Mapping[str, Any] | None = None, listens: bool = True
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    listens: bool = True,
+    serves: bool = True,
 ) -> Settings:
     """Load and check the settings of this process.
 
     Args: config: the YAML file. overrides: values from command-line flags, nested as in YAML; they override all other
-        sources. listens: the process serves the API at server.host, or sends its requests there.
+        sources. listens: the process serves the API at server.host, or sends its requests there. serves: it serves the
+        API, so that `api_key` is a key that it accepts; otherwise it is the key that the process sends.
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = secrets_directory()
@@ -82,15 +88,17 @@ def load_settings(
         raise ConfigurationError(_json_error(secrets, f" (in {secrets_dir})")) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
     _check_combinations(settings, listens)
+    if listens and serves:
+        _check_keys(settings)
     return settings
 
 
 def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
     first = error.errors()[0]
-    name = ".".join(map(shown_name, first["loc"]))
+    name = _dotted(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden" and first["input"] is None:  # {sasl_password: half,half}: the second half.
-        name = ".".join([*map(shown_name, first["loc"][:-1]), "…"])
+        name = f"{_dotted(first['loc'][:-1])}.…".removeprefix(".")
         message = "unknown setting without a value; a value that contains a comma must be quoted"
     elif first["type"] == "extra_forbidden":
         message = "unknown setting"
@@ -98,20 +106,35 @@ def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
     return f"{name}: {message}{source}"
 
 
+def _dotted(path: Iterable[str | int]) -> str:
+    """Return the name of a setting, or of a value in one, as in `server.port` and `api_keys[0].name`."""
+    names = (f"[{part}]" if isinstance(part, int) else f".{shown_name(part)}" for part in path)
+    return "".join(names).removeprefix(".")
+
+
 def _json_error(secrets: Mapping[str, str], place: str) -> str:
     """Return the message about a value that is not the JSON it should be.
 
     It names the variable, or the secret file and its `place`; the library's own message names only the group.
     """
-    groups = {name.partition(".")[0]: dict for name in setting_names() if "." in name}
-    kinds = groups | {name: get_origin(field.annotation) for name, field in setting_names().items()}
+    forms = {name.partition(".")[0]: _JSON_OBJECT for name in setting_names() if "." in name}
+    forms |= {name: form for name, field in setting_names().items() if (form := _json_form(field.annotation))}
     given = {variable.upper(): text for variable, text in os.environ.items()}
     for texts, where in ((given, ""), (secrets, place)):
-        for name, kind in kinds.items():
+        for name, form in forms.items():
             text = texts.get(variable_name(name))
-            if text is not None and kind in _JSON and not _is_json(text):
-                return f"{variable_name(name)}: must be a JSON {_JSON[kind]}{where}"
+            if text is not None and not _is_json(text):
+                return f"{variable_name(name)}: must be a JSON {form}{where}"
     return "a variable or secret file does not contain the JSON value that its setting needs"
+
+
+def _json_form(annotation: Any) -> str | None:
+    """Return what the JSON of a setting must be, given its type; None if it is not JSON."""
+    if get_origin(annotation) is dict:
+        return _JSON_OBJECT
+    if get_origin(annotation) is not list:
+        return None
+    return _JSON_LIST if get_args(annotation)[0] in {str, SecretStr} else _JSON_LIST_OF_OBJECTS
 
 
 def _is_json(text: str) -> bool:
@@ -127,11 +150,25 @@ def _check_combinations(settings: Settings, listens: bool) -> None:
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; set only one of them")
     if _needs_shared_keys(settings):
         raise ConfigurationError("portal.token_keys: must be set if store.url is set; give every process the same keys")
-    if listens and settings.api_key_digest is None and settings.server.host not in _LOOPBACK:
-        raise ConfigurationError(f"server.host: {settings.server.host} is not loopback and no api_key is set")
+    if not listens or settings.server.host in _LOOPBACK:
+        return
+    not_loopback = f"{settings.server.host} is not loopback"
+    if not settings.management_keys:
+        raise ConfigurationError(f"server.host: {not_loopback} and no api_key is set")
     weak = weakness(settings.api_key.get_secret_value()) if settings.api_key else None
-    if listens and weak and settings.server.host not in _LOOPBACK:
-        raise ConfigurationError(f"api_key: the key {weak}, but {settings.server.host} is not loopback: {ADVICE}")
+    if weak:
+        raise ConfigurationError(f"api_key: the key {weak}, but {not_loopback}: {ADVICE}")
+    for entry in settings.api_keys:
+        weak = weakness(entry.key.get_secret_value()) if entry.key else None
+        if weak:
+            raise ConfigurationError(f'api_keys: the key named "{entry.name}" {weak}, but {not_loopback}: {ADVICE}')
+
+
+def _check_keys(settings: Settings) -> None:
+    """Check that `api_key` is not in `api_keys` too: it would be unclear what it may do."""
+    conflict = conflict_between(settings.management_keys)
+    if conflict:
+        raise ConfigurationError(f'api_keys: {conflict}; api_key is named "{DEFAULT_NAME}"')
 
 
 def _digest_matches(settings: Settings) -> bool:

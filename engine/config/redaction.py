@@ -66,7 +66,8 @@ def redact(text: str, secrets: list[str]) -> str:
 
 def _secrets(settings: "Settings") -> Iterator[str]:
     kafka = settings.kafka
-    for secret in (settings.api_key, kafka.sasl_password, kafka.ssl_key_password, *settings.portal.token_keys):
+    keys = (settings.api_key, *(secret for entry in settings.api_keys for secret in (entry.key, entry.key_sha256)))
+    for secret in (*keys, kafka.sasl_password, kafka.ssl_key_password, *settings.portal.token_keys):
         if secret is not None:
             yield secret.get_secret_value()
     if settings.api_key_sha256:

@@ -4,7 +4,6 @@
 reads the values. The meters in the settings are checked when they are created (engine/meters/definition.py).
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,15 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from engine.config.api_keys import (
+    DEFAULT_NAME,
+    ApiKey,
+    ManagementKey,
+    Scope,
+    checked_credential,
+    conflict_between,
+    key_digest,
+)
 from engine.config.files import (
     ENV_PREFIX,
 )
@@ -29,7 +37,6 @@ from engine.texts import is_utf8, printable
 _FRAME_ANCESTOR = re.compile(
     r"'self'|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:]+\](:[0-9]{1,5})?"
 )
-_CREDENTIAL = re.compile(r"[!-~]+")
 LONGEST_TOKEN_SECONDS = 3650 * 86_400
 
 
@@ -177,12 +184,17 @@ class Settings(BaseSettings):
         description="Use data_dir even if other users own it or can write to it: they can forge usage.",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="The management API key. None: only loopback is served, without a key."
+        default=None, description="The management API key, for everything. Without any key, only loopback is served."
     )
     api_key_sha256: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",
         description="The SHA-256 of the key in hex, instead of the key itself; a weak key is not recognised.",
+    )
+    api_keys: list[ApiKey] = Field(
+        default_factory=list,
+        description="Further management keys, each with a name, the key or its key_sha256, and scopes: "
+        f"{', '.join(Scope)}.",
     )
     log_level: str = Field(
         default="info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error."
@@ -220,11 +232,15 @@ class Settings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is not None and not key.get_secret_value():
-            raise ValueError("must not be empty")
-        if key is not None and not _CREDENTIAL.fullmatch(key.get_secret_value()):
-            raise ValueError("must be visible ASCII characters without spaces: a request cannot send others")
-        return key
+        return checked_credential(key)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _all_differ(cls, keys: list[ApiKey]) -> list[ApiKey]:
+        conflict = conflict_between([key.accepted for key in keys])
+        if conflict:
+            raise ValueError(conflict)
+        return keys
 
     @field_validator("reserved_event_types")
     @classmethod
@@ -238,10 +254,17 @@ class Settings(BaseSettings):
 
     @property
     def api_key_digest(self) -> bytes | None:
-        """Return the SHA-256 digest of the management key, or None if there is no key."""
+        """The SHA-256 of the key `api_key`, or None if there is no such key."""
         if self.api_key is not None:
-            return hashlib.sha256(self.api_key.get_secret_value().encode()).digest()
+            return key_digest(self.api_key)
         return bytes.fromhex(self.api_key_sha256) if self.api_key_sha256 else None
+
+    @property
+    def management_keys(self) -> list[ManagementKey]:
+        """All keys that the management API accepts. The first is `api_key`, if it is set: it may do everything."""
+        digest = self.api_key_digest
+        first = [] if digest is None else [ManagementKey(DEFAULT_NAME, digest, frozenset({Scope.ADMIN}))]
+        return [*first, *(key.accepted for key in self.api_keys)]
 
 
 def setting_names(model: type[BaseModel] = Settings, prefix: str = "") -> dict[str, Any]:

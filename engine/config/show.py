@@ -12,6 +12,7 @@ from engine.config.files import SECRETS_VARIABLE, read_configuration
 from engine.config.grace import grace_parts
 from engine.config.redaction import MASK
 from engine.config.settings import Settings, setting_names, variable_name
+from engine.config.settings_group import SettingsGroup
 from engine.texts import printable
 
 _SECRET = frozenset({"api_key_sha256"})  # A short key can be guessed from its digest.
@@ -72,6 +73,8 @@ def _plain(value: Any) -> Any:
             return [_plain(item) for item in value]
         case dict():
             return {name: _plain(item) for name, item in value.items()}
+        case SettingsGroup():
+            return {name: _plain(item) for name, item in value if item is not None}
         case _:
             return value
 

@@ -109,7 +109,7 @@ def import_command(
     many were stored already (before, or with the id of an earlier row), and how many are not counted by every meter.
     The exit status is 1 if no row became an event.
     """
-    settings = command_settings(config, data_dir=data_dir)
+    settings = command_settings(config, serves=False, data_dir=data_dir)
     mapping = ColumnMapping(
         type_,
         source,

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from api.app import create_app
+from engine.config.api_keys import ApiKey, Scope
 from engine.config.settings import Settings
 from engine.store.clickhouse import Store
 from tests.api.conftest import KEY, MemoryLog, build
@@ -18,8 +19,11 @@ from tests.harness.api_client import ApiClient
 
 @pytest.fixture
 def app(store: Store, settings: Settings) -> Starlette:
-    """The application with an API key, over an empty store."""
-    keyed = settings.model_copy(update={"api_key": SecretStr(KEY)})
+    """The application with an API key, and one for each scope, over an empty store."""
+    scoped = [
+        ApiKey.model_validate({"name": scope, "key": f"{KEY}-{scope}", "scopes": [scope]}) for scope in _LIMITED_SCOPES
+    ]
+    keyed = settings.model_copy(update={"api_key": SecretStr(KEY), "api_keys": scoped})
     return create_app(build(store, keyed, MemoryLog(store, keyed)))
 
 
@@ -43,6 +47,9 @@ def test_every_route_is_guarded_and_answers_as_the_table_says(app: Starlette) ->
             assert (found["key"] == 401) is (guard == "token"), (method, path)
             if guard != "token":
                 assert str(found["key"]) in answers.split(", "), (method, path, found)
+            if guard not in {"open", "token"}:
+                refused = {scope for scope in _LIMITED_SCOPES if found[scope] == 403}
+                assert refused == {*_LIMITED_SCOPES} - {guard.removeprefix("key: `").removesuffix("`")}, (method, path)
 
 
 def test_no_page_names_a_route_that_does_not_exist(app: Starlette) -> None:
@@ -60,7 +67,12 @@ def test_no_page_names_a_route_that_does_not_exist(app: Starlette) -> None:
     assert unknown == []
 
 
-_CREDENTIALS: dict[str, dict[str, str]] = {"nobody": {}, "key": {"Authorization": f"Bearer {KEY}"}}
+_LIMITED_SCOPES = [scope.value for scope in Scope if scope is not Scope.ADMIN]
+_CREDENTIALS: dict[str, dict[str, str]] = {
+    "nobody": {},
+    "key": {"Authorization": f"Bearer {KEY}"},
+    **{scope: {"Authorization": f"Bearer {KEY}-{scope}"} for scope in _LIMITED_SCOPES},
+}
 
 
 def _routes(app: Starlette) -> list[Route]:

@@ -11,6 +11,7 @@ import typer.main
 import yaml
 from pydantic.fields import FieldInfo
 
+from engine.config.api_keys import ApiKey, Scope
 from engine.config.files import ENV_PREFIX, SECRETS_VARIABLE
 from engine.config.loading import HARNESS_PREFIX, load_settings
 from engine.config.settings import Settings, setting_names, variable_name
@@ -52,13 +53,30 @@ def test_no_page_names_a_variable_that_does_not_exist() -> None:
 
 
 def test_the_example_of_settings_is_taken(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", SETTINGS.read_text(encoding="utf-8"), re.DOTALL)
+    example, _ = _yaml_examples()
     (tmp_path / "meterport.yaml").write_text(example)
 
     settings = load_settings(tmp_path / "meterport.yaml", overrides={"api_key": "a-key-of-this-test"})
 
     assert settings.server.telemetry_port == yaml.safe_load(example)["server"]["telemetry_port"]
     assert [parse_definition(body).slug for body in settings.meters] == ["tokens_total", "prompts"]
+
+
+def test_the_example_of_keys_is_taken(tmp_path: Path) -> None:
+    _, example = _yaml_examples()
+    (tmp_path / "meterport.yaml").write_text(example)
+
+    keys = load_settings(tmp_path / "meterport.yaml").management_keys
+
+    assert [(key.name, {*key.scopes}) for key in keys] == [("producers", {"ingest"}), ("backend", {"query", "tokens"})]
+
+
+def test_every_scope_of_keys_stands() -> None:
+    assert [plain(row[0]) for row in rows(SETTINGS, "scope", "the key may")] == [*Scope]
+
+
+def test_every_member_of_a_key_stands() -> None:
+    assert [plain(row[0]) for row in rows(SETTINGS, "member", "rule")] == [*ApiKey.model_fields]
 
 
 def test_the_example_of_tls_and_sasl_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +89,10 @@ def test_the_example_of_tls_and_sasl_is_taken(monkeypatch: pytest.MonkeyPatch) -
 
     assert (kafka.security_protocol, kafka.sasl_mechanism) == ("SASL_SSL", "SCRAM-SHA-512")
     assert len(given) == len(kafka.model_dump(exclude_defaults=True)) == 6
+
+
+def _yaml_examples() -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", SETTINGS.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def _settings_table() -> list[list[str]]:

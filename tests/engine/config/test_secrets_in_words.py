@@ -61,6 +61,11 @@ PLACES = [
     "{{api_key:{}}}\n",
     "api_key {}\nlog_level: info\n",
     "api_key_sha256: {}\n",
+    "api_keys: {}\n",
+    "api_keys: [{{name: a, key: {}, scopes: [admin]}}]\n",
+    "api_keys:\n- name: a\n  key: {}\n  scopes: [{}]\n",
+    "api_keys:\n- name: a\n  key_sha256: {}\n",
+    "api_keys:\n- name: a\n  key:{}\n",
     "portal:\n  token_keys: {}\n",
     "portal:\n  token_keys: [{}\n",
     "portal:\n  token_keys:\n  - {}\n  {}\n",
@@ -143,10 +148,19 @@ def test_no_text_around_a_secret_makes_it_seen(tmp_path: Path, before: str, afte
     assert PLANTED not in said_of(config)
 
 
-SECRETS = ["api_key", "api_key_sha256", "portal.token_keys", "store.url", "store.password", "kafka.sasl_password"]
-SECRETS += ["kafka.ssl_key_password", "kafka.options", "portal", "store", "kafka"]
+SECRETS = ["api_key", "api_key_sha256", "api_keys", "portal.token_keys", "store.url", "store.password"]
+SECRETS += ["kafka.sasl_password", "kafka.ssl_key_password", "kafka.options", "portal", "store", "kafka"]
 VALUES = [PLANTED, f'"{PLANTED}', f'["{PLANTED}"', f'["{PLANTED}"]', f'{{"{PLANTED}": 1}}', f'{{"x:{PLANTED}": null}}']
 VALUES += [f'{{"url": "{PLANTED}"}}', f'{{"options": "{PLANTED}"}}', f'{{"token_keys": "{PLANTED}"}}', f"{PLANTED}\n"]
+VALUES += [
+    f'[{{"name": "a", "key": "{PLANTED}"}}]',
+    f'[{{"name": "a", "key": ["{PLANTED}"], "scopes": ["{PLANTED}"]}}]',
+]
+VALUES += [
+    f'[{{"name": "a", "key_sha256": "{PLANTED}", "scopes": ["admin"]}}]',
+    f'[{{"key": "{PLANTED}", "scopes": []}}]',
+]
+VALUES += [f'[{{"name": "a", "key": "{PLANTED}", "scopes": ["{PLANTED}"]}}]']
 VALUES += [f"http://u:{PLANTED}/x@h", f"http://u:1?{PLANTED}@h", f"http://u:{PLANTED}@h:x", f"{PLANTED} ключ"]
 
 

@@ -109,11 +109,20 @@ def test_a_variable_that_is_wrong_is_refused_by_name(
     assert refusal() == message
 
 
-@pytest.mark.parametrize("name", ["METERPORT_METERS", "METERPORT_PORTAL__TOKEN_KEYS", "METERPORT_SERVER__CORS_ORIGINS"])
-def test_a_variable_that_is_not_the_json_it_should_be_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [
+        ("METERPORT_METERS", '[{"a": "b"}]'),
+        ("METERPORT_PORTAL__TOKEN_KEYS", '["a", "b"]'),
+        ("METERPORT_SERVER__CORS_ORIGINS", '["a", "b"]'),
+    ],
+)
+def test_a_variable_that_is_not_the_json_it_should_be_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, example: str
+) -> None:
     monkeypatch.setenv(name, "a,b")
 
-    assert refusal() == f'{name}: must be a JSON list such as ["a", "b"]'
+    assert refusal() == f"{name}: must be a JSON list such as {example}"
 
 
 def test_a_flag_that_is_wrong_is_refused_by_name() -> None:
