@@ -1,6 +1,7 @@
 """The HTTP application: the table of routes, the guard of each route, and the middleware around them.
 
-    request ─▶ PortalCors ─▶ Telemetry ─▶ HostCheck ─▶ problems ─▶ route ─▶ guard ─▶ handler ─▶ engine, in a thread
+    request ─▶ Draining ─▶ PortalCors ─▶ Telemetry ─▶ HostCheck ─▶ problems ─▶ route ─▶ guard ─▶ handler
+    handler ─▶ engine, in a thread
 
 Owns: which handler answers which path. Every route belongs to one of three groups: open (no guard), managed (guarded
 by API keys; the table says which scope a key needs) or portal (guarded by a portal token).
@@ -17,6 +18,7 @@ from starlette.routing import Route
 from api.dependencies import Dependencies, share_store
 from api.http import auth
 from api.http.cors import PortalCors
+from api.http.draining import Draining
 from api.http.host_header import HostCheck
 from api.http.limits import RequestLimit
 from api.http.problems import HANDLERS
@@ -61,7 +63,8 @@ def create_telemetry_app(dependencies: Dependencies) -> Starlette:
 
 
 def _application(dependencies: Dependencies, routes: list[Route], outer: list[Middleware]) -> Starlette:
-    layers = [*outer, Middleware(Telemetry), Middleware(HostCheck)]
+    draining = Middleware(Draining, stopping=dependencies.stopping)
+    layers = [draining, *outer, Middleware(Telemetry), Middleware(HostCheck)]
     app = Starlette(routes=routes, middleware=layers, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False
     share_store(app, dependencies.settings)

@@ -29,7 +29,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Everything that the routes call. `readiness` returns what the process can and cannot do now."""
+    """Everything that the routes call.
+
+    `readiness` returns what the process can and cannot do now, and `stopping` whether it was told to stop.
+    """
 
     settings: Settings
     store: Store
@@ -38,6 +41,7 @@ class Dependencies:
     subjects: Subjects
     appender: EventAppender
     readiness: Callable[[], Readiness]
+    stopping: Callable[[], bool] = lambda: False
     clock: Clock = utc_now
 
 

@@ -207,6 +207,7 @@ class Process:
             subjects=self.subjects,
             appender=self.appender,
             readiness=self.readiness,
+            stopping=lambda: self.stopping,
         )
 
     def _worker_failed(self) -> None:
