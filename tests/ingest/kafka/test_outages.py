@@ -1,4 +1,4 @@
-"""Brokers that hang, die or are too old, and a paused process: plans are not lost, and no record is skipped.
+"""Brokers that hang, die, start late or are too old, and a paused process: no plan is lost, no record is skipped.
 
 These tests have their own broker, because they stop and kill it.
 """
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.settings import Settings
 from engine.errors import LogFailed, LogUnavailable
+from engine.store.clickhouse import Store
 from ingest.event_log import Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.plans import to_metadata
@@ -19,6 +21,7 @@ from tests.harness.own_broker import broker, hang, process
 from tests.harness.topics import Topic, read, retry_until_answered, values, wait_for, wait_for_assignment
 from tests.ingest.conftest import OpenLog
 from tests.ingest.kafka.filled_topics import put_two_each
+from tests.ingest.kafka.monitored import monitored, reasons
 from tests.ingest.kafka.zombie import child
 
 __all__ = ["broker", "process"]  # fixtures of another file
@@ -299,3 +302,19 @@ def test_brokers_without_the_newer_group_protocol_get_the_older_one(
         refused.close()
     finally:
         old.kill()
+
+
+def test_brokers_that_never_answered_make_a_process_unready_at_once(
+    process: Broker, topic: Topic, store: Store, settings: Settings
+) -> None:
+    """They may be the wrong ones, and a rollout would go on to the next process."""
+    process.kill()
+    with monitored(topic, store, settings) as (health, log):
+        readiness = health.readiness()
+        assert {away.name for away in readiness.away} == {"kafka-producer", "kafka-consumer"}
+        assert "the brokers do not answer" in readiness.reason
+        assert readiness.works == ["queries"]
+
+        process.start()
+
+        wait_for(lambda: not reasons(health, log), lambda: health.readiness().reason)
