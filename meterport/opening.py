@@ -5,20 +5,17 @@ waited for: every other error ends the process, because it does not mend itself.
 Source: docs/operations.md "Probes".
 """
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterator
 
-from api.server.server import HttpServer, uvicorn_config
 from api.starting_app import create_starting_app
 from engine.config.settings import Settings
 from engine.errors import StoreUnavailable
 from engine.health import Health, Readiness
 from engine.logging_setup import OncePerMinute
 from ingest.readiness import abilities
-from meterport.ports import Ports
+from meterport.ports import API, TELEMETRY, Ports
 from meterport.process import Process
 
 logger = logging.getLogger(__name__)
@@ -36,8 +33,10 @@ def open_process(settings: Settings, ports: Ports, ingests: bool, serves: bool) 
     opening = _Opening(settings, ingests, serves)
     try:
         if not opening.ended.wait(_QUIET_SECONDS):
-            with _answering(settings, ports, opening, serves):
-                opening.ended.wait()
+            for port in (API, TELEMETRY) if serves else (TELEMETRY,):
+                app = create_starting_app(opening.readiness, has_metrics=port == TELEMETRY)
+                ports.answer(port, app, f"starting-{port}")
+            opening.ended.wait()
     except BaseException:  # a signal, or a port that is not free
         opening.abandon()
         raise
@@ -98,26 +97,3 @@ class _Opening:
         self._thread.join(_ABANDON_SECONDS if self._settings.store.url else None)
         if self._process is not None:
             self._process.stop()
-
-
-@contextlib.contextmanager
-def _answering(settings: Settings, ports: Ports, opening: _Opening, serves: bool) -> Iterator[None]:
-    """Answer on the ports of the process within the context."""
-    listeners = {"api": ports.api() if serves else None, "telemetry": ports.telemetry()}
-    running: list[tuple[HttpServer, threading.Thread]] = []
-    for port, listener in listeners.items():
-        if listener is None:
-            continue
-        app = create_starting_app(opening.readiness, has_metrics=port == "telemetry")
-        host, number = listener.getsockname()[:2]
-        server = HttpServer(uvicorn_config(app, host, number, settings, port), purpose=f"starting-{port}")
-        thread = threading.Thread(target=server.run, args=([listener],), name=f"starting-{port}", daemon=True)
-        thread.start()
-        running.append((server, thread))
-    try:
-        yield
-    finally:
-        for server, _ in running:
-            server.should_exit = True
-        for _, thread in running:
-            thread.join()

@@ -1,39 +1,115 @@
-"""The listening sockets of a process, which stay open from their first use to its end, whatever answers on them."""
+"""The ports of a process: one for the API if it serves it, and one for telemetry if the settings ask for it.
 
-import socket
+Owns: one server for each port, from its first use to the end of the process. What answers on it may change meanwhile,
+and no connection is lost by that.
+"""
 
-from api.server.server import listening_socket
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.server.server import HttpServer, listening_socket, uvicorn_config
 from engine.config.settings import Settings
+
+logger = logging.getLogger("meterport")
+API, TELEMETRY = "api", "telemetry"
 
 
 class Ports:
-    """The port of the API and the port of telemetry. A context: it closes them.
-
-    A server closes the socket that it gets, so each server gets a copy.
-    """
+    """The ports of one process. A context: it ends their servers."""
 
     def __init__(self, settings: Settings) -> None:
-        self._server = settings.server
-        self._sockets: dict[str, socket.socket] = {}
+        self._settings = settings
+        self._servers: dict[str, _PortServer] = {}
+        self._ending = threading.Event()
 
     def __enter__(self) -> "Ports":
         return self
 
     def __exit__(self, *_: object) -> None:
-        for listener in self._sockets.values():
-            listener.close()
+        for server in self._servers.values():
+            server.http.should_exit = True
+        for server in self._servers.values():
+            server.thread.join()
 
-    def api(self) -> socket.socket:
-        """Return a copy of the socket of the API. Raises: AddressUnavailable."""
-        return self._copy(self._server.host, self._server.port, "server.port")
+    def answer(
+        self, port: str, app: ASGIApp, purpose: str, on_listening: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Let an application answer on a port from now on. Nothing happens if the settings name no port of telemetry.
 
-    def telemetry(self) -> socket.socket | None:
-        """Return a copy of the socket for telemetry, or None if there is no such port. Raises: AddressUnavailable."""
-        if self._server.telemetry_port is None:
-            return None
-        return self._copy(self._server.telemetry_host, self._server.telemetry_port, "server.telemetry_port")
+        Args: port: API or TELEMETRY. purpose: what the log says that the port is for. on_listening: is called with the
+            number of the port. Raises: AddressUnavailable.
+        """
+        if port == TELEMETRY and self._settings.server.telemetry_port is None:
+            return
+        if port in self._servers:
+            self._servers[port].switch.app = app
+            self._servers[port].http.announce(purpose, on_listening)
+        else:
+            on_failure = self._ending.set if port == API else lambda: None
+            self._servers[port] = _PortServer(self._settings, port, app, purpose, on_listening, on_failure)
 
-    def _copy(self, host: str, port: int, setting: str) -> socket.socket:
-        if setting not in self._sockets:
-            self._sockets[setting] = listening_socket(host, port, setting)
-        return self._sockets[setting].dup()
+    def end(self, reason: str = "failure") -> None:
+        """Let `wait` return. It may be called by a signal handler, by any thread, and before the ports are open."""
+        if not self._ending.is_set():
+            logger.info("stopping reason=%s", reason)
+        self._ending.set()
+
+    def wait(self) -> None:
+        """Serve the API until `end` is called, then complete open requests. Raises: what ended the server by itself."""
+        self._ending.wait()
+        server = self._servers[API]
+        server.http.should_exit = True
+        server.thread.join()
+        if server.failure is not None:
+            raise server.failure
+
+
+class _Switch:
+    """An ASGI application that passes each request on to the current one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+class _PortServer:
+    """The server of a port, in a thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        port: str,
+        app: ASGIApp,
+        purpose: str,
+        on_listening: Callable[[int], None],
+        on_failure: Callable[[], None],
+    ) -> None:
+        own = settings.server
+        host, number, setting = (
+            (own.host, own.port, "server.port")
+            if port == API
+            else (own.telemetry_host, own.telemetry_port or 0, "server.telemetry_port")
+        )
+        self.switch = _Switch(app)
+        self.failure: BaseException | None = None
+        self._on_failure = on_failure
+        config = uvicorn_config(self.switch, host, number, settings, port)
+        self.http = HttpServer(config, purpose, on_listening)
+        self._listener = listening_socket(host, number, setting)
+        self.thread = threading.Thread(target=self._run, name=port, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        with contextlib.closing(self._listener):
+            try:
+                self.http.run([self._listener])
+            except BaseException as error:
+                logger.critical("server_failed port=%s error=%s", self.thread.name, error, exc_info=True)
+                self.failure = error
+                self._on_failure()

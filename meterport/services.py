@@ -5,14 +5,13 @@ import signal
 import threading
 from collections.abc import Callable
 
-from api.server.server import HttpServer, uvicorn_config
 from engine import metrics
 from engine.config.settings import Settings
 from engine.logging_setup import configure_logging
 from meterport.addresses import local_url
 from meterport.early_stop import STOP_SIGNALS
 from meterport.opening import open_process
-from meterport.ports import Ports
+from meterport.ports import API, TELEMETRY, Ports
 from meterport.process import Process
 
 logger = logging.getLogger("meterport")
@@ -35,24 +34,20 @@ def run(settings: Settings, work: Callable[[Process, Ports], None], ingests: boo
 def serve(process: Process, ports: Ports) -> None:
     """Answer requests until the process gets a signal or a worker fails."""
     settings = process.settings.server
-    server = HttpServer(
-        uvicorn_config(process.app(), settings.host, settings.port, process.settings),
-        on_listening=lambda port: process.announce(local_url(settings.host, port)),
-    )
-    process.on_failure = server.end
-    listener = ports.api()
-    _serve_telemetry(process, ports)
     if not process.settings.management_keys:
         logger.warning("no_api_key: the management API is open to everyone on this machine; set METERPORT_API_KEY")
-    _on_signal(process, server.end, settings.drain_seconds)
-    if process.workers.failure:  # before the server could be told
-        server.end()
-    server.run([listener])
+    process.on_failure = ports.end
+    _on_signal(process, ports.end, settings.drain_seconds)
+    ports.answer(TELEMETRY, process.telemetry_app(), TELEMETRY)
+    ports.answer(API, process.app(), API, on_listening=lambda port: process.announce(local_url(settings.host, port)))
+    if process.workers.failure:  # before the ports could be told
+        ports.end()
+    ports.wait()
 
 
 def ingest(process: Process, ports: Ports) -> None:
     """Wait until the process gets a signal or a worker fails; the workers do the ingest."""
-    _serve_telemetry(process, ports)
+    ports.answer(TELEMETRY, process.telemetry_app(), TELEMETRY)
 
     def end(reason: str) -> None:
         logger.info("stopping reason=%s", reason)
@@ -62,15 +57,6 @@ def ingest(process: Process, ports: Ports) -> None:
     logger.info("ingesting topic=%s group=%s", process.settings.kafka.topic, process.settings.kafka.group)
     while not process.workers.stop.wait(1):
         pass
-
-
-def _serve_telemetry(process: Process, ports: Ports) -> None:
-    settings, listener = process.settings.server, ports.telemetry()
-    if listener is not None:
-        port = settings.telemetry_port or 0
-        config = uvicorn_config(process.telemetry_app(), settings.telemetry_host, port, process.settings, "telemetry")
-        telemetry = HttpServer(config, purpose="telemetry")
-        threading.Thread(target=telemetry.run, args=([listener],), name="telemetry", daemon=True).start()
 
 
 def _on_signal(process: Process, end: Callable[[str], None], drain_seconds: float = 0) -> None:

@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from api.server.connections import Connections, Limits
 from api.server.descriptors import connections_share
@@ -45,11 +46,8 @@ class HttpServer(uvicorn.Server):
         super().__init__(config)
         self._purpose = purpose
         self._on_listening = on_listening
-
-    def end(self, reason: str = "failure") -> None:
-        if not self.should_exit:
-            logger.info("stopping reason=%s", reason)
-        self.should_exit = True
+        self._listeners: list[socket.socket] = []  # set once it listens
+        self._lock = threading.Lock()  # around the three above
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -58,7 +56,15 @@ class HttpServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if sockets and self.started:  # uvicorn logs only sockets that it opened itself.
-            self._log_started_message(sockets)
+            with self._lock:
+                self._listeners = sockets
+                self._log_started_message(sockets)
+
+    def announce(self, purpose: str, on_listening: Callable[[int], None]) -> None:
+        """Report again where it listens, as soon as it does: what answers has changed. See `__init__` for the rest."""
+        with self._lock:
+            self._purpose, self._on_listening = purpose, on_listening
+            self._log_started_message(self._listeners)
 
     def _log_started_message(self, listeners: Any) -> None:
         for listener in listeners:
@@ -80,9 +86,7 @@ def _reason(error: OSError) -> str:
     return str(error.strerror or error).partition(" (")[0]  # socket.create_server adds the address in parentheses.
 
 
-def uvicorn_config(
-    application: Starlette, host: str, port: int, settings: Settings, purpose: str = "api"
-) -> HttpConfig:
+def uvicorn_config(application: ASGIApp, host: str, port: int, settings: Settings, purpose: str = "api") -> HttpConfig:
     """Return the configuration of a server. Args: purpose: "api" or "telemetry"; each has its own connection table."""
     server, share = settings.server, connections_share()
     most = _TELEMETRY_CONNECTIONS if purpose == "telemetry" else server.max_connections or share.connections

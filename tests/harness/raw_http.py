@@ -101,7 +101,7 @@ class Raw:
 def serving(app: ASGIApp, purpose: str = "api", drained_bytes: int = 0, **server: Any) -> Iterator[HttpServer]:
     """Serve an application on a free port in a thread. The keyword arguments are settings of the group `server`."""
     settings = Settings.model_construct(server=ServerSettings(**server))
-    config = uvicorn_config(app, "127.0.0.1", 0, settings, purpose)  # type: ignore[arg-type]
+    config = uvicorn_config(app, "127.0.0.1", 0, settings, purpose)
     if drained_bytes:
         config.connections.limits = replace(config.connections.limits, drained_bytes=drained_bytes)
     listening = threading.Event()
