@@ -11,35 +11,35 @@ def name(metric: MetricWrapperBase) -> str:
     return f"{family.name}_total" if family.type == "counter" else family.name
 
 
-def selected(metric: MetricWrapperBase, labels: str = "", suffix: str = "") -> str:
-    """Return the series of a metric on the selected instances. Args: labels: further matchers, such as `port="api"`."""
-    return f"{name(metric)}{suffix}{{{','.join(filter(None, (SELECTED, labels)))}}}"
+def selected(metric: MetricWrapperBase, suffix: str = "") -> str:
+    """Return the series of a metric on the selected instances. Args: suffix: of the name, for parts of a histogram."""
+    return f"{name(metric)}{suffix}{{{SELECTED}}}"
 
 
-def rate(metric: MetricWrapperBase, by: str = "", labels: str = "") -> str:
+def rate(metric: MetricWrapperBase, by: str = "") -> str:
     """Return the rate of a counter per second, summed over all instances but for the labels in `by`."""
-    return f"{_sum(by)}(rate({selected(metric, labels)}[$__rate_interval]))"
+    return f"{_sum(by)}(rate({selected(metric)}[$__rate_interval]))"
 
 
-def increase(metric: MetricWrapperBase, by: str = "", labels: str = "") -> str:
+def increase(metric: MetricWrapperBase, by: str = "") -> str:
     """Return by how much a counter rises between two points of a panel, summed like in `rate`."""
-    return f"{_sum(by)}(increase({selected(metric, labels)}[$__rate_interval]))"
+    return f"{_sum(by)}(increase({selected(metric)}[$__rate_interval]))"
 
 
-def total(metric: MetricWrapperBase, by: str = "", labels: str = "") -> str:
+def total(metric: MetricWrapperBase, by: str = "") -> str:
     """Return the sum of a gauge over all instances but for the labels in `by`."""
-    return f"{_sum(by)}({selected(metric, labels)})"
+    return f"{_sum(by)}({selected(metric)})"
 
 
-def highest(metric: MetricWrapperBase, by: str, labels: str = "") -> str:
+def highest(metric: MetricWrapperBase, by: str) -> str:
     """Return the highest value of a gauge among the series that share the labels in `by`."""
-    return f"max by ({by}) ({selected(metric, labels)})"
+    return f"max by ({by}) ({selected(metric)})"
 
 
-def quantile(share: float, metric: MetricWrapperBase, by: str = "", labels: str = "") -> str:
+def quantile(share: float, metric: MetricWrapperBase, by: str = "") -> str:
     """Return a quantile of a histogram, over all instances but for the labels in `by`."""
     grouped = ", ".join(filter(None, ("le", by)))
-    rates = f"sum by ({grouped}) (rate({selected(metric, labels, '_bucket')}[$__rate_interval]))"
+    rates = f"sum by ({grouped}) (rate({selected(metric, '_bucket')}[$__rate_interval]))"
     return f"histogram_quantile({share:g}, {rates})"
 
 

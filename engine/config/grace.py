@@ -9,14 +9,11 @@ LEAVE_SECONDS = 10  # for the group's answer
 def grace_parts(settings: Settings) -> dict[str, float]:
     """Return the seconds that each part of the end may take, in order. Their sum is the grace period."""
     server, kafka = settings.server, settings.kafka
-    log = (
-        {"leaving the consumer group": LEAVE_SECONDS, "kafka.produce_seconds": kafka.produce_seconds}
-        if kafka.brokers
-        else {"storing the SQLite log (server.shutdown_seconds)": float(server.shutdown_seconds)}
-    )
-    return {
-        "server.drain_seconds": server.drain_seconds,
-        "server.shutdown_seconds": float(server.shutdown_seconds),
-        "the current step of each thread": WORKERS_SECONDS,
-        **log,
-    }
+    parts = {"server.drain_seconds": server.drain_seconds, "server.shutdown_seconds": float(server.shutdown_seconds)}
+    if not kafka.brokers:
+        parts["storing the SQLite log (server.shutdown_seconds)"] = float(server.shutdown_seconds)
+    parts["the current step of each thread"] = WORKERS_SECONDS
+    if kafka.brokers:
+        parts["leaving the consumer group"] = LEAVE_SECONDS
+        parts["kafka.produce_seconds"] = kafka.produce_seconds
+    return parts
