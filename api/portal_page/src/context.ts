@@ -12,6 +12,8 @@ export interface PortalSettings {
   seconds: number
   /** The subject's current period, if one is known. */
   currentPeriod?: Span
+  /** Whether the current period is among the choices. */
+  isPeriodOffered?: boolean
   /** Whether the view shows the current period and it is not loaded yet. */
   isPeriodPending?: boolean
   /** The day on which the subject's months begin, once a chosen period has named one. */

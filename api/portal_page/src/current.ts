@@ -1,4 +1,5 @@
 /** The subject's current period: the one the operator set, evaluated at the server's time. */
+import { useState } from 'react'
 import type { PortalClient, PortalSubject, UsageError } from './client'
 import { dayEnd, type Span } from './periods'
 import { usePolled } from './polling'
@@ -26,9 +27,13 @@ interface Settings {
 /**
  * Keep the subject's current period up to date. A view of another period does not need it: then nothing is pending and
  * there is no error.
+ *
+ * `isOffered`: whether the current period is among the choices. It is undefined before the first answer or failure, and
+ * with a new token it stays until that token's answer: a choice that comes or goes moves the others.
  */
 export function useCurrentPeriod(client: PortalClient, { period, zone }: View, isRequested: boolean, settings: Settings) {
   const isNeeded = period === 'current'
+  const [isOffered, setIsOffered] = useState(isRequested ? undefined : false)
   const { data, error, reload } = usePolled(
     isRequested || isNeeded ? 'subject' : null,
     (signal) => client.subject(signal),
@@ -36,8 +41,12 @@ export function useCurrentPeriod(client: PortalClient, { period, zone }: View, i
     settings.onTokenFailure,
     settings.seconds,
   )
+  const currentPeriod = data && currentPeriodOf(data, zone, client.now())
+  const isKnown = currentPeriod !== undefined
+  if ((data || error) && isKnown !== isOffered) setIsOffered(isKnown)
   return {
-    currentPeriod: data && currentPeriodOf(data, zone, client.now()),
+    currentPeriod,
+    isOffered,
     isPending: isNeeded && !data,
     error: isNeeded && !data ? error : undefined,
     reload,

@@ -42,7 +42,7 @@ interface ControlProps {
 
 function Periods({ client, view, change }: ControlProps & { client: PortalClient }) {
   const name = useId()
-  const { currentPeriod, anchorDay } = useContext(PortalContext)
+  const { currentPeriod, isPeriodOffered = false, anchorDay } = useContext(PortalContext)
   const custom = typeof view.period !== 'string'
   const choose = (period: Period): void => change({ period, windowSize: undefined })
   const startCustom = (): void => {
@@ -57,7 +57,7 @@ function Periods({ client, view, change }: ControlProps & { client: PortalClient
     <div className="mp-periods">
       <fieldset ref={row} className="mp-segments">
         <legend className="mp-hidden">Period</legend>
-        {periodChoices(anchorDay, currentPeriod !== undefined || view.period === 'current').map(({ value, label, short }) => (
+        {periodChoices(anchorDay, isPeriodOffered || view.period === 'current').map(({ value, label, short }) => (
           <label key={value} title={label}>
             <input type="radio" name={name} aria-label={label} checked={view.period === value} onChange={() => choose(value)} />
             <span>{short}</span>

@@ -1,4 +1,4 @@
-import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, useRef } from 'react'
+import { type ReactNode, useContext, useEffect, useEffectEvent, useId, useMemo, useRef, useState } from 'react'
 import type { PortalClient, PortalMeter } from '../client'
 import { PortalContext } from '../context'
 import { formatDecimal } from '../exact'
@@ -54,7 +54,9 @@ export function MeterUsage({ client, meter, view, onViewChange, parts, look, onS
   useEffect(() => {
     if (total !== undefined) reportTotal({ key, total })
   }, [key, total])
-  const since = usage.at === undefined ? undefined : timeLabel(usage.at, view.zone, locale)
+  const [openedAt] = useState(() => client.now())
+  // Before the first answer the text is invisible, but has its place: the controls must not move when it appears.
+  const since = timeLabel(usage.at ?? openedAt, view.zone, locale)
   const retry = (): void => {
     title.current?.focus()
     usage.reload()
@@ -67,7 +69,7 @@ export function MeterUsage({ client, meter, view, onViewChange, parts, look, onS
           {meter.description && <p className="mp-quiet">{meter.description}</p>}
         </div>
         <div className="mp-panel-tools">
-          {since && <span className="mp-quiet">Updated <bdi>{since}</bdi></span>}
+          <span className={usage.at === undefined ? 'mp-quiet mp-reserved' : 'mp-quiet'}>Updated <bdi>{since}</bdi></span>
           {parts.has('csv') && <Download {...{ client, meter, view }} />}
         </div>
       </header>

@@ -186,14 +186,20 @@ function Opened({ client, view: requested, look, seconds, isRenewing, onChange, 
     }
     return <Banner error={failure} retry={retry} />
   }
-  if (!listed.meters) return <Loading />
+  if (!listed.meters || current.isOffered === undefined) return <Loading />
   const meters = ordered(listed.meters, slugs)
   const view = requested.zone === unknownZone ? { ...requested, zone: 'UTC' } : requested
   const chosen = meters.find((meter) => meter.slug === view.meter) ?? meters[0]
   if (!chosen) return <Notice title="No meters">There is nothing metered for you yet.</Notice>
   const show = new Set(parts)
   const settings = {
-    ...basics, anchorDay, currentPeriod: current.currentPeriod, isPeriodPending: current.isPending, onUnknownZone: setUnknownZone, unknownZone: view === requested ? undefined : unknownZone,
+    ...basics,
+    anchorDay,
+    currentPeriod: current.currentPeriod,
+    isPeriodOffered: current.isOffered,
+    isPeriodPending: current.isPending,
+    onUnknownZone: setUnknownZone,
+    unknownZone: view === requested ? undefined : unknownZone,
   }
   // The requested zone is kept until another is chosen: after an update the API may know it.
   const change = (next: View): void => onChange(next.zone === view.zone ? { ...next, zone: requested.zone } : next)
