@@ -16,7 +16,7 @@ from tests.harness.broker import Kafka
 from tests.harness.prometheus import Prometheus
 from tests.harness.server import Server
 from tests.harness.services import available_or_skip
-from tests.harness.topics import wait_for
+from tests.harness.topics import Topic, wait_for
 
 EVENT = {"specversion": "1.0", "source": "tests", "type": "call", "subject": "acme"}
 MEDIA = {"Content-Type": "application/cloudevents+json"}
@@ -49,14 +49,15 @@ def test_the_dashboard_has_each_panel_once_and_none_on_another() -> None:
 def prometheus(broker: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Yield a Prometheus that scrapes a process which has metered events, answered, refused, and met a bad record."""
     directory = tmp_path_factory.mktemp("monitored")
+    topic = Topic(broker.bootstrap, 1)
     variables = {
         "METERPORT_KAFKA__BROKERS": broker.bootstrap,
-        "METERPORT_KAFKA__TOPIC": "monitored",
-        "METERPORT_KAFKA__GROUP": "monitored",
+        "METERPORT_KAFKA__TOPIC": topic.name,
+        "METERPORT_KAFKA__GROUP": topic.name,
         "METERPORT_SERVER__TELEMETRY_PORT": "0",
         "METERPORT_METERS": '[{"slug": "calls", "eventType": "call", "aggregation": "COUNT"}]',
     }
-    broker.create_topic("monitored", 1)
+    broker.create_topic(topic.name, topic.partitions)
     with Server(directory, variables=variables) as server:
         server.start()
         rules = [path for path in FILES if path.suffix == ".yaml"]
