@@ -15,7 +15,7 @@ import typer.core
 import typer.main
 
 from engine import __version__
-from engine.config.redaction import fit_to_show
+from engine.config.redaction import fit_to_show, one_line
 from engine.errors import ConfigurationError, Fatal, MeterportError
 from meterport.options import require_utf8, use_plain_errors, with_plain_errors
 
@@ -44,6 +44,11 @@ COMMANDS = {
     "meters": ("meters", "meters", "List, create and delete meters."),
     "token": ("tokens", "token", "Create, list and invalidate portal tokens, which show customers their usage."),
     "dead-letters": ("dead_letters", "dead_letters", "List and replay dead letters: records that are not events."),
+    "doctor": (
+        "doctor",
+        "doctor",
+        "Check what a process needs: ClickHouse, Kafka, the topic and the rights. Nothing is written anywhere.",
+    ),
     "config": ("config", "settings", "Show the settings."),
 }
 
@@ -126,11 +131,6 @@ def _root(version: Version = False) -> None:
     """Define the options that come before the command."""
 
 
-def _one_line(error: MeterportError) -> str:
-    """Return the message of an error on one line. If it has several lines, they are joined with "; "."""
-    return fit_to_show("; ".join(str(error).splitlines()))
-
-
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print the traceback of a defect, without secrets and control characters that library messages may contain."""
     print(fit_to_show("".join(traceback.format_exception(kind, error, trace)).rstrip()), file=sys.stderr)  # noqa: T201
@@ -143,8 +143,8 @@ def run() -> None:
     try:
         command(prog_name="meterport")
     except ConfigurationError as error:
-        print(f"meterport: {_one_line(error)}", file=sys.stderr)  # noqa: T201
+        print(f"meterport: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_CONFIG) from None
     except MeterportError as error:
-        print(f"meterport: {_one_line(error)}", file=sys.stderr)  # noqa: T201
+        print(f"meterport: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_SOFTWARE if isinstance(error, Fatal) else 1) from None

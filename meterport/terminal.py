@@ -4,6 +4,7 @@ Owns: tables, JSON and CSV on stdout, and messages on stderr. In texts that come
 invisible characters are escaped, so that a terminal shows them and does not execute them.
 """
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -59,6 +60,11 @@ def print_csv(document: bytes) -> None:
     """Print CSV: unchanged to a program or a file, with control characters escaped on a terminal."""
     is_terminal = sys.stdout.isatty()  # unlike rich, which also looks at FORCE_COLOR
     typer.echo(lines_printable(document.decode().replace("\r\n", "\n")) if is_terminal else document)
+
+
+def silence_loggers() -> None:
+    """Keep the lines of all loggers from stderr, also in commands that do not configure logging."""
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
 def say(line: str) -> None:

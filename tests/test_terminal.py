@@ -2,8 +2,8 @@
 
 import pytest
 
+from engine.config.redaction import one_line
 from engine.errors import InvalidMeter
-from meterport.cli import _one_line
 from meterport.terminal import print_table
 
 
@@ -19,5 +19,6 @@ def test_a_table_shows_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[
 def test_an_error_of_several_problems_is_one_line() -> None:
     """Like N23: line breaks become semicolons, and control characters are shown as text."""
     assert (
-        _one_line(InvalidMeter("slug is wrong\nvalue \x1b[31m is wrong")) == "slug is wrong; value \\x1b[31m is wrong"
+        one_line(str(InvalidMeter("slug is wrong\nvalue \x1b[31m is wrong")))
+        == "slug is wrong; value \\x1b[31m is wrong"
     )

@@ -41,6 +41,11 @@ def fit_to_show(text: str) -> str:
     return lines_printable(redact(text, _known))
 
 
+def one_line(text: str) -> str:
+    """Return a text like `fit_to_show`, on one line. If it has several lines, they are joined with "; "."""
+    return fit_to_show("; ".join(text.splitlines()))
+
+
 def without_userinfo(text: str) -> str:
     """Return a text without the user names and passwords of the URLs in it."""
     return _USERINFO.sub("", text)

@@ -92,6 +92,12 @@ class Store:
         separate._slots = threading.Semaphore(1)
         return separate
 
+    def with_own_settings(self) -> "Store":
+        """Return a store whose queries have the settings of the server's user alone, and not Meterport's own."""
+        plain = copy.copy(self)
+        plain._read_settings = {}
+        return plain
+
     # --- reading
 
     def rows(self, statement: str, **parameters: object) -> list[tuple[Any, ...]]:
@@ -137,10 +143,10 @@ class Store:
 
     # --- writing
 
-    def command(self, statement: str) -> None:
-        """Run a DDL statement, or an INSERT … SELECT that has its own SETTINGS clause."""
+    def command(self, statement: str) -> str:
+        """Run a DDL statement, or an INSERT … SELECT that has its own SETTINGS clause. Return what it answers."""
         with self._handle() as client:
-            client.command(statement)
+            return str(client.command(statement))
 
     def insert_block(self, table: str, block: pa.Table, token: str) -> None:
         """Insert rows as one block with a deduplication token.

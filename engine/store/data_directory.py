@@ -37,12 +37,9 @@ class DirectoryLock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.seek(0)
-            pid, _, url = self._file.read().partition(" ")
+            pid, url = _user(self._file)
             self._file.close()
-            raise DataDirectoryInUse(
-                f"{directory} is in use by another meterport process (pid {pid or 'unknown'})", url.strip() or None
-            ) from None
+            raise DataDirectoryInUse(f"{directory} is in use by another meterport process (pid {pid})", url) from None
         self._write(str(os.getpid()))
 
     def announce(self, url: str) -> None:
@@ -57,6 +54,29 @@ class DirectoryLock:
     def release(self) -> None:
         """Release the lock, so that another process can use the directory."""
         self._file.close()
+
+
+def user_of(directory: Path) -> str | None:
+    """Return the pid of the process that has locked a data directory, or None. Nothing is written.
+
+    For an instant this locks the directory for reading: a process that starts just then finds it in use.
+    """
+    try:
+        with (directory / "lock").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return _user(file)[0]
+    except OSError:
+        pass  # no process has used it, or none of this user
+    return None
+
+
+def _user(file: TextIO) -> tuple[str, str | None]:
+    """Return the pid and the URL in a lock file."""
+    file.seek(0)
+    pid, _, url = file.read().partition(" ")
+    return pid or "unknown", url.strip() or None
 
 
 def _open_lock_file(lock: Path) -> TextIO:

@@ -20,7 +20,7 @@ from engine.errors import ConfigurationError, StoreError
 from engine.store import sql
 from engine.store.clickhouse import PROBE_TIMEOUT_SECONDS, Store
 from engine.store.deduplication_logs import repair_deduplication_logs
-from engine.store.errors import translate_errors
+from engine.store.inspection import database_exists
 from engine.store.memory import QueryMemory, memory_budget
 
 # UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED
@@ -72,12 +72,27 @@ def _open_embedded(settings: Settings) -> Store:
 
 
 def _open_server(settings: Settings) -> Store:
+    name = settings.store.database
+    with contextlib.closing(server_store(settings, in_database=False).with_own_settings()) as store:
+        # A user who may not create databases can use one that exists.
+        if not database_exists(store, name):
+            store.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(name)}")
+    return server_store(settings)
+
+
+def server_store(settings: Settings, in_database: bool = True, seconds: int | None = None) -> Store:
+    """Return a store on the configured ClickHouse server. It connects when it is used; nothing is created or checked.
+
+    Args: in_database: False: the store is in the user's own database, because the configured one may not exist.
+        seconds: how long one statement may take, without a second attempt; None: as the settings say.
+    Raises: ConfigurationError: a certificate file is not usable.
+    """
     store = settings.store
     scheme, host, port = store.address
     username, password = store.credentials
     pool = get_pool_manager(
         maxsize=store.handles + 1,  # One connection is for `Store.with_own_connection`.
-        **({"ssl_context": _tls(store)} if scheme == "https" else {}),
+        **({"ssl_context": tls_context(store)} if scheme == "https" else {}),
     )
     options: dict[str, Any] = {
         "interface": scheme,
@@ -89,22 +104,14 @@ def _open_server(settings: Settings) -> Store:
         "autogenerate_session_id": False,
         "form_encode_query_params": True,
         "send_receive_timeout": store.timeout_seconds,
+        **({"database": store.database} if in_database else {}),
+        **({} if seconds is None else _impatient(seconds)),
     }
     if store.certificate_location and not password:
         options["client_cert"] = store.certificate_location  # ClickHouse authenticates the user by it.
-    with translate_errors(), contextlib.closing(clickhouse_connect.get_client(**options)) as client:
-        # A user who may not create databases can use one that exists.
-        if not client.query(f"SELECT 1 FROM system.databases WHERE name = {sql.literal(store.database)}").result_rows:
-            client.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(store.database)}")
-    options["database"] = store.database
     limit = settings.query.memory_bytes
     query_memory = None if limit is None else QueryMemory(limit, limit, limit)
-    probe_options = {
-        **options,
-        "connect_timeout": PROBE_TIMEOUT_SECONDS,
-        "send_receive_timeout": PROBE_TIMEOUT_SECONDS,
-        "query_retries": 0,
-    }
+    probe_options = {**options, **_impatient(PROBE_TIMEOUT_SECONDS)}
     return Store(
         lambda: clickhouse_connect.get_client(**options),
         store.handles,
@@ -113,6 +120,10 @@ def _open_server(settings: Settings) -> Store:
         query_memory=query_memory,
         probe=lambda: clickhouse_connect.get_client(**probe_options),
     )
+
+
+def _impatient(seconds: int) -> dict[str, Any]:
+    return {"connect_timeout": seconds, "send_receive_timeout": seconds, "query_retries": 0}
 
 
 @contextlib.contextmanager
@@ -129,7 +140,7 @@ def explained_refusals() -> Iterator[None]:
         raise
 
 
-def _tls(store: StoreSettings) -> ssl.SSLContext:
+def tls_context(store: StoreSettings) -> ssl.SSLContext:
     """Return the TLS context for the certificates in the settings. Raises: ConfigurationError: a file is not usable."""
     try:
         context = ssl.create_default_context(cafile=store.ca_location)

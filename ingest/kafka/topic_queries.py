@@ -40,15 +40,8 @@ class TopicQueries(ABC):
         return set(topic.partitions)
 
     def topic_id(self) -> str:
-        """Return the topic's id, which another topic of this name would not have; "" if it cannot be had."""
-        try:
-            admin = connect(AdminClient, client_options(self._settings, {}))
-            described = admin.describe_topics(TopicCollection([self._topic]), request_timeout=ANSWER_TIMEOUT_SECONDS)
-            found = str(described[self._topic].result(ANSWER_TIMEOUT_SECONDS).topic_id)
-        except (KafkaException, TimeoutError) as error:
-            logger.warning("topic_id_unknown topic=%s error=%s", self._topic, error)
-            return ""
-        return "" if found == _NO_TOPIC_ID else found
+        """See `query_topic_id`."""
+        return query_topic_id(self._settings)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """Return the first offset a partition has, and the offset after its last. Raises: KafkaException."""
@@ -74,3 +67,16 @@ class TopicQueries(ABC):
 
     def _topic_partition(self, partition: int, offset: int = OFFSET_INVALID) -> TopicPartition:
         return TopicPartition(self._topic, partition, offset)
+
+
+def query_topic_id(settings: KafkaSettings) -> str:
+    """Return the id of the topic of events, which another topic of its name would not have; "" if it cannot be had."""
+    topic = settings.topic
+    try:
+        admin = connect(AdminClient, client_options(settings, {}))
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_TIMEOUT_SECONDS)
+        found = str(described[topic].result(ANSWER_TIMEOUT_SECONDS).topic_id)
+    except (KafkaException, TimeoutError) as error:
+        logger.warning("topic_id_unknown topic=%s error=%s", topic, error)
+        return ""
+    return "" if found == _NO_TOPIC_ID else found

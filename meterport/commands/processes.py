@@ -60,7 +60,7 @@ def api(
     settings = command_settings(
         config, server__host=host, server__port=port, kafka__brokers=kafka_brokers, kafka__topic=kafka_topic
     )
-    services.run(_distributed(settings, "api"), services.serve, ingests=False)
+    services.run(require_services(settings, "api"), services.serve, ingests=False)
 
 
 def ingest(
@@ -73,11 +73,11 @@ def ingest(
     settings = command_settings(
         config, listens=False, kafka__brokers=kafka_brokers, kafka__topic=kafka_topic, kafka__group=kafka_group
     )
-    services.run(_distributed(settings, "ingest"), services.ingest, serves=False)
+    services.run(require_services(settings, "ingest"), services.ingest, serves=False)
 
 
-def _distributed(settings: Settings, command: str) -> Settings:
-    """Return the settings unchanged. Raises: ConfigurationError: a service that the processes share is not set."""
+def require_services(settings: Settings, command: str) -> Settings:
+    """Return the settings unchanged. Raises: ConfigurationError: they lack a service that `api` and `ingest` share."""
     for name, value in (("store.url", settings.store.url), ("kafka.brokers", settings.kafka.brokers)):
         if not value:
             raise ConfigurationError(f"{name}: `meterport {command}` needs it; without it, use `meterport serve`")

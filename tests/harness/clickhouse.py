@@ -4,14 +4,15 @@ Owns: where the tests' ClickHouse server comes from. `choose_clickhouse` takes t
     METERPORT_TEST_CLICKHOUSE (a URL) > docker (testcontainers) > tests/harness/clickhouse_front.py on its own port
 and reports which one. `ClickHouse` is the third of these, and the only one that a test can kill or make misbehave: such
 a test starts its own.
-Limits: one node, no TLS, no users. tests/harness/clickhouse_statements.py lists how the front differs from a server.
+Limits: one node, no TLS, one user, whose rights a test can change. tests/harness/clickhouse_statements.py lists how the
+front differs from a server.
 """
 
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,6 +58,7 @@ class ClickHouse(Killable):
         super().__init__(directory, "front.log")
         [self._port] = free_ports(1)
         self._control = ""
+        self._config: Path | None = None
 
     @property
     def url(self) -> str:
@@ -67,6 +69,7 @@ class ClickHouse(Killable):
         assert not self.running, "the front is already running"
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.harness.clickhouse_front", "--port", str(self._port)]
+        command += ["--config", str(self._config)] if self._config else []
         with self.log.open("ab") as log:
             begin = log.tell()
             self._process = preloaded.start(
@@ -81,6 +84,28 @@ class ClickHouse(Killable):
             time.sleep(0.02)
         self.kill()
         raise AssertionError(f"the ClickHouse front does not answer:\n{self.tail()}")
+
+    def restrict(self, *grants: str, profile: str = "") -> None:
+        """Start again with a user that has only these rights (GRANT statements without TO). None: those of the front.
+
+        Args: profile: XML of the user's settings and their constraints.
+        """
+        self.kill()
+        self._config = self._configuration(grants, profile) if grants else None
+        self.start()
+
+    def _configuration(self, grants: Sequence[str], profile: str) -> Path:
+        users, config = (self.directory.resolve() / name for name in ("users.xml", "config.xml"))
+        rights = "".join(f"<query>{grant}</query>" for grant in grants)
+        user = "<password/><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>"
+        users.write_text(
+            f"<clickhouse><profiles><default>{profile}</default></profiles><quotas><default/></quotas>"
+            f"<users><default>{user}<grants>{rights}</grants></default></users></clickhouse>"
+        )
+        config.write_text(
+            f"<clickhouse><user_directories><users_xml><path>{users}</path></users_xml></user_directories></clickhouse>"
+        )
+        return config
 
     def misbehave(
         self,

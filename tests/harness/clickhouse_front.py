@@ -36,9 +36,9 @@ _ENCODINGS = ("zstd", "lz4", "gzip")  # in the order in which a server prefers t
 class Front:
     """One chDB, its faults, and the port where it answers."""
 
-    def __init__(self, path: Path, port: int) -> None:
+    def __init__(self, path: Path, port: int, config: Path | None = None) -> None:
         self.port = port
-        self.chdb = Chdb(path)
+        self.chdb = Chdb(path, config)
         self.faults = Faults()
         self._lock = threading.Lock()
         self._listener: _Listener | None = None
@@ -226,12 +226,13 @@ class _Control(_Handler):
 def main() -> None:
     parser = argparse.ArgumentParser(description="ClickHouse's HTTP interface in front of chDB, for tests")
     parser.add_argument("--path", type=Path, required=True, help="chDB's directory")
+    parser.add_argument("--config", type=Path, help="a configuration file of ClickHouse")
     parser.add_argument("--port", type=int, default=0, help="0: a free one that stays free during a restart")
     arguments = parser.parse_args()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    front = Front(arguments.path.resolve(), arguments.port or free_ports(1)[0])
+    front = Front(arguments.path.resolve(), arguments.port or free_ports(1)[0], arguments.config)
     sys.stdout.write(f"ready port={front.port} control={front.control_port}\n")
     sys.stdout.flush()
     ended.wait()

@@ -2,7 +2,7 @@
 
 Owns: which parts of a request are SQL, rows, parameters and settings; a session of chDB for each request; the codes,
 texts and statuses of errors.
-Limits: a session id is accepted, but temporary tables and SET end with the request; there are no users and no roles;
+Limits: a session id is accepted, but temporary tables and SET end with the request; there is one user, and no roles;
 Native has no block headers (clickhouse-connect notices that and works without them); the `compress` protocol of
 clickhouse-client is not supported; two statements in one text are run, while a server refuses them.
 Source: ClickHouse 26.9 src/Server/HTTPHandler.cpp, src/Server/HTTP/HTMLForm.cpp, exceptionCodeToHTTPStatus.cpp;
@@ -178,10 +178,11 @@ def _decompressed(encoding: str, body: bytes) -> bytes:
 class Chdb:
     """chDB on one path. Opening it repairs first what a killed process left there. Thread-safe."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, config: Path | None = None) -> None:
+        """Args: config: a configuration file of ClickHouse."""
         repair_deduplication_logs(path)
         self._path = str(path)
-        self._anchor = chdb.connect(self._path)
+        self._anchor = chdb.connect(f"{self._path}?config-file={config}" if config else self._path)
         self._idle: deque[tuple[tuple[str, str], Any]] = deque()  # sessions, each with its database and settings
         version, self.zone = self._anchor.query("SELECT version(), timezone()", "TSV").bytes().decode().split()
         self._signature = f" (version {version})"

@@ -32,7 +32,8 @@ from tests.harness.long_form import LONG
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = (
     *("meterport.cli", "meterport.services", "meterport.connection", "meterport.commands.import_"),
-    *("meterport.commands.meters", "meterport.commands.processes", "meterport.commands.query"),
+    *("meterport.commands.doctor", "meterport.commands.meters", "meterport.commands.processes"),
+    "meterport.commands.query",
     *("ingest.kafka.log", "ingest.kafka.producer", "engine.store.opening", "pyarrow.csv", "rich.progress"),
     # What libraries load when they are first used. Each process would need a tenth of a second for them.
     *("anyio._backends._asyncio", "httpcore", "pyarrow.compute", "uvicorn.lifespan.off", "uvloop", "encodings.idna"),

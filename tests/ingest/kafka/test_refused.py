@@ -6,13 +6,12 @@ These tests have their own broker, which has an authorizer.
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._acl import AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from engine.config.settings import Settings
@@ -22,22 +21,16 @@ from engine.store.clickhouse import Store
 from ingest.event_log import ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
+from tests.harness.acls import ALL, AUTHORIZER, deny, grant, rule, wait_until_done
 from tests.harness.broker import Broker, create_topic
 from tests.harness.services import available_or_skip
 from tests.harness.topics import WAIT_SECONDS, Topic, read, values, wait_for
 from tests.ingest.kafka.monitored import monitored, reasons
 
-AUTHORIZER = {
-    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-    "allow.everyone.if.no.acl.found": "true",
-    "broker.session.timeout.ms": "30000",  # no test kills it, but a busy machine may stall it
-}
-ALL = [(ResourceType.TOPIC, "*"), (ResourceType.BROKER, "kafka-cluster")]
 WRITING = [
     (ResourceType.TOPIC, "*", AclOperation.WRITE),
     (ResourceType.BROKER, "kafka-cluster", AclOperation.IDEMPOTENT_WRITE),
 ]
-GROUPS = (ResourceType.GROUP, "*")
 GROUP_READ = (ResourceType.GROUP, AclOperation.READ)
 EVENT = b'{"id":"1","source":"s","type":"t","subject":"u"}'
 
@@ -57,28 +50,11 @@ def topic(process: Broker) -> Topic:
     return made
 
 
-def _rule(kind: ResourceType, name: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
-    return AclBinding(kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission)
-
-
-def _deny(admin: AdminClient, kind: ResourceType, operation: AclOperation) -> None:
-    allowed = [_rule(*place, AclOperation.ALL, AclPermissionType.ALLOW) for place in (*ALL, GROUPS)]
-    _wait(admin.create_acls(allowed).values())
-    _wait(admin.create_acls([_rule(kind, "*", operation, AclPermissionType.DENY)]).values())
-
-
-def _grant(admin: AdminClient, kind: ResourceType, operation: AclOperation) -> None:
-    denied = AclBindingFilter(
-        kind, "*", ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, AclPermissionType.DENY
-    )
-    _wait(admin.delete_acls([denied]).values())
-
-
 def _deny_writing(admin: AdminClient) -> None:
-    allowed = [_rule(kind, name, AclOperation.ALL, AclPermissionType.ALLOW) for kind, name in ALL]
-    denied = [_rule(*writing, AclPermissionType.DENY) for writing in WRITING]
-    _wait(admin.create_acls(allowed).values())
-    _wait(admin.create_acls(denied).values())
+    allowed = [rule(kind, name, AclOperation.ALL, AclPermissionType.ALLOW) for kind, name in ALL]
+    denied = [rule(*writing, AclPermissionType.DENY) for writing in WRITING]
+    wait_until_done(admin.create_acls(allowed).values())
+    wait_until_done(admin.create_acls(denied).values())
 
 
 def _grant_writing(admin: AdminClient) -> None:
@@ -88,12 +64,7 @@ def _grant_writing(admin: AdminClient) -> None:
         )
         for kind, name, operation in WRITING
     ]
-    _wait(admin.delete_acls(filters).values())
-
-
-def _wait(futures: Iterable[Future[object]]) -> None:
-    for future in futures:
-        future.result(WAIT_SECONDS)
+    wait_until_done(admin.delete_acls(filters).values())
 
 
 def _is_taken(producer: KafkaProducer) -> bool:
@@ -157,7 +128,7 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
     right = f"{name} {topic.name}"
     admin = AdminClient({"bootstrap.servers": process.bootstrap})
     topic.put(EVENT)
-    _deny(admin, kind, operation)
+    deny(admin, kind, operation)
     try:
         with monitored(topic, store, settings, protocol) as (health, log):
             wait_for(lambda: any(right in reason for reason in reasons(health, log)), health.readiness)
@@ -165,12 +136,12 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
             wait_for(lambda: reasons(health, log) != [] and _refusals(right) >= counted + 2)
             assert stops not in health.readiness().works
 
-            _grant(admin, kind, operation)
+            grant(admin, kind, operation)
 
             wait_for(lambda: reasons(health, log) == [] and log.waiting() > 0, health.readiness)
             assert stops in health.readiness().works
     finally:
-        _grant(admin, kind, operation)
+        grant(admin, kind, operation)
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
@@ -185,11 +156,11 @@ def test_a_member_that_loses_its_right_comes_back_when_it_is_granted(
         log.plan(ranges_of(read(log, 2)), 5000)
         topic.put(EVENT)
         read(log, 1)  # it is read but not planned
-        _deny(admin, *GROUP_READ)
+        deny(admin, *GROUP_READ)
         try:
             wait_for(lambda: _is_refused(log))
         finally:
-            _grant(admin, *GROUP_READ)
+            grant(admin, *GROUP_READ)
 
         wait_for(lambda: _acknowledged(log) and topic.committed() == {0: (2, "")})
         assert values(read(log, 1)) == [EVENT]

@@ -1,0 +1,216 @@
+"""`meterport doctor` names what is wrong with a ClickHouse server, in one line that says what to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.meters.definition import parse_definition
+from engine.meters.registry import MeterRegistry
+from engine.store.clickhouse import Store
+from engine.store.migrations import migrate
+from engine.store.opening import open_store
+from meterport.doctor.store_checks import RIGHTS
+from tests.doctor.runs import diagnose_store
+from tests.harness.clickhouse import ClickHouse, server_settings
+from tests.harness.own_clickhouse import server
+
+__all__ = ["server"]  # a fixture of another file
+
+DATABASE = "meterport"
+ALL_RIGHTS = f"GRANT {', '.join(RIGHTS)} ON {DATABASE}.*"
+LATER = ["store clock", "store settings", "store database", "store rights", "store table engines"]
+
+
+@pytest.fixture
+def clickhouse(server: ClickHouse, tmp_path: Path) -> Iterator[ClickHouse]:
+    """Yield a server with all tables of Meterport."""
+    opened(server, tmp_path).close()
+    yield server
+    server.restrict()
+    server.behave()
+
+
+def opened(server: ClickHouse, directory: Path) -> Store:
+    settings = server_settings(server.url, directory, database=DATABASE)
+    store = open_store(settings)
+    migrate(store, settings)
+    return store
+
+
+def test_a_server_that_is_right_has_no_fault(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    found = diagnose_store(clickhouse, tmp_path)
+
+    assert (found.status, found.faults(), found.warnings(), found.errors) == (0, {}, {}, "")
+    assert found.lines["store schema"] == ("ok", "all 12 migrations have run")
+
+
+def test_the_rights_that_it_asks_for_are_enough(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    """They let a process make its database and tables, and create, fill and delete a meter."""
+    clickhouse.restrict(ALL_RIGHTS, f"GRANT DROP DATABASE, CREATE DATABASE ON {DATABASE}.*")
+    with_all = opened(clickhouse, tmp_path)
+    with_all.command(f"DROP DATABASE {DATABASE} SYNC")
+    with_all.close()
+    assert diagnose_store(clickhouse, tmp_path).status == 0
+
+    store = opened(clickhouse, tmp_path)
+    registry = MeterRegistry(store)
+    registry.create(parse_definition({"slug": "calls", "eventType": "call", "aggregation": "COUNT"}))
+    registry.refresh()
+    registry.delete("calls")
+    store.check_tables()
+    store.close()
+
+    assert diagnose_store(clickhouse, tmp_path).faults() == {}
+
+
+@pytest.mark.parametrize("right", [right for right in RIGHTS if "VIEW" not in right])
+def test_each_right_that_is_missing_is_named(clickhouse: ClickHouse, tmp_path: Path, right: str) -> None:
+    clickhouse.restrict(f"GRANT {', '.join(RIGHTS.keys() - {right})} ON {DATABASE}.*")
+
+    found = diagnose_store(clickhouse, tmp_path)
+
+    assert found.status == 1
+    assert found.faults()["store rights"] == (
+        f"default lacks {right} on {DATABASE}.*, needed for {RIGHTS[right]}: run GRANT {right} ON {DATABASE}.* TO "
+        "default"
+    )
+    assert [*found.faults()] == (["store rights", "store schema"] if right == "SELECT" else ["store rights"])
+
+
+def test_a_database_that_cannot_be_created_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    clickhouse.restrict(ALL_RIGHTS)
+
+    found = diagnose_store(clickhouse, tmp_path, database="another")
+
+    assert found.status == 1
+    assert found.faults()["store database"] == (
+        "store.database: another does not exist, and default may not create it: create it, or run GRANT CREATE "
+        "DATABASE ON another.* TO default"
+    )
+    assert found.skipped()["store schema"] == "not checked, because `store database` was not right"
+
+
+def test_a_user_who_may_only_read_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    clickhouse.restrict(ALL_RIGHTS, profile="<readonly>2</readonly>")
+
+    found = diagnose_store(clickhouse, tmp_path)
+
+    assert found.faults()["store settings"] == (
+        "store.username: default may only read, because its profile has readonly = 2: set it to 0"
+    )
+    assert [*found.skipped()] == []
+
+
+def test_a_setting_that_may_not_be_changed_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    constraint = "<constraints><async_insert><readonly/></async_insert></constraints>"
+    clickhouse.restrict(ALL_RIGHTS, profile=f"<async_insert>1</async_insert>{constraint}")
+
+    found = diagnose_store(clickhouse, tmp_path)
+
+    assert (found.status, [*found.faults()]) == (1, ["store settings"])
+    assert "remove them: " in found.faults()["store settings"]
+    assert "Setting async_insert should not be changed" in found.faults()["store settings"]
+
+
+@pytest.mark.parametrize("code", [192, 193, 194, 516])
+def test_a_user_who_is_not_accepted_is_named(clickhouse: ClickHouse, tmp_path: Path, code: int) -> None:
+    clickhouse.misbehave("error", code=code)
+
+    found = diagnose_store(clickhouse, tmp_path)
+
+    assert (found.status, [*found.faults()]) == (1, ["store user"])
+    assert found.faults()["store user"].startswith(
+        "store.username, store.password: ClickHouse does not accept this user with this password: "
+    )
+    assert found.skipped() == {
+        **dict.fromkeys(LATER, "not checked, because `store user` was not right"),
+        "store schema": "not checked, because `store database` was not right",
+        "store tables": "not checked, because `store schema` was not right",
+    }
+
+
+def test_a_password_is_not_printed(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    clickhouse.misbehave("error", code=516)
+
+    found = diagnose_store(None, tmp_path, url=clickhouse.url.replace("://", "://user:sesame-open@"))
+
+    assert "sesame-open" not in str(found)
+    assert [*found.faults()] == ["store user"]
+
+
+# --- the schema -------------------------------------------------------------------------------------------------------
+
+
+def change(clickhouse: ClickHouse, directory: Path, *statements: str) -> None:
+    store = opened(clickhouse, directory)
+    for statement in statements:
+        store.command(statement)
+    store.close()
+
+
+def test_a_schema_of_a_newer_release_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    row = "('0099_later', 1, 'h', now(), now())"
+    change(clickhouse, tmp_path, f"INSERT INTO schema_migrations VALUES {row}")
+
+    found = diagnose_store(clickhouse, tmp_path)
+    change(
+        clickhouse,
+        tmp_path,
+        "ALTER TABLE schema_migrations DELETE WHERE name = '0099_later' SETTINGS mutations_sync = 1",
+    )
+
+    assert (found.status, found.warnings()) == (
+        0,
+        {
+            "store schema": "a newer release of Meterport made this store: this one does not know the migration "
+            "0099_later; upgrade this one"
+        },
+    )
+
+
+def test_a_migration_that_has_not_run_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    forget = "ALTER TABLE schema_migrations DELETE WHERE name = '0012_subjects' SETTINGS mutations_sync = 1"
+    change(clickhouse, tmp_path, forget, "DROP TABLE subjects SYNC")
+
+    found = diagnose_store(clickhouse, tmp_path)
+
+    assert (found.status, found.warnings()) == (
+        0,
+        {
+            "store schema": "the next start runs the migration 0012_subjects; until then, what it makes is missing",
+        },
+    )
+
+
+def test_a_migration_that_was_edited_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    change(
+        clickhouse,
+        tmp_path,
+        "INSERT INTO schema_migrations SELECT name, version + 1, 'another hash', started_at, completed_at "
+        "FROM schema_migrations FINAL WHERE name = '0002_event_keys'",
+    )
+
+    found = diagnose_store(clickhouse, tmp_path, database=DATABASE)
+    with_any = server_settings(clickhouse.url, tmp_path, database=DATABASE)
+    store = open_store(with_any)
+    store.command("ALTER TABLE schema_migrations DELETE WHERE hash = 'another hash' SETTINGS mutations_sync = 1")
+    store.close()
+
+    assert found.faults()["store schema"].startswith("migration 0002_event_keys differs from the one that made this ")
+
+
+def test_a_table_that_is_missing_or_different_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    change(clickhouse, tmp_path, "DROP TABLE subjects SYNC")
+    missing = diagnose_store(clickhouse, tmp_path)
+    change(
+        clickhouse,
+        tmp_path,
+        "CREATE TABLE subjects (id String) ENGINE = MergeTree ORDER BY id",
+        "ALTER TABLE events MODIFY SETTING non_replicated_deduplication_window = 5",
+    )
+    different = diagnose_store(clickhouse, tmp_path)
+    change(clickhouse, tmp_path, f"DROP DATABASE {DATABASE} SYNC")
+
+    assert missing.faults()["store tables"].startswith("subjects does not exist in meterport, or default has no right ")
+    assert different.faults()["store tables"] == "table events does not keep a deduplication window of 10000"
