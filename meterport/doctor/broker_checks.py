@@ -6,6 +6,7 @@ Source: docs/operations.md "Kafka"; docs/settings.md "TLS and SASL" (rights).
 
 import ssl
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,22 +68,22 @@ class BrokerChecks:
         self._produces, self._consumes = produces, consumes
         self._admin: AdminClient | None = None
         self._cluster = ClusterMetadata()
-        self._probe: BrokerProbe | None = None
+        self._reachable = False  # whether a broker is where it says
         self.group = GroupAnswer()
         self.topic_is_new = False  # the topic of events does not exist, and may be created
 
-    def checks(self) -> list[Check]:
-        """Return the checks in their order."""
-        dead_letters = Check(DEAD_LETTER_TOPIC, self._check_dead_letter_topic, (ADDRESSES,))
-        return [
-            Check(ADDRESSES, self._check_addresses),
-            Check(BROKERS, self._check_brokers, (ADDRESSES,)),
-            Check(TOPIC, lambda: self._check_topic(self.settings.topic, "kafka.topic"), (ADDRESSES,)),
-            *([dead_letters] if self._consumes and self.settings.dead_letter_topic else []),
-            Check(RIGHTS, self._check_rights, (BROKERS,)),
-            Check(LEADERS, self._check_leaders, (TOPIC,)),
-            *([Check(GROUP, self._check_group, (BROKERS,))] if self._consumes else []),
-        ]
+    def checks(self) -> Iterator[Check]:
+        """Yield the checks in their order."""
+        yield Check(ADDRESSES, self._check_addresses)
+        yield Check(BROKERS, self._check_brokers, (ADDRESSES,))
+        asked = (ADDRESSES,) if self._reachable else (BROKERS,)  # one broker that can be reached answers for all
+        yield Check(TOPIC, lambda: self._check_topic(self.settings.topic, "kafka.topic"), asked)
+        if self._consumes and self.settings.dead_letter_topic:
+            yield Check(DEAD_LETTER_TOPIC, self._check_dead_letter_topic, asked)
+        yield Check(RIGHTS, self._check_rights, asked)
+        yield Check(LEADERS, self._check_leaders, (TOPIC,))
+        if self._consumes:
+            yield Check(GROUP, self._check_group, asked)
 
     @property
     def admin(self) -> AdminClient:
@@ -103,29 +104,28 @@ class BrokerChecks:
     def _check_addresses(self) -> str:
         addresses = [address.strip() for address in (self.settings.brokers or "").split(",") if address.strip()]
         with ThreadPoolExecutor(len(addresses)) as threads:
-            faults = [fault for fault in threads.map(self._address_fault, addresses) if fault]
-        if len(faults) == len(addresses):
+            answers = [*threads.map(self._ask, addresses)]
+        faults = [answer for answer in answers if isinstance(answer, str)]
+        clusters = [answer for answer in answers if not isinstance(answer, str)]
+        if not clusters:
             raise Fault("; ".join(dict.fromkeys(faults)))
-        asking = _Asking(self.settings)
-        self._admin = asking.client()
-        with kafka_errors("asking for the topics"):
-            self._cluster = asking.cluster(self._admin)
+        self._cluster = clusters[0]
+        self._admin = _Asking(self.settings).client()
         if faults:
             raise Warn(f"the others answer, but: {'; '.join(faults)}")
         return f"{', '.join(addresses)}: a cluster of {len(self._cluster.brokers)} brokers answers"
 
-    def _address_fault(self, address: str) -> str:
-        """Return why a broker does not serve this user at an address; "" if it does."""
+    def _ask(self, address: str) -> ClusterMetadata | str:
+        """Return what a broker at an address says about the cluster, or why it does not serve this user."""
         asking = _Asking(self.settings.model_copy(update={"brokers": address}))
         host, port = _host_and_port(address)
         try:
             network.connect(host, port, SECONDS, "kafka.brokers").close()
-            asking.cluster(asking.client())
+            return asking.cluster(asking.client())
         except Fault as fault:
             return str(fault)
         except KafkaException as exception:
-            return self._explained(host, port, asking.decisive or exception.args[0])
-        return ""
+            return self._explained(host, port, asking.decisive or [exception.args[0], *asking.errors][-1])
 
     def _explained(self, host: str, port: int, error: KafkaError) -> str:
         said = f"{error.str()} ({error.name()})"
@@ -146,8 +146,10 @@ class BrokerChecks:
         )
 
     def _check_brokers(self) -> str:
-        for broker in self._cluster.brokers.values():
-            _reach(broker)
+        faults = [fault for broker in self._cluster.brokers.values() if (fault := _unreachable(broker))]
+        self._reachable = len(faults) < len(self._cluster.brokers)
+        if faults:
+            raise Fault("; ".join(faults))
         return "each can be reached at the address that it advertises"
 
     def _check_dead_letter_topic(self) -> str:
@@ -173,13 +175,13 @@ class BrokerChecks:
         return f"{name} does not exist; the first start creates it, with {self.settings.partitions} partitions"
 
     def _check_rights(self) -> str:
-        self._probe = BrokerProbe(self.settings, self._produces, self._consumes, SECONDS)
-        self._probe.ask()
-        if self._probe.missing:
-            uses = ", ".join(dict.fromkeys(_USES[missed.ability] for missed in self._probe.missing))
+        probe = BrokerProbe(self.settings, self._produces, self._consumes, SECONDS)
+        probe.ask()
+        if probe.missing:
+            uses = ", ".join(dict.fromkeys(_USES[missed.ability] for missed in probe.missing))
             raise Fault(
-                f"this user lacks {', '.join(missed.right for missed in self._probe.missing)}, needed for {uses}: add "
-                'ACLs (docs/settings.md "TLS and SASL")'
+                f"this user lacks {', '.join(missed.right for missed in probe.missing)}, needed for {uses}: add ACLs "
+                '(docs/settings.md "TLS and SASL")'
             )
         return "none is missing on the topics, as far as the brokers report them"
 
@@ -209,6 +211,8 @@ class BrokerChecks:
                 f"kafka.group: this user lacks READ on group {group}, needed for ingest: add an ACL "
                 '(docs/settings.md "TLS and SASL")'
             )
+        if answer.granted is None:
+            return f"{group} is known; the brokers do not report the rights of this user"
         return f"this user may read as {group}"
 
 
@@ -219,9 +223,15 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _reach(broker: BrokerMetadata) -> None:
-    setting = f"advertised.listeners of broker {broker.id}"
-    network.connect(broker.host or "", broker.port or 0, SECONDS, setting).close()
+def _unreachable(broker: BrokerMetadata) -> str:
+    """Return why a broker cannot be reached at the address that it advertises; "" if it can."""
+    try:
+        network.connect(
+            broker.host or "", broker.port or 0, SECONDS, f"advertised.listeners of broker {broker.id}"
+        ).close()
+    except Fault as fault:
+        return str(fault)
+    return ""
 
 
 def _refusal(asked: "Future[Any]") -> KafkaError | None:

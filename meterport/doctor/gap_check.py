@@ -35,6 +35,8 @@ class GapCheck:
         return Check(GAPS, self._run, (GROUP, *needs))
 
     def _run(self) -> str:
+        if self._brokers.group.failure or self._brokers.group.unused:
+            return f"not known, because the offsets of group {self._settings.group} are not"
         topic, committed = self._settings.topic, self._brokers.group.offsets
         store = self._store()
         positions = StoredPositions(store).known(topic, query_topic_id(self._settings)).positions if store else {}

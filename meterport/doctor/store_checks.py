@@ -135,7 +135,8 @@ class StoreChecks:
             creation = f"CREATE DATABASE ON {sql.identifier(name)}.*"
             if self._ask(lambda store: inspection.is_granted(store, creation)) is False:
                 raise Fault(
-                    f"store.database: {name} does not exist, and {self._user} may not create it: create it, or run "
+                    f"store.database: {name} does not exist, or {self._user} has no right on it, and may not create "
+                    "it: create it and grant the rights on it, or run "
                     f"GRANT CREATE DATABASE ON {name}.* TO {self._user}"
                 )
             return f"{name} does not exist; the first start creates it"
@@ -209,13 +210,14 @@ class StoreChecks:
                 f"{', '.join(missing)} does not exist in {self._name}, or {self._user} has no right on it: restore the "
                 "database, or grant the rights on all of it"
             )
-        store.check_tables()
+        with explained_refusals():
+            store.check_tables()
         return "they remember the tokens of their last blocks"
 
 
 def _check_settings(store: Store) -> None:
     """Raises: StoreMisconfigured: what must be changed."""
     try:
-        store.check()
+        store.with_own_settings().check()  # a copy, which alone is changed by it
     except StoreMisconfigured as error:
         raise Fault(f"{error}: change it in the profile of the user, or upgrade ClickHouse") from None

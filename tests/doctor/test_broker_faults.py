@@ -18,6 +18,7 @@ from tests.doctor.guarded_broker import ONE_BROKER, good_topic, process
 from tests.doctor.runs import diagnose_kafka
 from tests.harness.acls import deny, grant
 from tests.harness.broker import Broker
+from tests.harness.services import available_or_skip
 from tests.harness.tls_front import Authority, TlsFront
 from tests.harness.topics import Topic, wait_for
 
@@ -50,7 +51,7 @@ def test_brokers_that_are_away_are_named(tmp_path: Path) -> None:
     first, second = found.faults()["kafka addresses"].split("; kafka")
     assert first == "kafka.brokers: 127.0.0.1:1 refuses the connection: nothing listens there; correct it, or start it"
     assert second.startswith(".brokers: no address is known for the host kafka.invalid (")
-    assert found.skipped()["kafka topic"] == "not checked, because `kafka addresses` was not right"
+    assert found.skipped()["kafka topic"] == "not checked, because `kafka brokers` was not right"
     assert found.skipped()["topic cleanup.policy"] == "not checked, because `topic options` was not right"
     assert found.lines["data directory"][0] == "ok"
 
@@ -60,6 +61,22 @@ def test_one_broker_of_several_that_is_away_is_a_warning(topic: Topic, tmp_path:
 
     assert (found.status, found.faults()) == (0, {})
     assert found.warnings()["kafka addresses"].startswith("the others answer, but: kafka.brokers: 127.0.0.1:1 refuses ")
+
+
+def test_an_address_that_a_broker_advertises_and_does_not_have_is_named(tmp_path: Path) -> None:
+    broker = available_or_skip(lambda: Broker(tmp_path / "kafka", {"advertised.listeners": "PLAINTEXT://127.0.0.1:1"}))
+    broker.start()
+    try:
+        found = diagnose_kafka(None, tmp_path / "data", brokers=broker.bootstrap)
+    finally:
+        broker.kill()
+
+    assert found.lines["kafka addresses"][0] == "ok"
+    assert found.faults()["kafka brokers"] == (
+        "advertised.listeners of broker 1: 127.0.0.1:1 refuses the connection: nothing listens there; correct it, or "
+        "start it"
+    )
+    assert {"kafka topic", "kafka rights", "kafka group"} <= {*found.skipped()}
 
 
 def test_brokers_that_hang_are_named(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from engine.config.kafka_settings import KafkaSettings
+from ingest.kafka.client import client_options
 from tests.doctor.runs import Diagnosis, diagnose
 from tests.harness.secured_broker import PASSWORD, secured
 
@@ -23,6 +25,18 @@ def test_a_user_and_a_certificate_that_are_right_are_accepted(secured: KafkaSett
     found = run(secured, tmp_path)
 
     assert (found.status, found.faults()) == (0, {})
+
+
+def test_a_cluster_that_has_never_had_a_group_is_not_given_a_topic_of_offsets(
+    secured: KafkaSettings, tmp_path: Path
+) -> None:
+    found = run(secured, tmp_path)
+
+    assert found.warnings() == {
+        "kafka group": "the cluster has no groups yet, and is therefore not asked whether this user may read as "
+        "meterport"
+    }
+    assert AdminClient(client_options(secured, {})).list_topics(timeout=10).topics == {}
 
 
 @pytest.mark.parametrize("wrong", [{"sasl_password": "wrong"}, {"sasl_username": "nobody"}], ids=["password", "user"])

@@ -85,8 +85,8 @@ def test_a_database_that_cannot_be_created_is_named(clickhouse: ClickHouse, tmp_
 
     assert found.status == 1
     assert found.faults()["store database"] == (
-        "store.database: another does not exist, and default may not create it: create it, or run GRANT CREATE "
-        "DATABASE ON another.* TO default"
+        "store.database: another does not exist, or default has no right on it, and may not create it: create it and "
+        "grant the rights on it, or run GRANT CREATE DATABASE ON another.* TO default"
     )
     assert found.skipped()["store schema"] == "not checked, because `store database` was not right"
 
@@ -102,15 +102,16 @@ def test_a_user_who_may_only_read_is_named(clickhouse: ClickHouse, tmp_path: Pat
     assert [*found.skipped()] == []
 
 
-def test_a_setting_that_may_not_be_changed_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    constraint = "<constraints><async_insert><readonly/></async_insert></constraints>"
-    clickhouse.restrict(ALL_RIGHTS, profile=f"<async_insert>1</async_insert>{constraint}")
+@pytest.mark.parametrize("setting", ["async_insert", "compile_expressions"], ids=["of inserts", "of queries"])
+def test_a_setting_that_may_not_be_changed_is_named(clickhouse: ClickHouse, tmp_path: Path, setting: str) -> None:
+    constraint = f"<constraints><{setting}><readonly/></{setting}></constraints>"
+    clickhouse.restrict(ALL_RIGHTS, profile=f"<{setting}>1</{setting}>{constraint}")
 
     found = diagnose_store(clickhouse, tmp_path)
 
     assert (found.status, [*found.faults()]) == (1, ["store settings"])
     assert "remove them: " in found.faults()["store settings"]
-    assert "Setting async_insert should not be changed" in found.faults()["store settings"]
+    assert f"Setting {setting} should not be changed" in found.faults()["store settings"]
 
 
 @pytest.mark.parametrize("code", [192, 193, 194, 516])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._resource import ResourceType
 
+from engine.instants import milliseconds, utc_now
 from engine.store.migrations import migrate
 from engine.store.opening import open_store
 from ingest.kafka.group_question import ask_group
+from ingest.kafka.log import KafkaLog
 from ingest.kafka.topic_queries import query_topic_id
 from ingest.stored_positions import StoredPositions
 from meterport.doctor.store_checks import RIGHTS
@@ -25,7 +28,7 @@ from tests.harness.broker import Broker, create_topic
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.command import meterport
 from tests.harness.own_clickhouse import server
-from tests.harness.topics import WAIT_SECONDS, Topic, wait_for
+from tests.harness.topics import WAIT_SECONDS, Topic, assigned_partitions, wait_for
 
 __all__ = ["process", "server"]  # fixtures of other files
 
@@ -37,7 +40,7 @@ SEE = '(docs/operations.md "Gaps")'
 def topic(process: Broker) -> Topic:
     """Return a topic with three records in partition 0, of which the group has stored none."""
     made = good_topic(process, 3)
-    made.put(b"a", b"b", b"c")
+    made.put(b"a", b"b", b"c", at_ms=milliseconds(utc_now()))  # the topic does not keep old records
     made.commit({0: (0, "")})
     return made
 
@@ -123,6 +126,20 @@ def test_what_does_not_exist_yet_is_not_made(
     assert (found.status, found.faults(), found.warnings(), found.skipped()) == (0, {}, {}, {})
     assert found.lines["store database"] == ("ok", "new does not exist; the first start creates it")
     assert _everything(server, topic, tmp_path) == before
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_it_may_run_beside_a_member_of_the_group(topic: Topic, variables: dict[str, str], protocol: str) -> None:
+    with closing(KafkaLog(topic.settings(protocol))) as log:
+        wait_for(lambda: assigned_partitions(log) == [0, 1, 2])
+        assigned = log.assignments
+
+        found = diagnose(variables)
+
+        assert (found.status, found.faults()) == (0, {})
+        assert found.lines["kafka group"] == ("ok", f"this user may read as {topic.name}")
+        assert assigned_partitions(log) == [0, 1, 2]
+        assert log.assignments == assigned
 
 
 def test_text_and_json_say_the_same(variables: dict[str, str]) -> None:
