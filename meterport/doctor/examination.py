@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from enum import StrEnum
 
 from engine.config.settings import Settings
-from meterport.doctor.broker_checks import ADDRESSES, BrokerChecks
+from meterport.doctor.broker_checks import BrokerChecks
 from meterport.doctor.directory_checks import DirectoryChecks
 from meterport.doctor.gap_check import GapCheck
 from meterport.doctor.report import Check, Finding, findings
@@ -48,7 +48,7 @@ def _checks(settings: Settings, purpose: Purpose, ends: ExitStack) -> Iterator[C
         if not brokers.topic_is_new:
             yield from TopicChecks(settings, brokers).checks()
         if ingests and store:
-            yield GapCheck(settings.kafka, brokers, store.in_database).check((SCHEMA, ADDRESSES))
+            yield GapCheck(settings.kafka, brokers, store.in_database).check((SCHEMA,))
     yield _keys_check(settings)
 
 

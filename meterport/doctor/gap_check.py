@@ -16,7 +16,7 @@ from ingest.kafka.client import kafka_errors
 from ingest.kafka.start_offsets import Gap, gap_between
 from ingest.kafka.topic_queries import query_topic_id
 from ingest.stored_positions import StoredPositions
-from meterport.doctor.broker_checks import GROUP, SECONDS, BrokerChecks
+from meterport.doctor.broker_checks import GROUP, SECONDS, TOPIC, BrokerChecks
 from meterport.doctor.report import Check, Warn
 
 GAPS = "gaps"
@@ -32,7 +32,7 @@ class GapCheck:
 
     def check(self, needs: tuple[str, ...]) -> Check:
         """Return the check. Args: needs: the checks that find the store."""
-        return Check(GAPS, self._run, (GROUP, *needs))
+        return Check(GAPS, self._run, (TOPIC, GROUP, *needs))
 
     def _run(self) -> str:
         if self._brokers.group.failure or self._brokers.group.unused:

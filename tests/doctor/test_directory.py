@@ -74,3 +74,13 @@ def test_too_little_space_is_a_warning(tmp_path: Path) -> None:
 
     assert found.status == 0
     assert found.warnings()["data directory space"].startswith("data_dir: only ")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_secret_is_not_printed_where_a_message_quotes_it(tmp_path: Path) -> None:
+    found = run(tmp_path / "sesame-open", METERPORT_API_KEY="sesame-open")
+
+    assert found.lines["data directory"] == (
+        "ok",
+        f"{tmp_path}/********** does not exist; the first start creates it",
+    )

@@ -11,7 +11,7 @@ from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
 from engine.store.opening import open_store
 from meterport.doctor.store_checks import RIGHTS
-from tests.doctor.runs import diagnose_store
+from tests.doctor.runs import diagnose, diagnose_store
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.own_clickhouse import server
 
@@ -112,6 +112,18 @@ def test_a_setting_that_may_not_be_changed_is_named(clickhouse: ClickHouse, tmp_
     assert (found.status, [*found.faults()]) == (1, ["store settings"])
     assert "remove them: " in found.faults()["store settings"]
     assert f"Setting {setting} should not be changed" in found.faults()["store settings"]
+
+
+def test_nothing_is_logged(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    """A process that starts would log `query_memory_not_limited`."""
+    limit = "<max_memory_usage>1000000000</max_memory_usage>"
+    constraint = "<constraints><max_memory_usage><readonly/></max_memory_usage></constraints>"
+    clickhouse.restrict(ALL_RIGHTS, profile=limit + constraint)
+    variables = {"METERPORT_STORE__URL": clickhouse.url, "METERPORT_QUERY__MEMORY_BYTES": "2000000000"}
+
+    found = diagnose({"METERPORT_DATA_DIR": str(tmp_path), **variables})
+
+    assert (found.status, found.faults(), found.errors) == (0, {}, "")
 
 
 @pytest.mark.parametrize("code", [192, 193, 194, 516])

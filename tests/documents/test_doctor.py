@@ -11,7 +11,7 @@ from meterport.doctor import (
     store_checks,
     topic_checks,
 )
-from tests.documents.pages import OPERATIONS, plain, rows
+from tests.documents.pages import OPERATIONS, SETTINGS, plain, rows
 
 MODULES = (broker_checks, directory_checks, examination, gap_check, store_checks, topic_checks)
 
@@ -25,6 +25,12 @@ def test_every_check_stands_with_what_it_finds() -> None:
         for name, text in vars(module).items()
         if name.isupper() and not name.startswith("_") and isinstance(text, str)
     }
+
+
+def test_the_rights_on_clickhouse_are_those_that_are_checked() -> None:
+    granted = f"GRANT {', '.join(store_checks.RIGHTS)} ON meterport.* TO meterport;"
+
+    assert granted in SETTINGS.read_text(encoding="utf-8")
 
 
 def test_every_status_stands_with_its_meaning() -> None:
