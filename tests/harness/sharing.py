@@ -16,8 +16,8 @@ TESTS = Path(__file__).resolve().parent.parent
 COMPUTING_WORKERS = 2
 # The tests that wait the longest, as the workers share them out one by one: all of the first file first.
 LONGEST_FILES = ("test_chaos.py", "test_crash.py", "ingest/kafka/test_outages.py")
-# The others that wait: they have a broker. Each file is for one worker, or two. Those of the folder share one broker.
-WAITING_FOLDER = "ingest/kafka"
+# The others that wait: they have a broker. Each file is for one worker, or two. Most of the folders share one broker.
+WAITING_FOLDERS = ("ingest/kafka/", "doctor/")
 WAITING_FILES = (
     "ingest/test_exchanged_stores.py",
     "ingest/test_stored_positions.py",
@@ -54,7 +54,7 @@ def share_out(items: Sequence[AnItem], workers: int) -> list[AnItem]:
     placed = {*longest, *together, *long}
     left = [item for item in items if item not in placed]
     waiting = [item for item in left if names[item] in WAITING_FILES]
-    waiting += [item for item in left if names[item].startswith(f"{WAITING_FOLDER}/")]
+    waiting += [item for item in left if names[item].startswith(WAITING_FOLDERS)]
     browser = [item for item in left if names[item].startswith(f"{BROWSER_FOLDER}/")]
     quick = [item for item in left if names[item].partition("/")[0] in QUICK_FOLDERS]
     placed |= {*waiting, *browser, *quick}
