@@ -14,15 +14,13 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
-from tests.doctor.guarded_broker import ONE_BROKER, good_topic, process
+from tests.doctor.good_topic import ONE_BROKER, good_topic
 from tests.doctor.runs import diagnose_kafka
 from tests.harness.acls import deny, grant
 from tests.harness.broker import Broker
 from tests.harness.services import available_or_skip
 from tests.harness.tls_front import Authority, TlsFront
 from tests.harness.topics import Topic, wait_for
-
-__all__ = ["process"]  # a fixture of another file
 
 SEE = '(docs/operations.md "The topic")'
 ACLS = 'add ACLs (docs/settings.md "TLS and SASL")'
@@ -56,6 +54,7 @@ def test_brokers_that_are_away_are_named(tmp_path: Path) -> None:
     assert found.lines["data directory"][0] == "ok"
 
 
+@pytest.mark.only_long
 def test_one_broker_of_several_that_is_away_is_a_warning(topic: Topic, tmp_path: Path) -> None:
     found = diagnose_kafka(topic, tmp_path, brokers=f"127.0.0.1:1,{topic.bootstrap}")
 
@@ -63,6 +62,7 @@ def test_one_broker_of_several_that_is_away_is_a_warning(topic: Topic, tmp_path:
     assert found.warnings()["kafka addresses"].startswith("the others answer, but: kafka.brokers: 127.0.0.1:1 refuses ")
 
 
+@pytest.mark.only_long
 def test_an_address_that_a_broker_advertises_and_does_not_have_is_named(tmp_path: Path) -> None:
     broker = available_or_skip(lambda: Broker(tmp_path / "kafka", {"advertised.listeners": "PLAINTEXT://127.0.0.1:1"}))
     broker.start()
@@ -106,15 +106,17 @@ def _tls(context: ssl.SSLContext, topic: Topic) -> Iterator[str]:
     ("context", "trusted", "message"),
     [
         (Authority.expired_context, True, "kafka.brokers: the certificate of 127.0.0.1 has expired: renew it on the "),
-        (
+        pytest.param(
             lambda made: made.server_context("kafka.example"),
             True,
             "kafka.brokers: the certificate is not for 127.0.0.1",
+            marks=pytest.mark.only_long,
         ),
-        (
+        pytest.param(
             Authority.server_context,
             False,
             "kafka.ssl_ca_location: the certificate of 127.0.0.1 is signed by an unknown ",
+            marks=pytest.mark.only_long,
         ),
     ],
     ids=["expired", "wrong host", "unknown authority"],
@@ -152,7 +154,10 @@ def without(process: Broker, kind: ResourceType, *operations: AclOperation) -> I
 
 @pytest.mark.parametrize(
     ("operation", "right", "use"),
-    [(AclOperation.WRITE, "WRITE", "events over HTTP"), (AclOperation.READ, "READ", "ingest")],
+    [
+        pytest.param(AclOperation.WRITE, "WRITE", "events over HTTP", marks=pytest.mark.only_long),
+        (AclOperation.READ, "READ", "ingest"),
+    ],
 )
 def test_a_right_on_the_topic_that_is_missing_is_named(
     process: Broker, topic: Topic, tmp_path: Path, operation: AclOperation, right: str, use: str
@@ -176,7 +181,9 @@ def test_a_topic_that_may_not_be_described_is_named(process: Broker, topic: Topi
     assert found.faults()["kafka rights"].startswith(f"this user lacks READ on topic {topic.name}, WRITE on topic ")
 
 
-@pytest.mark.parametrize("operation", [AclOperation.READ, AclOperation.DESCRIBE])
+@pytest.mark.parametrize(
+    "operation", [AclOperation.READ, pytest.param(AclOperation.DESCRIBE, marks=pytest.mark.only_long)]
+)
 def test_a_right_on_the_group_that_is_missing_is_named(
     process: Broker, topic: Topic, tmp_path: Path, operation: AclOperation
 ) -> None:
@@ -207,6 +214,7 @@ def test_a_topic_that_may_not_be_created_is_named(process: Broker, tmp_path: Pat
     }
 
 
+@pytest.mark.only_long
 def test_more_replicas_than_brokers_are_named(process: Broker, tmp_path: Path) -> None:
     found = diagnose_kafka(Topic(process.bootstrap, 3), tmp_path, replication_factor="3")
 
@@ -227,6 +235,7 @@ def test_a_topic_that_does_not_exist_is_created_by_the_first_start(process: Brok
     assert missing.name not in admin.list_topics(timeout=10).topics
 
 
+@pytest.mark.only_long
 def test_options_that_may_not_be_read_are_a_warning(process: Broker, topic: Topic, tmp_path: Path) -> None:
     with without(process, ResourceType.TOPIC, AclOperation.DESCRIBE_CONFIGS):
         wait_for(lambda: "topic options" in diagnose_kafka(topic, tmp_path).warnings())

@@ -12,6 +12,8 @@ from tests.harness.secured_broker import PASSWORD, secured
 
 __all__ = ["secured"]  # a fixture of another file
 
+pytestmark = pytest.mark.only_long  # such a broker starts for long, and tests/ingest/kafka/test_tls.py has one
+
 
 def run(secured: KafkaSettings, directory: Path, **changed: str) -> Diagnosis:
     given = secured.model_dump(exclude_defaults=True, include={"brokers", "security_protocol", "sasl_mechanism"})

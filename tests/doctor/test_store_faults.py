@@ -64,7 +64,14 @@ def test_the_rights_that_it_asks_for_are_enough(clickhouse: ClickHouse, tmp_path
     assert diagnose_store(clickhouse, tmp_path).faults() == {}
 
 
-@pytest.mark.parametrize("right", [right for right in RIGHTS if "VIEW" not in right])
+@pytest.mark.parametrize(
+    "right",
+    [
+        pytest.param(right, marks=[] if right in {"SELECT", "INSERT"} else pytest.mark.only_long)
+        for right in RIGHTS
+        if "VIEW" not in right
+    ],
+)
 def test_each_right_that_is_missing_is_named(clickhouse: ClickHouse, tmp_path: Path, right: str) -> None:
     clickhouse.restrict(f"GRANT {', '.join(RIGHTS.keys() - {right})} ON {DATABASE}.*")
 
@@ -102,7 +109,11 @@ def test_a_user_who_may_only_read_is_named(clickhouse: ClickHouse, tmp_path: Pat
     assert [*found.skipped()] == []
 
 
-@pytest.mark.parametrize("setting", ["async_insert", "compile_expressions"], ids=["of inserts", "of queries"])
+@pytest.mark.parametrize(
+    "setting",
+    ["async_insert", pytest.param("compile_expressions", marks=pytest.mark.only_long)],
+    ids=["of inserts", "of queries"],
+)
 def test_a_setting_that_may_not_be_changed_is_named(clickhouse: ClickHouse, tmp_path: Path, setting: str) -> None:
     constraint = f"<constraints><{setting}><readonly/></{setting}></constraints>"
     clickhouse.restrict(ALL_RIGHTS, profile=f"<{setting}>1</{setting}>{constraint}")
@@ -126,7 +137,7 @@ def test_nothing_is_logged(clickhouse: ClickHouse, tmp_path: Path) -> None:
     assert (found.status, found.faults(), found.errors) == (0, {}, "")
 
 
-@pytest.mark.parametrize("code", [192, 193, 194, 516])
+@pytest.mark.parametrize("code", [*(pytest.param(code, marks=pytest.mark.only_long) for code in (192, 193, 194)), 516])
 def test_a_user_who_is_not_accepted_is_named(clickhouse: ClickHouse, tmp_path: Path, code: int) -> None:
     clickhouse.misbehave("error", code=code)
 

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.doctor.guarded_broker import DAY_MS, ONE_BROKER, good_topic, process
+from tests.doctor.good_topic import DAY_MS, ONE_BROKER, good_topic
 from tests.doctor.runs import diagnose_kafka
 from tests.harness.broker import Broker
-
-__all__ = ["process"]  # a fixture of another file
 
 SEE = '(docs/operations.md "The topic")'
 
@@ -24,12 +22,13 @@ SEE = '(docs/operations.md "The topic")'
             "it is compact: compaction deletes events that were not read yet, and no gap shows it; set it to delete "
             f"{SEE}",
         ),
-        (
+        pytest.param(
             {"cleanup_policy": "compact,delete"},
             "topic cleanup.policy",
             "fault",
             "it is compact,delete: compaction deletes events that were not read yet, and no gap shows it; set it to "
             f"delete {SEE}",
+            marks=pytest.mark.only_long,
         ),
         (
             {"retention_ms": str(40 * DAY_MS)},
@@ -38,32 +37,36 @@ SEE = '(docs/operations.md "The topic")'
             "records are kept for 40 days, but ingest.duplicate_window_days is 35: what is older would count twice if "
             f"it were read again; set retention.ms below the window {SEE}",
         ),
-        (
+        pytest.param(
             {"retention_ms": "-1"},
             "topic retention.ms",
             "fault",
             "records are kept for ever, but ingest.duplicate_window_days is 35: what is older would count twice if "
             f"it were read again; set retention.ms below the window {SEE}",
+            marks=pytest.mark.only_long,
         ),
-        (
+        pytest.param(
             {"retention_ms": "7200000"},
             "topic retention.ms",
             "warning",
             "records are kept for 2 h only: events are lost if ingest is away for longer; set retention.ms to 7 days "
             f"or more {SEE}",
+            marks=pytest.mark.only_long,
         ),
-        (
+        pytest.param(
             {"retention_bytes": "1000000"},
             "topic retention.bytes",
             "warning",
             "a partition keeps only its last 1000000 bytes: events are lost if more arrive while ingest is away; set "
             f"retention.bytes to -1 {SEE}",
+            marks=pytest.mark.only_long,
         ),
-        (
+        pytest.param(
             {"max_message_bytes": "1000"},
             "topic max.message.bytes",
             "warning",
             f"it is 1000: larger events get 413; set it to 1048576 or more {SEE}",
+            marks=pytest.mark.only_long,
         ),
         (
             {"min_insync_replicas": "2"},
@@ -72,18 +75,20 @@ SEE = '(docs/operations.md "The topic")'
             "min.insync.replicas is 2, but replication.factor is 1: no event can be written; lower it, or add replicas "
             f"{SEE}",
         ),
-        (
+        pytest.param(
             {},
             "topic replicas",
             "warning",
             "replication.factor is 1 and min.insync.replicas is 1: one broker that fails can stop or lose events; use "
             f"3 and 2 {SEE}",
+            marks=pytest.mark.only_long,
         ),
-        (
+        pytest.param(
             {"unclean_leader_election_enable": "true"},
             "topic elections",
             "warning",
             f"unclean.leader.election.enable is true: acknowledged events can be lost; set it to false {SEE}",
+            marks=pytest.mark.only_long,
         ),
     ],
     ids=lambda value: " ".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else "",

@@ -21,7 +21,7 @@ from ingest.kafka.log import KafkaLog
 from ingest.kafka.topic_queries import query_topic_id
 from ingest.stored_positions import StoredPositions
 from meterport.doctor.store_checks import RIGHTS
-from tests.doctor.guarded_broker import ONE_BROKER, good_topic, process
+from tests.doctor.good_topic import ONE_BROKER, good_topic
 from tests.doctor.runs import KEYS, diagnose, diagnose_as_json
 from tests.harness.acls import deny, grant
 from tests.harness.broker import Broker, create_topic
@@ -30,7 +30,7 @@ from tests.harness.command import meterport
 from tests.harness.own_clickhouse import server
 from tests.harness.topics import WAIT_SECONDS, Topic, assigned_partitions, wait_for
 
-__all__ = ["process", "server"]  # fixtures of other files
+__all__ = ["server"]  # a fixture of another file
 
 DATABASE = "meterport"
 SEE = '(docs/operations.md "Gaps")'
@@ -128,7 +128,7 @@ def test_what_does_not_exist_yet_is_not_made(
     assert _everything(server, topic, tmp_path) == before
 
 
-@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+@pytest.mark.parametrize("protocol", ["consumer", pytest.param("classic", marks=pytest.mark.only_long)])
 def test_it_may_run_beside_a_member_of_the_group(topic: Topic, variables: dict[str, str], protocol: str) -> None:
     with closing(KafkaLog(topic.settings(protocol))) as log:
         wait_for(lambda: assigned_partitions(log) == [0, 1, 2])
@@ -176,8 +176,12 @@ def test_a_wrong_setting_exits_with_78_before_any_check(variables: dict[str, str
     ("kind", "operation", "right", "commands"),
     [
         (ResourceType.TOPIC, AclOperation.WRITE, "WRITE on topic", {"serve", "api"}),
-        (ResourceType.TOPIC, AclOperation.READ, "READ on topic", {"serve", "ingest"}),
-        (ResourceType.GROUP, AclOperation.READ, "READ on group", {"serve", "ingest"}),
+        pytest.param(
+            ResourceType.TOPIC, AclOperation.READ, "READ on topic", {"serve", "ingest"}, marks=pytest.mark.only_long
+        ),
+        pytest.param(
+            ResourceType.GROUP, AclOperation.READ, "READ on group", {"serve", "ingest"}, marks=pytest.mark.only_long
+        ),
     ],
 )
 def test_a_right_is_missed_only_for_the_commands_that_need_it(
@@ -200,6 +204,7 @@ def test_a_right_is_missed_only_for_the_commands_that_need_it(
     assert {command for command, diagnosis in found.items() if diagnosis.status == 1} == commands
 
 
+@pytest.mark.only_long
 def test_a_right_on_the_topic_of_dead_letters_is_missed(process: Broker, variables: dict[str, str]) -> None:
     create_topic(process.bootstrap, "dead-letters", 1)
     with_topic = variables | {"METERPORT_KAFKA__DEAD_LETTER_TOPIC": "dead-letters"}
@@ -248,6 +253,7 @@ def test_offsets_ahead_of_the_store_are_named(
     assert _gaps(variables)[0] == "ok"
 
 
+@pytest.mark.only_long
 def test_an_empty_store_beside_a_group_that_is_ahead_is_named(topic: Topic, variables: dict[str, str]) -> None:
     topic.commit({0: (2, "")})
     empty = variables | {"METERPORT_STORE__DATABASE": "meterport"}
@@ -280,8 +286,18 @@ def test_records_that_were_deleted_before_they_were_stored_are_named(
 @pytest.mark.parametrize(
     ("ahead", "status", "message"),
     [
-        (120, "warning", "the server's clock is 120 seconds behind this machine's: synchronise both by NTP "),
-        (-120, "warning", "the server's clock is 120 seconds ahead of this machine's: synchronise both by NTP "),
+        pytest.param(
+            120,
+            "warning",
+            "the server's clock is 120 seconds behind this machine's: synchronise both by NTP ",
+            marks=pytest.mark.only_long,
+        ),
+        pytest.param(
+            -120,
+            "warning",
+            "the server's clock is 120 seconds ahead of this machine's: synchronise both by NTP ",
+            marks=pytest.mark.only_long,
+        ),
         (7300, "fault", "the server's clock is 7300 seconds behind this machine's: synchronise both by NTP "),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.harness.folder_services import FolderServices
 from tests.harness.services import install_packages
 from tests.portal.browser import PATIENCE_MS, SOURCES, VIEWPORTS, Complaints, chromium, needed
 from tests.portal.customer import ZONE, Customer, a_month, now
@@ -27,14 +28,14 @@ def packages() -> None:
 
 _browsers: list[Browser] = []  # the browser and the customer of this worker, while it runs tests of this folder
 _customers: list[Customer] = []
-_ends = ExitStack()
+_services = FolderServices()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Browser:
     """Return the browser that the tests of all modules share. Each page has a context of its own there."""
     if not _browsers:
-        _browsers.append(_ends.enter_context(chromium()))
+        _browsers.append(_services.enter_context(chromium()))
     return _browsers[0]
 
 
@@ -43,7 +44,7 @@ def customer(tmp_path_factory: pytest.TempPathFactory) -> Customer:
     """Return the customer that the tests of all modules share. A test that creates a meter there deletes it."""
     if not _customers:
         running = Customer(tmp_path_factory.mktemp("portal"))
-        _ends.callback(running.close)
+        _services.callback(running.close)
         running.send(*a_month(now()))
         running.send(
             (now(), {"tokens": "555", "model": "vision", "type": "input", "ms": 1}), subject="another customer"
@@ -58,10 +59,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     try:
         yield
     finally:
-        if nextitem is None or nextitem.path.parent != item.path.parent:
+        if _services.end_after(item, nextitem):
             _browsers.clear()
             _customers.clear()
-            _ends.close()
 
 
 @pytest.fixture
