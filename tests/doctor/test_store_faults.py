@@ -1,5 +1,8 @@
 """`meterport doctor` names what is wrong with a ClickHouse server, in one line that says what to do."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
 from engine.store.opening import open_store
 from meterport.doctor.store_checks import RIGHTS
-from tests.doctor.runs import diagnose, diagnose_store
+from tests.doctor.runs import KEYS, diagnose, diagnose_store
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.own_clickhouse import server
 
@@ -238,3 +241,36 @@ def test_a_table_that_is_missing_or_different_is_named(clickhouse: ClickHouse, t
 
     assert missing.faults()["store tables"].startswith("subjects does not exist in meterport, or default has no right ")
     assert different.faults()["store tables"] == "table events does not keep a deduplication window of 10000"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status", "message"),
+    [
+        pytest.param(
+            120,
+            "warning",
+            "the server's clock is 120 seconds behind this machine's: synchronise both by NTP ",
+            marks=pytest.mark.only_long,
+        ),
+        pytest.param(
+            -120,
+            "warning",
+            "the server's clock is 120 seconds ahead of this machine's: synchronise both by NTP ",
+            marks=pytest.mark.only_long,
+        ),
+        (7300, "fault", "the server's clock is 7300 seconds behind this machine's: synchronise both by NTP "),
+    ],
+)
+def test_clocks_that_differ_are_named(
+    clickhouse: ClickHouse, tmp_path: Path, ahead: int, status: str, message: str
+) -> None:
+    command = [sys.executable, "-m", "tests.chaos.other_clock", str(ahead), "doctor"]
+    variables = {**KEYS, "METERPORT_DATA_DIR": str(tmp_path), "METERPORT_STORE__URL": clickhouse.url}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
+
+    ended = subprocess.run(command, env=inherited | variables, capture_output=True, text=True, check=False)
+
+    [line] = [line for line in ended.stdout.splitlines() if "store clock: " in line]
+    assert line.split()[0] == status
+    assert message in line
+    assert ended.returncode == (1 if status == "fault" else 0)

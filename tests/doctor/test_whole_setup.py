@@ -1,8 +1,5 @@
 """`meterport doctor` on a ClickHouse server and a broker together: with all right it exits 0, and it writes nothing."""
 
-import os
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -280,38 +277,7 @@ def test_records_that_were_deleted_before_they_were_stored_are_named(
     )
 
 
-# --- clocks and processes ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("ahead", "status", "message"),
-    [
-        pytest.param(
-            120,
-            "warning",
-            "the server's clock is 120 seconds behind this machine's: synchronise both by NTP ",
-            marks=pytest.mark.only_long,
-        ),
-        pytest.param(
-            -120,
-            "warning",
-            "the server's clock is 120 seconds ahead of this machine's: synchronise both by NTP ",
-            marks=pytest.mark.only_long,
-        ),
-        (7300, "fault", "the server's clock is 7300 seconds behind this machine's: synchronise both by NTP "),
-    ],
-)
-def test_clocks_that_differ_are_named(variables: dict[str, str], ahead: int, status: str, message: str) -> None:
-    command = [sys.executable, "-m", "tests.chaos.other_clock", str(ahead), "doctor"]
-    store_only = {name: value for name, value in variables.items() if "KAFKA" not in name}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
-
-    ended = subprocess.run(command, env=inherited | store_only, capture_output=True, text=True, check=False)
-
-    [line] = [line for line in ended.stdout.splitlines() if "store clock: " in line]
-    assert line.split()[0] == status
-    assert message in line
-    assert ended.returncode == (1 if status == "fault" else 0)
+# --- processes --------------------------------------------------------------------------------------------------------
 
 
 def test_a_coordinator_that_does_not_answer_does_not_end_the_process(process: Broker, topic: Topic) -> None:
