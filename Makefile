@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PAGE := api/portal_page
 
 .PHONY: help install run demo kafka portal page-packages test test-quick test-long chaos attack lint lint-page audit \
-  bench image monitoring dist lock clean
+  bench chart image monitoring dist lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,15 @@ audit: .venv-audit/.installed  ## Compare the lock files with known advisories; 
 	$(PIP) --python .venv-audit/bin/python install --quiet --no-compile --require-hashes -r $<
 	@touch $@
 
+chart: .venv-chart/.installed  ## Lint, render and validate the Helm chart with Helm 3 and Helm 4 (needs Go)
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart
+
+.venv-chart/.installed: tests/chart/requirements.lock tests/chart/tools.py .venv/.installed
+	@test -x .venv-chart/bin/python || $(PYTHON) -m venv --without-pip .venv-chart
+	$(PIP) --python .venv-chart/bin/python install --quiet --no-compile --force-reinstall --no-deps --require-hashes -r $<
+	$(BIN)/python -m tests.chart.tools
+	@touch $@
+
 bench: install  ## Run the benchmarks
 	$(BIN)/python -m benchmarks
 
@@ -93,6 +102,8 @@ lock:  ## Resolve the dependencies again and write the lock files (needs uv)
 	for folder in tests/audit tests/clients/generated_python tests/clients/older_python tests/clients/cloudevents/python; do \
 	  (cd $$folder && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    requirements.in -o requirements.lock) || exit; done
+	cd tests/chart && uv pip compile --quiet --no-deps --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 requirements.in -o requirements.lock
 
 clean:  ## Remove what install, audit and run created
-	rm -rf .venv .venv-audit data dist
+	rm -rf .venv .venv-audit .venv-chart data dist

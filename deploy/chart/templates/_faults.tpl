@@ -1,0 +1,199 @@
+{{/* Values that cannot work, a line each: what is wrong and what to do. values.schema.json has refused wrong types and names. */}}
+
+{{- define "meterport.faults" -}}
+{{- include "meterport.faultsOfSecrets" . }}
+{{- include "meterport.faultsOfConnections" . }}
+{{- include "meterport.faultsOfPorts" . }}
+{{- if eq .Values.mode "distributed" }}
+{{- include "meterport.faultsOfScaling" . }}
+{{- end }}
+{{- include "meterport.faultsOfObjects" . }}
+{{- end -}}
+
+{{/* The settings that are secrets; a test compares them with the program's. */}}
+{{- define "meterport.secretSettings" -}}
+api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.password
+{{- end -}}
+
+{{/* The setting of a dotted name in config as JSON, or nothing. Takes: config, name. */}}
+{{- define "meterport.setting" -}}
+{{- $value := .config -}}
+{{- range splitList "." .name -}}
+  {{- $value = ternary (get ($value | default dict) .) "" (kindIs "map" $value) -}}
+{{- end -}}
+{{- if not (empty $value) -}}
+{{- toJson $value -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "meterport.faultsOfSecrets" -}}
+{{- $config := .Values.config -}}
+{{- range $name := splitList " " (include "meterport.secretSettings" .) }}
+{{- if include "meterport.setting" (dict "config" $config "name" $name) }}
+- config.{{ $name }} is a secret, and a ConfigMap would show it: put it into a Secret and write secrets: {"{{ $name }}": {name: THE-SECRET, key: ITS-KEY}}
+{{- end }}
+{{- end }}
+{{- if contains "@" (dig "store" "url" "" $config | default "") }}
+- config.store.url contains a user or a password, and a ConfigMap would show it: write the user in config.store.username, put the password into a Secret and write secrets: {"store.password": {name: THE-SECRET, key: ITS-KEY}}
+{{- end }}
+{{- range $option := dig "kafka" "options" dict $config | keys | sortAlpha }}
+{{- if regexMatch "(?i)pass|secret|key|token|jaas|assertion|pem" $option }}
+- config.kafka.options.{{ $option }} may be a secret, and a ConfigMap would show it: put {"{{ $option }}": "…"} as JSON into a Secret and write secrets: {"kafka.options": {name: THE-SECRET, key: ITS-KEY}}
+{{- end }}
+{{- end }}
+{{- range $name := keys .Values.secrets | sortAlpha }}
+{{- if and (ne $name "kafka.options") (include "meterport.setting" (dict "config" $config "name" $name)) }}
+- {{ $name }} is both in config and in secrets: remove one of them
+{{- end }}
+{{- end }}
+{{- range $component := list "api" "ingest" "embedded" }}
+{{- range (get $.Values $component).extraEnv }}
+{{- if and (hasPrefix "METERPORT_" .name) (not (dig "valueFrom" "fieldRef" false .)) }}
+- {{ $component }}.extraEnv: {{ .name }} is a setting: write it in config, or in secrets if it comes from a Secret
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "meterport.faultsOfConnections" -}}
+{{- $config := .Values.config -}}
+{{- $secrets := .Values.secrets -}}
+{{- $url := or (hasKey $secrets "store.url") (dig "store" "url" "" $config) -}}
+{{- if and (dig "api_key_sha256" "" $config) (hasKey $secrets "api_key") }}
+- secrets.api_key and config.api_key_sha256 are both set: remove one of them
+{{- end }}
+{{- if not (or (hasKey $secrets "api_key") (hasKey $secrets "api_key_sha256") (dig "api_key_sha256" "" $config)) }}
+- the API needs a key: put one into a Secret and write secrets: {"api_key": {name: THE-SECRET, key: ITS-KEY}}
+{{- end }}
+{{- if eq .Values.mode "distributed" }}
+{{- if not $url }}
+- config.store.url: mode distributed needs a ClickHouse server, for example https://clickhouse:8443; without one, set mode: embedded
+{{- end }}
+{{- if not (include "meterport.usesKafka" .) }}
+- config.kafka.brokers: mode distributed needs Kafka, for example kafka-bootstrap:9092; without it, set mode: embedded
+{{- end }}
+{{- if not (hasKey $secrets "portal.token_keys") }}
+- all pods must verify the same tokens: put a JSON list of signing keys into a Secret and write secrets: {"portal.token_keys": {name: THE-SECRET, key: ITS-KEY}}
+{{- end }}
+{{- else }}
+{{- if $url }}
+- store.url is set, but mode embedded has a store of its own: set mode: distributed, or remove it
+{{- end }}
+{{- if dig "data_dir" "" $config }}
+- config.data_dir is set, but the chart sets it to the place of the volume: remove it
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "meterport.faultsOfPorts" -}}
+{{- $server := .Values.config.server | default dict -}}
+{{- range $setting := list "host" "telemetry_host" }}
+{{- if has (get $server $setting | default "127.0.0.1") (list "127.0.0.1" "localhost" "::1") }}
+- config.server.{{ $setting }} is loopback, which nothing outside the pod can reach: set it to 0.0.0.0, or to "::" for IPv6
+{{- end }}
+{{- end }}
+{{- $port := include "meterport.port" . | int -}}
+{{- $telemetry := include "meterport.telemetryPort" . | int -}}
+{{- if eq $port 0 }}
+- config.server.port is 0: the Service needs a fixed port, for example 8888
+{{- end }}
+{{- if eq $telemetry 0 }}
+- config.server.telemetry_port: the probes need this port, for example 8889
+{{- end }}
+{{- if and $port (eq $port $telemetry) }}
+- config.server.telemetry_port is the same as config.server.port: choose another one
+{{- end }}
+{{- end -}}
+
+{{- define "meterport.faultsOfScaling" -}}
+{{- $partitions := include "meterport.partitions" . | int -}}
+{{- range $component := list "api" "ingest" }}
+{{- $values := get $.Values $component }}
+{{- if $values.autoscaling.enabled }}
+{{- include "meterport.faultsOfBounds" (dict "name" (printf "%s.autoscaling" $component) "values" $values.autoscaling) }}
+{{- if not (or $values.autoscaling.targetCPUUtilizationPercentage $values.autoscaling.targetMemoryUtilizationPercentage $values.autoscaling.metrics) }}
+- {{ $component }}.autoscaling has no metric: set targetCPUUtilizationPercentage
+{{- end }}
+{{- range $resource, $target := dict "cpu" "targetCPUUtilizationPercentage" "memory" "targetMemoryUtilizationPercentage" }}
+{{- if and (get $values.autoscaling $target) (not (dig "requests" $resource "" $values.resources)) }}
+- {{ $component }}.autoscaling.{{ $target }} is a share of what is requested: set {{ $component }}.resources.requests.{{ $resource }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $ingest := .Values.ingest }}
+{{- if and $ingest.autoscaling.enabled $ingest.keda.enabled }}
+- ingest.autoscaling and ingest.keda would both scale the same pods: enable one of them
+{{- end }}
+{{- $most := dict "ingest.replicas" $ingest.replicas }}
+{{- if $ingest.autoscaling.enabled }}
+{{- $most = dict "ingest.autoscaling.maxReplicas" $ingest.autoscaling.maxReplicas }}
+{{- end }}
+{{- if $ingest.keda.enabled }}
+{{- $most = dict "ingest.keda.maxReplicas" $ingest.keda.maxReplicas }}
+{{- include "meterport.faultsOfBounds" (dict "name" "ingest.keda" "values" $ingest.keda) }}
+{{- include "meterport.faultsOfKeda" . }}
+{{- end }}
+{{- range $name, $number := $most }}
+{{- if gt (int $number) $partitions }}
+- {{ $name }} is {{ int $number }}, but the topic has {{ $partitions }} partitions and each is read by one pod: set at most {{ $partitions }}, or config.kafka.partitions to what the topic has
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Takes: name, values. */}}
+{{- define "meterport.faultsOfBounds" -}}
+{{- if lt (int .values.minReplicas) 1 }}
+- {{ .name }}.minReplicas is {{ int .values.minReplicas }}: at least 1 pod must work, set 1 or more
+{{- end }}
+{{- if lt (int .values.maxReplicas) (int .values.minReplicas) }}
+- {{ .name }}.maxReplicas is {{ int .values.maxReplicas }} and smaller than minReplicas: set {{ int .values.minReplicas }} or more
+{{- end }}
+{{- end -}}
+
+{{- define "meterport.faultsOfKeda" -}}
+{{- $keda := .Values.ingest.keda -}}
+{{- $kafka := .Values.config.kafka | default dict -}}
+{{- $least := include "meterport.batchRows" . | int | mul 2 -}}
+{{- if and $keda.lagThreshold (lt (int64 $keda.lagThreshold) (int64 $least)) }}
+- ingest.keda.lagThreshold is {{ int64 $keda.lagThreshold }}: committed offsets are those of the beginning of the block under way, so set at least twice ingest.batch_rows, {{ $least }}, or remove it
+{{- end }}
+{{- if not (or $keda.bootstrapServers $kafka.brokers) }}
+- ingest.keda.bootstrapServers: KEDA cannot read kafka.brokers from a Secret; write the brokers here
+{{- end }}
+{{- range $name := list "kafka.topic" "kafka.group" }}
+{{- $key := get (dict "kafka.topic" "topic" "kafka.group" "consumerGroup") $name }}
+{{- if and (hasKey $.Values.secrets $name) (not (get $keda.metadata $key)) }}
+- ingest.keda.metadata.{{ $key }}: KEDA cannot read {{ $name }} from a Secret; write it here
+{{- end }}
+{{- end }}
+{{- if and (hasPrefix "SASL" ($kafka.security_protocol | default "")) (not $keda.authenticationRef) }}
+- ingest.keda.authenticationRef: the brokers require SASL; name a TriggerAuthentication that has the user and the password
+{{- end }}
+{{- end -}}
+
+{{- define "meterport.faultsOfObjects" -}}
+{{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
+- monitoring.podMonitor and monitoring.serviceMonitor would both scrape the same pods: enable one of them
+{{- end }}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
+- ingress.hosts is empty: name at least one host
+{{- end }}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
+- httpRoute.parentRefs is empty: name the Gateway
+{{- end }}
+{{- if and (not .Values.serviceAccount.create) .Values.serviceAccount.annotations }}
+- serviceAccount.annotations are for a new account: set serviceAccount.create, or annotate the account that exists
+{{- end }}
+{{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") }}
+- service.nodePort is set, but service.type is ClusterIP: set NodePort or LoadBalancer
+{{- end }}
+{{- if eq .Values.mode "embedded" }}
+{{- range $what := list "api.autoscaling" "ingest.autoscaling" "ingest.keda" }}
+{{- $parts := splitList "." $what }}
+{{- if (get (get $.Values (first $parts)) (last $parts)).enabled }}
+- {{ $what }} is enabled, but mode embedded has exactly one pod: set mode: distributed, or disable it
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}

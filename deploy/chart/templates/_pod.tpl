@@ -1,0 +1,157 @@
+{{/* The pod of a component. Takes: root, component, values (of the component), command (of Meterport), ready (a query). */}}
+{{- define "meterport.pod" -}}
+{{- $root := .root -}}
+{{- $secrets := include "meterport.secretsOf" . | fromJson -}}
+metadata:
+  annotations:
+    # Another configuration needs other processes: they read it once.
+    checksum/config: {{ include "meterport.config" $root | sha256sum }}
+    {{- with .values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  labels:
+    {{- include "meterport.selector" . | nindent 4 }}
+    {{- with merge (dict) .values.podLabels $root.Values.commonLabels }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+spec:
+  serviceAccountName: {{ include "meterport.serviceAccountName" $root }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ include "meterport.graceSeconds" $root }}
+  {{- with $root.Values.podSecurityContext }}
+  securityContext:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with concat ((.root.Values.global | default dict).imagePullSecrets | default list) $root.Values.image.pullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  containers:
+    - name: meterport
+      image: {{ include "meterport.image" $root | quote }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      args: [{{ .command }}, --config, /etc/meterport/config/config.yaml]
+      {{- include "meterport.environment" (dict "secrets" $secrets "values" .values) | nindent 6 }}
+      ports:
+        {{- if ne .component "ingest" }}
+        - {name: http, containerPort: {{ include "meterport.port" $root }}, protocol: TCP}
+        {{- end }}
+        - {name: telemetry, containerPort: {{ include "meterport.telemetryPort" $root }}, protocol: TCP}
+      {{- include "meterport.probes" . | nindent 6 }}
+      {{- with .values.resources }}
+      resources:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with $root.Values.securityContext }}
+      securityContext:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      volumeMounts:
+        - {name: config, mountPath: /etc/meterport/config, readOnly: true}
+        {{- if $secrets }}
+        - {name: secrets, mountPath: /etc/meterport/secrets, readOnly: true}
+        {{- end }}
+        - {name: tmp, mountPath: /tmp}
+        {{- if eq .component "embedded" }}
+        - {name: data, mountPath: /var/lib/meterport}
+        {{- end }}
+        {{- with .values.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    {{- include "meterport.volumes" (dict "root" $root "secrets" $secrets "values" .values "component" .component) | nindent 4 }}
+  {{- include "meterport.placement" . | nindent 2 }}
+{{- end -}}
+
+{{/* Takes: secrets, values. */}}
+{{- define "meterport.environment" -}}
+{{- if or .secrets .values.extraEnv -}}
+env:
+  {{- if .secrets }}
+  - {name: METERPORT_SECRETS_DIR, value: /etc/meterport/secrets}
+  {{- end }}
+  {{- range $setting := keys .secrets | sortAlpha }}
+  {{- if hasSuffix "_location" $setting }}
+  - {name: {{ include "meterport.variable" $setting }}, value: /etc/meterport/secrets/{{ $setting }}}
+  {{- end }}
+  {{- end }}
+  {{- with .values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Readiness says whether traffic may come, and liveness only whether the process answers: no restart brings a store back. */}}
+{{- define "meterport.probes" -}}
+startupProbe:
+  httpGet: {path: /livez, port: telemetry}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /livez, port: telemetry}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: {{ .ready | quote }}, port: telemetry}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+{{- end -}}
+
+{{/* Takes: root, secrets, values, component. */}}
+{{- define "meterport.volumes" -}}
+{{- $full := include "meterport.fullname" .root -}}
+- name: config
+  configMap: {name: {{ $full }}}
+{{- if .secrets }}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- range $setting := keys .secrets | sortAlpha }}
+      {{- $source := get $.secrets $setting }}
+      - secret:
+          name: {{ $source.name | quote }}
+          items:
+            - key: {{ $source.key | quote }}
+              path: {{ ternary $setting (include "meterport.variable" $setting) (hasSuffix "_location" $setting) }}
+      {{- end }}
+{{- end }}
+- name: tmp
+  emptyDir: {sizeLimit: {{ .root.Values.tmp.sizeLimit }}}
+{{- if and (eq .component "embedded") .root.Values.embedded.persistence.existingClaim }}
+- name: data
+  persistentVolumeClaim: {claimName: {{ .root.Values.embedded.persistence.existingClaim }}}
+{{- end }}
+{{- with .values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Where the pods run. Takes: root, component, values. */}}
+{{- define "meterport.placement" -}}
+{{- $values := .values -}}
+{{- range $field := list "affinity" "nodeSelector" "priorityClassName" "tolerations" -}}
+{{- with get $values $field }}
+{{ dict $field . | toYaml }}
+{{- end }}
+{{- end }}
+{{- if $values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- toYaml $values.topologySpreadConstraints | nindent 2 }}
+{{- else if and (kindIs "invalid" $values.topologySpreadConstraints) (ne .component "embedded") }}
+topologySpreadConstraints:
+  {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ $key }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "meterport.selector" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,72 @@
+"""The files and variables that a pod's process finds, made in a directory as the kubelet makes them.
+
+Owns: the ConfigMap's file, and the projected volume with its links: `NAME` leads to `..data/NAME`, and `..data` to a
+directory named after an instant.
+Source: kubelet's atomic writer of volumes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from engine.config.settings import setting_names, variable_name
+from tests.chart.rendering import Object, one
+
+_STRONG_KEY = "q7Jm2-xV9s+Lr4Tb8Wd1"
+_SPECIAL = {
+    "api_key_sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    "portal.token_keys": json.dumps([_STRONG_KEY, _STRONG_KEY[::-1]]),
+    "kafka.options": json.dumps({"ssl.key.pem": "-----BEGIN-----"}),
+    "kafka.topic": "events",
+    "kafka.dead_letter_topic": "dead_letters",
+    "store.database": "usage",
+    "kafka.brokers": "kafka-1:9092,kafka-2:9092",
+    "store.url": "https://clickhouse:8443",
+    "store.password": "p@:s%/#'\"",
+}
+SECRET_VALUES = {name: _SPECIAL.get(name, _STRONG_KEY) for name in setting_names()}
+
+
+class Mounted:
+    """What the process of a pod finds. `environment`: its variables, with paths into the directory."""
+
+    def __init__(self, objects: list[Object], pod: Object, directory: Path) -> None:
+        """Make the files. Args: objects: of the release; pod: the template. Each Secret's value ends in a newline."""
+        self.directory = directory
+        spec = pod["spec"]
+        (container,) = spec["containers"]
+        self._paths = {mount["name"]: directory / mount["mountPath"].lstrip("/") for mount in container["volumeMounts"]}
+        self._mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        for volume in spec["volumes"]:
+            if "projected" in volume:
+                self._project(volume)
+            elif volume["name"] == "config":
+                self._write(self._paths["config"], one(objects, "ConfigMap", volume["configMap"]["name"])["data"])
+        self.command: str = container["args"][0]
+        self.configuration = directory / container["args"][2].lstrip("/")
+        self.environment = {
+            entry["name"]: self._located(entry["value"]) for entry in container.get("env", []) if "value" in entry
+        }
+
+    def _located(self, value: str) -> str:
+        inside = any(value.startswith(path) for path in self._mounts.values())
+        return str(self.directory / value.lstrip("/")) if inside else value
+
+    def _project(self, volume: dict[str, Any]) -> None:
+        settings = {variable_name(name): name for name in setting_names()}
+        self.keys = {
+            item["path"]: (source["secret"]["name"], item["key"])
+            for source in volume["projected"]["sources"]
+            for item in source["secret"]["items"]
+        }
+        values = {path: SECRET_VALUES.get(settings.get(path, ""), "-----BEGIN-----") + "\n" for path in self.keys}
+        self._write(self._paths[volume["name"]], values)
+
+    @staticmethod
+    def _write(directory: Path, files: dict[str, str]) -> None:
+        of_instant = directory / "..2026_11_30_12_00_00.123456789"
+        of_instant.mkdir(parents=True)
+        (directory / "..data").symlink_to(of_instant.name)
+        for name, text in files.items():
+            (of_instant / name).write_text(text, encoding="utf-8")
+            (directory / name).symlink_to(f"..data/{name}")

@@ -1,0 +1,81 @@
+"""The chart, as Helm 3 and Helm 4 render it.
+
+Owns: how Helm is called, and the files of values in deploy/chart/ci. Nothing here talks to a cluster.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tests.chart.schema import CHART
+from tests.chart.tools import HELMS
+
+CI_FILES = sorted((CHART / "ci").glob("*.yaml"))
+REFUSED_FILES = sorted((CHART / "ci" / "refused").glob("*.yaml"))
+LEAST = CHART / "ci" / "distributed.yaml"
+LEAST_EMBEDDED = CHART / "ci" / "embedded.yaml"
+Object = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """What Helm printed, and whether it succeeded."""
+
+    succeeded: bool
+    output: str
+    complaints: str
+
+
+def helm(release: int, *arguments: str | Path, cwd: Path | None = None) -> Answer:
+    """Run Helm 3 or Helm 4 without any configuration of this machine's user."""
+    with tempfile.TemporaryDirectory() as home:
+        names = ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")
+        environment = {"PATH": os.environ["PATH"], "HOME": home, **dict.fromkeys(names, home)}
+        environment["KUBECONFIG"] = f"{home}/none"
+        done = subprocess.run(
+            [HELMS[release], *arguments], capture_output=True, text=True, env=environment, cwd=cwd, check=False
+        )
+    return Answer(done.returncode == 0, done.stdout, done.stderr)
+
+
+@cache
+def rendered_text(*values: Path, release: int = 4, name: str = "m", chart: Path = CHART, sets: str = "") -> str:
+    """Return the text of all objects. Args: values: files. sets: as for --set. Raises: AssertionError: Helm refuses."""
+    answer = template(*values, release=release, name=name, chart=chart, sets=sets)
+    assert answer.succeeded, answer.complaints
+    return answer.output
+
+
+def template(*values: Path, release: int = 4, name: str = "m", chart: Path = CHART, sets: str = "") -> Answer:
+    """Return what `helm template` answers."""
+    files = [part for file in values for part in ("--values", file)]
+    return helm(release, "template", name, chart, "--namespace", "usage", *files, *(["--set", sets] if sets else []))
+
+
+def rendered(*values: Path, release: int = 4, name: str = "m", chart: Path = CHART, sets: str = "") -> list[Object]:
+    """Return all objects in the order in which Helm prints them. Raises: AssertionError: Helm refuses the values."""
+    text = rendered_text(*values, release=release, name=name, chart=chart, sets=sets)
+    return [found for found in yaml.safe_load_all(text) if found]
+
+
+def one(objects: list[Object], kind: str, ending: str = "") -> Object:
+    """Return the only object of a kind whose name has an ending."""
+    (found,) = [o for o in objects if o["kind"] == kind and o["metadata"]["name"].endswith(ending)]
+    return found
+
+
+def pods(objects: list[Object]) -> dict[str, Object]:
+    """Return the templates of all pods by the command of Meterport that they run."""
+    templates = [o["spec"]["template"] for o in objects if o["kind"] in {"Deployment", "StatefulSet"}]
+    return {template["spec"]["containers"][0]["args"][0]: template for template in templates}
+
+
+def expected_message(file: Path) -> str:
+    """Return the message that a file of refused values must give: its comment."""
+    text = file.read_text(encoding="utf-8")
+    return " ".join(re.findall(r"^# ?(.*)$", text, re.MULTILINE)).strip()

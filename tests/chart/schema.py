@@ -1,0 +1,183 @@
+"""The schema of the chart's values: Helm checks it before it renders, and editors complete names from it.
+
+Owns: values.schema.json of deploy/chart, which `python -m tests.chart.schema` writes. `config` is the model of the
+settings, `secrets` has the settings that may come from a Secret, and the chart's own keys are those of values.yaml.
+Every name that is not there is refused.
+Limits: a secret in `config` passes the schema, because a guard of the chart refuses it with a better message.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import SecretStr
+
+from engine.config.settings import Settings, setting_names
+from tests.chart.tools import ROOT
+
+CHART = ROOT / "deploy" / "chart"
+SCHEMA = CHART / "values.schema.json"
+Schema = dict[str, Any]
+
+_TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
+# Objects whose names are those of Kubernetes, or free.
+_OPEN = re.compile(r"(podS|s)ecurityContext|.*\.resources")
+_DIGEST, _PORT = r"^(sha256:[0-9a-f]{64})?$", {"type": "integer", "minimum": 1, "maximum": 65535}
+# What the defaults of values.yaml do not say, by the path of the value.
+_SPECIAL: dict[str, Schema] = {
+    "mode": {"enum": ["distributed", "embedded"]},
+    "image.digest": {"type": "string", "pattern": _DIGEST},
+    "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+    "image.tag": {"type": "string"},
+    "embedded.persistence.size": {"type": ["string", "integer"]},
+    "embedded.persistence.storageClass": {"type": ["string", "null"]},
+    "ingest.keda.lagThreshold": {"type": ["integer", "null"], "minimum": 1},
+    "ingest.keda.metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+    "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+    "service.port": _PORT,
+    "service.nodePort": {**_PORT, "type": ["integer", "null"]},
+    "service.loadBalancerClass": {"type": ["string", "null"]},
+    "service.externalTrafficPolicy": {"enum": ["Cluster", "Local", None]},
+    "ingress.hosts": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["host"],
+            "properties": {
+                "host": {"type": "string"},
+                "paths": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            "path": {"type": "string"},
+                            "pathType": {"enum": ["Exact", "Prefix", "ImplementationSpecific"]},
+                        },
+                    },
+                },
+            },
+        },
+    },
+    "extraObjects": {"type": "array", "items": {"type": ["string", "object"]}},
+    "tmp.sizeLimit": {"type": ["string", "integer"]},
+}
+for _component in ("api", "ingest", "embedded"):
+    _SPECIAL[f"{_component}.topologySpreadConstraints"] = {"type": ["array", "null"]}
+    _SPECIAL[f"{_component}.replicas"] = {"type": "integer", "minimum": 0}
+    for _target in ("targetCPUUtilizationPercentage", "targetMemoryUtilizationPercentage"):
+        _SPECIAL[f"{_component}.autoscaling.{_target}"] = {"type": ["integer", "null"], "minimum": 1}
+# Settings that the chart must know itself, for KEDA for example.
+_NEVER_SECRET = frozenset({"kafka.security_protocol", "kafka.sasl_mechanism", "kafka.group_protocol"})
+
+
+def values_schema() -> Schema:
+    """Return the schema of the chart's values."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    own = {name: value for name, value in values.items() if name not in {"config", "secrets"}}
+    root = _object({name: _of_default(name, value) for name, value in own.items()})
+    root["properties"] |= {
+        "config": config_schema(),
+        "secrets": _object(dict.fromkeys(sorted(secret_settings()), _SECRET_KEY)),
+        "global": {
+            "type": "object",
+            "description": "The values of a parent chart; imageRegistry and imagePullSecrets.",
+        },
+        "enabled": {"type": "boolean", "description": "For the condition of a parent chart's dependency."},
+    }
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "The values of Meterport's chart", **root}
+
+
+def config_schema() -> Schema:
+    """Return the schema of the program's settings, without references, and without types for secrets."""
+    whole = Settings.model_json_schema()
+    schema: Schema = _plain(whole, whole["$defs"])
+    for name in masked_settings():
+        *groups, last = name.split(".")
+        where = schema
+        for group in groups:
+            where = where["properties"][group]
+        where["properties"][last] = {"description": "A secret: see the value `secrets`."}
+    return schema
+
+
+def masked_settings() -> set[str]:
+    """Return the settings that consist of secrets only. A URL and options may be shown if no secret is in them."""
+    return {name for name in setting_names() if _holds_secrets(name)} - {"store.url", "kafka.options"}
+
+
+def secret_settings() -> set[str]:
+    """Return the settings that may come from a Secret: keys, and all texts about ClickHouse and Kafka."""
+    texts = {
+        name
+        for name, field in setting_names().items()
+        if name.startswith(("store.", "kafka.")) and "str" in str(field.annotation)
+    }
+    return {name for name in setting_names() if _holds_secrets(name)} | texts - _NEVER_SECRET | {"api_key_sha256"}
+
+
+_SECRET_KEY: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["name", "key"],
+    "properties": {
+        "name": {"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253},
+        "key": {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$", "maxLength": 253},
+    },
+}
+
+
+def _holds_secrets(name: str) -> bool:
+    return SecretStr.__name__ in str(setting_names()[name].annotation)
+
+
+def _object(properties: dict[str, Schema]) -> Schema:
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _of_default(path: str, value: Any) -> Schema:
+    """Return the schema of one of the chart's own values."""
+    if path in _SPECIAL:
+        return _SPECIAL[path]
+    if isinstance(value, dict):
+        if not value or _OPEN.fullmatch(path):
+            return {"type": "object"}
+        return _object({name: _of_default(f"{path}.{name}", inner) for name, inner in value.items()})
+    return {"type": _TYPES[type(value)]}
+
+
+def _plain(schema: Any, definitions: Schema) -> Any:
+    """Return a part of pydantic's schema with its references resolved, and without what says nothing to Helm."""
+    if isinstance(schema, list):
+        return [_plain(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rpartition("/")[2]] | {"description": schema.get("description", "")}
+    return dict(_kept(schema, definitions))
+
+
+def _kept(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Any]]:
+    for key, value in schema.items():
+        if key == "properties":
+            yield key, {name: _plain(one, definitions) for name, one in value.items()}
+        elif key not in {"title", "$defs", "default", "format", "writeOnly"} and value != "":
+            yield key, _plain(value, definitions)
+
+
+def schema_text() -> str:
+    """Return what values.schema.json must contain."""
+    return json.dumps(values_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def main(path: Path = SCHEMA) -> None:
+    """Write the schema."""
+    path.write_text(schema_text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Helm 3 and Helm 4 accept and render the chart for every file in deploy/chart/ci, and refuse what cannot work."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.rendering import (
+    CI_FILES,
+    LEAST,
+    LEAST_EMBEDDED,
+    REFUSED_FILES,
+    expected_message,
+    helm,
+    one,
+    rendered,
+    rendered_text,
+    template,
+)
+from tests.chart.schema import CHART, values_schema
+from tests.chart.tools import HELMS
+
+ci_files = pytest.mark.parametrize("values", CI_FILES, ids=lambda file: file.stem)
+
+
+@ci_files
+@pytest.mark.parametrize("release", HELMS)
+def test_lint_accepts_the_chart(release: int, values: Path) -> None:
+    answer = helm(release, "lint", "--strict", CHART, "--values", values)
+
+    assert answer.succeeded, answer.output + answer.complaints
+
+
+@ci_files
+def test_both_helms_render_the_same(values: Path) -> None:
+    assert rendered(values, release=3) == rendered(values, release=4)
+
+
+@ci_files
+@pytest.mark.parametrize("release", HELMS)
+def test_the_same_values_give_the_same_text_again(release: int, values: Path) -> None:
+    assert template(values, release=release).output == template(values, release=release).output
+
+
+def test_no_template_asks_the_cluster_or_chance() -> None:
+    """A function of this kind may give the same text by chance here, and another one in Argo CD."""
+    found = [
+        (file.name, word)
+        for file in sorted((CHART / "templates").iterdir())
+        for word in re.findall(r"\b(lookup|rand\w+|gen[A-Z]\w+|uuidv4|now|htpasswd|bcrypt)\b", _actions(file))
+    ]
+
+    assert found == []
+
+
+def _actions(file: Path) -> str:
+    return " ".join(re.findall(r"{{(?!/\*)(?!- /\*)(.*?)}}", file.read_text(encoding="utf-8"), re.DOTALL))
+
+
+@pytest.mark.parametrize("values", REFUSED_FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("release", HELMS)
+def test_what_cannot_work_is_refused_with_what_to_do(release: int, values: Path) -> None:
+    answer = template(values, release=release)
+
+    assert not answer.succeeded
+    # Helm 3 and Helm 4 word what the schema refuses in different ways: one of them after the bar.
+    assert [message for message in expected_message(values).split(" | ") if message in answer.complaints] != []
+
+
+def test_every_guard_is_seen_by_a_file_of_refused_values() -> None:
+    text = (CHART / "templates" / "_faults.tpl").read_text(encoding="utf-8")
+    guards = [line for line in text.splitlines() if line.startswith("- ")]
+    seen = {line for file in REFUSED_FILES for line in template(file).complaints.splitlines()}
+
+    assert len(guards) > 30
+    assert [guard for guard in guards if not any(_pattern(guard).fullmatch(line) for line in seen)] == []
+
+
+def _pattern(guard: str) -> re.Pattern[str]:
+    """Return what a guard's line looks like, with any text in the place of its actions."""
+    return re.compile(".*".join(map(re.escape, re.split(r"{{.*?}}", guard))))
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    complaints = template().complaints
+
+    assert complaints.count("\n- ") == 4
+    assert "config.store.url" in complaints
+    assert "config.kafka.brokers" in complaints
+
+
+def test_every_value_is_set_by_a_file() -> None:
+    given = {path for file in CI_FILES for path in _paths(yaml.safe_load(file.read_text(encoding="utf-8")))}
+    own = {path for path in _schema_paths(values_schema()) if path[0] not in {"config", "secrets"}}
+
+    assert len(own) > 100
+    assert sorted(own - given) == []
+
+
+def _paths(values: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if before:
+        yield before
+    if isinstance(values, dict):
+        for name, inner in values.items():
+            yield from _paths(inner, (*before, name))
+
+
+def _schema_paths(schema: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, inner in schema.get("properties", {}).items():
+        yield (*before, name)
+        yield from _schema_paths(inner, (*before, name))
+
+
+def test_the_alert_rules_are_those_of_the_project() -> None:
+    rule = one(rendered(CHART / "ci" / "full.yaml"), "PrometheusRule")
+
+    assert rule["spec"] == yaml.safe_load((CHART.parent / "alerts.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("monitor", ["PodMonitor", "ServiceMonitor"])
+def test_the_jobs_that_monitors_make_are_those_of_the_alert_rules(monitor: str) -> None:
+    file = "full.yaml" if monitor == "PodMonitor" else "keda.yaml"
+    spec = one(rendered(CHART / "ci" / file), monitor)["spec"]
+    (endpoint,) = spec.get("podMetricsEndpoints") or spec["endpoints"]
+    job = endpoint["relabelings"][0]["replacement"].replace("$1", "ingest")
+    (matched,) = re.findall(r'up{job=~"(.*?)"}', (CHART.parent / "alerts.yaml").read_text(encoding="utf-8"))
+
+    assert re.fullmatch(matched, job)
+
+
+@pytest.mark.parametrize(
+    ("values", "commands"),
+    [
+        (
+            LEAST,
+            [
+                "kubectl -n usage wait --for=condition=Available",
+                "kubectl -n usage port-forward service/m-meterport 8888",
+                "curl -i",
+            ],
+        ),
+        (
+            LEAST_EMBEDDED,
+            ["kubectl -n usage rollout", "kubectl -n usage port-forward service/m-meterport 8888", "curl"],
+        ),
+    ],
+    ids=["distributed", "embedded"],
+)
+def test_the_notes_give_the_next_three_commands(values: Path, commands: list[str]) -> None:
+    """Helm 3 renders the notes only if it reaches a cluster."""
+    answer = helm(4, "install", "m", CHART, "--namespace", "usage", "--values", values, "--dry-run=client")
+
+    notes = answer.output.partition("NOTES:")[2]
+    found = [line.strip() for line in notes.splitlines() if line.startswith("    ")]
+    assert answer.succeeded, answer.complaints
+    assert [command for command in commands if not any(line.startswith(command) for line in found)] == []
+
+
+def test_labels_of_the_charts_user_are_in_no_selector() -> None:
+    """A selector cannot be changed later."""
+    plain, labelled = rendered_text(LEAST), rendered_text(LEAST, sets="commonLabels.team=billing")
+    selectors = [
+        [o["spec"]["selector"]["matchLabels"] for o in yaml.safe_load_all(text) if o and o["kind"] == "Deployment"]
+        for text in (plain, labelled)
+    ]
+
+    assert selectors[0] == selectors[1]
+    assert labelled.count("team: billing") > len(selectors[1])
