@@ -17,7 +17,7 @@ from engine.config.loading import HARNESS_PREFIX, load_settings
 from engine.config.settings import Settings, setting_names, variable_name
 from engine.meters.definition import parse_definition
 from meterport import cli
-from tests.documents.pages import SETTINGS, mentioned, plain, rows
+from tests.documents.pages import ROOT, SETTINGS, mentioned, plain, rows
 
 PROMPTED = {f"{ENV_PREFIX}SERVER__PROT"}  # a misspelling that docs/settings.md shows on purpose
 FILES = {"log.sqlite"}  # looks like a setting of the group `log`
@@ -36,8 +36,15 @@ def test_every_setting_stands_with_its_variable_and_default() -> None:
 def test_no_page_names_a_setting_that_does_not_exist() -> None:
     groups = {name.split(".")[0] for name in setting_names() if "." in name}
     named = set(mentioned(rf"(?<=`)(?:{'|'.join(groups)})\.[a-z_0-9]+(?=[`=])"))
+    known = setting_names().keys() | FILES | _chart_values()
 
-    assert [(page, name) for page, name in sorted(named) if name not in setting_names() and name not in FILES] == []
+    assert [(page, name) for page, name in sorted(named) if name not in known] == []
+
+
+def _chart_values() -> set[str]:
+    """Return the values of the Helm chart that are named like settings of a group."""
+    values = yaml.safe_load((ROOT / "deploy" / "chart" / "values.yaml").read_text(encoding="utf-8"))
+    return {f"{group}.{name}" for group, inner in values.items() if isinstance(inner, dict) for name in inner}
 
 
 def test_no_page_names_a_variable_that_does_not_exist() -> None:
