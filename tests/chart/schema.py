@@ -63,6 +63,7 @@ _SPECIAL: dict[str, Schema] = {
             },
         },
     },
+    "httpRoute.hostnames": {"type": "array", "items": {"type": "string"}},
     "extraObjects": {"type": "array", "items": {"type": ["string", "object"]}},
     "tmp.sizeLimit": {"type": ["string", "integer"]},
 }
@@ -71,6 +72,10 @@ for _component in ("api", "ingest", "embedded"):
     _SPECIAL[f"{_component}.replicas"] = {"type": "integer", "minimum": 0}
     for _target in ("targetCPUUtilizationPercentage", "targetMemoryUtilizationPercentage"):
         _SPECIAL[f"{_component}.autoscaling.{_target}"] = {"type": ["integer", "null"], "minimum": 1}
+    _SPECIAL[f"{_component}.extraEnv"] = {
+        "type": "array",
+        "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+    }
 # Settings that the chart must know itself, for KEDA for example.
 _NEVER_SECRET = frozenset({"kafka.security_protocol", "kafka.sasl_mechanism", "kafka.group_protocol"})
 
@@ -79,7 +84,8 @@ def values_schema() -> Schema:
     """Return the schema of the chart's values."""
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     own = {name: value for name, value in values.items() if name not in {"config", "secrets"}}
-    root = _object({name: _of_default(name, value) for name, value in own.items()})
+    root = _whole({name: _of_default(name, value) for name, value in own.items()})
+    root["required"] += ["config", "secrets"]
     root["properties"] |= {
         "config": config_schema(),
         "secrets": _object(dict.fromkeys(sorted(secret_settings()), _SECRET_KEY)),
@@ -139,6 +145,18 @@ def _object(properties: dict[str, Schema]) -> Schema:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
+def _whole(properties: dict[str, Schema]) -> Schema:
+    """Return an object that has its parts. Only free objects, lists and texts may be removed with null."""
+    required = [
+        name
+        for name, schema in properties.items()
+        if "properties" in schema
+        or schema.get("type") in ("boolean", "integer")
+        or None not in schema.get("enum", [None])
+    ]
+    return _object(properties) | {"required": required}
+
+
 def _of_default(path: str, value: Any) -> Schema:
     """Return the schema of one of the chart's own values."""
     if path in _SPECIAL:
@@ -146,8 +164,8 @@ def _of_default(path: str, value: Any) -> Schema:
     if isinstance(value, dict):
         if not value or _OPEN.fullmatch(path):
             return {"type": "object"}
-        return _object({name: _of_default(f"{path}.{name}", inner) for name, inner in value.items()})
-    return {"type": _TYPES[type(value)]}
+        return _whole({name: _of_default(f"{path}.{name}", inner) for name, inner in value.items()})
+    return {"type": "array", "items": {"type": "object"}} if value == [] else {"type": _TYPES[type(value)]}
 
 
 def _plain(schema: Any, definitions: Schema) -> Any:
@@ -167,6 +185,15 @@ def _kept(schema: Schema, definitions: Schema) -> Iterator[tuple[str, Any]]:
             yield key, {name: _plain(one, definitions) for name, one in value.items()}
         elif key not in {"title", "$defs", "default", "format", "writeOnly"} and value != "":
             yield key, _plain(value, definitions)
+
+
+def own_paths(schema: Schema | None = None, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each of the chart's own values, which are not settings of the program."""
+    for name, inner in (schema or values_schema())["properties"].items():
+        if (*before, name) not in {("config",), ("secrets",)}:
+            yield (*before, name)
+            if "properties" in inner:
+                yield from own_paths(inner, (*before, name))
 
 
 def schema_text() -> str:

@@ -20,8 +20,9 @@ from tests.chart.rendering import (
     rendered_text,
     template,
 )
-from tests.chart.schema import CHART, values_schema
+from tests.chart.schema import CHART, own_paths
 from tests.chart.tools import HELMS
+from tests.chart.validation import faults
 
 ci_files = pytest.mark.parametrize("values", CI_FILES, ids=lambda file: file.stem)
 
@@ -94,7 +95,7 @@ def test_all_faults_are_reported_at_once() -> None:
 
 def test_every_value_is_set_by_a_file() -> None:
     given = {path for file in CI_FILES for path in _paths(yaml.safe_load(file.read_text(encoding="utf-8")))}
-    own = {path for path in _schema_paths(values_schema()) if path[0] not in {"config", "secrets"}}
+    own = set(own_paths())
 
     assert len(own) > 100
     assert sorted(own - given) == []
@@ -108,10 +109,16 @@ def _paths(values: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
             yield from _paths(inner, (*before, name))
 
 
-def _schema_paths(schema: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, inner in schema.get("properties", {}).items():
-        yield (*before, name)
-        yield from _schema_paths(inner, (*before, name))
+@pytest.mark.parametrize("first", sorted({path[0] for path in own_paths()}))
+def test_a_value_that_is_removed_is_refused_or_not_needed(first: str) -> None:
+    """Helm removes a value that is null: a template must not fail in the middle of its work then."""
+    for path in [path for path in own_paths() if path[0] == first]:
+        answer = template(CHART / "ci" / "full.yaml", sets=f"{'.'.join(path)}=null")
+        if answer.succeeded:
+            found = [obj for obj in yaml.safe_load_all(answer.output) if obj]
+            assert [fault for obj in found for fault in faults(obj, "1.34")] == [], path
+        else:
+            assert re.search("these values cannot work|don't meet the specifications", answer.complaints), path
 
 
 def test_the_alert_rules_are_those_of_the_project() -> None:

@@ -115,7 +115,7 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 - {{ $component }}.autoscaling has no metric: set targetCPUUtilizationPercentage
 {{- end }}
 {{- range $resource, $target := dict "cpu" "targetCPUUtilizationPercentage" "memory" "targetMemoryUtilizationPercentage" }}
-{{- if and (get $values.autoscaling $target) (not (dig "requests" $resource "" $values.resources)) }}
+{{- if and (get $values.autoscaling $target) (not (dig "requests" $resource "" ($values.resources | default dict))) }}
 - {{ $component }}.autoscaling.{{ $target }} is a share of what is requested: set {{ $component }}.resources.requests.{{ $resource }}
 {{- end }}
 {{- end }}
@@ -163,7 +163,7 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- end }}
 {{- range $name := list "kafka.topic" "kafka.group" }}
 {{- $key := get (dict "kafka.topic" "topic" "kafka.group" "consumerGroup") $name }}
-{{- if and (hasKey $.Values.secrets $name) (not (get $keda.metadata $key)) }}
+{{- if and (hasKey $.Values.secrets $name) (not (get ($keda.metadata | default dict) $key)) }}
 - ingest.keda.metadata.{{ $key }}: KEDA cannot read {{ $name }} from a Secret; write it here
 {{- end }}
 {{- end }}

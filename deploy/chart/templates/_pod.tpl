@@ -11,7 +11,7 @@ metadata:
     {{- end }}
   labels:
     {{- include "meterport.selector" . | nindent 4 }}
-    {{- with merge (dict) .values.podLabels $root.Values.commonLabels }}
+    {{- with merge (dict) (.values.podLabels | default dict) ($root.Values.commonLabels | default dict) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
@@ -23,7 +23,7 @@ spec:
   securityContext:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with concat ((.root.Values.global | default dict).imagePullSecrets | default list) $root.Values.image.pullSecrets }}
+  {{- with concat ((.root.Values.global | default dict).imagePullSecrets | default list) ($root.Values.image.pullSecrets | default list) }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -121,7 +121,7 @@ readinessProbe:
       {{- end }}
 {{- end }}
 - name: tmp
-  emptyDir: {sizeLimit: {{ .root.Values.tmp.sizeLimit }}}
+  emptyDir: {{ .root.Values.tmp.sizeLimit | empty | ternary (dict) (pick .root.Values.tmp "sizeLimit") | toJson }}
 {{- if and (eq .component "embedded") .root.Values.embedded.persistence.existingClaim }}
 - name: data
   persistentVolumeClaim: {claimName: {{ .root.Values.embedded.persistence.existingClaim }}}
