@@ -74,7 +74,7 @@ chart: .venv-chart/.installed  ## Lint, render and validate the Helm chart with 
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart
 
 .venv-chart/.installed: tests/chart/requirements.lock tests/chart/tools.py .venv/.installed
-	@test -x .venv-chart/bin/python || $(PYTHON) -m venv --without-pip .venv-chart
+	@test -x .venv-chart/bin/python || $(BIN)/python -m venv --without-pip .venv-chart
 	$(PIP) --python .venv-chart/bin/python install --quiet --no-compile --force-reinstall --no-deps --require-hashes -r $<
 	$(BIN)/python -m tests.chart.tools
 	@touch $@

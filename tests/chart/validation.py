@@ -2,7 +2,7 @@
 
 Every field that a schema does not have is a fault, as for `kubectl apply --validate=strict`.
 Limits: rules in CEL, and what only an API server decides, are not checked.
-Source: the package kubernetes-validate, and the definitions that tests/chart/tools.py unpacks.
+Source: the package kubernetes-validate, the definitions that tests/chart/tools.py unpacks, and those in crds.
 """
 
 import json
@@ -14,9 +14,10 @@ from typing import Any
 import jsonschema_rs
 import yaml
 
-from tests.chart.tools import DEFINITIONS, SCHEMAS
+from tests.chart.tools import DEFINITIONS, ROOT, SCHEMAS
 
 KUBERNETES = tuple(f"1.{minor}" for minor in range(28, 38))
+COPIED_DEFINITIONS = ROOT / "tests" / "chart" / "crds"  # of operators that no module or package has
 Object = dict[str, Any]
 
 
@@ -67,7 +68,7 @@ def _definitions(release: str) -> Object:
 def _operators_kinds() -> dict[str, jsonschema_rs.Validator]:
     """Return the validators of operators' kinds, by API version and kind."""
     found: dict[str, jsonschema_rs.Validator] = {}
-    for file in DEFINITIONS.glob("*.yaml"):
+    for file in (*DEFINITIONS.glob("*.yaml"), *COPIED_DEFINITIONS.glob("*.yaml")):
         spec = yaml.load(file.read_bytes(), yaml.CSafeLoader)["spec"]
         for version in spec["versions"]:
             schema = _strict(version["schema"]["openAPIV3Schema"], top=True)
