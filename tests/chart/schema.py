@@ -26,6 +26,7 @@ _TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str
 # Objects whose names are those of Kubernetes, or free.
 _OPEN = re.compile(r"(podS|s)ecurityContext|.*\.resources")
 _DIGEST, _PORT = r"^(sha256:[0-9a-f]{64})?$", {"type": "integer", "minimum": 1, "maximum": 65535}
+_TEXTS = re.compile(r".*(Labels|Annotations|labels|annotations|nodeSelector)")  # objects whose values are texts
 # What the defaults of values.yaml do not say, by the path of the value.
 _SPECIAL: dict[str, Schema] = {
     "mode": {"enum": ["distributed", "embedded"]},
@@ -162,6 +163,8 @@ def _of_default(path: str, value: Any) -> Schema:
     if path in _SPECIAL:
         return _SPECIAL[path]
     if isinstance(value, dict):
+        if _TEXTS.fullmatch(path):
+            return {"type": "object", "additionalProperties": {"type": "string"}}
         if not value or _OPEN.fullmatch(path):
             return {"type": "object"}
         return _whole({name: _of_default(f"{path}.{name}", inner) for name, inner in value.items()})

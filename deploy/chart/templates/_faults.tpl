@@ -48,7 +48,8 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- end }}
 {{- range $component := list "api" "ingest" "embedded" }}
 {{- range (get $.Values $component).extraEnv }}
-{{- if and (hasPrefix "METERPORT_" .name) (not (dig "valueFrom" "fieldRef" false .)) }}
+{{- /* What only the pod knows, such as its node's zone, cannot be in config. */}}
+{{- if and (hasPrefix "METERPORT_" .name) (not (dig "valueFrom" "fieldRef" false .)) (not (contains "$(" (.value | default "" | toString))) }}
 - {{ $component }}.extraEnv: {{ .name }} is a setting: write it in config, or in secrets if it comes from a Secret
 {{- end }}
 {{- end }}
@@ -173,6 +174,14 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- end -}}
 
 {{- define "meterport.faultsOfObjects" -}}
+{{- $own := list "helm.sh/chart" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" -}}
+{{- range $where := list "commonLabels" "monitoring.labels" "api.podLabels" "ingest.podLabels" "embedded.podLabels" }}
+{{- range $label := keys (include "meterport.setting" (dict "config" $.Values "name" $where) | default "{}" | fromJson) | sortAlpha }}
+{{- if has $label $own }}
+- {{ $where }} has {{ $label }}, which the chart sets itself and chooses pods by: remove it
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
 - monitoring.podMonitor and monitoring.serviceMonitor would both scrape the same pods: enable one of them
 {{- end }}
