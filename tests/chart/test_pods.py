@@ -158,7 +158,7 @@ def test_the_embedded_store_is_in_the_volume() -> None:
     assert "data_dir: /var/lib/meterport\n" in one(objects, "ConfigMap")["data"]["config.yaml"]
     assert {"name": "data", "mountPath": "/var/lib/meterport"} in container["volumeMounts"]
     assert spec["volumeClaimTemplates"][0]["spec"]["resources"] == {"requests": {"storage": "20Gi"}}
-    assert spec["replicas"] == 1
+    assert (spec["replicas"], spec["podManagementPolicy"]) == (1, "Parallel")
     assert one(objects, "Service", spec["serviceName"])["spec"]["clusterIP"] == "None"
 
 
