@@ -28,7 +28,7 @@ SECRET_VALUES = {name: _SPECIAL.get(name, _STRONG_KEY) for name in setting_names
 
 
 class Mounted:
-    """What the process of a pod finds. `environment`: its variables, with paths into the directory."""
+    """What the process of a pod finds. `environment`, `arguments`: with paths into the directory."""
 
     def __init__(self, objects: list[Object], pod: Object, directory: Path) -> None:
         """Make the files. Args: objects: of the release; pod: the template. Each Secret's value ends in a newline."""
@@ -42,8 +42,8 @@ class Mounted:
                 self._project(volume)
             elif volume["name"] == "config":
                 self._write(self._paths["config"], one(objects, "ConfigMap", volume["configMap"]["name"])["data"])
-        self.command: str = container["args"][0]
-        self.configuration = directory / container["args"][2].lstrip("/")
+        self.arguments = [self._located(argument) for argument in container["args"]]
+        self.command, self.configuration = self.arguments[0], Path(self.arguments[2])
         self.environment = {
             entry["name"]: self._located(entry["value"]) for entry in container.get("env", []) if "value" in entry
         }

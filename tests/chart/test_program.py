@@ -50,7 +50,7 @@ def running(values: Path, command: str, directory: Path, sets: str = "") -> Iter
     objects = rendered(values, sets=ports + sets)
     pod = pods(objects)[command]
     mounted = Mounted(objects, pod, directory)
-    arguments = [command, "--config", mounted.configuration, *(["--data-dir", directory] if command == "serve" else [])]
+    arguments = [*mounted.arguments, *(["--data-dir", str(directory)] if command == "serve" else [])]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(
