@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PAGE := api/portal_page
 
 .PHONY: help install run demo kafka portal page-packages test test-quick test-long chaos attack lint lint-page audit \
-  bench chart image monitoring dist lock clean
+  bench chart chart-quick image monitoring dist lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,13 +70,20 @@ audit: .venv-audit/.installed  ## Compare the lock files with known advisories; 
 	$(PIP) --python .venv-audit/bin/python install --quiet --no-compile --require-hashes -r $<
 	@touch $@
 
-chart: .venv-chart/.installed  ## Lint, render and validate the Helm chart with Helm 3 and Helm 4 (needs Go)
+chart: .venv-chart/.complete  ## Lint, render, validate and score the Helm chart with Helm 3 and Helm 4 (needs Go)
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart
+
+chart-quick: .venv-chart/.installed  ## Check the Helm chart in 20 seconds, with Helm 4 for the most part (needs Go)
+	$(BIN)/python -m pytest -n 0 --quiet -m "not thorough" tests/chart
 
 .venv-chart/.installed: tests/chart/requirements.lock tests/chart/tools.py .venv/.installed
 	@test -x .venv-chart/bin/python || $(BIN)/python -m venv --without-pip .venv-chart
 	$(PIP) --python .venv-chart/bin/python install --quiet --no-compile --force-reinstall --no-deps --require-hashes -r $<
 	$(BIN)/python -m tests.chart.tools
+	@touch $@
+
+.venv-chart/.complete: .venv-chart/.installed
+	$(BIN)/python -m tests.chart.tools kube-score
 	@touch $@
 
 bench: install  ## Run the benchmarks

@@ -3,6 +3,7 @@
 Owns: how Helm is called, and the files of values in deploy/chart/ci. Nothing here talks to a cluster.
 """
 
+import copy
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import yaml
 
 from tests.chart.schema import CHART
@@ -20,6 +22,9 @@ CI_FILES = sorted((CHART / "ci").glob("*.yaml"))
 REFUSED_FILES = sorted((CHART / "ci" / "refused").glob("*.yaml"))
 LEAST = CHART / "ci" / "distributed.yaml"
 LEAST_EMBEDDED = CHART / "ci" / "embedded.yaml"
+ci_files = pytest.mark.parametrize("values", CI_FILES, ids=lambda file: file.stem)
+# `make chart-quick` renders with Helm 4 alone, apart from one comparison; `make chart` checks all with both.
+both_helms = pytest.mark.parametrize("release", [pytest.param(3, marks=pytest.mark.thorough), 4])
 Object = dict[str, Any]
 
 
@@ -43,7 +48,6 @@ def helm(release: int, *arguments: str | Path, cwd: Path | None = None) -> Answe
     return Answer(done.returncode == 0, done.stdout, done.stderr)
 
 
-@cache
 def rendered_text(*values: Path, release: int = 4, name: str = "m", chart: Path = CHART, sets: str = "") -> str:
     """Return the text of all objects. Args: values: files. sets: as for --set. Raises: AssertionError: Helm refuses."""
     answer = template(*values, release=release, name=name, chart=chart, sets=sets)
@@ -52,7 +56,17 @@ def rendered_text(*values: Path, release: int = 4, name: str = "m", chart: Path 
 
 
 def template(*values: Path, release: int = 4, name: str = "m", chart: Path = CHART, sets: str = "") -> Answer:
-    """Return what `helm template` answers."""
+    """Return what `helm template` answers. All tests share one answer, so that each set of values is rendered once."""
+    return _template(values, release, name, chart, sets)
+
+
+def template_anew(*values: Path, release: int = 4) -> Answer:
+    """Return what `helm template` answers this time."""
+    return _template.__wrapped__(values, release, "m", CHART, "")
+
+
+@cache
+def _template(values: tuple[Path, ...], release: int, name: str, chart: Path, sets: str) -> Answer:
     files = [part for file in values for part in ("--values", file)]
     return helm(release, "template", name, chart, "--namespace", "usage", *files, *(["--set", sets] if sets else []))
 
@@ -60,7 +74,13 @@ def template(*values: Path, release: int = 4, name: str = "m", chart: Path = CHA
 def rendered(*values: Path, release: int = 4, name: str = "m", chart: Path = CHART, sets: str = "") -> list[Object]:
     """Return all objects in the order in which Helm prints them. Raises: AssertionError: Helm refuses the values."""
     text = rendered_text(*values, release=release, name=name, chart=chart, sets=sets)
-    return [found for found in yaml.safe_load_all(text) if found]
+    return copy.deepcopy(parsed(text))
+
+
+@cache
+def parsed(text: str) -> list[Object]:
+    """Return the objects in a text. Several tests share them: they must not be changed."""
+    return [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
 
 
 def one(objects: list[Object], kind: str, ending: str = "") -> Object:

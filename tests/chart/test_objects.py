@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import CI_FILES, LEAST, helm, one, rendered, rendered_text
+from tests.chart.rendering import CI_FILES, LEAST, both_helms, ci_files, helm, one, rendered, rendered_text
 from tests.chart.schema import CHART
-from tests.chart.tools import HELMS, KUBE_SCORE
+from tests.chart.tools import KUBE_SCORE
 from tests.chart.validation import KUBERNETES, faults
 
-ci_files = pytest.mark.parametrize("values", CI_FILES, ids=lambda file: file.stem)
+# `make chart-quick` checks the oldest and the newest release only.
+each_kubernetes = pytest.mark.parametrize(
+    "kubernetes",
+    [
+        pytest.param(one, marks=[] if one in {KUBERNETES[0], KUBERNETES[-1]} else pytest.mark.thorough)
+        for one in KUBERNETES
+    ],
+)
 FULL = CHART / "ci" / "full.yaml"
 LONGEST = "a-release-name-of-fifty-three-characters-is-the-limit"
 OTHER = LONGEST[:-1] + "s"
@@ -33,7 +40,7 @@ LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 
 
 @ci_files
-@pytest.mark.parametrize("kubernetes", KUBERNETES)
+@each_kubernetes
 def test_every_object_is_valid(kubernetes: str, values: Path) -> None:
     found = rendered(values)
 
@@ -41,7 +48,7 @@ def test_every_object_is_valid(kubernetes: str, values: Path) -> None:
     assert len({(obj["kind"], obj["metadata"]["name"]) for obj in found}) == len(found) > 3
 
 
-@pytest.mark.parametrize("kubernetes", KUBERNETES)
+@each_kubernetes
 def test_an_unknown_field_of_kubernetes_is_found(kubernetes: str) -> None:
     deployment = one(rendered(LEAST), "Deployment", "-api")
     deployment["spec"]["template"]["spec"]["contaners"] = []
@@ -62,6 +69,7 @@ def test_the_chart_says_which_kubernetes_it_is_for() -> None:
     assert f'kubeVersion: ">={KUBERNETES[0]}.0-0"' in (CHART / "Chart.yaml").read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 @ci_files
 def test_kube_score_finds_nothing(values: Path) -> None:
     """It is run without what is a decision of the chart, or of the file of values."""
@@ -83,7 +91,7 @@ def test_kube_score_finds_nothing(values: Path) -> None:
 
 
 @ci_files
-@pytest.mark.parametrize("name", ["m", LONGEST, "meterport"])
+@pytest.mark.parametrize("name", ["m", LONGEST, pytest.param("meterport", marks=pytest.mark.thorough)])
 def test_names_and_labels_fit(name: str, values: Path) -> None:
     assert len(LONGEST) == 53
     for obj in rendered(values, name=name):
@@ -109,7 +117,9 @@ def _labels(value: Any) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("values", [file for file in CI_FILES if file != FULL], ids=lambda file: file.stem)
-@pytest.mark.parametrize("names", [("a", "b"), (LONGEST, OTHER)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "names", [pytest.param(("a", "b"), marks=pytest.mark.thorough), (LONGEST, OTHER)], ids=["short", "long"]
+)
 def test_two_releases_in_one_namespace_share_nothing(names: tuple[str, str], values: Path) -> None:
     """Their objects have other names, and no selector of one chooses pods of the other. FULL fixes the names."""
     first, second = (
@@ -150,7 +160,7 @@ def parent(tmp_path: Path) -> Path:
     return chart
 
 
-@pytest.mark.parametrize("release", HELMS)
+@both_helms
 def test_the_chart_is_usable_as_a_part_of_another(release: int, parent: Path) -> None:
     found = rendered(chart=parent, release=release)
 

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import CI_FILES, LEAST, LEAST_EMBEDDED, Object, one, pods, rendered
+from tests.chart.rendering import LEAST, LEAST_EMBEDDED, Object, ci_files, one, pods, rendered
 from tests.chart.schema import CHART
 
-ci_files = pytest.mark.parametrize("values", CI_FILES, ids=lambda file: file.stem)
 CI = CHART / "ci"
 
 

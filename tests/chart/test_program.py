@@ -63,6 +63,7 @@ def running(values: Path, command: str, directory: Path, sets: str = "") -> Iter
         process.wait()
 
 
+@pytest.mark.thorough
 def test_a_pod_of_mode_embedded_takes_an_event_and_ends(tmp_path: Path) -> None:
     with running(LEAST_EMBEDDED, "serve", tmp_path) as serve:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -78,6 +79,7 @@ def test_a_pod_of_mode_embedded_takes_an_event_and_ends(tmp_path: Path) -> None:
         assert serve.end() == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", ["api", "ingest"])
 def test_a_pod_whose_store_and_brokers_are_away_is_alive_and_not_ready(command: str, tmp_path: Path) -> None:
     """A restart would not help, and no traffic may come."""

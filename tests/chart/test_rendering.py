@@ -13,20 +13,23 @@ from tests.chart.rendering import (
     LEAST,
     LEAST_EMBEDDED,
     REFUSED_FILES,
+    both_helms,
+    ci_files,
     expected_message,
     helm,
     one,
+    parsed,
     rendered,
     rendered_text,
     template,
+    template_anew,
 )
 from tests.chart.schema import CHART, own_paths
 from tests.chart.tools import HELMS
 from tests.chart.validation import faults
 
-ci_files = pytest.mark.parametrize("values", CI_FILES, ids=lambda file: file.stem)
 
-
+@pytest.mark.thorough
 @ci_files
 @pytest.mark.parametrize("release", HELMS)
 def test_lint_accepts_the_chart(release: int, values: Path) -> None:
@@ -41,9 +44,9 @@ def test_both_helms_render_the_same(values: Path) -> None:
 
 
 @ci_files
-@pytest.mark.parametrize("release", HELMS)
+@both_helms
 def test_the_same_values_give_the_same_text_again(release: int, values: Path) -> None:
-    assert template(values, release=release).output == template(values, release=release).output
+    assert template_anew(values, release=release).output == rendered_text(values, release=release)
 
 
 def test_no_template_asks_the_cluster_or_chance() -> None:
@@ -62,7 +65,7 @@ def _actions(file: Path) -> str:
 
 
 @pytest.mark.parametrize("values", REFUSED_FILES, ids=lambda file: file.stem)
-@pytest.mark.parametrize("release", HELMS)
+@both_helms
 def test_what_cannot_work_is_refused_with_what_to_do(release: int, values: Path) -> None:
     answer = template(values, release=release)
 
@@ -109,14 +112,14 @@ def _paths(values: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
             yield from _paths(inner, (*before, name))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("first", sorted({path[0] for path in own_paths()}))
 def test_a_value_that_is_removed_is_refused_or_not_needed(first: str) -> None:
     """Helm removes a value that is null: a template must not fail in the middle of its work then."""
     for path in [path for path in own_paths() if path[0] == first]:
         answer = template(CHART / "ci" / "full.yaml", sets=f"{'.'.join(path)}=null")
         if answer.succeeded:
-            found = [obj for obj in yaml.safe_load_all(answer.output) if obj]
-            assert [fault for obj in found for fault in faults(obj, "1.34")] == [], path
+            assert [fault for obj in parsed(answer.output) for fault in faults(obj, "1.34")] == [], path
         else:
             assert re.search("these values cannot work|don't meet the specifications", answer.complaints), path
 
@@ -170,7 +173,7 @@ def test_labels_of_the_charts_user_are_in_no_selector() -> None:
     """A selector cannot be changed later."""
     plain, labelled = rendered_text(LEAST), rendered_text(LEAST, sets="commonLabels.team=billing")
     selectors = [
-        [o["spec"]["selector"]["matchLabels"] for o in yaml.safe_load_all(text) if o and o["kind"] == "Deployment"]
+        [o["spec"]["selector"]["matchLabels"] for o in parsed(text) if o["kind"] == "Deployment"]
         for text in (plain, labelled)
     ]
 

