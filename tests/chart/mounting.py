@@ -15,6 +15,7 @@ from tests.chart.rendering import Object, one
 _STRONG_KEY = "q7Jm2-xV9s+Lr4Tb8Wd1"
 _SPECIAL = {
     "api_key_sha256": "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+    "api_keys": json.dumps([{"name": "producers", "key": _STRONG_KEY[::-1], "scopes": ["ingest"]}]),
     "portal.token_keys": json.dumps([_STRONG_KEY, _STRONG_KEY[::-1]]),
     "kafka.options": json.dumps({"ssl.key.pem": "-----BEGIN-----"}),
     "kafka.topic": "events",

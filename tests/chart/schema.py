@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
+from engine.config.api_keys import Scope
 from engine.config.settings import Settings, setting_names
 from tests.chart.tools import ROOT
 
@@ -81,6 +82,11 @@ for _component in ("api", "ingest", "embedded"):
 _NEVER_SECRET = frozenset({"kafka.security_protocol", "kafka.sasl_mechanism", "kafka.group_protocol"})
 
 
+# Settings that may be in `config` as long as no secret is in them: guards of the chart look for one.
+_PARTLY_SECRET = frozenset({"api_keys", "kafka.options", "store.url"})
+_SECRET: Schema = {"description": "A secret: see the value `secrets`."}
+
+
 def values_schema() -> Schema:
     """Return the schema of the chart's values."""
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
@@ -108,13 +114,20 @@ def config_schema() -> Schema:
         where = schema
         for group in groups:
             where = where["properties"][group]
-        where["properties"][last] = {"description": "A secret: see the value `secrets`."}
+        where["properties"][last] = _SECRET
+    entry = schema["properties"]["api_keys"]["items"]
+    entry["required"] = ["name", "scopes"]
+    entry["properties"] |= {
+        "key": _SECRET,
+        "key_sha256": {"type": ["string", "null"], "pattern": "^[0-9a-f]{64}$"},
+        "scopes": {"type": "array", "minItems": 1, "items": {"enum": [*Scope]}},
+    }
     return schema
 
 
 def masked_settings() -> set[str]:
-    """Return the settings that consist of secrets only. A URL and options may be shown if no secret is in them."""
-    return {name for name in setting_names() if _holds_secrets(name)} - {"store.url", "kafka.options"}
+    """Return the settings that consist of secrets only."""
+    return {name for name in setting_names() if _holds_secrets(name)} - _PARTLY_SECRET
 
 
 def secret_settings() -> set[str]:
@@ -139,7 +152,10 @@ _SECRET_KEY: Schema = {
 
 
 def _holds_secrets(name: str) -> bool:
-    return SecretStr.__name__ in str(setting_names()[name].annotation)
+    annotation = setting_names()[name].annotation
+    entries = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
+    members = [field.annotation for entry in entries for field in entry.model_fields.values()]
+    return any(SecretStr.__name__ in str(each) for each in (annotation, *members))
 
 
 def _object(properties: dict[str, Schema]) -> Schema:

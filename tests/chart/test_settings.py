@@ -10,17 +10,16 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from engine.config.grace import grace_parts
+from engine.config.api_keys import ApiKey
 from engine.config.loading import load_settings
 from engine.config.settings import Settings, setting_names, variable_name
+from engine.config.show import settings_yaml
 from engine.meters.definition import parse_definition
 from tests.chart.mounting import SECRET_VALUES, Mounted
-from tests.chart.rendering import CI_FILES, LEAST, LEAST_EMBEDDED, one, pods, rendered, template
+from tests.chart.rendering import LEAST, LEAST_EMBEDDED, both_helms, ci_files, one, pods, rendered, template
 from tests.chart.schema import CHART, SCHEMA, masked_settings, schema_text, secret_settings
-from tests.chart.tools import HELMS, ROOT
+from tests.chart.tools import ROOT
 from tests.documents.pages import OPERATIONS
-
-ci_files = pytest.mark.parametrize("values", CI_FILES, ids=lambda file: file.stem)
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +68,18 @@ def _value(values: Any, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    return value.get_secret_value() if isinstance(value, SecretStr) else value
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case list():
+            return [_plain(each) for each in value]
+        case ApiKey():
+            return {name: _plain(member) for name, member in value if member is not None}
+        case _:
+            return value
 
 
-@pytest.mark.parametrize("release", HELMS)
+@both_helms
 def test_the_values_in_the_documents_are_taken(release: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (text,) = re.findall(r"```yaml\n(# values.yaml\n.*?)```", OPERATIONS.read_text(encoding="utf-8"), re.DOTALL)
     values = tmp_path / "values.yaml"
@@ -83,7 +90,7 @@ def test_the_values_in_the_documents_are_taken(release: int, tmp_path: Path, mon
     assert settings.kafka.ssl_ca_location == str(tmp_path / "api/etc/meterport/secrets/kafka.ssl_ca_location")
 
 
-@pytest.mark.parametrize("release", HELMS)
+@both_helms
 def test_the_command_in_the_readme_is_taken(release: int) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", "")
     sets = re.findall(r"--set (\S+)", next(line for line in text.splitlines() if "helm upgrade --install" in line))
@@ -91,38 +98,39 @@ def test_the_command_in_the_readme_is_taken(release: int) -> None:
     assert template(sets=",".join(sets), release=release).succeeded
 
 
-@pytest.mark.parametrize("name", sorted(secret_settings() - {"api_key_sha256"}))
-def test_every_setting_can_come_from_a_secret(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_can_come_from_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its value ends in a newline, and is read through the links of a projected volume."""
-    group, _, last = name.rpartition(".")
-    secrets = {name: {"name": "any", "key": "a-key"}}
-    config: dict[str, Any] = {group: {last: None}} if name in {"store.url", "store.username", "kafka.brokers"} else {}
-    if name.startswith("store.") and name.endswith("_location"):  # only with TLS, and a key only with its certificate
-        config = {"store": {"url": "https://clickhouse:8443"}}
-        secrets = {"store.certificate_location": {"name": "client", "key": "tls.crt"}} | secrets
-    more = tmp_path / "values.yaml"
-    more.write_text(yaml.safe_dump({"config": config, "secrets": secrets}))
+    names = secret_settings() - {"api_key_sha256"}  # of another key than api_key
+    values = tmp_path / "values.yaml"
+    secrets = {name: {"name": f"secret-of-{name.replace('_', '-')}", "key": "a-key"} for name in names}
+    values.write_text(yaml.safe_dump({"secrets": secrets}))
 
-    objects = rendered(LEAST, more)
+    objects = rendered(values)
     mounted = Mounted(objects, pods(objects)["api"], tmp_path)
-    value = _value(loaded(mounted, monkeypatch), name)
+    settings = loaded(mounted, monkeypatch)
 
-    if name.endswith("_location"):
-        assert value == str(tmp_path / "etc/meterport/secrets" / name)
-        assert Path(value).read_text() == "-----BEGIN-----\n"
-    elif name in {"portal.token_keys", "kafka.options"}:
-        secret = value[0] if isinstance(value, list) else value["ssl.key.pem"]
-        assert _plain(secret) in SECRET_VALUES[name]
-    else:
-        assert _plain(value) == SECRET_VALUES[name]
-    assert mounted.keys[name if name.endswith("_location") else variable_name(name)] == ("any", "a-key")
+    for name in names:
+        value = _value(settings, name)
+        if name.endswith("_location"):
+            assert value == str(tmp_path / "etc/meterport/secrets" / name)
+            assert Path(value).read_text() == "-----BEGIN-----\n"
+        elif name == "kafka.options":
+            assert value["ssl.key.pem"].get_secret_value() in SECRET_VALUES[name]
+        elif name == "portal.token_keys":
+            assert value[0].get_secret_value() in SECRET_VALUES[name]
+        elif name == "api_keys":
+            assert value[0].key.get_secret_value() in SECRET_VALUES[name]
+        else:
+            assert _plain(value) == SECRET_VALUES[name]
+        path = name if name.endswith("_location") else variable_name(name)
+        assert mounted.keys[path] == tuple(secrets[name].values())
 
 
 def test_ingest_gets_no_api_key(tmp_path: Path) -> None:
-    objects = rendered(LEAST)
+    objects = rendered(LEAST, sets="secrets.api_keys.name=meterport,secrets.api_keys.key=api-keys")
     paths = {command: set(Mounted(objects, pod, tmp_path / command).keys) for command, pod in pods(objects).items()}
 
-    assert paths["api"] - paths["ingest"] == {"METERPORT_API_KEY"}
+    assert paths["api"] - paths["ingest"] == {"METERPORT_API_KEY", "METERPORT_API_KEYS"}
 
 
 def test_options_from_config_and_from_a_secret_are_united(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +146,13 @@ def test_options_from_config_and_from_a_secret_are_united(tmp_path: Path, monkey
 @ci_files
 def test_the_grace_period_is_the_programs(values: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for settings, pod in settings_of(values, directory=tmp_path, monkeypatch=monkeypatch).values():
-        assert pod["spec"]["terminationGracePeriodSeconds"] == math.ceil(sum(grace_parts(settings).values()))
+        assert pod["spec"]["terminationGracePeriodSeconds"] == _shown_grace_seconds(settings)
+
+
+def _shown_grace_seconds(settings: Settings) -> int:
+    """Return what `meterport config show` prints as the grace period, in whole seconds."""
+    (seconds,) = re.findall(r"ends within (\S+) seconds, its grace period", settings_yaml(settings, {}, None))
+    return math.ceil(float(seconds))
 
 
 @pytest.mark.parametrize("values", [LEAST, LEAST_EMBEDDED], ids=lambda file: file.stem)
@@ -159,7 +173,7 @@ def test_the_grace_period_of_other_settings_is_the_programs(
     more.write_text(yaml.safe_dump({"config": config}))
 
     for settings, pod in settings_of(values, more, directory=tmp_path, monkeypatch=monkeypatch).values():
-        assert pod["spec"]["terminationGracePeriodSeconds"] == math.ceil(sum(grace_parts(settings).values()))
+        assert pod["spec"]["terminationGracePeriodSeconds"] == _shown_grace_seconds(settings)
 
 
 def test_defaults_that_the_chart_needs_are_the_programs() -> None:
@@ -184,12 +198,15 @@ def test_the_schema_is_that_of_the_settings() -> None:
     assert SCHEMA.read_text(encoding="utf-8") == schema_text(), "run python -m tests.chart.schema"
 
 
-@pytest.mark.parametrize("name", sorted(masked_settings()))
-def test_every_secret_in_config_is_refused_with_the_key_to_use(name: str) -> None:
-    value = "{a-secret-of-this-test}" if name == "portal.token_keys" else "a-secret-of-this-test"
-    answer = template(LEAST, sets=f"config.{name}={value}")
+def test_every_secret_in_config_is_refused_with_the_key_to_use() -> None:
+    value = "a-secret-of-this-test"
+    sets = {f"config.{name}": value for name in masked_settings()} | {"config.portal.token_keys": f"{{{value}}}"}
+    sets |= {"config.api_keys[0].name": "producers", "config.api_keys[0].key": value}
+    sets |= {"config.api_keys[0].scopes": "{ingest}"}
+    answer = template(LEAST, sets=",".join(f"{name}={given}" for name, given in sets.items()))
 
     assert not answer.succeeded
-    assert f"config.{name} is a secret" in answer.complaints
-    assert f'secrets: {{"{name}": {{name: THE-SECRET, key: ITS-KEY}}}}' in answer.complaints
-    assert "a-secret-of-this-test" not in answer.complaints
+    for name in masked_settings() | {"api_keys"}:
+        assert f"config.{name}{'[0].key' if name == 'api_keys' else ''} is a secret" in answer.complaints
+        assert f'secrets: {{"{name}": {{name: THE-SECRET, key: ITS-KEY}}}}' in answer.complaints
+    assert value not in answer.complaints

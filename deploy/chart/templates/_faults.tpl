@@ -33,6 +33,18 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 - config.{{ $name }} is a secret, and a ConfigMap would show it: put it into a Secret and write secrets: {"{{ $name }}": {name: THE-SECRET, key: ITS-KEY}}
 {{- end }}
 {{- end }}
+{{- range $index, $entry := $config.api_keys | default list }}
+{{- if $entry.key }}
+- config.api_keys[{{ $index }}].key is a secret, and a ConfigMap would show it: write its SHA-256 in key_sha256 instead, or put the list as JSON into a Secret and write secrets: {"api_keys": {name: THE-SECRET, key: ITS-KEY}}
+{{- else if not $entry.key_sha256 }}
+- config.api_keys[{{ $index }}] has no key: write the SHA-256 of one in key_sha256, or put the list as JSON into a Secret and write secrets: {"api_keys": {name: THE-SECRET, key: ITS-KEY}}
+{{- end }}
+{{- end }}
+{{- range $name := list "kafka.ssl_key_location" "store.key_location" }}
+{{- if contains "PRIVATE KEY" (include "meterport.setting" (dict "config" $config "name" $name)) }}
+- config.{{ $name }} is the path of a file, but contains a key, which a ConfigMap would show: put it into a Secret and write secrets: {"{{ $name }}": {name: THE-SECRET, key: ITS-KEY}}
+{{- end }}
+{{- end }}
 {{- if contains "@" (dig "store" "url" "" $config | default "") }}
 - config.store.url contains a user or a password, and a ConfigMap would show it: write the user in config.store.username, put the password into a Secret and write secrets: {"store.password": {name: THE-SECRET, key: ITS-KEY}}
 {{- end }}
@@ -63,8 +75,8 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- if and (dig "api_key_sha256" "" $config) (hasKey $secrets "api_key") }}
 - secrets.api_key and config.api_key_sha256 are both set: remove one of them
 {{- end }}
-{{- if not (or (hasKey $secrets "api_key") (hasKey $secrets "api_key_sha256") (dig "api_key_sha256" "" $config)) }}
-- the API needs a key: put one into a Secret and write secrets: {"api_key": {name: THE-SECRET, key: ITS-KEY}}
+{{- if not (or (hasKey $secrets "api_key") (hasKey $secrets "api_key_sha256") (hasKey $secrets "api_keys") $config.api_key_sha256 $config.api_keys) }}
+- the API needs a key: put one into a Secret and write secrets: {"api_key": {name: THE-SECRET, key: ITS-KEY}}, or a list of keys with names and scopes into api_keys
 {{- end }}
 {{- if eq .Values.mode "distributed" }}
 {{- if not $url }}

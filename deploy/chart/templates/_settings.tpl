@@ -49,5 +49,5 @@ METERPORT_{{ upper . | replace "." "__" }}
 
 {{/* The settings from Secrets that a component gets, as JSON: `ingest` answers nobody and needs no API key. */}}
 {{- define "meterport.secretsOf" -}}
-{{- ternary (omit .root.Values.secrets "api_key" "api_key_sha256") .root.Values.secrets (eq .component "ingest") | toJson -}}
+{{- ternary (omit .root.Values.secrets "api_key" "api_key_sha256" "api_keys") .root.Values.secrets (eq .component "ingest") | toJson -}}
 {{- end -}}
