@@ -127,7 +127,27 @@ def test_a_value_that_is_removed_is_refused_or_not_needed(first: str) -> None:
 def test_the_alert_rules_are_those_of_the_project() -> None:
     rule = one(rendered(CHART / "ci" / "full.yaml"), "PrometheusRule")
 
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
     assert rule["spec"] == yaml.safe_load((CHART.parent / "alerts.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("file", "labels"),
+    [("full", {"dashboards": "billing", "grafana_dashboard": "1"}), ("embedded-full", {"grafana_dashboard": "1"})],
+)
+def test_the_dashboard_is_that_of_the_project(file: str, labels: dict[str, str]) -> None:
+    dashboard = one(rendered(CHART / "ci" / f"{file}.yaml"), "ConfigMap", "-dashboard")
+    (text,) = dashboard["data"].values()
+
+    assert labels.items() <= dashboard["metadata"]["labels"].items()
+    assert text == (CHART.parent / "dashboard.json").read_text(encoding="utf-8")
+
+
+def test_nothing_for_an_operator_or_a_dashboard_is_made_by_default() -> None:
+    """Its kind may not exist in the cluster."""
+    for values in (LEAST, LEAST_EMBEDDED):
+        assert {o["apiVersion"] for o in rendered(values)} <= {"v1", "apps/v1", "policy/v1"}
+        assert len([o for o in rendered(values) if o["kind"] == "ConfigMap"]) == 1
 
 
 @pytest.mark.parametrize("monitor", ["PodMonitor", "ServiceMonitor"])
