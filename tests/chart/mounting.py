@@ -1,7 +1,7 @@
 """The files and variables that a pod's process finds, made in a directory as the kubelet makes them.
 
-Owns: the ConfigMap's file, and the projected volume with its links: `NAME` leads to `..data/NAME`, and `..data` to a
-directory named after an instant.
+Owns: the variables of the image, the ConfigMap's file, and the projected volume with its links: `NAME` leads to
+`..data/NAME`, and `..data` to a directory named after an instant.
 Source: kubelet's atomic writer of volumes.
 """
 
@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from engine.config.files import ENV_PREFIX
 from engine.config.settings import setting_names, variable_name
+from tests.chart.image import images
 from tests.chart.rendering import Object, one
 
 _STRONG_KEY = "q7Jm2-xV9s+Lr4Tb8Wd1"
@@ -45,9 +47,11 @@ class Mounted:
                 self._write(self._paths["config"], one(objects, "ConfigMap", volume["configMap"]["name"])["data"])
         self.arguments = [self._located(argument) for argument in container["args"]]
         self.command, self.configuration = self.arguments[0], Path(self.arguments[2])
-        self.environment = {
-            entry["name"]: self._located(entry["value"]) for entry in container.get("env", []) if "value" in entry
-        }
+        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        target = "meterport-embedded" if component == "embedded" else "meterport"
+        given = {entry["name"]: self._located(entry["value"]) for entry in container.get("env", []) if "value" in entry}
+        of_image = {name: value for name, value in images()[target].variables.items() if name.startswith(ENV_PREFIX)}
+        self.environment = of_image | given
 
     def _located(self, value: str) -> str:
         inside = any(value.startswith(path) for path in self._mounts.values())

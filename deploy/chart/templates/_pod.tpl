@@ -32,7 +32,7 @@ spec:
       image: {{ include "meterport.image" $root | quote }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args: [{{ .command }}, --config, /etc/meterport/config/config.yaml]
-      {{- include "meterport.environment" (dict "secrets" $secrets "values" .values) | nindent 6 }}
+      {{- include "meterport.environment" (dict "root" $root "secrets" $secrets "values" .values) | nindent 6 }}
       ports:
         {{- if ne .component "ingest" }}
         - {name: http, containerPort: {{ include "meterport.port" $root }}, protocol: TCP}
@@ -64,10 +64,11 @@ spec:
   {{- include "meterport.placement" . | nindent 2 }}
 {{- end -}}
 
-{{/* Takes: secrets, values. */}}
+{{/* Takes: root, secrets, values. */}}
 {{- define "meterport.environment" -}}
-{{- if or .secrets .values.extraEnv -}}
 env:
+  # The image sets this variable, and a variable precedes the configuration file.
+  - {name: METERPORT_SERVER__HOST, value: {{ dig "server" "host" "" .root.Values.config | quote }}}
   {{- if .secrets }}
   - {name: METERPORT_SECRETS_DIR, value: /etc/meterport/secrets}
   {{- end }}
@@ -79,7 +80,6 @@ env:
   {{- with .values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- end -}}
 {{- end -}}
 
 {{/* Readiness says whether traffic may come, and liveness only whether the process answers: no restart brings a store back. */}}
