@@ -96,6 +96,13 @@ def test_all_faults_are_reported_at_once() -> None:
     assert "config.kafka.brokers" in complaints
 
 
+def test_a_group_of_settings_that_is_removed_is_named() -> None:
+    complaints = template(LEAST, sets="config.server=null").complaints
+
+    assert "these values cannot work" in complaints
+    assert "- config.server.host is loopback" in complaints
+
+
 def test_every_value_is_set_by_a_file() -> None:
     given = {path for file in CI_FILES for path in _paths(yaml.safe_load(file.read_text(encoding="utf-8")))}
     own = set(own_paths())
