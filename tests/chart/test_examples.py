@@ -1,5 +1,6 @@
 """The manifests of deploy/examples are what the operators accept, and the values beside them fit to them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from tests.chart.validation import faults
 from tests.documents.pages import SETTINGS, rows
 
 EXAMPLES = CHART.parent / "examples"
-OPERATORS = ("strimzi-kafka.yaml", "altinity-clickhouse.yaml")
-VALUES = tuple(EXAMPLES / f"{name}-values.yaml" for name in ("strimzi", "altinity", "keys"))
+OPERATORS = ("strimzi-kafka.yaml", "altinity-clickhouse.yaml", "clickhouse-operator.yaml")
 
 
 def manifests(name: str) -> list[Object]:
@@ -23,8 +23,13 @@ def manifests(name: str) -> list[Object]:
 
 @pytest.fixture(scope="module")
 def installed() -> list[Object]:
-    """Return the objects of a release with the values of all examples."""
-    return rendered(*VALUES)
+    """Return the objects of a release with the values of examples."""
+    return release("altinity")
+
+
+def release(clickhouse: str) -> list[Object]:
+    """Return the objects of a release. Args: clickhouse: the beginning of the file of values for ClickHouse."""
+    return rendered(*(EXAMPLES / f"{name}-values.yaml" for name in ("strimzi", clickhouse, "keys")))
 
 
 def _config(objects: list[Object]) -> dict[str, Any]:
@@ -70,19 +75,58 @@ def test_the_user_of_kafka_has_the_rights_in_the_documents(installed: list[Objec
     assert named == {"topic": _config(installed)["kafka"]["topic"], "group": "meterport"}
 
 
-def test_the_secrets_are_those_that_the_operators_make(installed: list[Object], tmp_path: Path) -> None:
+def test_the_secrets_of_kafka_are_those_that_strimzi_makes(installed: list[Object], tmp_path: Path) -> None:
     mounted = Mounted(installed, pods(installed)["api"], tmp_path)
     user = one(manifests("strimzi-kafka.yaml"), "KafkaUser")["metadata"]
-    clickhouse = one(manifests("altinity-clickhouse.yaml"), "ClickHouseInstallation")["spec"]["configuration"]["users"]
-    reference = clickhouse["meterport/password"]["valueFrom"]["secretKeyRef"]
 
     assert mounted.keys["METERPORT_KAFKA__SASL_PASSWORD"] == (user["name"], "password")
-    assert mounted.keys["kafka.ssl_ca_location"] == (
-        f"{user['labels']['strimzi.io/cluster']}-cluster-ca-cert",
-        "ca.crt",
+    cluster = user["labels"]["strimzi.io/cluster"]
+    assert mounted.keys["kafka.ssl_ca_location"] == (f"{cluster}-cluster-ca-cert", "ca.crt")
+    assert _config(installed)["kafka"]["sasl_username"] == user["name"]
+
+
+def _user_of_altinity() -> tuple[Any, str]:
+    installation = one(manifests("altinity-clickhouse.yaml"), "ClickHouseInstallation")
+    users = installation["spec"]["configuration"]["users"]
+    assert users["meterport/grants/query"] == ["GRANT ALL ON meterport.*"]
+    return users["meterport/password"]["valueFrom"], f"clickhouse-{installation['metadata']['name']}"
+
+
+def _user_of_clickhouse() -> tuple[Any, str]:
+    cluster = one(manifests("clickhouse-operator.yaml"), "ClickHouseCluster")
+    user = cluster["spec"]["settings"]["extraUsersConfig"]["users"]["meterport"]
+    (variable,) = cluster["spec"]["containerTemplate"]["env"]
+    assert user["password"] == [{"@from_env": variable["name"]}]
+    assert user["grants"] == [{"query": "GRANT ALL ON meterport.*"}]
+    return variable["valueFrom"], f"{cluster['metadata']['name']}-clickhouse-headless"
+
+
+@pytest.mark.parametrize(
+    ("values", "user"), [("altinity", _user_of_altinity), ("clickhouse-operator", _user_of_clickhouse)]
+)
+def test_the_password_of_clickhouse_is_the_one_that_its_operator_takes(
+    values: str, user: Callable[[], tuple[Any, str]], tmp_path: Path
+) -> None:
+    objects = release(values)
+    store = _config(objects)["store"]
+    source, host = user()
+    reference = source["secretKeyRef"]
+
+    assert store == {"url": f"http://{host}:8123", "username": "meterport"}
+    keys = Mounted(objects, pods(objects)["api"], tmp_path).keys
+    assert keys["METERPORT_STORE__PASSWORD"] == (reference["name"], reference["key"])
+
+
+@pytest.mark.parametrize("name", ["altinity-clickhouse", "clickhouse-operator"])
+def test_there_is_one_clickhouse_server(name: str) -> None:
+    """Meterport stores in one server; without these numbers an operator may start several."""
+    spec = manifests(f"{name}.yaml")[-1]["spec"]
+    layout = spec["configuration"]["clusters"][0]["layout"] if "configuration" in spec else spec
+
+    assert {key: layout[key] for key in layout if key.startswith(("shards", "replicas"))} in (
+        {"shardsCount": 1, "replicasCount": 1},
+        {"shards": 1, "replicas": 1},
     )
-    assert mounted.keys["METERPORT_STORE__PASSWORD"] == (reference["name"], reference["key"])
-    assert f"{_config(installed)['store']['username']}/password" in clickhouse
 
 
 def test_the_values_of_the_application_are_taken(tmp_path: Path) -> None:
