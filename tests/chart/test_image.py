@@ -1,5 +1,6 @@
 """The pods of the chart fit to the images of deploy/Dockerfile."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from engine import __version__
 from tests.chart.image import images
 from tests.chart.rendering import LEAST, LEAST_EMBEDDED, Object, ci_files, pods, rendered
 from tests.chart.schema import CHART
+from tests.chart.tools import HADOLINT, ROOT
 
 each_mode = pytest.mark.parametrize(
     ("values", "target"),
@@ -56,6 +58,13 @@ def test_the_data_directory_of_the_image_is_the_volume() -> None:
     image = images()["meterport-embedded"]
 
     assert image.volumes == [image.variables["METERPORT_DATA_DIR"]]
+
+
+@pytest.mark.thorough
+def test_hadolint_finds_nothing() -> None:
+    done = subprocess.run([HADOLINT, ROOT / "deploy" / "Dockerfile"], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_chart_says_which_release_it_installs() -> None:

@@ -1,4 +1,4 @@
-"""The tools of `make chart`: Helm 3, Helm 4, kube-score, the schemas of Kubernetes, and the definitions of operators.
+"""The tools of `make chart`: Helm 3 and 4, linters, the schemas of Kubernetes, and the definitions of operators.
 
 Owns: where they come from, their exact versions, and how they are unpacked into `.venv-chart`. Run as a module, it
 makes all of them ready but kube-score, which takes two minutes to compile: run it with `kube-score` for that. Both need
@@ -20,7 +20,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent.parent
 ENVIRONMENT = ROOT / ".venv-chart"
 HELMS = {3: ENVIRONMENT / "bin" / "helm3", 4: ENVIRONMENT / "bin" / "helm4"}
-KUBE_SCORE = ENVIRONMENT / "bin" / "kube-score"
+HADOLINT, KUBE_SCORE = ENVIRONMENT / "bin" / "hadolint", ENVIRONMENT / "bin" / "kube-score"
 DEFINITIONS = ENVIRONMENT / "definitions"  # of the objects that operators read
 _PACKAGES = ENVIRONMENT / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
 SCHEMAS = _PACKAGES / "kubernetes_validate" / "kubernetes-json-schema"
