@@ -11,6 +11,9 @@ from tests.chart.image import images
 from tests.chart.rendering import LEAST, LEAST_EMBEDDED, Object, ci_files, pods, rendered
 from tests.chart.schema import CHART
 from tests.chart.tools import HADOLINT, ROOT
+from tests.documents.pages import OPERATIONS
+
+README = ROOT / "README.md"
 
 each_mode = pytest.mark.parametrize(
     ("values", "target"),
@@ -69,3 +72,6 @@ def test_hadolint_finds_nothing() -> None:
 
 def test_the_chart_says_which_release_it_installs() -> None:
     assert yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"] == __version__
+    for page, target in ((README, "meterport-embedded"), (OPERATIONS, "meterport")):
+        assert f"--target {target} -t" in page.read_text(encoding="utf-8")
+        assert f"/{target}:{__version__} --push ." in page.read_text(encoding="utf-8")
