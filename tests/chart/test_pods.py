@@ -40,6 +40,14 @@ def test_every_pod_is_without_the_clusters_gifts(values: Path) -> None:
     assert [o for o in accounts if o["automountServiceAccountToken"] is not False] == []
 
 
+@ci_files
+def test_no_variable_is_given_twice(values: Path) -> None:
+    """A server-side apply refuses that."""
+    for pod in pods(rendered(values)).values():
+        names = [variable["name"] for variable in pod["spec"]["containers"][0]["env"]]
+        assert len(names) == len({*names})
+
+
 @pytest.mark.parametrize(
     ("values", "command", "ready"),
     [

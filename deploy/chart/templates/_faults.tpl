@@ -197,6 +197,9 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
 - monitoring.podMonitor and monitoring.serviceMonitor would both scrape the same pods: enable one of them
 {{- end }}
+{{- if and .Values.monitoring.rules.enabled (not (regexMatch "^((30|[12]?[0-9])s|[0-9]{1,4}ms)$" (.Values.monitoring.interval | default ""))) }}
+- monitoring.interval is {{ .Values.monitoring.interval | default "not set" }}, but the alert rules compare what is scraped every 30s or more often: set at most 30s, or disable monitoring.rules
+{{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 - ingress.hosts is empty: name at least one host
 {{- end }}

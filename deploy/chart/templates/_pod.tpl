@@ -66,9 +66,15 @@ spec:
 
 {{/* Takes: root, secrets, values. */}}
 {{- define "meterport.environment" -}}
+{{- $given := dict -}}
+{{- range .values.extraEnv -}}
+  {{- $_ := set $given .name true -}}
+{{- end -}}
 env:
+  {{- if not (hasKey $given "METERPORT_SERVER__HOST") }}
   # The image sets this variable, and a variable precedes the configuration file.
   - {name: METERPORT_SERVER__HOST, value: {{ dig "server" "host" "" .root.Values.config | quote }}}
+  {{- end }}
   {{- if .secrets }}
   - {name: METERPORT_SECRETS_DIR, value: /etc/meterport/secrets}
   {{- end }}
