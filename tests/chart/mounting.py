@@ -47,8 +47,7 @@ class Mounted:
                 self._write(self._paths["config"], one(objects, "ConfigMap", volume["configMap"]["name"])["data"])
         self.arguments = [self._located(argument) for argument in container["args"]]
         self.command, self.configuration = self.arguments[0], Path(self.arguments[2])
-        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
-        target = "meterport-embedded" if component == "embedded" else "meterport"
+        target = "meterport-embedded" if "data" in self._mounts else "meterport"
         given = {entry["name"]: self._located(entry["value"]) for entry in container.get("env", []) if "value" in entry}
         of_image = {name: value for name, value in images()[target].variables.items() if name.startswith(ENV_PREFIX)}
         self.environment = of_image | given

@@ -90,9 +90,14 @@ def one(objects: list[Object], kind: str, ending: str = "") -> Object:
 
 
 def pods(objects: list[Object]) -> dict[str, Object]:
-    """Return the templates of all pods by the command of Meterport that they run."""
+    """Return the templates of the pods that serve or ingest, by the command of Meterport that they run."""
     templates = [o["spec"]["template"] for o in objects if o["kind"] in {"Deployment", "StatefulSet"}]
     return {template["spec"]["containers"][0]["args"][0]: template for template in templates}
+
+
+def all_pods(objects: list[Object]) -> dict[str, Object]:
+    """Return the same with the pod of `helm test`."""
+    return pods(objects) | {o["spec"]["containers"][0]["args"][0]: o for o in objects if o["kind"] == "Pod"}
 
 
 def expected_message(file: Path) -> str:

@@ -8,7 +8,7 @@ import yaml
 
 from engine import __version__
 from tests.chart.image import images
-from tests.chart.rendering import LEAST, LEAST_EMBEDDED, Object, ci_files, pods, rendered
+from tests.chart.rendering import LEAST, LEAST_EMBEDDED, Object, all_pods, ci_files, rendered
 from tests.chart.schema import CHART
 from tests.chart.tools import HADOLINT, ROOT
 from tests.documents.pages import OPERATIONS
@@ -31,13 +31,13 @@ def writable(pod: Object) -> set[str]:
 @each_mode
 def test_each_mode_takes_its_target_in_the_release_of_the_program(values: Path, target: str) -> None:
     assert target in images()
-    for pod in pods(rendered(values)).values():
+    for pod in all_pods(rendered(values)).values():
         assert pod["spec"]["containers"][0]["image"] == f"{target}:{__version__}"
 
 
 @each_mode
 def test_a_pod_runs_as_the_user_of_the_image(values: Path, target: str) -> None:
-    for pod in pods(rendered(values)).values():
+    for pod in all_pods(rendered(values)).values():
         context = pod["spec"]["securityContext"]
         assert images()[target].user == f"{context['runAsUser']}:{context['runAsGroup']}" == "65532:65532"
         assert context["fsGroup"] == context["runAsGroup"]
@@ -47,13 +47,13 @@ def test_a_pod_runs_as_the_user_of_the_image(values: Path, target: str) -> None:
 def test_a_pod_keeps_the_entry_point_of_the_image(values: Path) -> None:
     """Its arguments are those of `meterport`."""
     assert images()["meterport"].entrypoint[-2:] == ["-m", "meterport"]
-    for pod in pods(rendered(values)).values():
+    for pod in all_pods(rendered(values)).values():
         assert "command" not in pod["spec"]["containers"][0]
 
 
 @each_mode
 def test_a_pod_can_write_only_where_the_image_expects_it(values: Path, target: str) -> None:
-    for pod in pods(rendered(values)).values():
+    for pod in all_pods(rendered(values)).values():
         assert writable(pod) == {"/tmp", *images()[target].volumes}  # noqa: S108 - of the pod
 
 

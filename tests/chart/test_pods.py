@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendering import LEAST, LEAST_EMBEDDED, Object, ci_files, one, pods, rendered
+from tests.chart.rendering import LEAST, LEAST_EMBEDDED, Object, all_pods, ci_files, one, pods, rendered
 from tests.chart.schema import CHART
 
 CI = CHART / "ci"
@@ -14,7 +14,7 @@ CI = CHART / "ci"
 @ci_files
 def test_every_pod_keeps_the_restricted_profile(values: Path) -> None:
     """Source: Kubernetes' Pod Security Standards, profile Restricted."""
-    for pod in pods(rendered(values)).values():
+    for pod in all_pods(rendered(values)).values():
         spec = pod["spec"]
         (container,) = spec["containers"]
         context, own = spec["securityContext"], container["securityContext"]
@@ -33,7 +33,7 @@ def test_every_pod_keeps_the_restricted_profile(values: Path) -> None:
 def test_every_pod_is_without_the_clusters_gifts(values: Path) -> None:
     """Neither the variables of Services nor a token for the API server: Meterport needs neither."""
     objects = rendered(values)
-    for pod in pods(objects).values():
+    for pod in all_pods(objects).values():
         assert pod["spec"]["enableServiceLinks"] is False
         assert pod["spec"]["automountServiceAccountToken"] is False
     accounts = [o for o in objects if o["kind"] == "ServiceAccount"]
@@ -129,7 +129,7 @@ def _budgets(objects: list[Object]) -> dict[str, Any]:
 @ci_files
 def test_every_selector_chooses_pods_of_the_chart(values: Path) -> None:
     objects = rendered(values)
-    labels = [pod["metadata"]["labels"] for pod in pods(objects).values()]
+    labels = [pod["metadata"]["labels"] for pod in all_pods(objects).values()]
     services = [o["metadata"]["labels"] for o in objects if o["kind"] == "Service"]
     for obj in objects:
         selector = _selector(obj)

@@ -53,7 +53,7 @@ def test_no_template_asks_the_cluster_or_chance() -> None:
     """A function of this kind may give the same text by chance here, and another one in Argo CD."""
     found = [
         (file.name, word)
-        for file in sorted((CHART / "templates").iterdir())
+        for file in sorted((CHART / "templates").rglob("*.*"))
         for word in re.findall(r"\b(lookup|rand\w+|gen[A-Z]\w+|uuidv4|now|htpasswd|bcrypt)\b", _actions(file))
     ]
 

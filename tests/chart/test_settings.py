@@ -33,7 +33,7 @@ def loaded(mounted: Mounted, monkeypatch: pytest.MonkeyPatch) -> Settings:
     with monkeypatch.context() as patch:
         for name, value in mounted.environment.items():
             patch.setenv(name, value)
-        return load_settings(mounted.configuration, listens=mounted.command != "ingest")
+        return load_settings(mounted.configuration, listens=mounted.command in {"api", "serve"})
 
 
 def settings_of(

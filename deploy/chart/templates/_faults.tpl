@@ -187,7 +187,7 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 
 {{- define "meterport.faultsOfObjects" -}}
 {{- $own := list "helm.sh/chart" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" -}}
-{{- range $where := list "commonLabels" "monitoring.labels" "monitoring.dashboard.labels" "api.podLabels" "ingest.podLabels" "embedded.podLabels" }}
+{{- range $where := list "commonLabels" "monitoring.labels" "monitoring.dashboard.labels" "api.podLabels" "ingest.podLabels" "embedded.podLabels" "helmTest.podLabels" }}
 {{- range $label := keys (include "meterport.setting" (dict "config" $.Values "name" $where) | default "{}" | fromJson) | sortAlpha }}
 {{- if has $label $own }}
 - {{ $where }} has {{ $label }}, which the chart sets itself and chooses pods by: remove it

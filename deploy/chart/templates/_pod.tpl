@@ -1,7 +1,6 @@
 {{/* The pod of a component. Takes: root, component, values (of the component), command (of Meterport), ready (a query). */}}
 {{- define "meterport.pod" -}}
 {{- $root := .root -}}
-{{- $secrets := include "meterport.secretsOf" . | fromJson -}}
 metadata:
   annotations:
     # Another configuration needs other processes: they read it once.
@@ -15,53 +14,62 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  serviceAccountName: {{ include "meterport.serviceAccountName" $root }}
-  automountServiceAccountToken: false
-  enableServiceLinks: false
   terminationGracePeriodSeconds: {{ include "meterport.graceSeconds" $root }}
-  {{- with $root.Values.podSecurityContext }}
-  securityContext:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with concat ((.root.Values.global | default dict).imagePullSecrets | default list) ($root.Values.image.pullSecrets | default list) }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  containers:
-    - name: meterport
-      image: {{ include "meterport.image" $root | quote }}
-      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      args: [{{ .command }}, --config, /etc/meterport/config/config.yaml]
-      {{- include "meterport.environment" (dict "root" $root "secrets" $secrets "values" .values) | nindent 6 }}
-      ports:
-        {{- if ne .component "ingest" }}
-        - {name: http, containerPort: {{ include "meterport.port" $root }}, protocol: TCP}
-        {{- end }}
-        - {name: telemetry, containerPort: {{ include "meterport.telemetryPort" $root }}, protocol: TCP}
-      {{- include "meterport.probes" . | nindent 6 }}
-      {{- with .values.resources }}
-      resources:
-        {{- toYaml . | nindent 8 }}
+  {{- include "meterport.podSpec" . | nindent 2 }}
+{{- end -}}
+
+{{/* What the pods of components and the pod of `helm test` share. Takes: as above; ready: only for a component. */}}
+{{- define "meterport.podSpec" -}}
+{{- $root := .root -}}
+{{- $secrets := include "meterport.secretsOf" . | fromJson -}}
+serviceAccountName: {{ include "meterport.serviceAccountName" $root }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $root.Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat ((.root.Values.global | default dict).imagePullSecrets | default list) ($root.Values.image.pullSecrets | default list) }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - name: meterport
+    image: {{ include "meterport.image" $root | quote }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    args: [{{ .command }}, --config, /etc/meterport/config/config.yaml]
+    {{- include "meterport.environment" (dict "root" $root "secrets" $secrets "values" .values) | nindent 4 }}
+    {{- if .ready }}
+    ports:
+      {{- if ne .component "ingest" }}
+      - {name: http, containerPort: {{ include "meterport.port" $root }}, protocol: TCP}
       {{- end }}
-      {{- with $root.Values.securityContext }}
-      securityContext:
-        {{- toYaml . | nindent 8 }}
+      - {name: telemetry, containerPort: {{ include "meterport.telemetryPort" $root }}, protocol: TCP}
+    {{- include "meterport.probes" . | nindent 4 }}
+    {{- end }}
+    {{- with .values.resources }}
+    resources:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with $root.Values.securityContext }}
+    securityContext:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    volumeMounts:
+      - {name: config, mountPath: /etc/meterport/config, readOnly: true}
+      {{- if $secrets }}
+      - {name: secrets, mountPath: /etc/meterport/secrets, readOnly: true}
       {{- end }}
-      volumeMounts:
-        - {name: config, mountPath: /etc/meterport/config, readOnly: true}
-        {{- if $secrets }}
-        - {name: secrets, mountPath: /etc/meterport/secrets, readOnly: true}
-        {{- end }}
-        - {name: tmp, mountPath: /tmp}
-        {{- if eq .component "embedded" }}
-        - {name: data, mountPath: /var/lib/meterport}
-        {{- end }}
-        {{- with .values.extraVolumeMounts }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-  volumes:
-    {{- include "meterport.volumes" (dict "root" $root "secrets" $secrets "values" .values "component" .component) | nindent 4 }}
-  {{- include "meterport.placement" . | nindent 2 }}
+      - {name: tmp, mountPath: /tmp}
+      {{- if eq $root.Values.mode "embedded" }}
+      - {name: data, mountPath: /var/lib/meterport}
+      {{- end }}
+      {{- with .values.extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+volumes:
+  {{- include "meterport.volumes" (dict "root" $root "secrets" $secrets "values" .values "component" .component) | nindent 2 }}
+{{- include "meterport.placement" . | nindent 0 }}
 {{- end -}}
 
 {{/* Takes: root, secrets, values. */}}
@@ -131,6 +139,10 @@ readinessProbe:
 {{- if and (eq .component "embedded") .root.Values.embedded.persistence.existingClaim }}
 - name: data
   persistentVolumeClaim: {claimName: {{ .root.Values.embedded.persistence.existingClaim }}}
+{{- else if and (eq .component "doctor") (eq .root.Values.mode "embedded") }}
+# Not the volume itself: a second pod in it could change the labels of SELinux under the first one.
+- name: data
+  emptyDir: {}
 {{- end }}
 {{- with .values.extraVolumes }}
 {{ toYaml . }}
@@ -148,7 +160,7 @@ readinessProbe:
 {{- if $values.topologySpreadConstraints }}
 topologySpreadConstraints:
   {{- toYaml $values.topologySpreadConstraints | nindent 2 }}
-{{- else if and (kindIs "invalid" $values.topologySpreadConstraints) (ne .component "embedded") }}
+{{- else if and (kindIs "invalid" $values.topologySpreadConstraints) (has .component (list "api" "ingest")) }}
 topologySpreadConstraints:
   {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
