@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from api.dependencies import Dependencies, share_store
 from api.http import auth
-from api.http.cors import PortalCors
+from api.http.cors import PORTAL_METERS, PORTAL_SUBJECT, portal_cors
 from api.http.draining import Draining
 from api.http.host_header import HostCheck
 from api.http.limits import RequestLimit
@@ -41,8 +41,6 @@ from engine.config.api_keys import Scope
 
 __all__ = ["create_app", "create_telemetry_app"]
 
-PORTAL_METERS = "/api/v1/portal/meters"
-PORTAL_SUBJECT = "/api/v1/portal/subject"
 MAX_WRONG_KEY_ADDRESSES = 10_000  # Addresses that used a wrong key and are remembered: about 2 MB.
 
 
@@ -51,8 +49,7 @@ def create_app(dependencies: Dependencies) -> Starlette:
     dependencies = replace(
         dependencies, store=dependencies.store.with_timeout(dependencies.settings.query.timeout_seconds)
     )
-    origins = dependencies.settings.server.cors_origins
-    cors = [Middleware(PortalCors, prefix=prefix, origins=origins) for prefix in (PORTAL_METERS, PORTAL_SUBJECT)]
+    cors = portal_cors(dependencies.settings.server.cors_origins)
     return _application(dependencies, [*_open(dependencies), *_managed(dependencies), *_portal(dependencies)], cors)
 
 

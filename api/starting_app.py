@@ -4,7 +4,7 @@ Owns: the answers of both ports until the application of api/app.py takes over. 
 metrics is answered with 503, whatever the credentials are: nothing can be checked yet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.http.cors import portal_cors
 from api.http.host_header import HostCheck
 from api.http.problems import HANDLERS
 from api.http.responses import json_response
@@ -21,8 +22,11 @@ from api.routes.operations import metrics_response, not_ready, readiness_respons
 from engine.health import Readiness
 
 
-def create_starting_app(readiness: Callable[[], Readiness], has_metrics: bool) -> Starlette:
-    """Return the application of a process that is starting. Args: has_metrics: it is for the telemetry port."""
+def create_starting_app(readiness: Callable[[], Readiness], has_metrics: bool, origins: Sequence[str]) -> Starlette:
+    """Return the application of a process that is starting.
+
+    Args: has_metrics: it is for the telemetry port. origins: those whose pages may read why the portal is not ready.
+    """
 
     async def get_liveness(_: Request) -> Response:
         return json_response({"status": "ok"})
@@ -43,6 +47,5 @@ def create_starting_app(readiness: Callable[[], Readiness], has_metrics: bool) -
     else:
         every = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), refuse)
         routes.append(resource("/{path:path}", **every))
-    return Starlette(
-        routes=routes, middleware=[Middleware(Telemetry), Middleware(HostCheck)], exception_handlers=HANDLERS
-    )
+    layers = [*portal_cors(origins), Middleware(Telemetry), Middleware(HostCheck)]
+    return Starlette(routes=routes, middleware=layers, exception_handlers=HANDLERS)

@@ -34,7 +34,7 @@ def open_process(settings: Settings, ports: Ports, ingests: bool, serves: bool) 
     try:
         if not opening.ended.wait(_QUIET_SECONDS):
             for port in (API, TELEMETRY) if serves else (TELEMETRY,):
-                app = create_starting_app(opening.readiness, has_metrics=port == TELEMETRY)
+                app = create_starting_app(opening.readiness, port == TELEMETRY, settings.server.cors_origins)
                 ports.answer(port, app, f"starting-{port}")
             opening.ended.wait()
     except BaseException:  # a signal, or a port that is not free

@@ -11,10 +11,14 @@ import re
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# The paths that pages of other origins may call, and all paths below them.
+PORTAL_METERS = "/api/v1/portal/meters"
+PORTAL_SUBJECT = "/api/v1/portal/subject"
 _METHODS = ("GET", "POST", "OPTIONS")
 _REQUEST_HEADERS = ("Authorization", "If-None-Match", "Origin")  # in addition to those the Fetch standard always allows
 _EXPOSED_HEADERS = (
@@ -30,6 +34,11 @@ _MAX_AGE_SECONDS = 3600  # how long a browser may cache the answer to a prefligh
 _NAMES = re.compile(r"[\w!#$%&'*+.^`|~-]+(?:[ \t]*,[ \t]*[\w!#$%&'*+.^`|~-]+)*", re.ASCII)
 _MAX_REQUESTED_CHARACTERS = 4096
 _ALLOW_ORIGIN = "Access-Control-Allow-Origin"
+
+
+def portal_cors(origins: Sequence[str]) -> list[Middleware]:
+    """Return the middleware that lets pages of `origins` call the portal. `*` among them allows every origin."""
+    return [Middleware(PortalCors, prefix=prefix, origins=origins) for prefix in (PORTAL_METERS, PORTAL_SUBJECT)]
 
 
 class PortalCors(CORSMiddleware):

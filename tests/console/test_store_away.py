@@ -59,6 +59,12 @@ def test_it_is_alive_and_not_ready_until_the_store_is_there(clickhouse: ClickHou
             assert (refused.status_code, refused.json()["code"]) == (503, "not-ready"), path
             assert "this process is starting; store: the store does not answer" in refused.json()["detail"]
         assert clickhouse.url not in refused.text
+        # A page of another site reads the answer, and says that usage is not available at the moment.
+        portal = f"{url}/api/v1/portal/meters"
+        from_page = {"Origin": "https://shop.example", "Access-Control-Request-Method": "GET"}
+        assert httpx.options(portal, headers=from_page).headers["Access-Control-Allow-Origin"] == "*"
+        assert httpx.get(portal, headers=from_page).headers["Access-Control-Allow-Origin"] == "*"
+        assert "Access-Control-Allow-Origin" not in httpx.get(f"{url}/api/v1/meters", headers=from_page).headers
 
         clickhouse.start()
 
