@@ -1,8 +1,15 @@
 """The settings of the HTTP server and of its connections."""
 
-from pydantic import Field
+import re
+
+from pydantic import Field, field_validator
 
 from engine.config.settings_group import SettingsGroup
+
+# As browsers write an origin (the URL standard, "origin serialization"): in lower case, without a path, and without the
+# port that the scheme has anyway. Applications on phones have schemes of their own.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
 
 
 class ServerSettings(SettingsGroup):
@@ -68,3 +75,16 @@ class ServerSettings(SettingsGroup):
         gt=0,
         description="How long an idle connection is kept open; it must be longer than in a proxy in front.",
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        """Refuse a text that no browser sends as an origin: it would silently allow nothing."""
+        for origin in origins:
+            written = _ORIGIN.fullmatch(origin) and not origin.endswith(_USUAL_PORTS.get(origin.partition(":")[0], "/"))
+            if origin != "*" and not written:
+                raise ValueError(
+                    f"{origin!r} is not an origin as browsers send it, such as https://app.example.com or "
+                    "http://localhost:3000 (lower case, no path, no slash at the end); * means any origin"
+                )
+        return origins

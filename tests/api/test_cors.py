@@ -8,7 +8,9 @@ from anyio.from_thread import BlockingPortal
 
 from api.app import create_app
 from api.dependencies import Dependencies
+from engine.config.loading import load_settings
 from engine.config.server_settings import ServerSettings
+from engine.errors import ConfigurationError
 from tests.harness.api_client import ApiClient
 
 QUERY = "/api/v1/portal/meters/tokens_total/query"
@@ -161,3 +163,31 @@ def test_only_named_origins_are_let_in(choosy: ApiClient) -> None:
     assert [answer.headers["vary"] for answer in (allowed, refused, without)] == ["Origin"] * 3
     assert preflight(choosy, QUERY)["access-control-allow-origin"] == PAGE
     assert preflight(choosy, QUERY, "https://evil.example.com") == {}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example.com/", "https://App.example.com", "app.example.com", "https://*.example.com", "null", "",
+        "https://app.example.com:443", "http://app.example.com:80", "https://a.example,https://b.example", "https://",
+        " https://app.example.com", "https://user@app.example.com", "https://app.example.com\n",
+    ],
+)  # fmt: skip
+def test_a_text_that_no_browser_sends_as_an_origin_is_refused_at_start(origin: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"server\.cors_origins.* is not an origin as browsers send it"):
+        load_settings(overrides={"server": {"cors_origins": [PAGE, origin]}})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        PAGE,
+        "http://localhost:3000",
+        "https://[2001:db8::1]:8443",
+        "capacitor://localhost",
+        "https://xn--e1afmkfd.xn--p1ai",
+    ],
+)
+def test_an_origin_as_browsers_send_it_is_accepted(origin: str) -> None:
+    assert load_settings(overrides={"server": {"cors_origins": [origin]}}).server.cors_origins == [origin]
