@@ -118,9 +118,10 @@ class Process:
 
     def start(self) -> None:
         """Create the configured meters, then start consuming, filling and refreshing."""
-        self.registry.drop_orphans()
-        self._create_configured_meters()
-        self.registry.refresh()
+        with explained_refusals():
+            self.registry.drop_orphans()
+            self._create_configured_meters()
+            self.registry.refresh()
         if self.event_log and self.settings.kafka.brokers:
             self._store_leftover_events()
         if self.event_log and not self.workers.stop.is_set():

@@ -9,7 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness.clickhouse import ClickHouse
+from engine.store.migrations import migrate
+from engine.store.opening import open_store
+from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.command import meterport
 from tests.harness.server import Server
 from tests.harness.topics import wait_for
@@ -102,3 +104,24 @@ def test_what_does_not_mend_itself_ends_it(clickhouse: ClickHouse, tmp_path: Pat
     assert ended.returncode == 78
     assert ended.stderr.splitlines()[-1].startswith(f"meterport: {line}")
     assert "Traceback" not in ended.stderr
+
+
+def test_a_right_that_it_needs_after_the_migrations_ends_it_too(clickhouse: ClickHouse, tmp_path: Path) -> None:
+    """Here the right to drop the rollup of a meter that a process which died has left."""
+    clickhouse.start()
+    settings = server_settings(clickhouse.url, tmp_path, database="meterport")
+    store = open_store(settings)
+    migrate(store, settings)
+    store.command(
+        "CREATE TABLE meter_left_0123abcd_minute (window DateTime) ENGINE = MergeTree ORDER BY window "
+        "SETTINGS non_replicated_deduplication_window = 10000"
+    )
+    store.close()
+    clickhouse.restrict("GRANT SELECT, INSERT, CREATE DATABASE, CREATE TABLE ON meterport.*")
+
+    ended = meterport("serve", "--port", "0", data_dir=tmp_path / "data", variables=_variables(clickhouse))
+
+    assert ended.returncode == 78
+    line = ended.stderr.splitlines()[-1]
+    assert line.startswith("meterport: store.username: this user lacks a right on ClickHouse: ")
+    assert "DROP TABLE" in line
