@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from engine.errors import ConfigurationError
 
 Point = Literal[
+    "schema.after-statement",
     "log.before-commit",
     "log.after-commit",
     "ingest.before-plan",

@@ -96,6 +96,12 @@ KEY_REQUESTS = Counter(
     ["key", "use"], registry=REGISTRY,
 )  # fmt: skip
 METERS = Gauge("meterport_meters", "Meters by the state of their rollup; NaN: not known.", ["state"], registry=REGISTRY)
+SCHEMA_MIGRATIONS = Gauge(
+    "meterport_schema_migrations",
+    "Migrations of the schema: those of this release that have not completed, and those of newer releases.",
+    ["state"],
+    registry=REGISTRY,
+)
 READY = Gauge("meterport_ready", "1 while /readyz answers 200, 0 while it answers 503.", registry=REGISTRY)
 DRAINING = Gauge(
     "meterport_draining", "1 from the signal to stop on, while requests are still answered.", registry=REGISTRY

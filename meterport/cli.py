@@ -16,10 +16,11 @@ import typer.main
 
 from engine import __version__
 from engine.config.redaction import fit_to_show, one_line
-from engine.errors import ConfigurationError, Fatal, MeterportError
+from engine.errors import ConfigurationError, Fatal, MeterportError, StoreUnavailable
 from meterport.options import require_utf8, use_plain_errors, with_plain_errors
 
 EX_CONFIG = 78
+EX_TEMPFAIL = 75
 EX_SOFTWARE = 70
 
 # Name → module and member in meterport.commands, and the summary in the list of commands, which imports none of them.
@@ -31,6 +32,7 @@ COMMANDS = {
         "ingest",
         "Meter the events of the Kafka topic: store them in a ClickHouse server, exactly once.",
     ),
+    "migrate": ("migrate", "migrate_store", "Bring the schema of the store to this release, and end."),
     "query": (
         "query",
         "query",
@@ -145,6 +147,9 @@ def run() -> None:
     except ConfigurationError as error:
         print(f"meterport: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_CONFIG) from None
+    except StoreUnavailable as error:
+        print(f"meterport: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(EX_TEMPFAIL) from None
     except MeterportError as error:
         print(f"meterport: {one_line(str(error))}", file=sys.stderr)  # noqa: T201
         raise SystemExit(EX_SOFTWARE if isinstance(error, Fatal) else 1) from None

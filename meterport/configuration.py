@@ -21,11 +21,13 @@ def nest_flags(**flags: Any) -> dict[str, Any]:
     return nested
 
 
-def command_settings(config: Path | None, listens: bool = True, serves: bool = True, **flags: Any) -> Settings:
+def command_settings(
+    config: Path | None, listens: bool = True, serves: bool = True, has_tokens: bool = True, **flags: Any
+) -> Settings:
     """Build the settings of a command. Args: flags: named group__name. See `load_settings` for the other arguments.
 
     Raises: ConfigurationError: its one line names the setting.
     """
-    settings = load_settings(config, nest_flags(**flags), listens, serves)
+    settings = load_settings(config, nest_flags(**flags), listens, serves, has_tokens)
     configured_definitions(settings.meters, settings.reserved_event_types)
     return settings

@@ -1,8 +1,9 @@
-"""Opening of a process whose ClickHouse may be away: it waits for it, and says meanwhile on its ports why.
+"""Opening of a process whose ClickHouse may be away or lack migrations: it waits, and says on its ports for what.
 
-Owns: the attempts to open the process, and what answers on the ports until one succeeds. Only a store that is away is
-waited for: every other error ends the process, because it does not mend itself.
-Source: docs/operations.md "Probes".
+Owns: the attempts to open the process, and what answers on the ports until one succeeds. Only a store that is away,
+and with `store.migrate` = wait the migrations of this release, are waited for: every other error ends the process,
+because it does not mend itself.
+Source: docs/operations.md "Probes", "Upgrades".
 """
 
 import logging
@@ -11,9 +12,10 @@ import time
 
 from api.starting_app import create_starting_app
 from engine.config.settings import Settings
-from engine.errors import StoreUnavailable
+from engine.errors import DataDirectoryInUse, StoreUnavailable
 from engine.health import Health, Readiness
 from engine.logging_setup import OncePerMinute
+from engine.store.migrations import MigrationsPending
 from ingest.readiness import abilities
 from meterport.ports import API, TELEMETRY, Ports
 from meterport.process import Process
@@ -28,7 +30,7 @@ _ABANDON_SECONDS = 10  # how long an attempt that nobody waits for any more may 
 def open_process(settings: Settings, ports: Ports, ingests: bool, serves: bool) -> Process:
     """Return a process that is open and started, as soon as its store allows it.
 
-    Raises: the error of an attempt, unless the store was away.
+    Raises: the error of an attempt, unless it is one that is waited for.
     """
     opening = _Opening(settings, ingests, serves)
     try:
@@ -50,7 +52,7 @@ class _Opening:
         self._settings, self._ingests, self._serves = settings, ingests, serves
         self._health = Health(abilities(ingests, serves), settings.server.unready_seconds)
         self._began = time.monotonic()
-        self._reason = "it is being opened"
+        self._awaited = ("store", "it is being opened")  # its name and the reason, for /readyz
         self._stop = threading.Event()
         self._process: Process | None = None
         self._failure: BaseException | None = None
@@ -63,14 +65,30 @@ class _Opening:
             try:
                 self._process = self._attempt()
                 break
-            except StoreUnavailable as error:
-                self._reason = "the store does not answer; the log says more"
-                logger.warning("store_awaited error=%s", error)
+            except (StoreUnavailable, DataDirectoryInUse) as error:
+                if not self._waits_for(error):
+                    self._failure = error
+                    break
                 self._stop.wait(_RETRY_SECONDS)
             except BaseException as error:
                 self._failure = error
                 break
         self.ended.set()
+
+    def _waits_for(self, error: StoreUnavailable | DataDirectoryInUse) -> bool:
+        """Return whether the next attempt may succeed, and note for what the process waits."""
+        match error:
+            case MigrationsPending():
+                self._awaited = ("schema", str(error))
+                logger.warning("migrations_awaited pending=%s", ", ".join(error.names))
+            case StoreUnavailable():
+                self._awaited = ("store", "the store does not answer; the log says more")
+                logger.warning("store_awaited error=%s", error)
+            case _:  # `meterport migrate`, for which this process waits, uses the data directory. A server has a URL.
+                if self._awaited[0] != "schema" or error.url is not None:
+                    return False
+                logger.info("directory_awaited error=%s", error)
+        return True
 
     def _attempt(self) -> Process:
         process = Process(self._settings, self._ingests, self._serves)
@@ -82,7 +100,7 @@ class _Opening:
         return process
 
     def readiness(self) -> Readiness:
-        return self._health.without("store", self._reason, time.monotonic() - self._began)
+        return self._health.without(*self._awaited, time.monotonic() - self._began)
 
     def result(self) -> Process:
         if self._process is None:

@@ -26,7 +26,7 @@ from engine.meters.fill import Filler
 from engine.meters.registry import MeterRegistry
 from engine.store.data_directory import DirectoryLock
 from engine.store.memory import fit_batches
-from engine.store.migrations import migrate
+from engine.store.migrations import prepare_schema
 from engine.store.opening import explained_refusals, open_store
 from engine.subjects import Subjects
 from engine.tokens.portal_tokens import PortalTokens
@@ -70,11 +70,9 @@ class Process:
         self._lock = DirectoryLock(settings.data_dir, settings.trust_data_dir) if _keeps_data(settings) else None
         if self._lock:
             self._open_resources.callback(self._lock.release)
-        self.store = open_store(settings)
+        self.store = open_store(settings, creates=settings.store.migrate == "start")
         self._open_resources.callback(self.store.close)
-        for name in migrate(self.store, settings):
-            logger.info("migration_completed name=%s", name)
-        self.store.check_tables()
+        prepare_schema(self.store, settings)
         self.registry = MeterRegistry(self.store)
         self.tokens = PortalTokens(self.store.with_own_connection(), load_token_keys(settings), settings.portal)
         self.subjects = Subjects(self.store)

@@ -168,6 +168,7 @@ CREATE TABLE schema_migrations
     `name` String,
     `version` UInt64,
     `hash` String,
+    `needs` String,
     `started_at` DateTime64(3, 'UTC'),
     `completed_at` Nullable(DateTime64(3, 'UTC'))
 )

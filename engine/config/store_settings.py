@@ -1,7 +1,7 @@
 """The settings of the store: a ClickHouse server with its user and certificates, or the limits of embedded chDB."""
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -40,6 +40,10 @@ class StoreSettings(SettingsGroup):
         default="meterport",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="The database; it is created if it is missing.",
+    )
+    migrate: Literal["start", "wait"] = Field(
+        default="start",
+        description="start: each process migrates the schema when it starts; wait: only `meterport migrate` does.",
     )
     handles: int = Field(default=6, ge=3, le=64, description="The largest number of connections (chDB handles).")
     timeout_seconds: int = Field(

@@ -6,6 +6,7 @@ import os
 import ssl
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlencode
@@ -22,30 +23,42 @@ from engine.store.clickhouse import PROBE_TIMEOUT_SECONDS, Store
 from engine.store.deduplication_logs import repair_deduplication_logs
 from engine.store.inspection import database_exists
 from engine.store.memory import QueryMemory, memory_budget
+from engine.store.migrations import missing_database
 
 # UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED
 _AUTHENTICATION_CODES = frozenset({192, 193, 194, 516})
 _ACCESS_DENIED = 497
+_UNKNOWN_DATABASE = 81
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, creates: bool = True) -> Store:
     """Open the configured store, create its database, and check the settings that exactly-once storage needs.
 
+    Args: creates: whether to create a database that is missing.
     The caller must hold the lock on the data directory (`DirectoryLock`), because the deduplication logs in it are
     repaired after a crash.
-    Raises: ConfigurationError, StoreUnavailable, StoreMisconfigured.
+    Raises: ConfigurationError, StoreUnavailable, StoreMisconfigured. MigrationsPending: the database is missing.
     """
-    store = _open_server(settings) if settings.store.url else _open_embedded(settings)
+    store = _open_server(settings, creates) if settings.store.url else _open_embedded(settings, creates)
     try:
         store.check()
-    except BaseException:
+    except BaseException as error:
         store.close()
+        if isinstance(error, StoreError) and error.clickhouse_code == _UNKNOWN_DATABASE:
+            raise missing_database(settings) from error
         raise
     return store
 
 
-def _open_embedded(settings: Settings) -> Store:
-    path = (settings.data_dir / "store").resolve()
+def embedded_path(settings: Settings) -> Path:
+    """Return the directory of the embedded store. It does not exist before the store is opened for the first time."""
+    return (settings.data_dir / "store").resolve()
+
+
+def _open_embedded(settings: Settings, creates: bool) -> Store:
+    path = embedded_path(settings)
+    if not creates and not path.exists():
+        raise missing_database(settings)
     repair_deduplication_logs(path)
     chdb = load_chdb()
     budget = memory_budget(settings)
@@ -58,7 +71,8 @@ def _open_embedded(settings: Settings) -> Store:
     # A process that ends before it has closed the store closes the handle, too: otherwise it could crash or hang.
     close = weakref.finalize(first, first.close)
     try:
-        first.query(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
+        if creates:
+            first.query(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(settings.store.database)}")
     except BaseException:
         close()
         raise
@@ -71,12 +85,13 @@ def _open_embedded(settings: Settings) -> Store:
     return Store(connect, settings.store.handles, shared=False, on_close=close, query_memory=budget.query)
 
 
-def _open_server(settings: Settings) -> Store:
-    name = settings.store.database
-    with contextlib.closing(server_store(settings, in_database=False).with_own_settings()) as store:
-        # A user who may not create databases can use one that exists.
-        if not database_exists(store, name):
-            store.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(name)}")
+def _open_server(settings: Settings, creates: bool) -> Store:
+    if creates:
+        name = settings.store.database
+        with contextlib.closing(server_store(settings, in_database=False).with_own_settings()) as store:
+            # A user who may not create databases can use one that exists.
+            if not database_exists(store, name):
+                store.command(f"CREATE DATABASE IF NOT EXISTS {sql.identifier(name)}")
     return server_store(settings)
 
 

@@ -13,8 +13,8 @@ from engine.config.settings import Settings
 from engine.errors import StoreError, StoreMisconfigured, StoreUnavailable
 from engine.instants import milliseconds, utc_now
 from engine.store import inspection, sql
-from engine.store.clickhouse import UNKNOWN_TABLE, Store
-from engine.store.migrations import SchemaState, refuse_changed, schema_state, table_names
+from engine.store.clickhouse import Store
+from engine.store.migrations import MigrationsPending, Schema, known_migrations, read_schema, table_names
 from engine.store.opening import explained_refusals, server_store, tls_context
 from meterport.doctor import network
 from meterport.doctor.report import Check, Fault, Warn
@@ -45,11 +45,13 @@ class StoreChecks:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._name = settings.store.database
+        self._waits = settings.store.migrate == "wait"
         self._user = "this user"  # as in GRANT
         self._readonly = 0
         self._bare: Store | None = None  # in the user's own database
         self._store: Store | None = None  # in the configured database
-        self._schema: SchemaState | None = None  # None: no migration was ever recorded
+        self._known = known_migrations(settings)
+        self._schema: Schema | None = None  # None: the database does not exist, or was not looked at
 
     def checks(self) -> list[Check]:
         """Return the checks in their order."""
@@ -67,7 +69,7 @@ class StoreChecks:
 
     def in_database(self) -> Store | None:
         """Return the store in its database, if the schema check has found its tables there; None if it has not."""
-        return self._store if self._schema and self._schema.completed else None
+        return None if self._schema is None or self._schema.is_new else self._store
 
     def close(self) -> None:
         for store in (self._bare, self._store):
@@ -139,7 +141,7 @@ class StoreChecks:
                     "it: create it and grant the rights on it, or run "
                     f"GRANT CREATE DATABASE ON {name}.* TO {self._user}"
                 )
-            return f"{name} does not exist; the first start creates it"
+            return f"{name} does not exist; {'`meterport migrate`' if self._waits else 'the first start'} creates it"
         self._store = server_store(self._settings, seconds=_SECONDS).with_own_settings()
         return f"{name} exists"
 
@@ -177,34 +179,27 @@ class StoreChecks:
         return ", ".join(inspection.ENGINES)
 
     def _check_schema(self) -> str:
-        if self._store is None:
-            return "no tables yet; the first start makes them"
-        try:
+        pending, begun = [migration.name for migration in self._known], False
+        if self._store is not None:
             with explained_refusals():
-                self._schema = state = schema_state(self._store)
-        except StoreError as error:
-            if error.clickhouse_code != UNKNOWN_TABLE:
-                raise
-            return "no tables yet; the first start makes them"
-        refuse_changed(state)
-        if state.newer:
-            raise Warn(
-                f"a newer release of Meterport made this store: this one does not know the migration "
-                f"{', '.join(state.newer)}; upgrade this one"
-            )
-        if state.pending and state.completed:
-            raise Warn(
-                f"the next start runs the migration {', '.join(state.pending)}; until then, what it makes is missing"
-            )
-        return (
-            f"all {len(state.completed)} migrations have run" if state.completed else "the next start makes the tables"
-        )
+                self._schema = schema = read_schema(self._store, self._known)
+            if schema.newer:
+                raise Warn(f"{schema.about_newer}; upgrade this one")
+            pending, begun = schema.pending_names, schema.begun
+        if not pending:
+            return f"all {len(self._known)} migrations have run"
+        if self._waits:
+            raise Warn(f"store.migrate is wait, and {MigrationsPending(pending, begun)}")
+        if len(pending) < len(self._known):
+            raise Warn(f"the next start runs the migration {', '.join(pending)}; until then, what it makes is missing")
+        return "no tables yet; the first start makes them"
 
     def _check_tables(self) -> str:
         store = self.in_database()
         if store is None:
             return "none yet"
-        missing = inspection.missing_tables(store, table_names()) if self._schema and not self._schema.pending else []
+        made = [] if self._schema and self._schema.pending else table_names(self._known)
+        missing = inspection.missing_tables(store, made)
         if missing:
             raise Fault(
                 f"{', '.join(missing)} does not exist in {self._name}, or {self._user} has no right on it: restore the "

@@ -16,7 +16,7 @@ from tests.chaos.processes import Process
 from tests.chaos.writer import RawRecord
 from tests.harness.clickhouse_faults import FaultKind
 
-_POINTS = [point for point in POINTS if not point.startswith("log.") and point != "meter.after-delete"]
+_POINTS = [point for point in POINTS if not point.startswith(("log.", "schema.")) and point != "meter.after-delete"]
 _KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
 
 

@@ -16,7 +16,7 @@ def test_every_option_of_every_command_is_explained() -> None:
 
     processes = {"meterport serve", "meterport api", "meterport ingest"}
     assert {path for path, _ in commands} == processes | {
-        "meterport query", "meterport import", "meterport config show", "meterport doctor",
+        "meterport migrate", "meterport query", "meterport import", "meterport config show", "meterport doctor",
         "meterport meters list", "meterport meters create", "meterport meters delete",
         "meterport token create", "meterport token list", "meterport token invalidate",
         "meterport dead-letters list", "meterport dead-letters replay",

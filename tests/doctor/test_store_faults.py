@@ -17,6 +17,7 @@ from meterport.doctor.store_checks import RIGHTS
 from tests.doctor.runs import KEYS, diagnose, diagnose_store
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.own_clickhouse import server
+from tests.harness.schemas import NEWEST
 
 __all__ = ["server"]  # a fixture of another file
 
@@ -176,24 +177,40 @@ def change(clickhouse: ClickHouse, directory: Path, *statements: str) -> None:
     store.close()
 
 
-def test_a_schema_of_a_newer_release_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    row = "('0099_later', 1, 'h', now(), now())"
-    change(clickhouse, tmp_path, f"INSERT INTO schema_migrations VALUES {row}")
+@pytest.mark.parametrize(
+    ("needs", "finding"),
+    [
+        (
+            NEWEST,
+            (
+                "warning",
+                "a newer release has changed this store, and this release can use it nevertheless: 0099_later; upgrade "
+                "this one",
+            ),
+        ),
+        (
+            "0099_later",
+            (
+                "fault",
+                "the schema of this store is too new for this release: 0099_later can be used only by releases that "
+                "know 0099_later; install the release that made the schema, or a later one",
+            ),
+        ),
+    ],
+    ids=["usable", "not usable"],
+)
+def test_a_schema_of_a_newer_release_is_named(
+    clickhouse: ClickHouse, tmp_path: Path, needs: str, finding: tuple[str, str]
+) -> None:
+    store = opened(clickhouse, tmp_path)
+    store.command(f"INSERT INTO schema_migrations VALUES ('0099_later', 1, 'h', '{needs}', now(), now())")
 
     found = diagnose_store(clickhouse, tmp_path)
-    change(
-        clickhouse,
-        tmp_path,
-        "ALTER TABLE schema_migrations DELETE WHERE name = '0099_later' SETTINGS mutations_sync = 1",
-    )
+    store.command("ALTER TABLE schema_migrations DELETE WHERE name = '0099_later' SETTINGS mutations_sync = 1")
+    store.close()
 
-    assert (found.status, found.warnings()) == (
-        0,
-        {
-            "store schema": "a newer release of Meterport made this store: this one does not know the migration "
-            "0099_later; upgrade this one"
-        },
-    )
+    assert found.lines["store schema"] == finding
+    assert found.status == (1 if finding[0] == "fault" else 0)
 
 
 def test_a_migration_that_has_not_run_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
@@ -201,11 +218,19 @@ def test_a_migration_that_has_not_run_is_named(clickhouse: ClickHouse, tmp_path:
     change(clickhouse, tmp_path, forget, "DROP TABLE subjects SYNC")
 
     found = diagnose_store(clickhouse, tmp_path)
+    waiting = diagnose_store(clickhouse, tmp_path, migrate="wait")
 
     assert (found.status, found.warnings()) == (
         0,
         {
             "store schema": "the next start runs the migration 0012_subjects; until then, what it makes is missing",
+        },
+    )
+    assert (waiting.status, waiting.warnings()) == (
+        0,
+        {
+            "store schema": "store.migrate is wait, and the schema lacks migrations of this release: 0012_subjects; "
+            "run `meterport migrate`"
         },
     )
 
@@ -214,7 +239,7 @@ def test_a_migration_that_was_edited_is_named(clickhouse: ClickHouse, tmp_path: 
     change(
         clickhouse,
         tmp_path,
-        "INSERT INTO schema_migrations SELECT name, version + 1, 'another hash', started_at, completed_at "
+        "INSERT INTO schema_migrations SELECT name, version + 1, 'another hash', needs, started_at, completed_at "
         "FROM schema_migrations FINAL WHERE name = '0002_event_keys'",
     )
 

@@ -1,9 +1,6 @@
 """The schema: migrations can be run again, and the tables that they create equal a golden dump."""
 
 import os
-import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,42 +8,17 @@ from engine.config.settings import Settings
 from engine.errors import StoreMisconfigured
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.store.migrations import _digest, _names, _record, _render, migrate
-from engine.store.opening import open_store
+from engine.store.migrations import _record, known_migrations, migrate, read_schema
+from tests.harness.schemas import GOLDEN, HEADER, completed, schema
 
 pytestmark = pytest.mark.thorough
 
-GOLDEN = Path(__file__).parents[2] / "schema.sql"
-HEADER = (
-    "-- The schema as all migrations leave it. Made by "
-    "METERPORT_TEST_RENEW=1 pytest tests/engine/store/test_migrations.py\n"
-)
-ALL = [
+BASELINE = [
     *("0001_events", "0002_event_keys", "0003_event_keys_view", "0004_event_claims", "0005_log_positions"),
     *("0006_dead_letters", "0007_dead_letter_replays", "0008_differing_duplicates"),
     *("0009_meters", "0010_portal_tokens", "0011_portal_invalidations", "0012_subjects"),
-]
-
-
-@pytest.fixture
-def empty(settings: Settings) -> Iterator[Store]:
-    opened = open_store(settings)
-    yield opened
-    opened.command(f"DROP DATABASE {settings.store.database} SYNC")
-    opened.close()
-
-
-def schema(store: Store) -> str:
-    """Return the CREATE statement of each table and view by name, without the name of the database."""
-    ((database,),) = store.rows("SELECT currentDatabase()")
-    names = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name")
-    statements = [store.rows(f"SHOW CREATE TABLE {sql.identifier(name)}")[0][0] for (name,) in names]
-    return "\n".join(f"\n{re.sub(rf'`?{database}`?[.]', '', text)};" for text in statements).lstrip() + "\n"
-
-
-def completed(store: Store) -> list[str]:
-    rows = store.rows("SELECT name FROM schema_migrations FINAL WHERE completed_at IS NOT NULL ORDER BY name")
-    return [name for (name,) in rows]
+]  # the migrations of the first release
+ALL = [*BASELINE]
 
 
 def test_migrations_run_in_order_once(empty: Store, settings: Settings) -> None:
@@ -57,8 +29,37 @@ def test_migrations_run_in_order_once(empty: Store, settings: Settings) -> None:
     assert completed(empty) == ALL
 
 
-def test_migrations_are_numbered_without_a_gap() -> None:
-    assert [name.partition("_")[0] for name in _names()] == [f"{at + 1:04d}" for at in range(len(_names()))]
+def test_migrations_are_numbered_without_a_gap(settings: Settings) -> None:
+    names = [migration.name for migration in known_migrations(settings)]
+
+    assert [name.partition("_")[0] for name in names] == [f"{at + 1:04d}" for at in range(len(names))]
+
+
+def test_each_migration_after_the_first_release_says_which_releases_can_work_with_it(settings: Settings) -> None:
+    """It names an earlier one, so that the release before it, which does not have it, goes on during an upgrade."""
+    for migration in known_migrations(settings)[len(BASELINE) :]:
+        assert BASELINE[-1] <= migration.needs < migration.name, migration.name
+
+
+def test_a_start_with_nothing_to_do_changes_nothing(empty: Store, settings: Settings) -> None:
+    """Such a start needs no right to change tables, and reads as little as it can."""
+    migrate(empty, settings)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    empty.command = empty.insert_rows = refuse  # type: ignore[method-assign, assignment]
+    try:
+        assert migrate(empty, settings) == []
+    finally:
+        del empty.command, empty.insert_rows
+
+
+def test_reading_what_is_pending_writes_nothing(empty: Store, settings: Settings) -> None:
+    found = read_schema(empty, known_migrations(settings))
+
+    assert ([migration.name for migration in found.pending], found.newer, found.is_new) == (ALL, [], True)
+    assert schema(empty) == "\n"
 
 
 def test_every_migration_can_be_run_again(empty: Store, settings: Settings) -> None:
@@ -66,8 +67,8 @@ def test_every_migration_can_be_run_again(empty: Store, settings: Settings) -> N
     before = schema(empty)
     empty.command("INSERT INTO meters (id, version) VALUES ('kept', 1)")
 
-    for name in _names():
-        empty.command(_render(name, settings))
+    for migration in known_migrations(settings):
+        empty.command(migration.statement)
 
     assert schema(empty) == before
     assert empty.rows("SELECT id FROM meters") == [("kept",)]
@@ -80,13 +81,14 @@ def test_a_migration_that_was_interrupted_is_repeated(
 ) -> None:
     empty.command(sql.statement("schema_migrations"))
     before = ALL[: ALL.index(interrupted)]
-    for name in before:
-        empty.command(_render(name, settings))
-        _record(empty, {name: _digest(name)}, completed=False)
-        _record(empty, {name: _digest(name)}, completed=True)
-    _record(empty, {interrupted: _digest(interrupted)}, completed=False)
+    for migration in known_migrations(settings)[: len(before)]:
+        empty.command(migration.statement)
+        _record(empty, [migration], completed=False)
+        _record(empty, [migration], completed=True)
+    half_done = known_migrations(settings)[len(before)]
+    _record(empty, [half_done], completed=False)
     if had_run:
-        empty.command(_render(interrupted, settings))
+        empty.command(half_done.statement)
 
     ran = migrate(empty, settings)
 
@@ -99,8 +101,8 @@ def test_a_process_that_dies_while_it_makes_a_store_leaves_one_that_is_made_agai
     empty: Store, settings: Settings, died_after: int
 ) -> None:
     empty.command(sql.statement("schema_migrations"))
-    for name in ALL[:died_after]:
-        empty.command(_render(name, settings))
+    for migration in known_migrations(settings)[:died_after]:
+        empty.command(migration.statement)
 
     assert migrate(empty, settings) == ALL
     assert completed(empty) == ALL
@@ -110,7 +112,7 @@ def test_a_process_that_dies_while_it_makes_a_store_leaves_one_that_is_made_agai
 def test_a_migration_that_was_edited_since_it_ran_is_refused(empty: Store, settings: Settings) -> None:
     migrate(empty, settings)
     empty.command(
-        "INSERT INTO schema_migrations SELECT name, version + 1, 'another hash', started_at, completed_at "
+        "INSERT INTO schema_migrations SELECT name, version + 1, 'another hash', needs, started_at, completed_at "
         "FROM schema_migrations FINAL WHERE name = '0002_event_keys'"
     )
 
@@ -121,6 +123,16 @@ def test_a_migration_that_was_edited_since_it_ran_is_refused(empty: Store, setti
         "migration 0002_event_keys differs from the one that made this store: it was edited since, or an unreleased "
         "version made the store"
     )
+
+
+def test_a_store_of_an_unreleased_version_is_refused(empty: Store, settings: Settings) -> None:
+    migrate(empty, settings)
+    empty.command("ALTER TABLE schema_migrations DROP COLUMN needs")
+
+    with pytest.raises(StoreMisconfigured) as refused:
+        migrate(empty, settings)
+
+    assert str(refused.value) == ("table schema_migrations has no column needs: an unreleased version made the store")
 
 
 def test_the_schema_is_the_one_written_down(empty: Store, settings: Settings) -> None:
