@@ -199,6 +199,12 @@ ROWS = (
                 "short",
                 (Line(f"count by (version) ({selected(metrics.BUILD_INFO)})", "{{version}}"),),
             ),
+            Panel(
+                "Migrations of the schema",
+                "As the processes found them at their start: pending ones of their release, and those of a newer one.",
+                "short",
+                (Line(highest(metrics.SCHEMA_MIGRATIONS, "state"), "{{state}}"),),
+            ),
         ),
     ),
 )
