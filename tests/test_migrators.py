@@ -1,10 +1,14 @@
-"""Several processes migrate one store at once, die at any statement, and lose answers: the schema is the same.
+"""Several processes migrate one store at once, and die or pause at any statement: the schema is the same.
 
 Each test does this while a new store is made, and while an older release's store gets the migrations of a newer one.
+The processes are threads with a store that counts its statements. What only a network and real processes add is in the
+long form: lost answers, statements that stall, and SIGKILL of the command, which tests/console/test_migrate.py kills
+once.
 """
 
 import copy
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +19,8 @@ from random import Random
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from engine.config.loading import load_settings
+from engine.config.settings import Settings
 from engine.errors import StoreUnavailable
 from engine.store.clickhouse import Store
 from engine.store.errors import NO_LIMITS, Limits
@@ -33,43 +39,38 @@ pytestmark = pytest.mark.thorough
 
 _numbers = itertools.count()
 _TIMEOUT_SECONDS = 60  # a stalled statement waits for this long at most
-STEP = 1 if LONG else 3  # Commands are killed at each statement in every form.
 OLDER = ("0001_events", "0009_meters", "0012_subjects")  # what of the older release's store is needed here
+KINDS = ["a new store", "the store of an older release"]
 
 
 class Work:
     """What is migrated: databases that already have the first `done` of the `known` migrations.
 
-    `statements`: how many statements one process sends that nothing disturbs.
+    `settings`: returns those of a store in a database. `statements`: how many statements one process has answered that
+    nothing disturbs.
     """
 
-    def __init__(self, server: ClickHouse, data_dir: Path, known: list[Migration], done: int) -> None:
-        self.server, self.data_dir, self.known, self.done = server, data_dir, known, done
+    def __init__(self, settings: Callable[[str], Settings], known: list[Migration], done: int) -> None:
+        self.settings, self.known, self.done = settings, known, done
         seen: list[None] = []
-        with self.stores(1) as [undisturbed]:
+        with self.store() as undisturbed:
             run_pending(with_steps(undisturbed, lambda: seen.append(None)), known)
             self._schema = schema(undisturbed)
         self.statements = len(seen)
 
-    def open(self, database: str) -> Store:
-        return open_store(
-            server_settings(self.server.url, self.data_dir, database=database, timeout_seconds=_TIMEOUT_SECONDS)
-        )
-
     @contextmanager
-    def stores(self, number: int = 2) -> Iterator[list[Store]]:
-        """Yield the connections of several processes to a new database, and drop it."""
-        database = f"migrated_{next(_numbers)}"
-        opened = [self.open(database) for _ in range(number)]
+    def store(self) -> Iterator[Store]:
+        """Yield the connections to a new database, which several processes may use, and drop it."""
+        settings = self.settings(f"migrated_{os.getpid()}_{next(_numbers)}")
+        store = open_store(settings)
         if self.done:
-            run_pending(opened[0], self.known[: self.done])
-            opened[0].command("INSERT INTO meters (id, version) VALUES ('kept', 1)")
+            run_pending(store, self.known[: self.done])
+            store.command("INSERT INTO meters (id, version) VALUES ('kept', 1)")
         try:
-            yield opened
-            opened[0].command(f"DROP DATABASE {database} SYNC")
+            yield store
+            store.command(f"DROP DATABASE {settings.store.database} SYNC")
         finally:
-            for store in opened:
-                store.close()
+            store.close()
 
     def check(self, store: Store) -> None:
         """Check that all has run, and that the result is that of one process that nothing disturbed."""
@@ -80,14 +81,28 @@ class Work:
             assert store.rows("SELECT id FROM meters") == [("kept",)]
 
 
-@pytest.fixture(params=["a new store", "the store of an older release"])
-def work(request: pytest.FixtureRequest, server: ClickHouse, tmp_path: Path) -> Iterator[Work]:
-    known = known_migrations(server_settings(server.url, tmp_path))
-    if request.param == "a new store":
-        yield Work(server, tmp_path, known, 0)
-    else:
-        older = [migration for migration in known if migration.name in OLDER]
-        yield Work(server, tmp_path, [*older, *NEWER], len(older))
+def work_of(kind: str, settings: Callable[[str], Settings]) -> Work:
+    known = known_migrations(settings("any"))
+    if kind == "a new store":
+        return Work(settings, known, 0)
+    older = [migration for migration in known if migration.name in OLDER]
+    return Work(settings, [*older, *NEWER], len(older))
+
+
+@pytest.fixture(params=KINDS, scope="module")
+def work(request: pytest.FixtureRequest, data_dir: Path) -> Work:
+    return work_of(
+        request.param, lambda name: load_settings(overrides={"data_dir": data_dir, "store": {"database": name}})
+    )
+
+
+@pytest.fixture(params=KINDS)
+def remote_work(request: pytest.FixtureRequest, server: ClickHouse, tmp_path: Path) -> Iterator[Work]:
+    """Yield work on a server that can be made to misbehave."""
+    yield work_of(
+        request.param,
+        lambda name: server_settings(server.url, tmp_path, database=name, timeout_seconds=_TIMEOUT_SECONDS),
+    )
     server.behave()
 
 
@@ -122,52 +137,58 @@ def at(number: int, act: Callable[..., object], *arguments: object) -> Callable[
 # --- several at once
 
 
-def test_one_migrates_all_while_another_pauses_after_any_of_its_statements(work: Work) -> None:
-    """The one that pauses then runs its statement again, after later ones have run."""
-    for number in range(1, work.statements + 1):
-        with work.stores() as [first, second]:
-            run_pending(with_steps(first, at(number, run_pending, second, work.known)), work.known)
+def test_another_completes_after_one_has_died_or_paused_after_any_of_its_statements(work: Work) -> None:
+    """The one that paused then runs its statement again, after later ones have run."""
+    for number in range(1, work.statements + 1) if LONG else range(2, work.statements + 1, 3):
+        with work.store() as store:
 
-            work.check(first)
+            def migrate_and_check(store: Store = store) -> None:
+                run_pending(store, work.known)
+                work.check(store)
+
+            run_pending(with_steps(store, at(number, migrate_and_check)), work.known)
+
+            work.check(store)
 
 
 @pytest.mark.parametrize("work", ["the store of an older release"], indirect=True)
 def test_what_another_has_completed_meanwhile_is_not_run_again(work: Work) -> None:
     """A migration may take long. (Those of a new store do not, and are not looked up one by one.)"""
-    with work.stores() as [first, second]:
-        paused = with_steps(first, at(2, run_pending, second, work.known))  # It has read what is pending.
+    with work.store() as store:
+        paused = with_steps(store, at(2, run_pending, store, work.known))  # It has read what is pending.
 
         assert run_pending(paused, work.known) == []
 
 
-@pytest.mark.parametrize("seed", range(60 if LONG else 6))
+@pytest.mark.parametrize("seed", range(60 if LONG else 3))
 def test_two_take_turns_in_any_order(work: Work, seed: int) -> None:
     """Seed 0: strictly one statement each."""
     turns = Turns(Random(seed) if seed else None)  # noqa: S311 - reproducible, not secret
-    with work.stores() as stores:
+    with work.store() as store:
 
         def run(number: int) -> None:
             with turns.of(number):
-                run_pending(with_steps(stores[number], lambda: turns.give(number)), work.known)
+                run_pending(with_steps(store, lambda: turns.give(number)), work.known)
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(run, range(2)))
 
-        work.check(stores[0])
+        work.check(store)
 
 
 def test_many_at_the_same_moment(work: Work) -> None:
-    with work.stores(8) as stores:
-        together = threading.Barrier(len(stores))
+    number = 8 if LONG else 4
+    with work.store() as store:
+        together = threading.Barrier(number)
 
-        def run(store: Store) -> None:
+        def run(_: int) -> None:
             together.wait()
             run_pending(store, work.known)
 
-        with ThreadPoolExecutor(len(stores)) as pool:
-            list(pool.map(run, stores))
+        with ThreadPoolExecutor(number) as pool:
+            list(pool.map(run, range(number)))
 
-        work.check(stores[0])
+        work.check(store)
 
 
 class Turns:
@@ -203,54 +224,59 @@ class Turns:
             assert self._changed.wait_for(lambda: self._turn == number, 60)
 
 
-# --- one does not complete
+# --- over a network
 
 
+@pytest.mark.only_long
 @pytest.mark.parametrize("kind", ["reset", "lose-answer"])
-def test_one_loses_its_server_at_any_statement_and_another_completes(work: Work, kind: FaultKind) -> None:
+def test_one_loses_its_server_at_any_statement_and_another_completes(
+    remote_work: Work, server: ClickHouse, kind: FaultKind
+) -> None:
     """`reset`: the statement did not run. `lose-answer`: it ran."""
-    for number in range(0, work.statements, STEP):
-        with work.stores() as [first, second]:
-            broken = with_steps(first, at(number, work.server.misbehave, kind))
+    for number in range(remote_work.statements):
+        with remote_work.store() as store:
+            broken = with_steps(store, at(number, server.misbehave, kind))
             with pytest.raises(StoreUnavailable):
-                run_pending(broken, work.known)
-            work.server.behave()
+                run_pending(broken, remote_work.known)
+            server.behave()
 
-            run_pending(second, work.known)
+            run_pending(store, remote_work.known)
 
-            work.check(second)
+            remote_work.check(store)
 
 
-def test_one_stalls_in_any_statement_while_another_completes(work: Work) -> None:
+@pytest.mark.only_long
+def test_one_stalls_in_any_statement_while_another_completes(remote_work: Work, server: ClickHouse) -> None:
     """Its statement is run when the other one has already run all of them."""
-    for number in range(0, work.statements, STEP):
-        before = work.server.struck("stall")
-        with work.stores() as [first, second], ThreadPoolExecutor(1) as pool:
-            stalled = pool.submit(run_pending, with_steps(first, at(number, _stall_one, work.server)), work.known)
-            wait_for(lambda before=before: work.server.struck("stall") > before, work.server.tail)  # type: ignore[misc]
-            run_pending(second, work.known)
-            work.server.behave()
+    for number in range(remote_work.statements):
+        before = server.struck("stall")
+        with remote_work.store() as store, ThreadPoolExecutor(1) as pool:
+            slow = with_steps(store, at(number, _stall_one, server))
+            stalled = pool.submit(run_pending, slow, remote_work.known)
+            wait_for(lambda before=before: server.struck("stall") > before, server.tail)  # type: ignore[misc]
+            run_pending(store, remote_work.known)
+            server.behave()
             stalled.result()
 
-            work.check(second)
+            remote_work.check(store)
 
 
 def _stall_one(server: ClickHouse) -> None:
     server.misbehave("stall", statements=1)
 
 
-# --- the command
-
-
-def test_the_command_is_killed_after_each_of_its_statements_and_the_next_one_completes(work: Work) -> None:
+@pytest.mark.only_long
+def test_the_command_is_killed_after_each_of_its_statements_and_the_next_one_completes(
+    remote_work: Work, server: ClickHouse
+) -> None:
     """By SIGKILL. The command has only this release's migrations: an older release's store lacks the last three."""
-    known = known_migrations(server_settings(work.server.url, work.data_dir))
-    own = Work(work.server, work.data_dir, known, len(known) - 3 if work.done else 0)
+    known = known_migrations(remote_work.settings("any"))
+    own = Work(remote_work.settings, known, len(known) - 3 if remote_work.done else 0)
     killed = 0
     for number in itertools.count(1):
-        with own.stores(1) as [store]:
+        with own.store() as store:
             [[database]] = store.rows("SELECT currentDatabase()")
-            variables = {"METERPORT_STORE__URL": own.server.url, "METERPORT_STORE__DATABASE": database}
+            variables = {"METERPORT_STORE__URL": server.url, "METERPORT_STORE__DATABASE": database}
 
             died = meterport("migrate", variables={**variables, "METERPORT_FAULT": f"schema.after-statement:{number}"})
             if died.returncode == 0:
@@ -261,4 +287,4 @@ def test_the_command_is_killed_after_each_of_its_statements_and_the_next_one_com
 
             own.check(store)
     # The table of records; then three statements for each of three migrations, or two inserts and one for each.
-    assert killed == (1 + 3 * 3 if work.done else 1 + 2 + len(known))
+    assert killed == (1 + 3 * 3 if remote_work.done else 1 + 2 + len(known))

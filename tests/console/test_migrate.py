@@ -1,6 +1,6 @@
 """`meterport migrate`, `--check`, and processes that wait for it: `store.migrate` = wait."""
 
-import json
+import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,62 +15,86 @@ from engine.store.opening import open_store
 from tests.harness import preloaded
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.command import meterport
+from tests.harness.own_clickhouse import server
+from tests.harness.ports import free_ports
 from tests.harness.schemas import GOLDEN, HEADER, NEWER, schema
 from tests.harness.server import Server
 from tests.harness.topics import wait_for
 
+__all__ = ["server"]  # a fixture of another file
+
 EVENT = {"specversion": "1.0", "id": "1", "source": "tests", "type": "call", "subject": "acme"}
 METERS = '[{"slug": "calls", "eventType": "call", "aggregation": "COUNT"}]'
+WAIT = {"METERPORT_STORE__MIGRATE": "wait"}
+_numbers = itertools.count()
+
+
+class Remote:
+    """A database on a ClickHouse server, which does not exist at first."""
+
+    def __init__(self, server: ClickHouse, directory: Path) -> None:
+        self.server = server
+        self.name = f"migrated_{next(_numbers)}"
+        self.settings = server_settings(server.url, directory, database=self.name)
+        self.known = known_migrations(self.settings)
+        # The command needs no keys of tokens.
+        self.of_command = {"METERPORT_STORE__URL": server.url, "METERPORT_STORE__DATABASE": self.name}
+        self.of_process = {
+            **self.of_command,
+            "METERPORT_PORTAL__TOKEN_KEYS": '["0123456789abcdef0123"]',
+            "METERPORT_SERVER__TELEMETRY_PORT": "0",
+            "METERPORT_METERS": METERS,
+        }
+
+    def exists(self) -> bool:
+        statement = f"SELECT count() FROM system.databases WHERE name = '{self.name}'"
+        return httpx.post(self.server.url, content=statement).text == "1\n"
+
+    def make(self, lacks: int = 0, newer: int = 0) -> None:
+        """Make the store of an older release, or of a newer one."""
+        store = open_store(self.settings)
+        run_pending(store, [*self.known[: len(self.known) - lacks], *NEWER[:newer]])
+        store.close()
 
 
 @pytest.fixture
-def clickhouse(tmp_path: Path) -> Iterator[ClickHouse]:
-    started = ClickHouse(tmp_path / "clickhouse")
-    started.start()
-    yield started
-    started.kill()
+def remote(server: ClickHouse, tmp_path: Path) -> Iterator[Remote]:
+    yield Remote(server, tmp_path)
+    server.behave()
 
 
-def on_server(clickhouse: ClickHouse) -> dict[str, str]:
-    """Return the variables of the command, which needs no keys of tokens."""
-    return {"METERPORT_STORE__URL": clickhouse.url}
+def test_a_server_is_checked_and_migrated_also_after_a_kill(remote: Remote) -> None:
+    """The kill comes between the migrations. tests/test_migrators.py has one after each statement."""
+    names = [migration.name for migration in remote.known]
+    pending = [*(f"pending {name}" for name in names), "12 migrations pending: run `meterport migrate`"]
 
+    before = meterport("migrate", "--check", variables=remote.of_command)
+    assert not remote.exists()
+    killed = meterport("migrate", variables=remote.of_command | {"METERPORT_FAULT": "schema.after-statement:7"})
+    half_done = meterport("migrate", "--check", variables=remote.of_command)
+    ran = meterport("migrate", variables=remote.of_command)
+    after = meterport("migrate", "--check", variables=remote.of_command)
 
-def of_process(clickhouse: ClickHouse, migrate: str) -> dict[str, str]:
-    return {
-        **on_server(clickhouse),
-        "METERPORT_PORTAL__TOKEN_KEYS": '["0123456789abcdef0123"]',
-        "METERPORT_SERVER__TELEMETRY_PORT": "0",
-        "METERPORT_STORE__MIGRATE": migrate,
-        "METERPORT_METERS": METERS,
-    }
-
-
-def count_databases(clickhouse: ClickHouse) -> str:
-    return httpx.post(clickhouse.url, content="SELECT count() FROM system.databases WHERE name = 'meterport'").text
-
-
-def test_a_server_is_checked_migrated_and_checked_again(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    names = [migration.name for migration in known_migrations(server_settings(clickhouse.url, tmp_path))]
-
-    before = meterport("migrate", "--check", variables=on_server(clickhouse))
-    assert count_databases(clickhouse) == "0\n"
-    ran = meterport("migrate", variables=on_server(clickhouse))
-    after = meterport("migrate", "--check", variables=on_server(clickhouse))
-    again = meterport("migrate", variables=on_server(clickhouse))
-
-    assert (before.returncode, before.stderr) == (1, "")
-    assert before.stdout.splitlines() == [
-        *(f"pending {name}" for name in names),
-        "12 migrations pending: run `meterport migrate`",
-    ]
+    for checked in (before, half_done):
+        assert (checked.returncode, checked.stdout.splitlines(), checked.stderr) == (1, pending, "")
+    assert killed.returncode == -9
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines() == [*(f"running {name}" for name in names), "12 migrations completed"]
-    for nothing in (after, again):
-        assert (nothing.returncode, nothing.stdout, nothing.stderr) == (0, "no migration is pending\n", "")
-    store = open_store(server_settings(clickhouse.url, tmp_path))
+    assert (after.returncode, after.stdout, after.stderr) == (0, "no migration is pending\n", "")
+    store = open_store(remote.settings)
     assert HEADER + schema(store) == GOLDEN.read_text(encoding="utf-8")
     store.close()
+
+
+def test_the_store_of_an_older_release_lacks_some(remote: Remote) -> None:
+    remote.make(lacks=1)
+
+    checked = meterport("migrate", "--check", variables=remote.of_command)
+    ran = meterport("migrate", variables=remote.of_command)
+
+    assert checked.stdout == "pending 0012_subjects\n1 migration pending: run `meterport migrate`\n"
+    assert checked.returncode == 1
+    assert ran.stdout == "running 0012_subjects\n1 migration completed\n"
 
 
 def test_an_embedded_store_is_checked_and_migrated(tmp_path: Path) -> None:
@@ -78,46 +102,24 @@ def test_an_embedded_store_is_checked_and_migrated(tmp_path: Path) -> None:
 
     before = meterport("migrate", "--check", data_dir=directory)
     assert not directory.exists()
+    refused = meterport("meters", "list", data_dir=directory, variables=WAIT)
+    assert not (directory / "store").exists()
     ran = meterport("migrate", data_dir=directory)
     after = meterport("migrate", "--check", data_dir=directory)
 
     assert (before.returncode, before.stdout.splitlines()[0]) == (1, "pending 0001_events")
+    assert refused.returncode == 75
+    assert refused.stderr.startswith("meterport: the schema lacks migrations of this release: 0001_events, ")
+    assert refused.stderr.endswith("0012_subjects; run `meterport migrate`\n")
     assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "12 migrations completed")
     assert (after.returncode, after.stdout) == (0, "no migration is pending\n")
-    listed = meterport("meters", "list", "--format", "json", data_dir=directory, variables=WAIT)
-    assert json.loads(listed.stdout) == []
-    other = {"METERPORT_STORE__DATABASE": "other"}  # a second database in the same directory, which is missing
-    for _ in range(2):
-        missing = meterport("migrate", "--check", data_dir=directory, variables=other)
-        assert (missing.returncode, missing.stdout.splitlines()[0]) == (1, "pending 0001_events")
-
-
-WAIT = {"METERPORT_STORE__MIGRATE": "wait"}
-
-
-def test_the_store_of_an_older_release_lacks_some(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    _make_older(clickhouse, tmp_path)
-
-    checked = meterport("migrate", "--check", variables=on_server(clickhouse))
-    ran = meterport("migrate", variables=on_server(clickhouse))
-
-    assert checked.stdout == "pending 0012_subjects\n1 migration pending: run `meterport migrate`\n"
-    assert checked.returncode == 1
-    assert ran.stdout == "running 0012_subjects\n1 migration completed\n"
-
-
-def _make_older(clickhouse: ClickHouse, directory: Path) -> None:
-    settings = server_settings(clickhouse.url, directory)
-    store = open_store(settings)
-    run_pending(store, known_migrations(settings)[:-1])
-    store.close()
 
 
 @pytest.mark.parametrize("arguments", [["migrate"], ["migrate", "--check"]])
-def test_a_store_that_does_not_answer_is_a_reason_to_try_again(clickhouse: ClickHouse, arguments: list[str]) -> None:
-    clickhouse.kill()
+def test_a_store_that_does_not_answer_is_a_reason_to_try_again(arguments: list[str]) -> None:
+    [port] = free_ports(1)
 
-    ended = meterport(*arguments, variables=on_server(clickhouse))
+    ended = meterport(*arguments, variables={"METERPORT_STORE__URL": f"http://127.0.0.1:{port}"})
 
     assert (ended.returncode, ended.stdout) == (75, "")
     told = ended.stderr.splitlines()[-1]
@@ -125,39 +127,38 @@ def test_a_store_that_does_not_answer_is_a_reason_to_try_again(clickhouse: Click
     assert "Traceback" not in ended.stderr
 
 
-def test_a_right_that_is_missing_is_no_reason_to_try_again(clickhouse: ClickHouse) -> None:
-    clickhouse.misbehave("error", code=497)
+def test_a_right_that_is_missing_is_no_reason_to_try_again(remote: Remote, server: ClickHouse) -> None:
+    server.misbehave("error", code=497)
 
-    ended = meterport("migrate", variables=on_server(clickhouse))
+    ended = meterport("migrate", variables=remote.of_command)
 
     assert ended.returncode == 78
     assert ended.stderr.startswith("meterport: store.username: this user lacks a right on ClickHouse: ")
 
 
-# --- store.migrate: wait
+# --- processes that start
 
 
-def test_a_process_waits_until_the_command_has_run(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    _make_older(clickhouse, tmp_path)
-    with Server(tmp_path, variables=of_process(clickhouse, "wait")) as service:
+def test_a_process_waits_until_the_command_has_run(remote: Remote, tmp_path: Path) -> None:
+    """It does not even make the database."""
+    names = ", ".join(migration.name for migration in remote.known)
+    with Server(tmp_path, variables=remote.of_process | WAIT) as service:
         service.launch()
         url, telemetry = service.listening("starting-api"), service.listening("starting-telemetry")
         assert url and telemetry
         assert httpx.get(f"{url}/livez").is_success
         for port in (url, telemetry):
-            unready = httpx.get(f"{port}/readyz")
-            [away] = unready.json()["extensions"]["away"]
-            assert unready.status_code == 503
-            assert (away["name"], away["stops"]) == ("schema", ["events", "queries", "ingest"])
-            assert away["reason"] == (
-                "the schema lacks migrations of this release: 0012_subjects; run `meterport migrate`"
-            )
-        assert "migrations_awaited pending=0012_subjects" in service.tail()
+            assert _away(port) == {
+                "name": "schema",
+                "reason": f"the schema lacks migrations of this release: {names}; run `meterport migrate`",
+                "stops": ["events", "queries", "ingest"],
+            }
+        assert f"migrations_awaited pending={names}" in service.tail()
         pending = 'meterport_schema_migrations{state="pending"}'
-        assert f"{pending} 1.0" in httpx.get(f"{telemetry}/metrics").text
-        assert meterport("migrate", "--check", variables=on_server(clickhouse)).returncode == 1
+        assert f"{pending} 12.0" in httpx.get(f"{telemetry}/metrics").text
+        assert not remote.exists()
 
-        assert meterport("migrate", variables=on_server(clickhouse)).returncode == 0
+        assert meterport("migrate", variables=remote.of_command).returncode == 0
 
         assert (service.listening("api"), service.telemetry_url()) == (url, telemetry)
         wait_for(lambda: httpx.get(f"{telemetry}/readyz").is_success, service.tail)
@@ -165,89 +166,45 @@ def test_a_process_waits_until_the_command_has_run(clickhouse: ClickHouse, tmp_p
         _send_and_query(url, service)
 
 
-def test_a_process_that_waits_makes_no_database(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    with Server(tmp_path, variables=of_process(clickhouse, "wait")) as service:
+def test_a_process_that_waits_leaves_its_embedded_store_to_the_command(tmp_path: Path) -> None:
+    """The test has the lock on the data directory at first, until the process and the command have both met it."""
+    directory = tmp_path / "data"
+    told = tmp_path / "told"
+    with Server(tmp_path, variables=WAIT) as service, told.open("wb") as file:
         service.launch()
-        assert service.listening("starting-api")
-        assert "0012_subjects" in service.tail()
-        assert count_databases(clickhouse) == "0\n"
-        assert meterport("migrate", variables=on_server(clickhouse)).returncode == 0
-        assert service.listening("api")
-
-
-def test_a_process_with_an_embedded_store_lets_the_command_have_it(tmp_path: Path) -> None:
-    with Server(tmp_path, variables=WAIT) as service:
-        service.launch()
-        assert service.listening("starting-api")
-
-        assert meterport("migrate", data_dir=tmp_path / "data").returncode == 0
-        assert service.listening("api")
-        assert service.terminate() == 0
-    listed = meterport("meters", "list", data_dir=tmp_path / "data", variables=WAIT)
-    assert listed.returncode == 0
-
-
-def test_a_process_that_waits_leaves_its_directory_to_the_command(tmp_path: Path) -> None:
-    """The test has the lock in the command's place, until the process has met it."""
-    with Server(tmp_path, variables=WAIT) as service:
-        service.launch()
-        assert service.listening("starting-api")
+        url = service.listening("starting-api")
+        assert url
         locks: list[DirectoryLock] = []
 
         def locked() -> bool:
             with suppress(DataDirectoryInUse):
-                locks.append(DirectoryLock(tmp_path / "data"))
+                locks.append(DirectoryLock(directory))
             return bool(locks)
 
         wait_for(locked, service.tail)
+        command = [*preloaded.METERPORT, "migrate", "--data-dir", str(directory)]
+        migrating = preloaded.start(command, env={}, stdout=file, stderr=file)
+        wait_for(lambda: b"waiting for up to 10 s: " in told.read_bytes())
         wait_for(lambda: "directory_awaited error=" in service.tail(), service.tail)
-        away = httpx.get(f"{service.listening('starting-api')}/readyz").json()["extensions"]["away"]
-        assert away[0]["name"] == "schema"
+        assert _away(url)["name"] == "schema"
+        assert migrating.poll() is None
+
         locks[0].release()
 
-        assert meterport("migrate", data_dir=tmp_path / "data").returncode == 0
-        assert service.listening("api")
-
-
-def test_the_command_waits_for_the_directory_for_moments(tmp_path: Path) -> None:
-    lock, told = DirectoryLock(tmp_path / "data"), tmp_path / "told"
-    with told.open("wb") as file:
-        command = [*preloaded.METERPORT, "migrate", "--data-dir", str(tmp_path / "data")]
-        migrating = preloaded.start(command, env={}, stdout=file, stderr=file)
-    wait_for(lambda: b"waiting for up to 10 s: " in told.read_bytes())
-    assert migrating.poll() is None
-
-    lock.release()
-
-    assert migrating.wait(60) == 0, told.read_text()
-
-
-def test_a_command_with_an_embedded_store_does_not_migrate_it_either(tmp_path: Path) -> None:
-    ended = meterport("meters", "list", data_dir=tmp_path / "data", variables=WAIT)
-
-    assert ended.returncode == 75
-    assert ended.stderr.startswith("meterport: the schema lacks migrations of this release: 0001_events, ")
-    assert ended.stderr.endswith("0012_subjects; run `meterport migrate`\n")
-    assert not (tmp_path / "data" / "store").exists()
-
-
-def test_a_server_that_runs_does_not_let_the_command_have_its_store(tmp_path: Path) -> None:
-    with Server(tmp_path) as service:
-        service.start()
-
-        ended = meterport("migrate", data_dir=tmp_path / "data")
-
-        assert (ended.returncode, len(ended.stderr.splitlines())) == (70, 1)
-        assert "is in use by another meterport process" in ended.stderr
+        assert migrating.wait(60) == 0, told.read_text()
+        assert service.listening("api") == url
+        refused = meterport("migrate", data_dir=directory)  # A server that runs does not leave it.
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (70, 1)
+        assert "is in use by another meterport process" in refused.stderr
         assert service.terminate() == 0
 
 
 # --- a newer schema
 
 
-def test_the_release_before_goes_on_after_an_upgrade_and_a_rollback(clickhouse: ClickHouse, tmp_path: Path) -> None:
-    _make_newer(clickhouse, tmp_path, 3)
-    with Server(tmp_path, variables=of_process(clickhouse, "start")) as service:
+def test_the_release_before_goes_on_after_an_upgrade_and_a_rollback(remote: Remote, tmp_path: Path) -> None:
+    remote.make(newer=3)
+    with Server(tmp_path, variables=remote.of_process) as service:
         service.start()
         assert "schema_newer migrations=0013_region, 0014_regions, 0015_by_region: " in service.tail()
         metrics = httpx.get(f"{service.telemetry_url()}/metrics").text
@@ -256,7 +213,7 @@ def test_the_release_before_goes_on_after_an_upgrade_and_a_rollback(clickhouse: 
         _send_and_query(service.url, service)
 
     for arguments in (["migrate"], ["migrate", "--check"]):
-        ended = meterport(*arguments, variables=on_server(clickhouse))
+        ended = meterport(*arguments, variables=remote.of_command)
         assert (ended.returncode, ended.stdout) == (0, "no migration is pending\n")
         assert ended.stderr == (
             "a newer release has changed this store, and this release can use it nevertheless: "
@@ -264,27 +221,26 @@ def test_the_release_before_goes_on_after_an_upgrade_and_a_rollback(clickhouse: 
         )
 
 
-@pytest.mark.parametrize("arguments", [["serve", "--port", "0"], ["migrate"], ["migrate", "--check"]])
-def test_the_release_two_before_says_what_to_install(
-    clickhouse: ClickHouse, tmp_path: Path, arguments: list[str]
-) -> None:
-    _make_newer(clickhouse, tmp_path, 4)
-    variables = on_server(clickhouse) if "migrate" in arguments else of_process(clickhouse, "start")
+def test_the_release_two_before_says_what_to_install(remote: Remote, tmp_path: Path) -> None:
+    remote.make(newer=4)
 
-    ended = meterport(*arguments, data_dir=tmp_path / "data", variables=variables)
+    for arguments in (["serve", "--port", "0"], ["migrate"], ["migrate", "--check"]):
+        variables = remote.of_command if "migrate" in arguments else remote.of_process
+        ended = meterport(*arguments, data_dir=tmp_path / "data", variables=variables)
 
-    assert ended.returncode == 70
-    assert ended.stderr.splitlines()[-1] == (
-        "meterport: the schema of this store is too new for this release: 0016_no_key can be used only by releases "
-        "that know 0013_region; install the release that made the schema, or a later one"
-    )
+        assert ended.returncode == 70
+        assert ended.stderr.splitlines()[-1] == (
+            "meterport: the schema of this store is too new for this release: 0016_no_key can be used only by releases "
+            "that know 0013_region; install the release that made the schema, or a later one"
+        )
 
 
-def _make_newer(clickhouse: ClickHouse, directory: Path, number: int) -> None:
-    settings = server_settings(clickhouse.url, directory)
-    store = open_store(settings)
-    run_pending(store, [*known_migrations(settings), *NEWER[:number]])
-    store.close()
+def _away(port: str) -> dict[str, object]:
+    """Return what is away of a process that is not ready, without the times."""
+    unready = httpx.get(f"{port}/readyz")
+    assert unready.status_code == 503
+    [away] = unready.json()["extensions"]["away"]
+    return {name: away[name] for name in ("name", "reason", "stops")}
 
 
 def _send_and_query(url: str, service: Server) -> None:

@@ -6,7 +6,6 @@ Owns: what "the same schema" means. `NEWER` changes tables in the ways that a la
 import re
 from pathlib import Path
 
-from engine.store import sql
 from engine.store.clickhouse import Store
 from engine.store.migrations import Migration
 
@@ -27,10 +26,12 @@ NEWER = [
 
 def schema(store: Store) -> str:
     """Return the CREATE statement of each table and view by name, without the name of the database."""
-    ((database,),) = store.rows("SELECT currentDatabase()")
-    names = store.rows("SELECT name FROM system.tables WHERE database = currentDatabase() ORDER BY name")
-    statements = [store.rows(f"SHOW CREATE TABLE {sql.identifier(name)}")[0][0] for (name,) in names]
-    return "\n".join(f"\n{re.sub(rf'`?{database}`?[.]', '', text)};" for text in statements).lstrip() + "\n"
+    rows = store.rows(
+        "SELECT database, formatQuery(create_table_query) FROM system.tables WHERE database = currentDatabase() "
+        "ORDER BY name"
+    )
+    statements = [re.sub(rf"`?{database}`?[.]", "", text) for database, text in rows]
+    return "\n".join(f"\n{text};" for text in statements).lstrip() + "\n"
 
 
 def completed(store: Store) -> list[str]:

@@ -1,4 +1,7 @@
-"""The schema: migrations can be run again, and the tables that they create equal a golden dump."""
+"""The schema: migrations can be run again, and the tables that they create equal a golden dump.
+
+tests/test_migrators.py interrupts them at each statement.
+"""
 
 import os
 
@@ -6,9 +9,9 @@ import pytest
 
 from engine.config.settings import Settings
 from engine.errors import StoreMisconfigured
-from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.store.migrations import _record, known_migrations, migrate, read_schema
+from engine.store.migrations import MigrationsPending, known_migrations, migrate, read_schema
+from engine.store.opening import open_store
 from tests.harness.schemas import GOLDEN, HEADER, completed, schema
 
 pytestmark = pytest.mark.thorough
@@ -62,6 +65,13 @@ def test_reading_what_is_pending_writes_nothing(empty: Store, settings: Settings
     assert schema(empty) == "\n"
 
 
+def test_a_database_that_is_missing_is_not_made_to_look_at_it(new_settings: Settings) -> None:
+    """Embedded, the directory exists already: other databases are in it."""
+    for _ in range(2):
+        with pytest.raises(MigrationsPending, match=r"0001_events, .*, 0012_subjects; run `meterport migrate`"):
+            open_store(new_settings, creates=False)
+
+
 def test_every_migration_can_be_run_again(empty: Store, settings: Settings) -> None:
     migrate(empty, settings)
     before = schema(empty)
@@ -72,41 +82,6 @@ def test_every_migration_can_be_run_again(empty: Store, settings: Settings) -> N
 
     assert schema(empty) == before
     assert empty.rows("SELECT id FROM meters") == [("kept",)]
-
-
-@pytest.mark.parametrize("had_run", [False, True], ids=["before its statement", "after its statement"])
-@pytest.mark.parametrize("interrupted", ALL)
-def test_a_migration_that_was_interrupted_is_repeated(
-    empty: Store, settings: Settings, interrupted: str, had_run: bool
-) -> None:
-    empty.command(sql.statement("schema_migrations"))
-    before = ALL[: ALL.index(interrupted)]
-    for migration in known_migrations(settings)[: len(before)]:
-        empty.command(migration.statement)
-        _record(empty, [migration], completed=False)
-        _record(empty, [migration], completed=True)
-    half_done = known_migrations(settings)[len(before)]
-    _record(empty, [half_done], completed=False)
-    if had_run:
-        empty.command(half_done.statement)
-
-    ran = migrate(empty, settings)
-
-    assert ran == ALL[len(before) :]
-    assert completed(empty) == ALL
-
-
-@pytest.mark.parametrize("died_after", range(len(ALL) + 1))
-def test_a_process_that_dies_while_it_makes_a_store_leaves_one_that_is_made_again(
-    empty: Store, settings: Settings, died_after: int
-) -> None:
-    empty.command(sql.statement("schema_migrations"))
-    for migration in known_migrations(settings)[:died_after]:
-        empty.command(migration.statement)
-
-    assert migrate(empty, settings) == ALL
-    assert completed(empty) == ALL
-    assert HEADER + schema(empty) == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_a_migration_that_was_edited_since_it_ran_is_refused(empty: Store, settings: Settings) -> None:
