@@ -25,6 +25,7 @@ logger.addFilter(OncePerMinute())
 _QUIET_SECONDS = 3  # a process that opens sooner listens only then, so that no request gets 503
 _RETRY_SECONDS = 1
 _ABANDON_SECONDS = 10  # how long an attempt that nobody waits for any more may take
+_OPENING = ("store", "it is being opened")
 
 
 def open_process(settings: Settings, ports: Ports, ingests: bool, serves: bool) -> Process:
@@ -52,7 +53,7 @@ class _Opening:
         self._settings, self._ingests, self._serves = settings, ingests, serves
         self._health = Health(abilities(ingests, serves), settings.server.unready_seconds)
         self._began = time.monotonic()
-        self._awaited = ("store", "it is being opened")  # its name and the reason, for /readyz
+        self._awaited = _OPENING  # its name and the reason, for /readyz
         self._stop = threading.Event()
         self._process: Process | None = None
         self._failure: BaseException | None = None
@@ -91,13 +92,17 @@ class _Opening:
         return True
 
     def _attempt(self) -> Process:
-        process = Process(self._settings, self._ingests, self._serves)
+        process = Process(self._settings, self._ingests, self._serves, self._note_migration)
+        self._awaited = _OPENING
         try:
             process.start()
         except BaseException:
             process.stop()
             raise
         return process
+
+    def _note_migration(self, name: str) -> None:
+        self._awaited = ("schema", f"this process runs the migration {name}")
 
     def readiness(self) -> Readiness:
         return self._health.without(*self._awaited, time.monotonic() - self._began)

@@ -26,7 +26,7 @@ from engine.meters.fill import Filler
 from engine.meters.registry import MeterRegistry
 from engine.store.data_directory import DirectoryLock
 from engine.store.memory import fit_batches
-from engine.store.migrations import prepare_schema
+from engine.store.migrations import Begin, prepare_schema
 from engine.store.opening import explained_refusals, open_store
 from engine.subjects import Subjects
 from engine.tokens.portal_tokens import PortalTokens
@@ -51,28 +51,30 @@ class Process:
     """All parts of one process. They are open from construction on, and the workers run between `start` and `stop`.
 
     Args: ingests: whether it stores the events of the event log; a process that runs alone must. serves: whether it
-        answers over HTTP.
+        answers over HTTP. on_migration: is called with the name of each migration before it runs.
     """
 
-    def __init__(self, settings: Settings, ingests: bool = True, serves: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, ingests: bool = True, serves: bool = True, on_migration: Begin = lambda _: None
+    ) -> None:
         faults.arm(settings.fault)
         descriptors.raise_limit()
         self.settings = settings
         self._open_resources = contextlib.ExitStack()  # closed in reverse order
         try:
             with explained_refusals():
-                self._open(settings, ingests, serves)
+                self._open(settings, ingests, serves, on_migration)
         except BaseException:
             self._open_resources.close()
             raise
 
-    def _open(self, settings: Settings, ingests: bool, serves: bool) -> None:
+    def _open(self, settings: Settings, ingests: bool, serves: bool, on_migration: Begin) -> None:
         self._lock = DirectoryLock(settings.data_dir, settings.trust_data_dir) if _keeps_data(settings) else None
         if self._lock:
             self._open_resources.callback(self._lock.release)
         self.store = open_store(settings, creates=settings.store.migrate == "start")
         self._open_resources.callback(self.store.close)
-        prepare_schema(self.store, settings)
+        prepare_schema(self.store, settings, on_migration)
         self.registry = MeterRegistry(self.store)
         self.tokens = PortalTokens(self.store.with_own_connection(), load_token_keys(settings), settings.portal)
         self.subjects = Subjects(self.store)

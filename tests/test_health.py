@@ -36,7 +36,7 @@ __all__ = ["process"]  # a fixture of another file
 
 UNREADY_SECONDS = 4
 LAG = "MeterportLagUnknown"  # the lag is unknown while the reader waits for a store that hangs
-COMMANDS: dict[str, dict[str, bool]] = {
+COMMANDS: dict[str, dict[str, Any]] = {
     "api": {"ingests": False},
     "ingest": {"serves": False},
     "serve": {},

@@ -166,6 +166,27 @@ def test_a_process_waits_until_the_command_has_run(remote: Remote, tmp_path: Pat
         _send_and_query(url, service)
 
 
+def test_a_process_says_which_migration_it_runs(remote: Remote, server: ClickHouse, tmp_path: Path) -> None:
+    """One that takes long. Its first insert is the record that the migration has begun."""
+    remote.make(lacks=1)
+    server.misbehave("stall", inserts_only=True)
+    with Server(tmp_path, variables=remote.of_process) as service:
+        service.launch()
+        url = service.listening("starting-api")
+        assert url
+        wait_for(lambda: server.struck("stall") > 0, service.tail)
+        assert _away(url) == {
+            "name": "schema",
+            "reason": "this process runs the migration 0012_subjects",
+            "stops": ["events", "queries", "ingest"],
+        }
+
+        server.behave()
+
+        assert service.listening("api") == url
+        assert "migration_completed name=0012_subjects" in service.tail()
+
+
 def test_a_process_that_waits_leaves_its_embedded_store_to_the_command(tmp_path: Path) -> None:
     """The test has the lock on the data directory at first, until the process and the command have both met it."""
     directory = tmp_path / "data"
