@@ -140,7 +140,7 @@ def test_a_right_that_is_missing_is_no_reason_to_try_again(remote: Remote, serve
 
 
 def test_a_process_waits_until_the_command_has_run(remote: Remote, tmp_path: Path) -> None:
-    """It does not even make the database."""
+    """It does not even make the database. Then an older release makes the store, which lacks a migration."""
     names = ", ".join(migration.name for migration in remote.known)
     with Server(tmp_path, variables=remote.of_process | WAIT) as service:
         service.launch()
@@ -157,8 +157,11 @@ def test_a_process_waits_until_the_command_has_run(remote: Remote, tmp_path: Pat
         pending = 'meterport_schema_migrations{state="pending"}'
         assert f"{pending} 12.0" in httpx.get(f"{telemetry}/metrics").text
         assert not remote.exists()
+        remote.make(lacks=1)
+        lacks = "the schema lacks migrations of this release: 0012_subjects; run `meterport migrate`"
+        wait_for(lambda: _away(url)["reason"] == lacks, service.tail)
 
-        assert meterport("migrate", variables=remote.of_command).returncode == 0
+        assert meterport("migrate", variables=remote.of_command).stdout.startswith("running 0012_subjects\n")
 
         assert (service.listening("api"), service.telemetry_url()) == (url, telemetry)
         wait_for(lambda: httpx.get(f"{telemetry}/readyz").is_success, service.tail)
