@@ -8,7 +8,7 @@ An unknown setting or METERPORT_* variable is an error, unless Kubernetes or an 
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -95,6 +95,17 @@ def load_settings(
     return settings
 
 
+def _is_from(yaml_values: Mapping[str, Any], path: Sequence[str | int], wrong: object) -> bool:
+    """Return whether a wrong value is that of the file: another source may have replaced what the file has there."""
+    found: Any = yaml_values
+    for step in path:
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return bool(path) and (isinstance(wrong, Mapping) or found == wrong)
+
+
 def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
     first = error.errors()[0]
     name = _dotted(first["loc"])
@@ -104,7 +115,7 @@ def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
         message = "unknown setting without a value; a value that contains a comma must be quoted"
     elif first["type"] == "extra_forbidden":
         message = "unknown setting"
-    source = " (in the configuration file)" if first["loc"] and first["loc"][0] in yaml_values else ""
+    source = " (in the configuration file)" if _is_from(yaml_values, first["loc"], first["input"]) else ""
     return f"{name}: {message}{source}"
 
 

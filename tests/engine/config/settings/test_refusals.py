@@ -48,6 +48,17 @@ def test_a_file_that_is_wrong_is_refused_with_one_line_that_names_the_setting(
     assert refusal(config) == f"{message} (in the configuration file)"
 
 
+def test_the_file_is_not_named_for_what_a_variable_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has other settings of the group, or the same one with another value."""
+    config = write(tmp_path / "m.yaml", "store: {url: 'http://clickhouse:8123', database: usage}\n")
+
+    monkeypatch.setenv("METERPORT_STORE__CA_LOCATION", "")
+    assert refusal(config) == "store.ca_location: String should have at least 1 character"
+    monkeypatch.setenv("METERPORT_STORE__CA_LOCATION", "ca.pem")
+    monkeypatch.setenv("METERPORT_STORE__DATABASE", "a b")
+    assert refusal(config) == "store.database: String should match pattern '^[A-Za-z_][A-Za-z0-9_]*$'"
+
+
 def test_a_file_that_holds_no_settings_or_is_not_there_is_refused_with_one_line(tmp_path: Path) -> None:
     broken = write(tmp_path / "m.yaml", "server: [\n")
 
