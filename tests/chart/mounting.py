@@ -6,6 +6,9 @@ Source: kubelet's atomic writer of volumes.
 """
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,17 @@ class Mounted:
         given = {entry["name"]: self._located(entry["value"]) for entry in container.get("env", []) if "value" in entry}
         of_image = {name: value for name, value in images()[target].variables.items() if name.startswith(ENV_PREFIX)}
         self.environment = of_image | given
+
+    def run(self, *more: str) -> subprocess.CompletedProcess[str]:
+        """Run what the pod runs until it ends. Args: more: further arguments."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+        return subprocess.run(
+            [sys.executable, "-m", "meterport", *self.arguments, *more],
+            env=kept | self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     def _located(self, value: str) -> str:
         inside = any(value.startswith(path) for path in self._mounts.values())

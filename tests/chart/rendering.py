@@ -96,8 +96,10 @@ def pods(objects: list[Object]) -> dict[str, Object]:
 
 
 def all_pods(objects: list[Object]) -> dict[str, Object]:
-    """Return the same with the pod of `helm test`."""
-    return pods(objects) | {o["spec"]["containers"][0]["args"][0]: o for o in objects if o["kind"] == "Pod"}
+    """Return the same with the pods that only run a command: for `helm test`, and for migrations."""
+    commands = [o for o in objects if o["kind"] == "Pod"]
+    commands += [o["spec"]["template"] for o in objects if o["kind"] == "Job"]
+    return pods(objects) | {pod["spec"]["containers"][0]["args"][0]: pod for pod in commands}
 
 
 def expected_message(file: Path) -> str:

@@ -31,6 +31,8 @@ _TEXTS = re.compile(r".*(Labels|Annotations|labels|annotations|nodeSelector)")  
 # What the defaults of values.yaml do not say, by the path of the value.
 _SPECIAL: dict[str, Schema] = {
     "mode": {"enum": ["distributed", "embedded"]},
+    "migrations.run": {"enum": ["start", "job"]},
+    "migrations.backoffLimit": {"type": "integer", "minimum": 0},
     "image.digest": {"type": "string", "pattern": _DIGEST},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "image.tag": {"type": "string"},
@@ -93,6 +95,8 @@ def values_schema() -> Schema:
     own = {name: value for name, value in values.items() if name not in {"config", "secrets"}}
     root = _whole({name: _of_default(name, value) for name, value in own.items()})
     root["required"] += ["config", "secrets"]
+    of_store = [name for name in sorted(secret_settings()) if name.startswith("store.")]
+    root["properties"]["migrations"]["properties"]["secrets"] = _object(dict.fromkeys(of_store, _SECRET_KEY))
     root["properties"] |= {
         "config": config_schema(),
         "secrets": _object(dict.fromkeys(sorted(secret_settings()), _SECRET_KEY)),
@@ -211,7 +215,7 @@ def own_paths(schema: Schema | None = None, before: tuple[str, ...] = ()) -> Ite
     for name, inner in (schema or values_schema())["properties"].items():
         if (*before, name) not in {("config",), ("secrets",)}:
             yield (*before, name)
-            if "properties" in inner:
+            if "properties" in inner and name != "secrets":
                 yield from own_paths(inner, (*before, name))
 
 

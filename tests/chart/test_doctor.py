@@ -1,8 +1,6 @@
 """The pod of `helm test` runs `meterport doctor` with the settings and the Secrets of the release, and nothing else."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -73,15 +71,7 @@ def test_its_arguments_are_those_of_the_command() -> None:
 
 def run(objects: list[Object], directory: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run what the pod runs."""
-    mounted = Mounted(objects, all_pods(objects)["doctor"], directory)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("METERPORT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "meterport", *mounted.arguments, *more],
-        env=kept | mounted.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return Mounted(objects, all_pods(objects)["doctor"], directory).run(*more)
 
 
 @pytest.mark.thorough

@@ -3,6 +3,7 @@
 {{- define "meterport.faults" -}}
 {{- include "meterport.faultsOfSecrets" . }}
 {{- include "meterport.faultsOfConnections" . }}
+{{- include "meterport.faultsOfMigrations" . }}
 {{- include "meterport.faultsOfPorts" . }}
 {{- if eq .Values.mode "distributed" }}
 {{- include "meterport.faultsOfScaling" . }}
@@ -94,6 +95,22 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- end }}
 {{- if dig "data_dir" "" $config }}
 - config.data_dir is set, but the chart sets it to the place of the volume: remove it
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "meterport.faultsOfMigrations" -}}
+{{- if eq .Values.migrations.run "job" }}
+{{- if ne .Values.mode "distributed" }}
+- migrations.run: a Job cannot use the volume of mode embedded beside its pod: set migrations.run to start
+{{- end }}
+{{- if eq (dig "store" "migrate" "wait" .Values.config) "start" }}
+- config.store.migrate is start, but migrations.run is job: remove config.store.migrate
+{{- end }}
+{{- end }}
+{{- range $name := keys .Values.migrations.secrets | sortAlpha }}
+{{- if eq $.Values.migrations.run "start" }}
+- migrations.secrets.{{ $name }} is used by no one, because migrations.run is start: remove it, or set migrations.run to job
 {{- end }}
 {{- end }}
 {{- end -}}

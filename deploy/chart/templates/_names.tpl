@@ -32,8 +32,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{/* Labels that choose the pods of a component. They never change. Takes: root, component; "": all components. */}}
 {{- define "meterport.selector" -}}
 {{- $name := include "meterport.name" .root }}
-{{- /* A Service for all pods of the release must not lead to the one of `helm test`. */ -}}
-app.kubernetes.io/name: {{ ternary (printf "%s-doctor" (trunc 56 $name)) $name (eq (.component | default "") "doctor") }}
+{{- /* A Service for all pods of the release must not lead to those that only run a command. */ -}}
+app.kubernetes.io/name: {{ ternary (printf "%s-%s" (trunc 55 $name) .component) $name (has .component (list "doctor" "migrate")) }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}

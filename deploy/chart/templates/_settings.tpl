@@ -6,6 +6,9 @@
 {{- if eq .Values.mode "embedded" -}}
   {{- $_ := set $config "data_dir" "/var/lib/meterport" -}}
 {{- end -}}
+{{- if eq .Values.migrations.run "job" -}}
+  {{- $_ := set $config "store" (merge (dict "migrate" "wait") ($config.store | default dict)) -}}
+{{- end -}}
 {{- toYaml $config -}}
 {{- end -}}
 
@@ -47,7 +50,18 @@ true
 METERPORT_{{ upper . | replace "." "__" }}
 {{- end -}}
 
-{{/* The settings from Secrets that a component gets, as JSON: `ingest` answers nobody and needs no API key. */}}
+{{/* The settings from Secrets that a component gets, as JSON: `ingest` answers nobody, and `migrate` knows only the store. */}}
 {{- define "meterport.secretsOf" -}}
-{{- ternary (omit .root.Values.secrets "api_key" "api_key_sha256" "api_keys") .root.Values.secrets (eq .component "ingest") | toJson -}}
+{{- $secrets := deepCopy .root.Values.secrets -}}
+{{- if eq .component "ingest" -}}
+  {{- $secrets = omit $secrets "api_key" "api_key_sha256" "api_keys" -}}
+{{- else if eq .component "migrate" -}}
+  {{- range $setting := keys $secrets -}}
+    {{- if not (hasPrefix "store." $setting) -}}
+      {{- $secrets = omit $secrets $setting -}}
+    {{- end -}}
+  {{- end -}}
+  {{- $secrets = merge (dict) .root.Values.migrations.secrets $secrets -}}
+{{- end -}}
+{{- $secrets | toJson -}}
 {{- end -}}
