@@ -108,7 +108,7 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 - config.store.migrate is start, but migrations.run is job: remove config.store.migrate
 {{- end }}
 {{- end }}
-{{- range $name := keys .Values.migrations.secrets | sortAlpha }}
+{{- range $name := keys (.Values.migrations.secrets | default dict) | sortAlpha }}
 {{- if eq $.Values.migrations.run "start" }}
 - migrations.secrets.{{ $name }} is used by no one, because migrations.run is start: remove it, or set migrations.run to job
 {{- end }}

@@ -61,7 +61,7 @@ METERPORT_{{ upper . | replace "." "__" }}
       {{- $secrets = omit $secrets $setting -}}
     {{- end -}}
   {{- end -}}
-  {{- $secrets = merge (dict) .root.Values.migrations.secrets $secrets -}}
+  {{- $secrets = merge (dict) (.root.Values.migrations.secrets | default dict) $secrets -}}
 {{- end -}}
 {{- $secrets | toJson -}}
 {{- end -}}
