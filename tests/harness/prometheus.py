@@ -68,6 +68,14 @@ class Prometheus:
         found: list[Any] = answer.json()["data"]["result"]
         return found
 
+    def evaluate_range(self, expression: str, start: float, end: float, step: float) -> list[Any]:
+        """Return the series that an expression has had. Args: start, end: Unix seconds. step: seconds."""
+        parameters: dict[str, str | float] = {"query": expression, "start": start, "end": end, "step": step}
+        found: list[Any] = (
+            self._client.get("/query_range", params=parameters).raise_for_status().json()["data"]["result"]
+        )
+        return found
+
     def rules(self) -> dict[str, str]:
         """Return the health of each alert rule by name; `ok` if it was evaluated."""
         groups = self._client.get("/rules").raise_for_status().json()["data"]["groups"]
