@@ -155,7 +155,7 @@ class Cluster:
             assert answer.status_code in wanted | {503}, answer.text
             return answer.status_code in wanted
 
-        wait_until(answered, 180, f"{method} {path} was not answered")
+        wait_until(answered, f"{method} {path} was not answered")
 
     def garbage(self, *records: RawRecord, reason: str = "not JSON") -> None:
         """Send records to the topic that must become dead letters with this reason."""
@@ -183,11 +183,11 @@ class Cluster:
         expected = self.topic.distinct_events()
         assert expected == len(self.writer.numbers), f"the topic holds {expected} events of {len(self.writer.numbers)}"
         try:
-            wait_until(self.topic.is_drained, DRAIN_SECONDS, "not everything was stored", self.topic.stored)
+            wait_until(self.topic.is_drained, "not everything was stored", DRAIN_SECONDS, self.topic.stored)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.state()}") from None
-        self.recovery.wait(10)
-        wait_until(self.is_ready, DRAIN_SECONDS, "a meter was not filled")
+        self.recovery.wait()
+        wait_until(self.is_ready, "a meter was not filled", DRAIN_SECONDS)
         with self.client() as client:
             loss = check.loss(client, expected)
             check.check_tables(client, expected)

@@ -269,14 +269,14 @@ def _split_plan(run: EmbeddedCluster, serve: Process, partition: int) -> tuple[b
     watcher.wait()
     half_done = run.newest_block("event_keys") == keys
     idle_member = IdleMember(run)
-    wait_until(lambda: len(idle_member.held) == PARTITIONS, 60, "the other member did not get the partitions")
+    wait_until(lambda: len(idle_member.held) == PARTITIONS, "the other member did not get the partitions")
     serve.start()
     serve.wait_until_ready()
-    wait_until(lambda: 0 < len(idle_member.held) < PARTITIONS, 60, "the process got no partition")
+    wait_until(lambda: 0 < len(idle_member.held) < PARTITIONS, "the process got no partition")
     kept = idle_member.held
     own = sorted(set(range(PARTITIONS)) - kept)
     run.writer.send_raw([RawRecord(own[index % len(own)], body) for index, body in enumerate(sent[:500])])
-    wait_until(lambda: _is_stored(run, own), 90, f"the events that were sent again were not stored\n{serve.tail()}")
+    wait_until(lambda: _is_stored(run, own), f"the events that were sent again were not stored\n{serve.tail()}")
     idle_member.leave()
     run.recovery.fault_ended()
     _wait_until_drained(run)
@@ -289,7 +289,7 @@ def _is_stored(run: EmbeddedCluster, partitions: Sequence[int]) -> bool:
 
 
 def _wait_until_drained(run: EmbeddedCluster) -> None:
-    wait_until(run.topic.is_drained, 120, f"not everything was stored\n{run.tails()}")
+    wait_until(run.topic.is_drained, f"not everything was stored\n{run.tails()}")
 
 
 def _start_loaded(run: EmbeddedCluster) -> Process:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.recovery import WAIT_SECONDS
 from tests.harness import preloaded
 from tests.harness.preloaded import METERPORT
 from tests.harness.server import START_SECONDS
@@ -98,7 +99,7 @@ class Process:
             time.sleep(0.02)
         raise AssertionError(f"{self.name} does not work after {seconds} s:\n{self.tail()}")
 
-    def wait_for_death(self, seconds: float) -> bool:
+    def wait_for_death(self, seconds: float = WAIT_SECONDS) -> bool:
         """Return whether the process ended by itself within some seconds."""
         assert self._process is not None
         try:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from tests.chaos.topic import Topic
 
+WAIT_SECONDS = 180  # after which what is awaited will not happen, however busy the machine is
 _POLL_SECONDS = 0.2  # each poll asks the broker once for each partition
 
 
@@ -53,9 +54,9 @@ class Recovery:
                     self.seconds.append(time.monotonic() - began)
                     self._open.remove(entry)
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float = WAIT_SECONDS) -> None:
         """Wait until the recovery from all faults so far is complete. Raises: AssertionError: it takes too long."""
-        wait_until(lambda: not self._open, seconds, "the recovery from a fault was not complete")
+        wait_until(lambda: not self._open, "the recovery from a fault was not complete", seconds)
 
     def close(self) -> None:
         self._closing.set()
@@ -63,7 +64,10 @@ class Recovery:
 
 
 def wait_until(
-    holds: Callable[[], bool], seconds: float, otherwise: str, progress: Callable[[], object] = lambda: None
+    holds: Callable[[], bool],
+    otherwise: str,
+    seconds: float = WAIT_SECONDS,
+    progress: Callable[[], object] = lambda: None,
 ) -> None:
     """Wait until `holds()`. Args: progress: the time limit starts again when its result changes.
 

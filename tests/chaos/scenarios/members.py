@@ -51,14 +51,14 @@ def wait_for_all_partitions(run: Cluster) -> None:
         owned = [_assigned_partitions(member) for member in run.members]
         return all(owned) and sum(map(len, owned)) == PARTITIONS == len(set().union(*owned))
 
-    wait_until(is_assigned, 60, f"the partitions are not all assigned:\n{run.tails()}")
+    wait_until(is_assigned, f"the partitions are not all assigned:\n{run.tails()}")
 
 
 def wait_for_partitions(run: Cluster, process: Process) -> None:
-    wait_until(lambda: bool(assignments(process)), 60, f"{process.name} got no partition:\n{run.tails()}")
+    wait_until(lambda: bool(assignments(process)), f"{process.name} got no partition:\n{run.tails()}")
 
 
 def recover(run: Cluster) -> None:
     """Start a measurement at the end of a fault, and wait until all partitions continue."""
     run.recovery.fault_ended()
-    run.recovery.wait(120)
+    run.recovery.wait()

@@ -77,7 +77,7 @@ def _die_at(run: Cluster, members: list[Process], faults: list[str], cause: Call
         run.garbage(RawRecord(number % PARTITIONS, b"{"))  # one point is reached only with a dead letter
         return not wanted - run.fleet.deaths_at
 
-    wait_until(are_dead, 120, f"not reached: {faults}", run.fleet.deaths_at.total)
+    wait_until(are_dead, f"not reached: {faults}", progress=run.fleet.deaths_at.total)
 
 
 def membership(services: Services, rounds: int = 1, protocol: str = "classic") -> Result:
@@ -115,9 +115,9 @@ def split_plans(services: Services, rounds: int = 1, command: tuple[str, ...] | 
             victim = members[turn % 3]
             run.fleet.kill(victim, f"{steps[turn % 3]}:2")
             victim.is_supervised = False  # so that the others get its partitions
-            assert victim.wait_for_death(60), f"the armed fault point was not reached\n{victim.tail()}"
+            assert victim.wait_for_death(), f"the armed fault point was not reached\n{victim.tail()}"
             run.recovery.fault_ended()
-            run.recovery.wait(60)
+            run.recovery.wait()
             victim.start()
             run.runs += 1
         assert _split_plan_count(members), "no plan was finished by two processes: the scenario proves nothing"
@@ -135,14 +135,14 @@ def half_inserted(services: Services, rounds: int = 1, command: tuple[str, ...] 
     """Let an insert fail after some of its tables are done, and kill the process that would retry it."""
     with cluster(services, "half", meters=METERS[:3], command=command) as run:
         members = started(run, 2, rate=1000)
-        wait_until(run.is_ready, 60, "a meter was not filled")
+        wait_until(run.is_ready, "a meter was not filled")
         for turn in range(rounds):
             with run.client() as client:
                 tables = f"SELECT name FROM system.tables WHERE database = '{run.database}'"
                 [table] = client.query(f"{tables} AND name LIKE 'meter_tokens_%_day'").first_row
                 client.command(f"ALTER TABLE `{table}` ADD CONSTRAINT poison CHECK subject = ''")
                 for member in members:
-                    wait_until(lambda member=member: bool(member.find_in_log(b"poison")), 60, "no insert failed")  # type: ignore[misc]
+                    wait_until(lambda member=member: bool(member.find_in_log(b"poison")), "no insert failed")  # type: ignore[misc]
                 for member in members[: 1 + turn % 2]:
                     run.fleet.kill(member)
                 client.command(f"ALTER TABLE `{table}` DROP CONSTRAINT poison")
@@ -173,7 +173,7 @@ def clocks_apart(services: Services, rounds: int = 1) -> Result:
                 run.fleet.kill(members[turn // 2 % 3])
                 run.runs += 1
         run.writer.rate = 1000 * services.load
-        run.recovery.wait(120)
+        run.recovery.wait()
         return run.finish("clocks 7 s behind and 3 s ahead, meters created")
 
 
@@ -196,16 +196,14 @@ def zombie(services: Services, rounds: int = 1, protocol: str = "classic") -> Re
             taken = len(assignments(other))
             wait_until(
                 lambda taken=taken, other=other: len(assignments(other)) > taken,  # type: ignore[misc]
-                30,
                 "the other process did not take over",
             )
             run.recovery.fault_ended()
-            run.recovery.wait(60)
+            run.recovery.wait()
             back = len(assignments(victim))
             victim.signal(signal.SIGCONT)
             wait_until(
                 lambda back=back, victim=victim: len(assignments(victim)) > back,  # type: ignore[misc]
-                60,
                 "the stopped process did not get partitions again",
             )
             run.runs += 1

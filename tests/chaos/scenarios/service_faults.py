@@ -79,7 +79,7 @@ def over_http(services: Services, rounds: int = 1) -> Result:
             else:
                 services.broker.kill()
             refused = sender.refused
-            wait_until(lambda refused=refused, sender=sender: sender.refused > refused + 1, 30, "nothing was refused")  # type: ignore[misc]
+            wait_until(lambda refused=refused, sender=sender: sender.refused > refused + 1, "nothing was refused")  # type: ignore[misc]
             if turn % 2:
                 services.broker.continue_()
             else:
@@ -88,6 +88,6 @@ def over_http(services: Services, rounds: int = 1) -> Result:
             run.fleet.kill(run.api_process)
             time.sleep(3)
             sender.finish()
-            run.recovery.wait(60)
+            run.recovery.wait()
             run.runs += 1
         return run.finish("events over HTTP while the broker is away")

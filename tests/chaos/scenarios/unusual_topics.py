@@ -85,7 +85,7 @@ def twins(services: Services, rounds: int = 1, command: tuple[str, ...] | None =
             wait_for_partitions(run, member)
         if command:  # without a guard: the end compares what has been stored until then
             with run.client() as client:
-                wait_until(lambda: check.loss(client, 0).doubled > 0, 120, "no event was doubled")
+                wait_until(lambda: check.loss(client, 0).doubled > 0, "no event was doubled")
         else:
             time.sleep(3)
         for turn in range(rounds):
@@ -94,7 +94,7 @@ def twins(services: Services, rounds: int = 1, command: tuple[str, ...] | None =
             kills = run.fleet.kills
             run.fleet.kill(members[turn % 3], ("ingest.after-claim:2", "ingest.after-insert:2", "")[turn % 3])
             if turn % 3 < 2:
-                wait_until(lambda kills=kills: run.fleet.kills >= kills + 2, 60, "the fault point was not reached")  # type: ignore[misc]
+                wait_until(lambda kills=kills: run.fleet.kills >= kills + 2, "the fault point was not reached")  # type: ignore[misc]
             run.runs += 1
         return run.finish("every event on two partitions at once")
 
@@ -123,7 +123,7 @@ def replay(services: Services, rounds: int = 1, killed: bool = False) -> Result:
         run.garbage(*(RawRecord(number % 12, b"{") for number in range(100)))
         time.sleep(4)
         run.writer.finish()
-        wait_until(run.topic.is_drained, 60, "not everything was stored")
+        wait_until(run.topic.is_drained, "not everything was stored")
         for turn in range(rounds):
             if killed:  # with a batch in progress
                 run.fleet.faults += ["ingest.after-claim"] * 2
@@ -132,16 +132,16 @@ def replay(services: Services, rounds: int = 1, killed: bool = False) -> Result:
                     member.is_supervised = False
                 run.writer.send(3000)
                 for member in members:
-                    assert member.wait_for_death(60), "the armed fault point was not reached"
+                    assert member.wait_for_death(), "the armed fault point was not reached"
             else:
                 for member in members:
                     assert run.fleet.retire(member) == 0, member.tail()
-            wait_until(run.topic.is_deserted, 60, "the group still has members")
+            wait_until(run.topic.is_deserted, "the group still has members")
             run.topic.reset()
             run.recovery.fault_ended()
             for member in members[: 1 + turn % 2]:
                 member.start()
-            run.recovery.wait(120)
+            run.recovery.wait()
             for member in members[1 + turn % 2 :]:
                 member.start()
             run.runs += 1
