@@ -77,10 +77,20 @@ def rendered(*values: Path, release: int = 4, name: str = "m", chart: Path = CHA
     return copy.deepcopy(parsed(text))
 
 
+class _Strict(yaml.CSafeLoader):
+    """Refuses a name that is twice in one mapping: an API server takes one of the two, or neither."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        found = super().construct_mapping(node, deep=deep)
+        names = [key.value for key, _ in node.value]
+        assert len(names) == len(found), [name for name in names if names.count(name) > 1]
+        return found
+
+
 @cache
 def parsed(text: str) -> list[Object]:
     """Return the objects in a text. Several tests share them: they must not be changed."""
-    return [found for found in yaml.load_all(text, yaml.CSafeLoader) if found]
+    return [found for found in yaml.load_all(text, _Strict) if found]
 
 
 def one(objects: list[Object], kind: str, ending: str = "") -> Object:

@@ -1,5 +1,6 @@
 """Helm 3 and Helm 4 accept and render the chart for every file in deploy/chart/ci, and refuse what cannot work."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,6 +130,20 @@ def test_a_value_that_is_removed_is_refused_or_not_needed(first: str) -> None:
             assert [fault for obj in parsed(answer.output) for fault in faults(obj, "1.34")] == [], path
         else:
             assert re.search("these values cannot work|don't meet the specifications", answer.complaints), path
+
+
+def test_a_text_that_yaml_reads_as_something_else_stays_a_text(tmp_path: Path) -> None:
+    values = tmp_path / "values.yaml"
+    names = {"fullnameOverride": "no", "nameOverride": "1e3", "serviceAccount": {"name": "off"}}
+    paths = [{"path": "/a: b #c"}]
+    routes = {"ingress": {"enabled": True, "className": "on", "hosts": [{"host": "null", "paths": paths}]}}
+    values.write_text(json.dumps(names | routes | {"monitoring": {"dashboard": {"enabled": True}}}))
+
+    answer = helm(4, "template", "yes", CHART, "--namespace", "1234", "--values", LEAST, "--values", values)
+
+    assert answer.succeeded, answer.complaints
+    assert [fault for obj in parsed(answer.output) for fault in faults(obj, "1.34")] == []
+    assert {obj["metadata"]["namespace"] for obj in parsed(answer.output)} == {"1234"}
 
 
 def test_the_alert_rules_are_those_of_the_project() -> None:

@@ -18,13 +18,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Labels of an object. Takes: root, component. */}}
+{{/* Labels of an object. Takes: root, component; labels: its own ones, which precede those of all objects. */}}
 {{- define "meterport.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{ include "meterport.selector" . }}
-{{- with .root.Values.commonLabels }}
+{{- with merge (dict) (.labels | default dict) (.root.Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -33,8 +33,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- define "meterport.selector" -}}
 {{- $name := include "meterport.name" .root }}
 {{- /* A Service for all pods of the release must not lead to those that only run a command. */ -}}
-app.kubernetes.io/name: {{ ternary (printf "%s-%s" (trunc 55 $name) .component) $name (has .component (list "doctor" "migrate")) }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ ternary (printf "%s-%s" (trunc 55 $name) .component) $name (has .component (list "doctor" "migrate")) | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}
@@ -42,13 +42,10 @@ app.kubernetes.io/component: {{ . }}
 
 {{/* The metadata of an object. Takes: root, component, name; annotations, labels: its own ones, if it has any. */}}
 {{- define "meterport.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "meterport.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
 {{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -3,11 +3,8 @@
 {{- $root := .root -}}
 metadata:
   annotations:
-    # Another configuration needs other processes: they read it once.
-    checksum/config: {{ include "meterport.config" $root | sha256sum }}
-    {{- with .values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    # Another configuration needs other processes, because they read it once: hence its checksum.
+    {{- merge (dict "checksum/config" (include "meterport.config" $root | sha256sum)) (.values.podAnnotations | default dict) | toYaml | nindent 4 }}
   labels:
     {{- include "meterport.selector" . | nindent 4 }}
     {{- with merge (dict) (.values.podLabels | default dict) ($root.Values.commonLabels | default dict) }}
@@ -22,7 +19,7 @@ spec:
 {{- define "meterport.podSpec" -}}
 {{- $root := .root -}}
 {{- $secrets := include "meterport.secretsOf" . | fromJson -}}
-serviceAccountName: {{ include "meterport.serviceAccountName" $root }}
+serviceAccountName: {{ include "meterport.serviceAccountName" $root | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 {{- with $root.Values.podSecurityContext }}
@@ -119,7 +116,7 @@ readinessProbe:
 {{- define "meterport.volumes" -}}
 {{- $full := include "meterport.fullname" .root -}}
 - name: config
-  configMap: {name: {{ $full }}}
+  configMap: {name: {{ $full | quote }}}
 {{- if .secrets }}
 - name: secrets
   projected:
@@ -138,7 +135,7 @@ readinessProbe:
   emptyDir: {{ .root.Values.tmp.sizeLimit | empty | ternary (dict) (pick .root.Values.tmp "sizeLimit") | toJson }}
 {{- if and (eq .component "embedded") .root.Values.embedded.persistence.existingClaim }}
 - name: data
-  persistentVolumeClaim: {claimName: {{ .root.Values.embedded.persistence.existingClaim }}}
+  persistentVolumeClaim: {claimName: {{ .root.Values.embedded.persistence.existingClaim | quote }}}
 {{- else if and (eq .component "doctor") (eq .root.Values.mode "embedded") }}
 # Not the volume itself: a second pod in it could change the labels of SELinux under the first one.
 - name: data
