@@ -27,7 +27,12 @@ _TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str
 # Objects whose names are those of Kubernetes, or free.
 _OPEN = re.compile(r"(podS|s)ecurityContext|.*\.resources")
 _DIGEST, _PORT = r"^(sha256:[0-9a-f]{64})?$", {"type": "integer", "minimum": 1, "maximum": 65535}
-_TEXTS = re.compile(r".*(Labels|Annotations|labels|annotations|nodeSelector)")  # objects whose values are texts
+_ANNOTATIONS, _LABELS = re.compile(r".*[Aa]nnotations"), re.compile(r".*([Ll]abels|nodeSelector)")
+# What Kubernetes takes as the name of a label or annotation, as the value of a label, and as a quantity.
+_WORD = r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_LABEL_NAME = {"pattern": rf"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_WORD}$"}
+_LABEL: Schema = {"type": "string", "pattern": f"^({_WORD})?$", "maxLength": 63}
+_QUANTITY = r"[0-9]+(\.[0-9]*)?([kMGTPE]|[KMGTPE]i|[eE][-+]?[0-9]+)?"
 # What the defaults of values.yaml do not say, by the path of the value.
 _SPECIAL: dict[str, Schema] = {
     "mode": {"enum": ["distributed", "embedded"]},
@@ -36,10 +41,15 @@ _SPECIAL: dict[str, Schema] = {
     "image.digest": {"type": "string", "pattern": _DIGEST},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "image.tag": {"type": "string"},
-    "embedded.persistence.size": {"type": ["string", "integer"]},
+    "nameOverride": {"type": "string", "pattern": f"^({_WORD})?$"},
+    "embedded.persistence.size": {"type": ["string", "integer"], "pattern": f"^{_QUANTITY}$"},
     "embedded.persistence.storageClass": {"type": ["string", "null"]},
     "ingest.keda.lagThreshold": {"type": ["integer", "null"], "minimum": 1},
-    "ingest.keda.metadata": {"type": "object", "additionalProperties": {"type": "string"}},
+    "ingest.keda.metadata": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "patternProperties": {"^lagThreshold$": {"type": "string", "pattern": "^[0-9]+$"}},
+    },
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "service.port": _PORT,
     "service.nodePort": {**_PORT, "type": ["integer", "null"]},
@@ -69,7 +79,7 @@ _SPECIAL: dict[str, Schema] = {
     },
     "httpRoute.hostnames": {"type": "array", "items": {"type": "string"}},
     "extraObjects": {"type": "array", "items": {"type": ["string", "object"]}},
-    "tmp.sizeLimit": {"type": ["string", "integer"]},
+    "tmp.sizeLimit": {"type": ["string", "integer"], "pattern": f"^({_QUANTITY})?$"},
 }
 for _component in ("api", "ingest", "embedded"):
     _SPECIAL[f"{_component}.topologySpreadConstraints"] = {"type": ["array", "null"]}
@@ -78,7 +88,7 @@ for _component in ("api", "ingest", "embedded"):
         _SPECIAL[f"{_component}.autoscaling.{_target}"] = {"type": ["integer", "null"], "minimum": 1}
     _SPECIAL[f"{_component}.extraEnv"] = {
         "type": "array",
-        "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+        "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}},
     }
 # Settings that the chart must know itself, for KEDA for example.
 _NEVER_SECRET = frozenset({"kafka.security_protocol", "kafka.sasl_mechanism", "kafka.group_protocol"})
@@ -183,8 +193,10 @@ def _of_default(path: str, value: Any) -> Schema:
     if path in _SPECIAL:
         return _SPECIAL[path]
     if isinstance(value, dict):
-        if _TEXTS.fullmatch(path):
-            return {"type": "object", "additionalProperties": {"type": "string"}}
+        if _LABELS.fullmatch(path):
+            return {"type": "object", "additionalProperties": _LABEL, "propertyNames": _LABEL_NAME}
+        if _ANNOTATIONS.fullmatch(path):
+            return {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": _LABEL_NAME}
         if not value or _OPEN.fullmatch(path):
             return {"type": "object"}
         return _whole({name: _of_default(f"{path}.{name}", inner) for name, inner in value.items()})

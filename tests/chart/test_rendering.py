@@ -75,6 +75,36 @@ def test_what_cannot_work_is_refused_with_what_to_do(release: int, values: Path)
     assert [message for message in expected_message(values).split(" | ") if message in answer.complaints] != []
 
 
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ("config.server.host=127.0.0.2", "- config.server.host is loopback"),
+        ("config.server.host=0:0::1", "- config.server.host is loopback"),
+        ("image.registry=registry.example.com/", "- image: registry.example.com//meterport:0.1.0 cannot be the name"),
+        ("image.tag=a b", "- image: meterport:a b cannot be the name"),
+        ("monitoring.rules.enabled=true,monitoring.interval=0s", "- monitoring.interval is 0s"),
+        (
+            "service.externalTrafficPolicy=Local",
+            "- service.externalTrafficPolicy is set, but service.type is ClusterIP",
+        ),
+        (
+            "service.type=NodePort,service.loadBalancerClass=a",
+            "- service.loadBalancerClass is set, but service.type is",
+        ),
+        (
+            "api.extraEnv[0].name=METERPORT_SECRETS_DIR,api.extraEnv[0].value=$(A)",
+            "- api.extraEnv: METERPORT_SECRETS_DIR",
+        ),
+    ],
+)
+def test_another_form_of_what_cannot_work_is_refused(sets: str, message: str) -> None:
+    assert f"\n{message}" in template(LEAST, sets=sets).complaints
+
+
+def test_a_release_whose_name_no_service_can_have_is_refused() -> None:
+    assert "- the objects would be named my.usage-meterport, but" in template(LEAST, name="my.usage").complaints
+
+
 def test_every_guard_is_seen_by_a_file_of_refused_values() -> None:
     text = (CHART / "templates" / "_faults.tpl").read_text(encoding="utf-8")
     guards = [line for line in text.splitlines() if line.startswith("- ")]
@@ -190,16 +220,20 @@ def test_the_jobs_that_monitors_make_are_those_of_the_alert_rules(monitor: str) 
             LEAST,
             [
                 "kubectl -n usage wait --for=condition=Available",
-                "kubectl -n usage port-forward service/m-meterport 8888",
-                "curl -i",
+                "kubectl -n usage port-forward service/m-meterport 8888:8888",
+                "METERPORT_API_KEY=$(kubectl -n usage get secret meterport -o "
+                "go-template='{{index .data \"api-key\" | base64decode}}')",
+                "curl -i http://127.0.0.1:8888/",
             ],
         ),
         (
             LEAST_EMBEDDED,
-            ["kubectl -n usage rollout", "kubectl -n usage port-forward service/m-meterport 8888", "curl"],
+            ["kubectl -n usage rollout", "kubectl -n usage port-forward service/m-meterport 8888:8888", "curl"],
         ),
+        # Only root could listen on the port of this Service.
+        (CHART / "ci" / "full.yaml", ["kubectl -n usage port-forward service/usage-metering 8888:80", "curl"]),
     ],
-    ids=["distributed", "embedded"],
+    ids=["distributed", "embedded", "another-port"],
 )
 def test_the_notes_give_the_next_three_commands(values: Path, commands: list[str]) -> None:
     """Helm 3 renders the notes only if it reaches a cluster."""

@@ -8,6 +8,8 @@
 {{- if eq .Values.mode "distributed" }}
 {{- include "meterport.faultsOfScaling" . }}
 {{- end }}
+{{- include "meterport.faultsOfExtras" . }}
+{{- include "meterport.faultsOfNames" . }}
 {{- include "meterport.faultsOfObjects" . }}
 {{- end -}}
 
@@ -59,11 +61,34 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 - {{ $name }} is both in config and in secrets: remove one of them
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* What is added to pods must not be there already: an API server refuses such pods, or takes one of the two. */}}
+{{- define "meterport.faultsOfExtras" -}}
+{{- $own := list "METERPORT_SECRETS_DIR" -}}
+{{- range $setting := keys .Values.secrets }}
+{{- $own = ternary (append $own (include "meterport.variable" $setting)) $own (hasSuffix "_location" $setting) }}
+{{- end }}
 {{- range $component := list "api" "ingest" "embedded" }}
-{{- range (get $.Values $component).extraEnv }}
+{{- $values := get $.Values $component }}
+{{- $seen := $own }}
+{{- range $values.extraEnv }}
+{{- if has .name $seen }}
+- {{ $component }}.extraEnv: {{ .name }} is there twice, or set by the chart itself: remove it
 {{- /* What only the pod knows, such as its node's zone, cannot be in config. */}}
-{{- if and (hasPrefix "METERPORT_" .name) (not (dig "valueFrom" "fieldRef" false .)) (not (contains "$(" (.value | default "" | toString))) }}
+{{- else if and (hasPrefix "METERPORT_" .name) (not (dig "valueFrom" "fieldRef" false .)) (not (contains "$(" (.value | default "" | toString))) }}
 - {{ $component }}.extraEnv: {{ .name }} is a setting: write it in config, or in secrets if it comes from a Secret
+{{- end }}
+{{- $seen = append $seen .name }}
+{{- end }}
+{{- range $values.extraVolumes }}
+{{- if has .name (list "config" "secrets" "tmp" "data") }}
+- {{ $component }}.extraVolumes: {{ .name }} is a volume of the chart itself: choose another name
+{{- end }}
+{{- end }}
+{{- range $values.extraVolumeMounts }}
+{{- if has (.mountPath | default "" | clean) (list "/etc/meterport/config" "/etc/meterport/secrets" "/tmp" "/var/lib/meterport") }}
+- {{ $component }}.extraVolumeMounts: the chart itself mounts {{ .mountPath }}: choose another path
 {{- end }}
 {{- end }}
 {{- end }}
@@ -83,6 +108,11 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- if not $url }}
 - config.store.url: mode distributed needs a ClickHouse server, for example https://clickhouse:8443; without one, set mode: embedded
 {{- end }}
+{{- with dig "store" "url" "" $config }}
+{{- if not (regexMatch "^https?://[^/?#]+/?$" .) }}
+- config.store.url is not of the form http(s)://host:port, for example https://clickhouse:8443; the database is in store.database
+{{- end }}
+{{- end }}
 {{- if not (include "meterport.usesKafka" .) }}
 - config.kafka.brokers: mode distributed needs Kafka, for example kafka-bootstrap:9092; without it, set mode: embedded
 {{- end }}
@@ -90,8 +120,11 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 - all pods must verify the same tokens: put a JSON list of signing keys into a Secret and write secrets: {"portal.token_keys": {name: THE-SECRET, key: ITS-KEY}}
 {{- end }}
 {{- else }}
-{{- if $url }}
-- store.url is set, but mode embedded has a store of its own: set mode: distributed, or remove it
+{{- range $name := list "url" "username" "password" "ca_location" "certificate_location" "key_location" }}
+{{- $name = printf "store.%s" $name }}
+{{- if or (hasKey $secrets $name) (include "meterport.setting" (dict "config" $config "name" $name)) }}
+- {{ $name }} is set, but mode embedded has a store of its own: set mode: distributed, or remove it
+{{- end }}
 {{- end }}
 {{- if dig "data_dir" "" $config }}
 - config.data_dir is set, but the chart sets it to the place of the volume: remove it
@@ -118,7 +151,7 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- define "meterport.faultsOfPorts" -}}
 {{- $server := .Values.config.server | default dict -}}
 {{- range $setting := list "host" "telemetry_host" }}
-{{- if has (get $server $setting | default "127.0.0.1") (list "127.0.0.1" "localhost" "::1") }}
+{{- if regexMatch `(?i)^(localhost|127\.[0-9.]+|[0:]*:0*1)?$` (get $server $setting | default "") }}
 - config.server.{{ $setting }} is loopback, which nothing outside the pod can reach: set it to 0.0.0.0, or to "::" for IPv6
 {{- end }}
 {{- end }}
@@ -185,8 +218,9 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- $keda := .Values.ingest.keda -}}
 {{- $kafka := .Values.config.kafka | default dict -}}
 {{- $least := include "meterport.batchRows" . | int | mul 2 -}}
-{{- if and $keda.lagThreshold (lt (int64 $keda.lagThreshold) (int64 $least)) }}
-- ingest.keda.lagThreshold is {{ int64 $keda.lagThreshold }}: committed offsets are those of the beginning of the block under way, so set at least twice ingest.batch_rows, {{ $least }}, or remove it
+{{- $lag := ($keda.metadata | default dict).lagThreshold | default $keda.lagThreshold -}}
+{{- if and $lag (lt (int64 $lag) (int64 $least)) }}
+- ingest.keda.lagThreshold is {{ int64 $lag }}: committed offsets are those of the beginning of the block under way, so set at least twice ingest.batch_rows, {{ $least }}, or remove it
 {{- end }}
 {{- if not (or $keda.bootstrapServers $kafka.brokers) }}
 - ingest.keda.bootstrapServers: KEDA cannot read kafka.brokers from a Secret; write the brokers here
@@ -202,6 +236,17 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- end }}
 {{- end -}}
 
+{{- define "meterport.faultsOfNames" -}}
+{{- $full := include "meterport.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $full) }}
+- the objects would be named {{ $full }}, but the name of a Service begins with a letter, and has only a-z, 0-9 and "-": set fullnameOverride
+{{- end }}
+{{- $image := include "meterport.image" . }}
+{{- if not (regexMatch `^([A-Za-z0-9][-A-Za-z0-9_.]*|\[[0-9a-f:]+\])(:[0-9]+)?(/[a-z0-9][-a-z0-9_.]*)*(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@sha256:[0-9a-f]{64})?$` $image) }}
+- image: {{ $image }} cannot be the name of an image: image.registry is a host, with a port and a path if it has them, image.repository is a path, and image.tag is a tag
+{{- end }}
+{{- end -}}
+
 {{- define "meterport.faultsOfObjects" -}}
 {{- $own := list "helm.sh/chart" "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" -}}
 {{- range $where := list "commonLabels" "monitoring.labels" "monitoring.dashboard.labels" "api.podLabels" "ingest.podLabels" "embedded.podLabels" "helmTest.podLabels" }}
@@ -214,7 +259,7 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- if and .Values.monitoring.podMonitor.enabled .Values.monitoring.serviceMonitor.enabled }}
 - monitoring.podMonitor and monitoring.serviceMonitor would both scrape the same pods: enable one of them
 {{- end }}
-{{- if and .Values.monitoring.rules.enabled (not (regexMatch "^((30|[12]?[0-9])s|[0-9]{1,4}ms)$" (.Values.monitoring.interval | default ""))) }}
+{{- if and .Values.monitoring.rules.enabled (not (regexMatch "^((30|[12][0-9]|[1-9])s|[1-9][0-9]{0,3}ms)$" (.Values.monitoring.interval | default ""))) }}
 - monitoring.interval is {{ .Values.monitoring.interval | default "not set" }}, but the alert rules compare what is scraped every 30s or more often: set at most 30s, or disable monitoring.rules
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
@@ -226,8 +271,12 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- if and (not .Values.serviceAccount.create) .Values.serviceAccount.annotations }}
 - serviceAccount.annotations are for a new account: set serviceAccount.create, or annotate the account that exists
 {{- end }}
-{{- if and .Values.service.nodePort (eq .Values.service.type "ClusterIP") }}
-- service.nodePort is set, but service.type is ClusterIP: set NodePort or LoadBalancer
+{{- $service := .Values.service }}
+{{- $outside := list "NodePort" "LoadBalancer" }}
+{{- range $name, $types := dict "nodePort" $outside "externalTrafficPolicy" $outside "loadBalancerClass" (list "LoadBalancer") }}
+{{- if and (get $service $name) (not (has $service.type $types)) }}
+- service.{{ $name }} is set, but service.type is {{ $service.type }}: set {{ join " or " $types }}, or remove it
+{{- end }}
 {{- end }}
 {{- if eq .Values.mode "embedded" }}
 {{- range $what := list "api.autoscaling" "ingest.autoscaling" "ingest.keda" }}

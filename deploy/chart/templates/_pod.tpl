@@ -28,7 +28,10 @@ securityContext:
 {{- end }}
 {{- with concat ((.root.Values.global | default dict).imagePullSecrets | default list) ($root.Values.image.pullSecrets | default list) }}
 imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+  {{- range . }}
+  {{- /* Other charts that read the same global value take names. */}}
+  - {{ ternary (dict "name" .) . (kindIs "string" .) | toJson }}
+  {{- end }}
 {{- end }}
 containers:
   - name: meterport
