@@ -8,7 +8,7 @@ An unknown setting or METERPORT_* variable is an error, unless Kubernetes or an 
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -50,14 +50,12 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     listens: bool = True,
     serves: bool = True,
-    has_tokens: bool = True,
 ) -> Settings:
     """Load and check the settings of this process.
 
     Args: config: the YAML file. overrides: values from command-line flags, nested as in YAML; they override all other
         sources. listens: the process serves the API at server.host, or sends its requests there. serves: it serves the
-        API, so that `api_key` is a key that it accepts; otherwise it is the key that the process sends. has_tokens: it
-        signs or verifies portal tokens.
+        API, so that `api_key` is a key that it accepts; otherwise it is the key that the process sends.
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = secrets_directory()
@@ -85,28 +83,25 @@ def load_settings(
     try:
         loaded = Sources(**dict(overrides or {}))
     except ValidationError as error:
-        raise ConfigurationError(_first_line(error, yaml_values)) from None
+        place = f" (in {secrets_dir})"
+        raise ConfigurationError(_first_line(error, overrides or {}, secrets, place, yaml_values)) from None
     except ValueError:  # pydantic-settings: a variable should be JSON, and is not.
         raise ConfigurationError(_json_error(secrets, f" (in {secrets_dir})")) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
-    _check_combinations(settings, listens, has_tokens)
+    _check_combinations(settings, listens)
     if listens and serves:
         _check_keys(settings)
     return settings
 
 
-def _is_from(yaml_values: Mapping[str, Any], path: Sequence[str | int], wrong: object) -> bool:
-    """Return whether a wrong value is that of the file: another source may have replaced what the file has there."""
-    found: Any = yaml_values
-    for step in path:
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return bool(path) and (isinstance(wrong, Mapping) or found == wrong)
-
-
-def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
+def _first_line(
+    error: ValidationError,
+    overrides: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    place: str,
+    yaml_values: Mapping[str, Any],
+) -> str:
+    """Return the message about the first error, and the source of the value, if it is a file and only this file."""
     first = error.errors()[0]
     name = _dotted(first["loc"])
     message = first["msg"].removeprefix("Value error, ")
@@ -115,8 +110,40 @@ def _first_line(error: ValidationError, yaml_values: Mapping[str, Any]) -> str:
         message = "unknown setting without a value; a value that contains a comma must be quoted"
     elif first["type"] == "extra_forbidden":
         message = "unknown setting"
-    source = " (in the configuration file)" if _is_from(yaml_values, first["loc"], first["input"]) else ""
-    return f"{name}: {message}{source}"
+    elif first["type"] == "model_type":  # {server: null}: every setting of the group is a comment.
+        message = "must contain settings by name"
+    return f"{name}: {message}{_source(first['loc'], overrides, secrets, place, yaml_values)}"
+
+
+def _source(
+    location: tuple[str | int, ...],
+    overrides: Mapping[str, Any],
+    secrets: Mapping[str, str],
+    place: str,
+    yaml_values: Mapping[str, Any],
+) -> str:
+    path = [str(part) for part in location[:2]]
+    variable = variable_name(".".join(path)) if path else ""
+    given = {name.upper() for name in os.environ}
+    if _has(overrides, path) or any(_share(variable, name) for name in given):
+        return ""
+    if any(_share(variable, name) for name in secrets):
+        return place if variable in secrets else ""
+    return " (in the configuration file)" if _has(yaml_values, path) else ""
+
+
+def _has(values: Any, path: list[str]) -> bool:
+    """Return whether nested values have a setting, or a part of a group, given by its path."""
+    for name in path:
+        if not isinstance(values, Mapping) or name not in values:
+            return not isinstance(values, Mapping)
+        values = values[name]
+    return bool(path)
+
+
+def _share(one: str, other: str) -> bool:
+    """Return whether two variables have a setting in common: they are the same, or one of them is the other's group."""
+    return f"{one}__".startswith(f"{other}__") or f"{other}__".startswith(f"{one}__")
 
 
 def _dotted(path: Iterable[str | int]) -> str:
@@ -158,10 +185,10 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _check_combinations(settings: Settings, listens: bool, has_tokens: bool) -> None:
+def _check_combinations(settings: Settings, listens: bool) -> None:
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; set only one of them")
-    if has_tokens and _needs_shared_keys(settings):
+    if _needs_shared_keys(settings):
         raise ConfigurationError("portal.token_keys: must be set if store.url is set; give every process the same keys")
     if not listens or settings.server.host in _LOOPBACK:
         return

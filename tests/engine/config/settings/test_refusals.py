@@ -12,6 +12,7 @@ HEADER = "api_key: must be visible ASCII characters without spaces: a request ca
 FILES = {
     "an unknown setting": ("prot: 1\n", "prot: unknown setting"),
     "an unknown setting of a group": ("server:\n  prot: 1\n", "server.prot: unknown setting"),
+    "a group without settings": ("server:\n#  port: 8888\n", "server: must contain settings by name"),
     "a wrong type": (
         "server:\n  port: many\n",
         "server.port: Input should be a valid integer, unable to parse string as an integer",
@@ -134,6 +135,39 @@ def test_a_variable_that_is_not_the_json_it_should_be_is_named(
     monkeypatch.setenv(name, "a,b")
 
     assert refusal() == f"{name}: must be a JSON list such as {example}"
+
+
+KEYS = '"Ap3-long.enough_key"'
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("METERPORT_STORE__URL", "clickhouse", "store.url: must be http(s)://host:port{place}"),
+        ("METERPORT_PORTAL__TOKEN_KEYS", KEYS, "portal.token_keys: Input should be a valid list{place}"),
+        ("METERPORT_STORE__CA_LOCATION", "/ca.crt", "store: ca_location is set, but url is not"),
+    ],
+)
+def test_what_is_wrong_in_a_secret_file_is_not_looked_for_in_the_configuration_file(
+    variable: str, text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(tmp_path / "m.yaml", "store: {database: usage}\nportal: {token_seconds: 60}\n")
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    write(secrets / variable, text)
+    monkeypatch.setenv("METERPORT_SECRETS_DIR", str(secrets))
+
+    assert refusal(config) == message.format(place=f" (in {secrets})")
+
+
+def test_what_is_wrong_in_a_variable_or_a_flag_is_not_looked_for_in_the_configuration_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write(tmp_path / "m.yaml", "server: {port: 8888, host: localhost}\n")
+
+    assert refusal(config, server={"port": -1}) == "server.port: Input should be greater than or equal to 0"
+    monkeypatch.setenv("METERPORT_SERVER__PORT", "-1")
+    assert refusal(config) == "server.port: Input should be greater than or equal to 0"
 
 
 def test_a_flag_that_is_wrong_is_refused_by_name() -> None:
