@@ -91,9 +91,22 @@ class KafkaSettings(SettingsGroup):
         mechanism = self.sasl_mechanism or self.options.keys() & {"sasl.mechanism", "sasl.mechanisms"}
         if self.security_protocol.startswith("SASL") != bool(mechanism):
             raise ValueError("sasl_mechanism and security_protocol SASL_SSL or SASL_PLAINTEXT must be set together")
+        if "security.protocol" not in self.options:
+            self._refuse_what_would_not_be_used()
         return self
 
+    def _refuse_what_would_not_be_used(self) -> None:
+        """Raises: ValueError: the connection would be without TLS or without a user, and a setting says otherwise."""
+        protocol = self.security_protocol
+        login = ("sasl_username", "sasl_password"), protocol.startswith("SASL"), "SASL_SSL or SASL_PLAINTEXT"
+        tls = _TLS_SETTINGS, protocol.endswith("SSL"), "SSL or SASL_SSL"
+        for names, used, needed in (login, tls):
+            for name in names:
+                if not used and getattr(self, name) is not None:
+                    raise ValueError(f"{name} is set, but security_protocol is {protocol}: set {needed}")
 
+
+_TLS_SETTINGS = ("ssl_ca_location", "ssl_certificate_location", "ssl_key_location", "ssl_key_password")
 OWN_KAFKA_OPTIONS = frozenset(
     {
         "bootstrap.servers", "metadata.broker.list", "group.id", "group.protocol", "enable.auto.commit",

@@ -104,7 +104,8 @@ def test_every_setting_can_come_from_a_secret(tmp_path: Path, monkeypatch: pytes
     names = secret_settings() - {"api_key_sha256"}  # of another key than api_key
     values = tmp_path / "values.yaml"
     secrets = {name: {"name": f"secret-of-{name.replace('_', '-')}", "key": "a-key"} for name in names}
-    values.write_text(yaml.safe_dump({"secrets": secrets}))
+    secured = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN"}
+    values.write_text(yaml.safe_dump({"secrets": secrets, "config": {"kafka": secured}}))
 
     objects = rendered(values)
     mounted = Mounted(objects, pods(objects)["api"], tmp_path)

@@ -50,6 +50,18 @@ KAFKA = {
         {"sasl_mechanism": "PLAIN", "sasl_password": PASSWORD},
         "kafka: sasl_mechanism and security_protocol SASL_SSL or SASL_PLAINTEXT must be set together",
     ),
+    "a CA that would not be used": (
+        {"ssl_ca_location": "ca.crt"},
+        "kafka: ssl_ca_location is set, but security_protocol is PLAINTEXT: set SSL or SASL_SSL",
+    ),
+    "a private key that would not be used": (
+        {"ssl_key_location": "tls.key", "security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"},
+        "kafka: ssl_key_location is set, but security_protocol is SASL_PLAINTEXT: set SSL or SASL_SSL",
+    ),
+    "a password that would not be used": (
+        {"sasl_password": PASSWORD, "security_protocol": "SSL"},
+        "kafka: sasl_password is set, but security_protocol is SSL: set SASL_SSL or SASL_PLAINTEXT",
+    ),
     "a topic that is no name": (
         {"topic": "a topic"},
         "kafka.topic: String should match pattern '^[A-Za-z0-9._-]{1,249}$'",
@@ -71,6 +83,12 @@ def test_a_mechanism_may_be_given_as_an_option() -> None:
     options = {"sasl.mechanism": "PLAIN"}
 
     assert load_settings(overrides={"kafka": {"security_protocol": "SASL_SSL", "options": options}}).kafka.options
+
+
+def test_the_protocol_may_be_given_as_an_option() -> None:
+    given = {"ssl_ca_location": "ca.crt", "options": {"security.protocol": "ssl"}}
+
+    assert load_settings(overrides={"kafka": given}).kafka.ssl_ca_location == "ca.crt"
 
 
 def test_options_that_are_no_json_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
