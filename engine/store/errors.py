@@ -94,6 +94,9 @@ _OUT_OF_RESOURCES = re.compile(
     "|disk quota exceeded|bad_alloc",
     re.IGNORECASE,
 )
+# The driver's words for an answer without a ClickHouse code: it is that of a proxy or of another server. A status from
+# 500 on says that the proxy does not reach ClickHouse: nginx answers 502, others 503 or 504.
+_FOREIGN_ANSWER = "HTTP driver received HTTP status "
 _CODE = re.compile(r"\bCode: (\d+)")  # In the message about a handle that could not be opened.
 
 
@@ -152,5 +155,14 @@ def _clickhouse_error(error: Exception, code: int | None, limits: Limits) -> Met
             "the store does not have enough memory for this; if it happens again, raise store.memory_bytes, or lower "
             f"ingest.batch_bytes and ingest.batch_rows: {message}"
         )
-    transient = code in _TRANSIENT_CODES or (code in _LIBRARY_CODES and _OUT_OF_RESOURCES.search(message))
+    transient = (
+        code in _TRANSIENT_CODES
+        or (code in _LIBRARY_CODES and _OUT_OF_RESOURCES.search(message))
+        or (code is None and message.startswith(f"{_FOREIGN_ANSWER}5"))
+    )
     return StoreUnavailable(message) if transient else StoreError(message, code)
+
+
+def is_foreign(error: StoreError) -> bool:
+    """Return whether it is an answer of something else than ClickHouse."""
+    return error.clickhouse_code is None and str(error).startswith(_FOREIGN_ANSWER)

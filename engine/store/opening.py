@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import os
 import ssl
+import textwrap
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from engine.errors import ConfigurationError, StoreError
 from engine.store import sql
 from engine.store.clickhouse import PROBE_TIMEOUT_SECONDS, Store
 from engine.store.deduplication_logs import repair_deduplication_logs
+from engine.store.errors import is_foreign
 from engine.store.inspection import database_exists
 from engine.store.memory import QueryMemory, memory_budget
 from engine.store.migrations import missing_database
@@ -152,6 +154,9 @@ def explained_refusals() -> Iterator[None]:
             raise ConfigurationError(f"{settings}: {error}") from error
         if error.clickhouse_code == _ACCESS_DENIED:
             raise ConfigurationError(f"store.username: this user lacks a right on ClickHouse: {error}") from error
+        if is_foreign(error):
+            found = textwrap.shorten(str(error), 200, placeholder="…")
+            raise ConfigurationError(f"store.url: what answers there is not ClickHouse, correct it: {found}") from error
         raise
 
 

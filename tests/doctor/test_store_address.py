@@ -1,6 +1,8 @@
 """`meterport doctor` names why a ClickHouse server cannot be reached: from its name to its certificate."""
 
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,6 +51,39 @@ def test_a_server_that_takes_connections_and_does_not_answer_is_named(tmp_path: 
     assert found.faults()["store user"].startswith(
         "store.url: ClickHouse takes connections, but does not answer a statement: "
     )
+
+
+class _Proxy(BaseHTTPRequestHandler):
+    """Answers every request with the status of its server, and with a page."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+        self.wfile.write(b"<html>\n<p>A page of a proxy</p>\n" + b" text" * 1000)
+
+    do_GET = do_POST  # noqa: N815 - the library defines the name
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "store.url: what answers there is not ClickHouse, correct it: HTTP driver received HTTP status 404, "),
+        (502, "store.url: ClickHouse takes connections, but does not answer a statement: HTTP driver received HTTP "),
+    ],
+)
+def test_a_proxy_in_the_place_of_the_server_is_named(tmp_path: Path, status: int, message: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as proxy:
+        proxy.status = status  # type: ignore[attr-defined]
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        found = diagnose_store(None, tmp_path, url=f"http://127.0.0.1:{proxy.server_port}")
+        proxy.shutdown()
+
+    assert [*found.faults()] == ["store user"]
+    assert found.faults()["store user"].startswith(message)
 
 
 @pytest.mark.parametrize("protocol", ["http", "https"])

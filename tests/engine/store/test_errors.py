@@ -125,6 +125,14 @@ def test_what_stays_wrong_is_an_error_with_its_code(code: int, words: str) -> No
     assert error.clickhouse_code == code
 
 
+@pytest.mark.parametrize(("status", "kind"), [(500, StoreUnavailable), (502, StoreUnavailable), (404, StoreError)])
+def test_a_proxy_that_does_not_reach_the_server_means_that_it_is_unavailable(status: int, kind: type) -> None:
+    """Like S2: nothing of ClickHouse answered, so there is no code."""
+    error = raised(DatabaseError(f"HTTP driver received HTTP status {status}, server response: Bad Gateway"))
+
+    assert type(error) is kind
+
+
 def test_a_handle_that_cannot_be_opened_for_want_of_descriptors_is_unavailable() -> None:
     """S2: the driver gives no error code for it, only a message."""
     words = "Unable to open the chdb engine at '/d': Code: 460. DB::Exception: Failed to create thread timer"
