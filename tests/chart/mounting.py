@@ -46,6 +46,9 @@ class Mounted:
         for volume in spec["volumes"]:
             if "projected" in volume:
                 self._project(volume)
+            elif "emptyDir" in volume and volume["name"] in self._paths:
+                self._paths[volume["name"]].mkdir(parents=True)
+                self._paths[volume["name"]].chmod(0o2777)  # the kubelet's mode, and that of fsGroup
             elif volume["name"] == "config":
                 self._write(self._paths["config"], one(objects, "ConfigMap", volume["configMap"]["name"])["data"])
         self.arguments = [self._located(argument) for argument in container["args"]]
@@ -53,7 +56,7 @@ class Mounted:
         target = "meterport-embedded" if "data" in self._mounts else "meterport"
         given = {entry["name"]: self._located(entry["value"]) for entry in container.get("env", []) if "value" in entry}
         of_image = {name: value for name, value in images()[target].variables.items() if name.startswith(ENV_PREFIX)}
-        self.environment = of_image | given
+        self.environment = {name: self._located(value) for name, value in of_image.items()} | given
 
     def run(self, *more: str) -> subprocess.CompletedProcess[str]:
         """Run what the pod runs until it ends. Args: more: further arguments."""

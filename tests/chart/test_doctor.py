@@ -28,8 +28,11 @@ def test_it_has_what_the_process_has_that_answers_the_api(values: Path, frontend
 
     same = ("serviceAccountName", "securityContext", "automountServiceAccountToken", "enableServiceLinks")
     assert {name: doctor[name] for name in same} == {name: other[name] for name in same}
-    for name in ("image", "env", "securityContext", "volumeMounts"):
+    for name in ("image", "securityContext", "volumeMounts"):
         assert container[name] == other_container[name]
+    directory = {"name": "METERPORT_DATA_DIR", "value": "/var/lib/meterport/doctor"}  # within its own volume
+    assert [entry for entry in container["env"] if entry != directory] == other_container["env"]
+    assert (directory in container["env"]) == (frontend == "serve")
     assert [volume for volume in doctor["volumes"] if volume["name"] != "data"] == other["volumes"]
     assert not {"ports", "livenessProbe", "readinessProbe", "startupProbe"} & container.keys()
 
@@ -69,9 +72,9 @@ def test_its_arguments_are_those_of_the_command() -> None:
     assert len(arguments) == 2
 
 
-def run(objects: list[Object], directory: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def run(objects: list[Object], directory: Path) -> subprocess.CompletedProcess[str]:
     """Run what the pod runs."""
-    return Mounted(objects, all_pods(objects)["doctor"], directory).run(*more)
+    return Mounted(objects, all_pods(objects)["doctor"], directory).run()
 
 
 @pytest.mark.thorough
@@ -101,7 +104,7 @@ def test_it_succeeds_if_all_is_right(server: ClickHouse, broker: Kafka, tmp_path
 
 @pytest.mark.thorough
 def test_it_succeeds_in_mode_embedded(tmp_path: Path) -> None:
-    ended = run(rendered(LEAST_EMBEDDED), tmp_path, "--data-dir", str(tmp_path / "data"))
+    ended = run(rendered(LEAST_EMBEDDED), tmp_path)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "data directory" in ended.stdout

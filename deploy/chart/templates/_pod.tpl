@@ -38,7 +38,7 @@ containers:
     image: {{ include "meterport.image" $root | quote }}
     imagePullPolicy: {{ $root.Values.image.pullPolicy }}
     args: [{{ .command }}, --config, /etc/meterport/config/config.yaml]
-    {{- include "meterport.environment" (dict "root" $root "secrets" $secrets "values" .values) | nindent 4 }}
+    {{- include "meterport.environment" (dict "root" $root "secrets" $secrets "values" .values "component" .component) | nindent 4 }}
     {{- if .ready }}
     ports:
       {{- if ne .component "ingest" }}
@@ -72,7 +72,7 @@ volumes:
 {{- include "meterport.placement" . | nindent 0 }}
 {{- end -}}
 
-{{/* Takes: root, secrets, values. */}}
+{{/* Takes: root, secrets, values, component. */}}
 {{- define "meterport.environment" -}}
 {{- $given := dict -}}
 {{- range .values.extraEnv -}}
@@ -85,6 +85,10 @@ env:
   {{- end }}
   {{- if .secrets }}
   - {name: METERPORT_SECRETS_DIR, value: /etc/meterport/secrets}
+  {{- end }}
+  {{- if and (eq .component "doctor") (eq .root.Values.mode "embedded") }}
+  # Every user may write into an emptyDir, which would be a fault of the directory: hence one within it.
+  - {name: METERPORT_DATA_DIR, value: /var/lib/meterport/doctor}
   {{- end }}
   {{- range $setting := keys .secrets | sortAlpha }}
   {{- if hasSuffix "_location" $setting }}
