@@ -69,7 +69,7 @@ _SPECIAL: dict[str, Schema] = {
                         "type": "object",
                         "additionalProperties": False,
                         "properties": {
-                            "path": {"type": "string"},
+                            "path": {"type": "string", "pattern": "^/"},
                             "pathType": {"enum": ["Exact", "Prefix", "ImplementationSpecific"]},
                         },
                     },

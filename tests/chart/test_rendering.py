@@ -82,6 +82,10 @@ def test_what_cannot_work_is_refused_with_what_to_do(release: int, values: Path)
         ("config.server.host=0:0::1", "- config.server.host is loopback"),
         ("image.registry=registry.example.com/", "- image: registry.example.com//meterport:0.1.0 cannot be the name"),
         ("image.tag=a b", "- image: meterport:a b cannot be the name"),
+        (
+            "ingress.hosts[0].host=a,ingress.hosts[0].paths[0].path=api",
+            "- at '/ingress/hosts/0/paths/0/path': 'api' does",
+        ),
         ("monitoring.rules.enabled=true,monitoring.interval=0s", "- monitoring.interval is 0s"),
         (
             "service.externalTrafficPolicy=Local",
