@@ -50,12 +50,14 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     listens: bool = True,
     serves: bool = True,
+    has_tokens: bool = True,
 ) -> Settings:
     """Load and check the settings of this process.
 
     Args: config: the YAML file. overrides: values from command-line flags, nested as in YAML; they override all other
         sources. listens: the process serves the API at server.host, or sends its requests there. serves: it serves the
-        API, so that `api_key` is a key that it accepts; otherwise it is the key that the process sends.
+        API, so that `api_key` is a key that it accepts; otherwise it is the key that the process sends. has_tokens: it
+        signs or verifies portal tokens.
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = secrets_directory()
@@ -88,7 +90,7 @@ def load_settings(
     except ValueError:  # pydantic-settings: a variable should be JSON, and is not.
         raise ConfigurationError(_json_error(secrets, f" (in {secrets_dir})")) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
-    _check_combinations(settings, listens)
+    _check_combinations(settings, listens, has_tokens)
     if listens and serves:
         _check_keys(settings)
     return settings
@@ -185,10 +187,10 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _check_combinations(settings: Settings, listens: bool) -> None:
+def _check_combinations(settings: Settings, listens: bool, has_tokens: bool) -> None:
     if settings.api_key and settings.api_key_sha256 and not _digest_matches(settings):
         raise ConfigurationError("api_key_sha256: is not the SHA-256 of api_key; set only one of them")
-    if _needs_shared_keys(settings):
+    if has_tokens and _needs_shared_keys(settings):
         raise ConfigurationError("portal.token_keys: must be set if store.url is set; give every process the same keys")
     if not listens or settings.server.host in _LOOPBACK:
         return
