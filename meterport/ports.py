@@ -19,12 +19,15 @@ API, TELEMETRY = "api", "telemetry"
 
 
 class Ports:
-    """The ports of one process. A context: it ends their servers."""
+    """The ports of one process. A context: it ends their servers.
 
-    def __init__(self, settings: Settings) -> None:
+    `on_failure` is called, by another thread, if the server of the API ends by itself.
+    """
+
+    def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
         self._settings = settings
         self._servers: dict[str, _PortServer] = {}
-        self._ending = threading.Event()
+        self._on_failure = on_failure
 
     def __enter__(self) -> "Ports":
         return self
@@ -49,18 +52,11 @@ class Ports:
             self._servers[port].switch.app = app
             self._servers[port].http.announce(purpose, on_listening)
         else:
-            on_failure = self._ending.set if port == API else lambda: None
+            on_failure = self._on_failure if port == API else lambda: None
             self._servers[port] = _PortServer(self._settings, port, app, purpose, on_listening, on_failure)
 
-    def end(self, reason: str = "failure") -> None:
-        """Let `wait` return. It may be called by a signal handler, by any thread, and before the ports are open."""
-        if not self._ending.is_set():
-            logger.info("stopping reason=%s", reason)
-        self._ending.set()
-
-    def wait(self) -> None:
-        """Serve the API until `end` is called, then complete open requests. Raises: what ended the server by itself."""
-        self._ending.wait()
+    def complete_requests(self) -> None:
+        """Take no more requests of the API, and complete the open ones. Raises: what ended the server by itself."""
         server = self._servers[API]
         server.http.should_exit = True
         server.thread.join()

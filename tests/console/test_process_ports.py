@@ -19,6 +19,10 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(overrides={"data_dir": tmp_path, "server": {"port": 0, "telemetry_port": 0}})
 
 
+def _ignore() -> None:
+    """Do nothing about a server that has failed."""
+
+
 def _url(listening: list[int]) -> str:
     wait_for(lambda: bool(listening))
     return f"http://127.0.0.1:{listening[-1]}/"
@@ -28,7 +32,7 @@ def _url(listening: list[int]) -> str:
 def test_a_connection_outlives_a_change_of_what_answers(settings: Settings, port: str) -> None:
     """A process that was waiting for its store hands its ports over: load balancers keep their connections."""
     listening: list[int] = []
-    with Ports(settings) as ports:
+    with Ports(settings, _ignore) as ports:
         ports.answer(port, PlainTextResponse("one"), port, listening.append)
         with httpx.Client(base_url=_url(listening)) as client, client.stream("GET", "/") as first:
             assert first.read() == b"one"
@@ -45,7 +49,7 @@ def test_a_connection_outlives_a_change_of_what_answers(settings: Settings, port
 def test_the_servers_end_before_the_process_does(settings: Settings) -> None:
     """A thread that still serves while the interpreter ends can crash it."""
     listening: list[int] = []
-    with Ports(settings) as ports:
+    with Ports(settings, _ignore) as ports:
         for port in (API, TELEMETRY):
             ports.answer(port, PlainTextResponse(port), port, listening.append)
         wait_for(lambda: len(listening) == 2)
@@ -57,20 +61,15 @@ def test_the_servers_end_before_the_process_does(settings: Settings) -> None:
             httpx.get(f"http://127.0.0.1:{number}/")
 
 
-def test_an_end_that_comes_before_the_ports_are_open_is_not_forgotten(settings: Settings) -> None:
-    with Ports(settings) as ports:
-        ports.end("SIGTERM")
-        ports.answer(API, PlainTextResponse("one"), API)
-
-        ports.wait()
-
-
 def test_a_port_that_is_taken_is_named(settings: Settings) -> None:
     listening: list[int] = []
-    with Ports(settings) as ports:
+    with Ports(settings, _ignore) as ports:
         ports.answer(API, PlainTextResponse("one"), API, listening.append)
         _url(listening)
         server = settings.server.model_copy(update={"port": listening[0]})
 
-        with Ports(settings.model_copy(update={"server": server})) as others, pytest.raises(AddressUnavailable):
+        with (
+            Ports(settings.model_copy(update={"server": server}), _ignore) as others,
+            pytest.raises(AddressUnavailable),
+        ):
             others.answer(API, PlainTextResponse("other"), API)
