@@ -62,7 +62,8 @@ def test_an_insert_half_done_by_a_process_that_died(services: Services) -> None:
     exact(process_faults.half_inserted(services, ROUNDS))
 
 
-@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.only_long)])
+@pytest.mark.only_long  # ingest/kafka/test_outages.py stops a process with a plan for longer than its session
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_process_that_comes_back_from_a_long_stop(services: Services, protocol: str) -> None:
     exact(process_faults.zombie(services, ROUNDS, protocol))
 
@@ -84,10 +85,12 @@ def test_a_store_killed_while_it_inserts(services: Services) -> None:
     exact(service_faults.store_killed(services, 3 * ROUNDS if LONG else 1))
 
 
+@pytest.mark.only_long  # ingest/test_consumer.py and ingest/kafka/test_records.py have records of each kind
 def test_garbage_among_events(services: Services) -> None:
     exact(unusual_topics.garbage(services, ROUNDS))
 
 
+@pytest.mark.only_long  # ingest/kafka/test_records.py adds partitions
 def test_partitions_added(services: Services) -> None:
     exact(unusual_topics.partitions_added(services, ROUNDS))
 

@@ -30,8 +30,17 @@ def _opened_the_log(_: subprocess.Popen[str], data: Path) -> bool:
     return (data / "log.sqlite").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("moment", [_catches_signals, _holds_the_directory, _opened_the_log])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        (_catches_signals, signal.SIGTERM),
+        (_holds_the_directory, signal.SIGTERM),
+        (_opened_the_log, signal.SIGINT),
+        pytest.param(_catches_signals, signal.SIGINT, marks=pytest.mark.only_long),
+        pytest.param(_holds_the_directory, signal.SIGINT, marks=pytest.mark.only_long),
+        pytest.param(_opened_the_log, signal.SIGTERM, marks=pytest.mark.only_long),
+    ],
+)
 def test_a_service_told_to_stop_while_it_starts_ends_with_0(
     tmp_path: Path, moment: Callable[[subprocess.Popen[str], Path], bool], number: signal.Signals
 ) -> None:

@@ -184,7 +184,7 @@ def test_a_store_that_is_away_is_seen_and_events_are_taken_nevertheless(fleet: F
     wait_for(lambda: _sample("meterport_meters", state="ready") == 0)
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped"])
+@pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=pytest.mark.only_long)])
 def test_brokers_that_are_away_are_seen_and_questions_are_answered_nevertheless(fleet: Fleet, how: str) -> None:
     """N22: before, /readyz was 200 and the lag 0 for minutes."""
     fleet.broker.kill() if how == "killed" else hang(fleet.broker)

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.thorough
 
 KEY = "fuzz-tests-management-key"
 MANY_WRONG_KEYS = {"METERPORT_SERVER__WRONG_KEYS_PER_MINUTE": "1000000"}
-EXAMPLES = 500 if LONG else 6
+EXAMPLES = 500 if LONG else 4
 
 
 def negatable() -> dict[str, Any]:

@@ -129,6 +129,7 @@ def test_a_setting_that_may_not_be_changed_is_named(clickhouse: ClickHouse, tmp_
     assert f"Setting {setting} should not be changed" in found.faults()["store settings"]
 
 
+@pytest.mark.only_long
 def test_nothing_is_logged(clickhouse: ClickHouse, tmp_path: Path) -> None:
     """A process that starts would log `query_memory_not_limited`."""
     limit = "<max_memory_usage>1000000000</max_memory_usage>"

@@ -103,6 +103,7 @@ def test_an_option_of_the_topic_that_is_wrong_is_named(
     assert {*found.faults(), *found.warnings()} == {check, *ONE_BROKER}
 
 
+@pytest.mark.only_long
 def test_a_topic_of_one_partition_is_a_warning(process: Broker, tmp_path: Path) -> None:
     topic = good_topic(process, 1)
 

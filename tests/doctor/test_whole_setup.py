@@ -111,6 +111,7 @@ def test_with_all_right_it_exits_0_and_writes_nothing(
     assert _everything(server, topic, tmp_path) == before
 
 
+@pytest.mark.only_long
 def test_what_does_not_exist_yet_is_not_made(
     server: ClickHouse, topic: Topic, variables: dict[str, str], tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_an_empty_store_beside_a_group_that_is_ahead_is_named(topic: Topic, vari
     )
 
 
+@pytest.mark.only_long
 def test_records_that_were_deleted_before_they_were_stored_are_named(
     server: ClickHouse, topic: Topic, variables: dict[str, str], tmp_path: Path
 ) -> None:

@@ -150,7 +150,7 @@ def many_slugs(wordy: Customer) -> list[str]:
     return slugs
 
 
-@pytest.mark.parametrize("width", [390, 640])
+@pytest.mark.parametrize("width", [390, pytest.param(640, marks=pytest.mark.only_long)])
 def test_the_chosen_card_is_seen_whole_among_many(
     page: Open, wordy: Customer, many_slugs: list[str], width: int
 ) -> None:

@@ -208,7 +208,13 @@ def test_axe_finds_nothing_serious_and_nothing_leaves_the_screen(
 
 
 @pytest.mark.parametrize(
-    "view", ["token=om_portal_x.y", "", "meter=idle", "meter=tokens&period=2026-01-01..2026-01-02"]
+    "view",
+    [
+        "token=om_portal_x.y",
+        "meter=idle",
+        pytest.param("", marks=pytest.mark.only_long),
+        pytest.param("meter=tokens&period=2026-01-01..2026-01-02", marks=pytest.mark.only_long),
+    ],
 )
 def test_axe_finds_nothing_serious_in_other_states(page: Open, customer: Customer, view: str) -> None:
     opened = page()

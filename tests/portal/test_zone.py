@@ -36,7 +36,7 @@ def in_utc(shown: Page) -> None:
     expect(shown.get_by_label("Time zone")).to_have_value("UTC")
 
 
-@pytest.mark.parametrize("zone", ["Foo/Bar", ":/etc/localtime"])
+@pytest.mark.parametrize("zone", ["Foo/Bar", pytest.param(":/etc/localtime", marks=pytest.mark.only_long)])
 def test_a_computer_without_a_zone_sees_usage_in_utc(customer: Customer, zone: str) -> None:
     """N14: then Chromium reports Etc/Unknown, which it does not accept itself."""
     with chromium(variables={"TZ": zone}) as browser:
@@ -49,7 +49,14 @@ def test_a_computer_without_a_zone_sees_usage_in_utc(customer: Customer, zone: s
         assert remarks == ([SILENT] if said == "Etc/Unknown" else [])
 
 
-@pytest.mark.parametrize("says", ["''", "'Etc/Unknown'", "'+05:30'", "undefined", "'Mars/Olympus'"])
+@pytest.mark.parametrize(
+    "says",
+    [
+        "undefined",
+        "'Mars/Olympus'",
+        *(pytest.param(says, marks=pytest.mark.only_long) for says in ("''", "'Etc/Unknown'", "'+05:30'")),
+    ],
+)
 def test_whatever_a_browser_says_that_is_no_zone_is_utc(page: Open, customer: Customer, says: str) -> None:
     """N14: only the last but one already worked before."""
     opened = page()
@@ -63,7 +70,7 @@ def test_whatever_a_browser_says_that_is_no_zone_is_utc(page: Open, customer: Cu
     expect(opened.locator(".mp-remark")).to_have_count(0)
 
 
-@pytest.mark.parametrize("says", ["", "Mars/Phobos"])
+@pytest.mark.parametrize("says", [pytest.param("", marks=pytest.mark.only_long), "Mars/Phobos"])
 def test_a_browser_that_says_no_zone_of_any_formatter_shows_usage_in_utc(
     page: Open, customer: Customer, says: str
 ) -> None:
