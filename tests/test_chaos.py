@@ -109,6 +109,7 @@ def test_a_topic_read_again_from_its_beginning(services: Services, killed: bool)
     exact(unusual_topics.replay(services, ROUNDS, killed))
 
 
+@pytest.mark.only_long  # ingest/kafka/test_producer.py kills and stops the broker of a producer
 def test_events_over_http_while_the_broker_is_away(services: Services) -> None:
     exact(service_faults.over_http(services, 2 * ROUNDS if LONG else 1))
 
