@@ -82,13 +82,13 @@ def load_settings(
                 sources.append(InitSettingsSource(settings_cls, init_kwargs=yaml_values))
             return tuple(sources)
 
+    place = f" (in {secrets_dir})"
     try:
         loaded = Sources(**dict(overrides or {}))
     except ValidationError as error:
-        place = f" (in {secrets_dir})"
         raise ConfigurationError(_first_line(error, overrides or {}, secrets, place, yaml_values)) from None
     except ValueError:  # pydantic-settings: a variable should be JSON, and is not.
-        raise ConfigurationError(_json_error(secrets, f" (in {secrets_dir})")) from None
+        raise ConfigurationError(_json_error(secrets, place)) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
     _check_combinations(settings, listens, has_tokens)
     if listens and serves:

@@ -24,6 +24,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Broker:
         create_topic(made.bootstrap, first.name, 1)
         first.commit({0: (0, "")})  # the brokers have groups
         _brokers.append(made)
+        _services.callback(_brokers.clear)
     return _brokers[0]
 
 
@@ -33,5 +34,4 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     try:
         yield
     finally:
-        if _services.end_after(item, nextitem):
-            _brokers.clear()
+        _services.end_after(item, nextitem)

@@ -11,9 +11,7 @@ import pytest
 class FolderServices(ExitStack):
     """The services of one folder. Its conftest.py calls `end_after` when a test is torn down."""
 
-    def end_after(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-        """End the services if the worker's next test is in another folder. Return whether they ended."""
-        if nextitem is not None and nextitem.path.parent == item.path.parent:
-            return False
-        self.close()
-        return True
+    def end_after(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
+        """End the services if the worker's next test is in another folder."""
+        if nextitem is None or nextitem.path.parent != item.path.parent:
+            self.close()

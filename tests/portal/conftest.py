@@ -36,6 +36,7 @@ def browser() -> Browser:
     """Return the browser that the tests of all modules share. Each page has a context of its own there."""
     if not _browsers:
         _browsers.append(_services.enter_context(chromium()))
+        _services.callback(_browsers.clear)
     return _browsers[0]
 
 
@@ -50,6 +51,7 @@ def customer(tmp_path_factory: pytest.TempPathFactory) -> Customer:
             (now(), {"tokens": "555", "model": "vision", "type": "input", "ms": 1}), subject="another customer"
         )
         _customers.append(running)
+        _services.callback(_customers.clear)
     return _customers[0]
 
 
@@ -59,9 +61,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     try:
         yield
     finally:
-        if _services.end_after(item, nextitem):
-            _browsers.clear()
-            _customers.clear()
+        _services.end_after(item, nextitem)
 
 
 @pytest.fixture
