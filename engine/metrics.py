@@ -62,6 +62,10 @@ LOG_GAPS = Counter(
     "meterport_log_gaps_total", "Times the event log lacked records, or was ahead of the store: usage may be missing.",
     registry=REGISTRY,
 )  # fmt: skip
+LAST_GAP = Gauge(
+    "meterport_log_last_gap_timestamp_seconds", "When the last of these gaps was found, in Unix time; 0: none was.",
+    registry=REGISTRY,
+)  # fmt: skip
 PARTITIONS = Gauge(
     "meterport_log_partitions", "Partitions of the topic that this process reads; NaN: not known.", registry=REGISTRY
 )
@@ -134,3 +138,9 @@ CONNECTIONS_ENDED = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+
+
+def count_gap() -> None:
+    """Count a gap in the event log, and keep when it was found."""
+    LOG_GAPS.inc()
+    LAST_GAP.set_to_current_time()

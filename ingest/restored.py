@@ -53,4 +53,4 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
 
 def _report(log: SqliteLog, what: str) -> None:
     logger.error("log_gap log=%s: %s", log.name, what)
-    metrics.LOG_GAPS.inc()
+    metrics.count_gap()

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
-from prometheus_client import generate_latest
 
 from engine import metrics
 from engine.config.loading import load_settings
@@ -24,7 +23,7 @@ from engine.config.settings import Settings
 from engine.errors import StoreUnavailable
 from engine.health import Ability
 from meterport.process import Process
-from tests.harness.alerts import check_fire
+from tests.harness.alerts import check_fire, scrape
 from tests.harness.api_client import ApiClient
 from tests.harness.broker import Broker, create_topic
 from tests.harness.clickhouse import ClickHouse
@@ -128,14 +127,14 @@ def _check_alerts(*names: str, others: str = "") -> None:
 
     A moment in which the brokers are slow is no state: the lag is unknown for as long as this moment takes.
     """
-    began, first = time.monotonic(), _scrape()
+    began, first = time.monotonic(), scrape()
     failures, second = _failures(), first
     is_failing = "MeterportIngestFails" in names
 
     def is_the_state() -> bool:
         nonlocal second
         counted = _failures()  # before the scrape, which then has it
-        second = _scrape()
+        second = scrape()
         is_unknown = "\nmeterport_log_records NaN\n" in second
         return (
             time.monotonic() > began + 2
@@ -146,10 +145,6 @@ def _check_alerts(*names: str, others: str = "") -> None:
     wait_for(is_the_state, lambda: second)
     seconds = time.monotonic() - began
     available_or_skip(lambda: check_fire(set(names), first, second, seconds, others))
-
-
-def _scrape() -> str:
-    return generate_latest(metrics.REGISTRY).decode()
 
 
 def _failures() -> float:
@@ -241,7 +236,7 @@ def test_only_a_process_that_answers_reads_revocations(fleet: Fleet) -> None:
 
 
 def test_a_scrape_has_what_the_process_needs_by_name(fleet: Fleet) -> None:
-    text = generate_latest(metrics.REGISTRY).decode()
+    text = scrape()
 
     for name in ("kafka-producer", "kafka-keeper", "consumer", "refresher", "revocations", "filler", "store-probe"):
         assert f'meterport_thread_alive{{thread="{name}"}} 1.0' in text

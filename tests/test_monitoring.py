@@ -46,9 +46,7 @@ def test_the_dashboard_has_each_panel_once_and_none_on_another() -> None:
 
 
 @pytest.fixture(scope="module")
-def prometheus(broker: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Yield a Prometheus that scrapes a process which has metered events, answered, refused, and met a bad record."""
-    directory = tmp_path_factory.mktemp("monitored")
+def server(broker: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     topic = Topic(broker.bootstrap, 1)
     variables = {
         "METERPORT_KAFKA__BROKERS": broker.bootstrap,
@@ -58,22 +56,28 @@ def prometheus(broker: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "METERPORT_METERS": '[{"slug": "calls", "eventType": "call", "aggregation": "COUNT"}]',
     }
     broker.create_topic(topic.name, topic.partitions)
-    with Server(directory, variables=variables) as server:
+    with Server(tmp_path_factory.mktemp("monitored"), variables=variables) as server:
         server.start()
-        rules = [DEPLOY / "alerts.yaml"]
-        with available_or_skip(lambda: Prometheus(directory, server.telemetry_url(), rules)) as prometheus:
-            with httpx.Client(base_url=server.url or "", timeout=30) as client:
+        yield server
 
-                def work() -> bool:
-                    """Send an event and ask for usage, so that every counter rises while Prometheus scrapes."""
-                    event = {**EVENT, "id": f"{next(numbers)}"}
-                    client.post("/api/v1/events", json=event, headers=MEDIA).raise_for_status()
-                    client.get("/api/v1/meters/calls/query").raise_for_status()
-                    return len(prometheus.evaluate("count_over_time(up[1m]) >= 5")) > 0
 
-                numbers = count()
-                wait_for(work, server.tail)
-            yield prometheus
+@pytest.fixture(scope="module")
+def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Yield a Prometheus that has scraped the process while it metered events and answered questions."""
+    directory, rules = tmp_path_factory.mktemp("prometheus"), [DEPLOY / "alerts.yaml"]
+    with available_or_skip(lambda: Prometheus(directory, server.telemetry_url(), rules)) as prometheus:
+        with httpx.Client(base_url=server.url or "", timeout=30) as client:
+
+            def work() -> bool:
+                """Send an event and ask for usage, so that every counter rises while Prometheus scrapes."""
+                event = {**EVENT, "id": f"{next(numbers)}"}
+                client.post("/api/v1/events", json=event, headers=MEDIA).raise_for_status()
+                client.get("/api/v1/meters/calls/query").raise_for_status()
+                return len(prometheus.evaluate("count_over_time(up[1m]) >= 5")) > 0
+
+            numbers = count()
+            wait_for(work, server.tail)
+        yield prometheus
 
 
 def test_prometheus_has_data_for_each_line_of_the_dashboard(prometheus: Prometheus) -> None:
@@ -91,6 +95,13 @@ def test_prometheus_has_data_for_each_line_of_the_dashboard(prometheus: Promethe
     assert empty == []
 
 
-def test_prometheus_evaluates_each_alert_and_none_fires(prometheus: Prometheus) -> None:
+def test_prometheus_evaluates_each_alert_and_none_fires_until_the_process_is_down(
+    prometheus: Prometheus, server: Server
+) -> None:
     assert prometheus.rules() == {alert.name: "ok" for alert in ALERTS}
     assert prometheus.evaluate('ALERTS{alertstate="firing"}') == []
+
+    server.kill()
+
+    pending = 'ALERTS{alertname="MeterportDown",alertstate="pending"}'  # it fires after two minutes
+    wait_for(lambda: len(prometheus.evaluate(pending)) == 1)

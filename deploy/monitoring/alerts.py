@@ -77,8 +77,8 @@ ALERTS = (
     Alert(
         "MeterportWorkFails",
         f'{name(metrics.WORK_SILENT)}{{work=~"refresher|revocations"}} > 60',
-        "The {{ $labels.work }} of {{ $labels.instance }} has not succeeded for {{ $value | humanizeDuration }}: "
-        "answers may be based on data that is no longer current",
+        'The work "{{ $labels.work }}" of {{ $labels.instance }} has not succeeded for {{ $value | humanizeDuration }}'
+        ": answers may be based on data that is no longer current",
     ),
     Alert(
         "MeterportIngestFails",
@@ -88,7 +88,8 @@ ALERTS = (
     ),
     Alert(
         "MeterportUsageMissing",
-        f"increase({name(metrics.LOG_GAPS)}[10m]) > 0",
+        # A process may find a gap when it starts. Its counter is then 1 in the first scrape, and does not increase.
+        f"time() - ({name(metrics.LAST_GAP)} > 0) < 600",
         "The event log of {{ $labels.instance }} has a gap: usage may be missing. The log of the process names the "
         "offsets",
     ),

@@ -120,7 +120,7 @@ class PositionCheck:
 
     def _report_gap(self, number: int, what: str) -> None:
         logger.error("log_gap topic=%s partition=%d: %s", self._topic, number, what)
-        metrics.LOG_GAPS.inc()
+        metrics.count_gap()
 
     def _committed_offsets(self) -> dict[int, int]:
         commits = self._member.committed(self._member.partitions())

@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 
-from engine.config.settings import IngestSettings
+from engine.config.settings import IngestSettings, Settings
 from engine.instants import milliseconds, utc_now
 from engine.meters.definition import parse_definition
 from engine.meters.fill import Filler
@@ -25,9 +25,12 @@ from ingest.event_log import Range, ranges_of
 from ingest.fill_barrier import FillBarrier
 from ingest.kafka.log import KafkaLog
 from ingest.stored_positions import StoredPositions
+from tests.harness.alerts import check_fires, scrape
 from tests.harness.memory_log import MemoryLog, MemoryTopic
+from tests.harness.services import available_or_skip
 from tests.harness.topics import Topic, lag, wait_for
 from tests.ingest.conftest import OpenLog
+from tests.ingest.kafka.monitored import monitored
 
 BAD = b"\0\0\0\0\x0c{}"
 LIMIT = 5
@@ -78,6 +81,18 @@ def test_a_run_of_bad_records_holds_its_partition_and_the_others_go_on(
     _consume(consumer, lambda: log.waiting() == 0)
     wait_for(lambda: lag(log) == 9)  # the lag counts the records that are not stored
     assert {number: commit for number, commit in topic.committed().items() if number == 1} == {1: (1, "")}
+
+
+def test_a_partition_that_is_held_is_told_and_alerted(topic: Topic, store: Store, settings: Settings) -> None:
+    topic.put(_event(0), *[BAD] * 7, partition=1)
+    with monitored(topic, store, settings) as (health, log):
+        consumer = _consumer(log, store)
+        _consume(consumer, lambda: bool(log.held()))
+
+        [told] = health.readiness().degraded
+        assert told.startswith("partition 1 is not read from offset 1 on: 5 records in a row are not events")
+        found = scrape()
+        available_or_skip(lambda: check_fires("MeterportPartitionHeld", found, found, 1))
 
 
 def test_a_held_partition_stays_where_it_is_through_any_restart_until_the_limit_is_raised(

@@ -18,6 +18,8 @@ from ingest.event_log import ranges_of
 from ingest.restored import compare_with_store
 from ingest.sqlite_log import SqliteLog
 from ingest.stored_positions import StoredPositions
+from tests.harness.alerts import check_fires, scrape
+from tests.harness.services import available_or_skip
 from tests.ingest.gaps import gaps, gaps_before
 
 __all__ = ["gaps_before"]  # a fixture of another file
@@ -105,6 +107,8 @@ def test_an_empty_store_beside_an_old_log_is_reported(directory: Path, store: St
     assert _ids(store) == [3]
     assert [reason[:23] for reason in _reasons(store)] == ["offsets 1 to 3 were sto"]
     assert gaps() == gaps_before + 1
+    found = scrape()  # nothing has changed since the process started: there was no scrape before
+    available_or_skip(lambda: check_fires("MeterportUsageMissing", found, found, 1))
 
 
 def test_a_log_that_is_older_than_the_store_is_reported_and_takes_no_position_twice(

@@ -22,6 +22,7 @@ from ingest.event_log import ranges_of
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
 from tests.harness.acls import ALL, AUTHORIZER, deny, grant, rule, wait_until_done
+from tests.harness.alerts import check_fires, scrape
 from tests.harness.broker import Broker, create_topic
 from tests.harness.services import available_or_skip
 from tests.harness.topics import WAIT_SECONDS, Topic, read, values, wait_for
@@ -132,8 +133,10 @@ def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
     try:
         with monitored(topic, store, settings, protocol) as (health, log):
             wait_for(lambda: any(right in reason for reason in reasons(health, log)), health.readiness)
-            counted = _refusals(right)
+            counted, first = _refusals(right), scrape()
             wait_for(lambda: reasons(health, log) != [] and _refusals(right) >= counted + 2)
+            second = scrape()
+            available_or_skip(lambda: check_fires("MeterportRefused", first, second, 1))
             assert stops not in health.readiness().works
 
             grant(admin, kind, operation)
