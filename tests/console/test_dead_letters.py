@@ -1,5 +1,6 @@
 """The dead-letter commands, run as separate processes, with a server whose rules changed between two starts."""
 
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ from engine.instants import milliseconds, utc_now
 from ingest.sqlite_log import SqliteLog
 from tests.api.conftest import event
 from tests.console.runs import KEY, Run, cells
+from tests.documents.shown import block
 from tests.harness.command import meterport
 from tests.harness.server import Server
 
@@ -125,3 +127,12 @@ def test_letters_must_be_chosen(letters: Run, arguments: tuple[str, ...]) -> Non
     assert "give --all, or choose by --partition, --offset, --reason, --from and --to" in " ".join(
         refused.stderr.replace("│", " ").split()
     )
+
+
+def test_the_commands_of_the_operations_page_print_what_it_shows(letters: Run) -> None:
+    for (_, _, *arguments), shown in block("$ meterport dead-letters").sessions():
+        ended = letters(*arguments)
+
+        assert ended.returncode == 0, ended.stderr
+        if arguments[0] == "replay":
+            assert re.sub(r"\d[\d,]*\d|\d", "N", ended.stdout) == re.sub(r"\d[\d,]*\d|\d", "N", shown)
