@@ -12,6 +12,7 @@ from engine.errors import DataDirectoryInUse
 from engine.store.data_directory import DirectoryLock
 from engine.store.migrations import known_migrations, run_pending
 from engine.store.opening import open_store
+from tests.documents.shown import block
 from tests.harness import preloaded
 from tests.harness.clickhouse import ClickHouse, server_settings
 from tests.harness.command import meterport
@@ -84,6 +85,15 @@ def test_a_server_is_checked_and_migrated_also_after_a_kill(remote: Remote) -> N
     store = open_store(remote.settings)
     assert HEADER + schema(store) == GOLDEN.read_text(encoding="utf-8")
     store.close()
+
+
+def test_the_commands_of_the_operations_page_print_what_it_shows(remote: Remote) -> None:
+    remote.make(lacks=1)
+
+    for (_, *arguments), shown in block("$ meterport migrate").sessions():
+        ended = meterport(*arguments, variables=remote.of_command)
+
+        assert (ended.stdout, ended.stderr) == (shown.rstrip() + "\n", "")
 
 
 def test_an_embedded_store_is_checked_and_migrated(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTRACT, SETTINGS, OPERATIONS = (ROOT / "docs" / f"{name}.md" for name in ("contract", "settings", "operations"))
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-SOURCES = [
-    path
-    for folder in ("api", "engine", "ingest", "meterport", "sql", "tests")
-    for path in sorted((ROOT / folder).rglob("*.*"))
-]
+_FOLDERS = ("api", "engine", "ingest", "meterport", "sql", "tests")
+
+
+def sources() -> list[Path]:
+    """Return all files of code and tests."""
+    return [path for folder in _FOLDERS for path in sorted((ROOT / folder).rglob("*.*"))]
 
 
 def rows(page: Path, *header: str) -> list[list[str]]:

@@ -8,7 +8,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from api.server.refusals import Reason
 from engine import metrics
 from engine.meters.meter import MeterState
-from tests.documents.pages import OPERATIONS, SOURCES, mentioned, plain, rows
+from tests.documents.pages import OPERATIONS, mentioned, plain, rows, sources
 
 # metrics
 
@@ -72,7 +72,7 @@ def test_every_log_message_stands_with_its_level() -> None:
     levels = {"exception": "error"}
     logged = {
         (name, levels.get(level, level))
-        for path in SOURCES
+        for path in sources()
         if path.suffix == ".py" and path.parent.name != "tests"
         for level, name in re.findall(r'logger\.(\w+)\(\s*"([a-z_]+)', path.read_text(encoding="utf-8"))
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents.pages import CONTRACT, PAGES, ROOT, SOURCES
+from tests.documents.pages import CONTRACT, PAGES, ROOT, sources
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_sections_that_code_and_tests_name_exist(pattern: str, section: Callable
     contract = CONTRACT.read_text(encoding="utf-8")
     named = {
         (str(path.relative_to(ROOT)), name)
-        for path in SOURCES
+        for path in sources()
         if path.suffix in {".py", ".sql"} and path != Path(__file__)
         for name in re.findall(pattern, path.read_text(encoding="utf-8"))
     }

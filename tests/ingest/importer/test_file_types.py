@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -98,17 +99,17 @@ def test_another_form_is_named_and_what_to_do(write: Write, name: str, pack: Any
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (TABLE.encode(), "it is not a Parquet file, or not a complete one: its end is missing"),
-        (parquet(b"x")[:-3], "it is not a Parquet file, or not a complete one: its end is missing"),
-        (gzip.compress(parquet(b"x")), "it is packed with gzip: unpack it first"),
-        (archive(b""), "it is a zip archive or an Excel workbook: unpack it, or save its sheet as CSV"),
-        (b"", "it is empty, so it is not a Parquet file"),
+        (TABLE.encode, "it is not a Parquet file, or not a complete one: its end is missing"),
+        (lambda: parquet(b"x")[:-3], "it is not a Parquet file, or not a complete one: its end is missing"),
+        (lambda: gzip.compress(parquet(b"x")), "it is packed with gzip: unpack it first"),
+        (lambda: archive(b""), "it is a zip archive or an Excel workbook: unpack it, or save its sheet as CSV"),
+        (lambda: b"", "it is empty, so it is not a Parquet file"),
     ],
     ids=["csv", "cut off", "gzip", "zip", "empty"],
 )
-def test_what_is_no_parquet_file_is_named(write: Write, content: bytes, reason: str) -> None:
+def test_what_is_no_parquet_file_is_named(write: Write, content: Callable[[], bytes], reason: str) -> None:
     """N23"""
-    assert refusal(write("f.parquet", content)) == f"f.parquet: {reason}"
+    assert refusal(write("f.parquet", content())) == f"f.parquet: {reason}"
 
 
 @pytest.mark.parametrize(
