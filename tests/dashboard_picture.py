@@ -73,7 +73,7 @@ def _metered(directory: Path, broker: Broker) -> str:
     with Server(directory / "serve", variables=variables) as server:
         server.start()
         assert server.url is not None
-        with Prometheus(directory, server.telemetry_url()) as prometheus:
+        with Prometheus(directory, [server.telemetry_url()]) as prometheus:
             began = time.time()
             threads = [threading.Thread(target=work, args=(server.url, began)) for work in (_send, _ask, _err)]
             for thread in threads:

@@ -47,7 +47,8 @@ def test_kill_at_every_step(services: Services) -> None:
     exact(process_faults.every_step(services, ROUNDS), runs=15 if LONG else 10)
 
 
-@pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.only_long), "consumer"])
+@pytest.mark.only_long  # the first scenario kills members; ingest/kafka/test_shared_topic.py has both protocols
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_members_join_leave_and_die(services: Services, protocol: str) -> None:
     exact(process_faults.membership(services, ROUNDS, protocol))
 
@@ -81,6 +82,7 @@ def test_a_store_that_misbehaves(services: Services) -> None:
     exact(service_faults.store_misbehaves(services, ROUNDS, 30 if LONG else 3), runs=5)
 
 
+@pytest.mark.only_long  # tests/test_clickhouse_killed.py kills it in the middle of inserts
 def test_a_store_killed_while_it_inserts(services: Services) -> None:
     exact(service_faults.store_killed(services, 3 * ROUNDS if LONG else 1))
 
@@ -95,6 +97,7 @@ def test_partitions_added(services: Services) -> None:
     exact(unusual_topics.partitions_added(services, ROUNDS))
 
 
+@pytest.mark.only_long  # ingest/test_claims.py has two processes with the same events at once
 def test_every_event_on_two_partitions_at_once(services: Services) -> None:
     exact(unusual_topics.twins(services, 2 * ROUNDS if LONG else 1))
 
@@ -149,8 +152,8 @@ def _split(services: Services, command: tuple[str, ...]) -> Result:
         pytest.param("token", _half, "[1-9][0-9]* doubled", marks=pytest.mark.only_long),
         # Without it the batches differ the second time: they have the same events in other blocks.
         ("plan", _half, "rows differ|[1-9][0-9]* doubled"),
-        ("duplicates", _twins, "[1-9][0-9]* doubled"),
-        # The short form sees this guard in tests/ingest/test_claims.py.
+        # The short form sees these two guards in tests/ingest/test_claims.py.
+        pytest.param("duplicates", _twins, "[1-9][0-9]* doubled", marks=pytest.mark.only_long),
         pytest.param("claims", _twins, "[1-9][0-9]* doubled", marks=pytest.mark.only_long),
         # tests/ingest/test_unresolved_plans.py runs the orders of steps that this guard is for.
         pytest.param("unresolved", _split, "[1-9][0-9]* doubled", marks=pytest.mark.only_long),

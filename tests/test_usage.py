@@ -25,7 +25,7 @@ from tests.harness import oracle, strategies
 from tests.harness.long_form import LONG
 from tests.harness.translation import cloudevent, definition, rows, usage_query
 
-EXAMPLES = 3000 if LONG else 20
+EXAMPLES = 3000 if LONG else 14
 Case = tuple[list[oracle.Event], oracle.Meter, list[oracle.Query]]
 _numbers = itertools.count()
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)

@@ -24,12 +24,15 @@ class Prometheus:
     Raises: Unavailable: this machine has no program of that name.
     """
 
-    def __init__(self, directory: Path, target: str, rules: Sequence[Path] = ()) -> None:
-        """Args: target: the URL of the process whose /metrics is scraped. rules: files of alert rules."""
+    def __init__(self, directory: Path, targets: Sequence[str], rules: Sequence[Path] = ()) -> None:
+        """Args: targets: the URLs of the processes whose /metrics are scraped. rules: files of alert rules."""
         program = shutil.which("prometheus")
         if program is None:
             raise Unavailable("no prometheus (Debian: package prometheus) on this machine")
-        scraped = {"job_name": "meterport", "static_configs": [{"targets": [urlsplit(target).netloc]}]}
+        scraped = {
+            "job_name": "meterport",
+            "static_configs": [{"targets": [urlsplit(target).netloc for target in targets]}],
+        }
         document = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "scrape_configs": [scraped],

@@ -1,4 +1,8 @@
-"""Fixtures of the Kafka tests: a topic with three partitions, and logs that read it, by both group protocols."""
+"""Fixtures of the Kafka tests: a topic with three partitions, and logs that read it.
+
+The short form uses the newer group protocol, and the older one where a test gives or takes partitions. The chaos suite
+uses the older one. The long form runs every test with both.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +15,7 @@ from tests.harness.topics import Topic, require_real_broker
 OpenLog = Callable[..., KafkaLog]
 
 
-@pytest.fixture(params=["consumer", "classic"])
+@pytest.fixture(params=["consumer", pytest.param("classic", marks=pytest.mark.only_long)])
 def protocol(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

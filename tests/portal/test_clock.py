@@ -104,7 +104,9 @@ def test_windows_that_the_period_cuts_are_marked_too(page: Open, steady: Custome
     assert not any("·" in text for text in texts[1:-1])
 
 
-@pytest.mark.parametrize("days", [-400, 10], ids=["a year behind", "ten days ahead"])
+@pytest.mark.parametrize(
+    "days", [pytest.param(-400, marks=pytest.mark.only_long, id="a year behind"), pytest.param(10, id="ten days ahead")]
+)
 def test_the_clock_is_that_of_the_answers(page: Open, steady: Customer, days: int) -> None:
     """N31, K3: a computer whose clock is wrong asks for the right days, and marks the right window."""
     opened = page()
@@ -170,7 +172,9 @@ def test_the_time_of_an_answer_has_its_day(run: Run) -> None:
     assert label.replace("\u202f", " ") == "Nov 29, 1:44:10 AM GMT+9"
 
 
-@pytest.mark.parametrize("wait", ["99999999999", "Fri, 31 Dec 2199 23:59:59 GMT"])
+@pytest.mark.parametrize(
+    "wait", [pytest.param("99999999999", marks=pytest.mark.only_long), "Fri, 31 Dec 2199 23:59:59 GMT"]
+)
 def test_nobody_makes_the_page_wait_for_ever(page: Open, customer: Customer, wait: str) -> None:
     """K3: Retry-After from a proxy may be seconds or a date. The page waits at most an hour."""
     opened = page()

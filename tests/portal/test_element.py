@@ -108,7 +108,7 @@ def test_every_attribute_is_a_property(page: Open, customer: Customer, serve: Se
     expect(opened.get_by_role("heading", name="Yours")).to_be_visible()
 
 
-@pytest.mark.parametrize("locale", ["de_DE", "de-de"])
+@pytest.mark.parametrize("locale", ["de_DE", pytest.param("de-de", marks=pytest.mark.only_long)])
 def test_a_locale_may_be_written_as_others_write_it(page: Open, customer: Customer, serve: Serve, locale: str) -> None:
     url = serve(shop(customer, f'token="{customer.token()["token"]}" meter="tokens" locale="{locale}"'))
     opened = page()

@@ -68,7 +68,7 @@ def test_a_zone_in_any_case_is_taken_and_an_offset_is_not(page: Open, customer: 
     settle(opened)
 
 
-@pytest.mark.parametrize("refresh", ["1e12", "9999999"])
+@pytest.mark.parametrize("refresh", [pytest.param("1e12", marks=pytest.mark.only_long), "9999999"])
 def test_a_long_pause_is_no_loop(page: Open, customer: Customer, refresh: str) -> None:
     opened = page()
     asked: list[Request] = []

@@ -1,6 +1,6 @@
 """The log of one process: its plans, what it acknowledges, its lag, and how it ends.
 
-A group needs about a second to assign its partitions. Both group protocols are tested.
+A group needs about a second to assign its partitions. The long form has both group protocols.
 """
 
 import math

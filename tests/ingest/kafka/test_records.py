@@ -1,6 +1,6 @@
 """Records of a topic are read as they were sent, in batches with limits, from all partitions and within transactions.
 
-Both group protocols are tested.
+The long form has both group protocols.
 """
 
 import subprocess

@@ -3,11 +3,18 @@
 Each log represents a process. A group needs about a second to assign its partitions. Both group protocols are tested.
 """
 
+import pytest
+
 from ingest.event_log import Plan, Range, ranges_of
 from ingest.kafka.plans import to_metadata
 from tests.harness.topics import Topic, lag, read, retry_until_answered, values, wait_for, wait_for_assignment
 from tests.ingest.conftest import OpenLog
 from tests.ingest.kafka.filled_topics import put_two_each
+
+
+@pytest.fixture(params=["consumer", "classic"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def _at(commits: dict[int, tuple[int, str]], partitions: list[int]) -> list[tuple[int, str]]:
