@@ -66,13 +66,13 @@ def check_letters(client: Client, expected: Letters) -> None:
         assert expected[partition, offset] in reason, f"{partition}:{offset} is a dead letter for {reason!r}"
 
 
-def check_meters(url: str, fold: Fold, meters: Sequence[oracle.Meter]) -> int:
-    """Run every query of every meter. Return how many rows were compared.
+def check_meters(url: str, fold: Fold, meters: Sequence[oracle.Meter], headers: Mapping[str, str] | None = None) -> int:
+    """Run every query of every meter. Return how many rows were compared. Args: headers: those of each request.
 
     Raises: AssertionError: an answer differs from the fold, or did not come from the rollups.
     """
     compared = 0
-    with httpx.Client(base_url=url, timeout=120) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=120) as client:
         for meter in meters:
             for query in queries(meter):
                 compared += _check_answer(client, fold, meter, query)

@@ -28,7 +28,7 @@ from confluent_kafka.cimpl import NewTopic  # admin only imports it, says mypy
 
 from tests.harness.kafka_jars import fetch_jars
 from tests.harness.killable import Killable
-from tests.harness.ports import free_ports
+from tests.harness.ports import LOOPBACK, free_ports
 from tests.harness.services import Unavailable, file_lock
 
 START_SECONDS = 180  # so long because other tests may run on the machine at the same time
@@ -121,28 +121,35 @@ def _admin(bootstrap: str) -> AdminClient:
 class Broker(Killable):
     """One data directory and one address. When its process ends, another one can serve them."""
 
-    def __init__(self, directory: Path, config: Mapping[str, str] | None = None, secured: str | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, str] | None = None,
+        secured: str | None = None,
+        host: str = LOOPBACK,
+    ) -> None:
         """Prepare the start. No other broker uses `directory`, which holds the data, the configuration and the log.
 
         Args: config: settings in addition to CONFIG. secured: a security protocol that the broker also speaks, on a
-        second port; `config` configures it.
+        second port; `config` configures it. host: the address where it listens.
         Raises: Unavailable: there is no java or no mvn, or the jars cannot be fetched.
         """
         super().__init__(directory, "kafka.log")
+        self._host = host
         self._jars = fetch_jars()
         self._prepared = _prepared(self._jars)
         protocols = ("PLAINTEXT", "CONTROLLER", *([secured] if secured else ()))
         self._ports = dict(zip(protocols, free_ports(len(protocols)), strict=True))
         self._config = directory / "server.properties"
         directory.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(_properties(directory / "data", self._ports, config or {}))
+        self._config.write_text(_properties(directory / "data", self._ports, config or {}, host))
 
     @property
     def bootstrap(self) -> str:
         return self.address("PLAINTEXT")
 
     def address(self, protocol: str) -> str:
-        return f"127.0.0.1:{self._ports[protocol]}"
+        return f"{self._host}:{self._ports[protocol]}"
 
     @property
     def version(self) -> str:
@@ -233,14 +240,14 @@ def _run_once(command: list[str], ports: Mapping[str, int]) -> None:
             process.wait()
 
 
-def _properties(data: Path, ports: Mapping[str, int], further: Mapping[str, str]) -> str:
-    listeners = ",".join(f"{protocol}://127.0.0.1:{port}" for protocol, port in ports.items())
+def _properties(data: Path, ports: Mapping[str, int], further: Mapping[str, str], host: str = LOOPBACK) -> str:
+    listeners = ",".join(f"{protocol}://{host}:{port}" for protocol, port in ports.items())
     protocols = {protocol: protocol for protocol in ports} | {"CONTROLLER": "PLAINTEXT"}
     own = {
         "listeners": listeners,
         "advertised.listeners": listeners,
         "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
-        "controller.quorum.voters": f"1@127.0.0.1:{ports['CONTROLLER']}",
+        "controller.quorum.voters": f"1@{host}:{ports['CONTROLLER']}",
         "log.dirs": str(data),
     }
     return _lines({**CONFIG, **own, **further})

@@ -27,7 +27,7 @@ from engine.config.settings import Settings
 from tests.harness import preloaded
 from tests.harness.clickhouse_faults import FaultKind
 from tests.harness.killable import Killable
-from tests.harness.ports import free_ports
+from tests.harness.ports import LOOPBACK, free_ports
 from tests.harness.services import Unavailable, need_docker
 
 START_SECONDS = 60
@@ -53,22 +53,27 @@ class ClickHouseServer:
 class ClickHouse(Killable):
     """One data directory and one address. When its process ends, another one can serve them."""
 
-    def __init__(self, directory: Path) -> None:
-        """Prepare the start. No other server uses `directory`, which holds the data and the log."""
+    def __init__(self, directory: Path, host: str = LOOPBACK) -> None:
+        """Prepare the start. No other server uses `directory`, which holds the data and the log.
+
+        Args: host: the address where it listens.
+        """
         super().__init__(directory, "front.log")
+        self._host = host
         [self._port] = free_ports(1)
         self._control = ""
         self._config: Path | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     def start(self) -> None:
         """Start a process on the data of the directory, the first time or again. Return when it answers."""
         assert not self.running, "the front is already running"
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.harness.clickhouse_front", "--port", str(self._port)]
+        command += ["--host", self._host]
         command += ["--config", str(self._config)] if self._config else []
         with self.log.open("ab") as log:
             begin = log.tell()

@@ -4,7 +4,8 @@ Owns: the socket, which can be closed and opened again; requests and answers; ca
 controls the faults: POST arms one (a `Fault` as JSON), DELETE disarms all, GET returns how many statements each kind
 has hit.
 When it is ready, it prints `ready port=20123 control=40001` to stdout. SIGTERM closes chDB; a running statement is cut
-off, as by SIGKILL. Each connection has a thread, and each statement a chDB connection. Loopback only.
+off, as by SIGKILL. Each connection has a thread, and each statement a chDB connection. Loopback, unless `--host`
+says otherwise.
 Source: clickhouse.com/docs "HTTP Interface". tests/harness/clickhouse_statements.py lists what is missing here.
 """
 
@@ -26,9 +27,8 @@ from clickhouse_connect.driver.compression import available_compression, get_com
 
 from tests.harness.clickhouse_faults import Fault, Faults
 from tests.harness.clickhouse_statements import Answer, Chdb, ClickHouseError, Statement, read_statement
-from tests.harness.ports import free_ports
+from tests.harness.ports import LOOPBACK, free_ports
 
-HOST = "127.0.0.1"
 _WITH_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST instead of FIN
 _ENCODINGS = ("zstd", "lz4", "gzip")  # in the order in which a server prefers them
 
@@ -36,20 +36,21 @@ _ENCODINGS = ("zstd", "lz4", "gzip")  # in the order in which a server prefers t
 class Front:
     """One chDB, its faults, and the port where it answers."""
 
-    def __init__(self, path: Path, port: int, config: Path | None = None) -> None:
+    def __init__(self, path: Path, port: int, config: Path | None = None, host: str = LOOPBACK) -> None:
         self.port = port
+        self.host = host
         self.chdb = Chdb(path, config)
         self.faults = Faults()
         self._lock = threading.Lock()
         self._listener: _Listener | None = None
-        self._control = _Listener(self, 0, _Control)
+        self._control = _Listener(self, LOOPBACK, 0, _Control)
         self.control_port = self._control.server_address[1]
         self.open_port()
 
     def open_port(self) -> None:
         with self._lock:
             if self._listener is None:
-                self._listener = _Listener(self, self.port, _Statements)
+                self._listener = _Listener(self, self.host, self.port, _Statements)
 
     def close_port(self) -> None:
         with self._lock:
@@ -84,9 +85,9 @@ class _Listener(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, front: Front, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, front: Front, host: str, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
         self.front = front
-        super().__init__((HOST, port), handler)
+        super().__init__((host, port), handler)
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def end(self) -> None:
@@ -228,11 +229,12 @@ def main() -> None:
     parser.add_argument("--path", type=Path, required=True, help="chDB's directory")
     parser.add_argument("--config", type=Path, help="a configuration file of ClickHouse")
     parser.add_argument("--port", type=int, default=0, help="0: a free one that stays free during a restart")
+    parser.add_argument("--host", default=LOOPBACK, help="the address where statements are answered")
     arguments = parser.parse_args()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    front = Front(arguments.path.resolve(), arguments.port or free_ports(1)[0], arguments.config)
+    front = Front(arguments.path.resolve(), arguments.port or free_ports(1)[0], arguments.config, arguments.host)
     sys.stdout.write(f"ready port={front.port} control={front.control_port}\n")
     sys.stdout.flush()
     ended.wait()

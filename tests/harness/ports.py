@@ -6,6 +6,7 @@ import socket
 # They are below the range from which the kernel assigns ports. While a service restarts, any program could get a port
 # of that range. Even our own client that tries to reconnect could get it, because on loopback a socket can connect to
 # itself.
+LOOPBACK = "127.0.0.1"
 FIRST_PORT, PORTS = 20_000, 12_000
 _reserved: list[socket.socket] = []
 
@@ -20,9 +21,9 @@ def free_ports(count: int) -> list[int]:
         port = FIRST_PORT + secrets.randbelow(PORTS)
         reservation = socket.socket(type=socket.SOCK_DGRAM)
         try:
-            reservation.bind(("127.0.0.1", port))
+            reservation.bind((LOOPBACK, port))
             with socket.socket() as probe:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((LOOPBACK, port))
         except OSError:
             reservation.close()
             continue
