@@ -11,13 +11,11 @@ import httpx
 from engine import __version__
 from tests.harness.clickhouse import ClickHouse
 from tests.harness.ports import free_ports
-from tests.harness.preloaded import ROOT
 from tests.harness.services import Unavailable
 from tests.harness.topics import wait_for
-from tests.image.build import built
+from tests.image.build import CACHE, built
 from tests.image.container import DATA, Container
 
-CACHE = ROOT / ".cache" / "image"
 KEY = {"Authorization": "Bearer a-key-of-the-image-test-that-is-long"}
 EVENT = {"specversion": "1.0", "id": "1", "source": "tests", "type": "call", "subject": "acme"}
 # What an attacker in the process would look for, and in the first image also what only the embedded store needs.
@@ -27,7 +25,6 @@ ONLY_EMBEDDED = ("chdb", "chdb_core", "pandas")
 
 def main() -> None:
     """Build, look and run."""
-    CACHE.mkdir(parents=True, exist_ok=True)
     try:
         with built(CACHE) as roots:
             for target, root in roots.items():
