@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PAGE := api/portal_page
 
 .PHONY: help install run demo kafka portal page-packages test test-quick test-long chaos attack lint lint-page audit \
-  bench chart chart-quick image monitoring dist lock clean
+  bench chart chart-quick image cluster monitoring dist lock clean
 
 help:  ## Show what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -91,6 +91,9 @@ bench: install  ## Run the benchmarks
 
 image: install  ## Build both images with buildah and run them without privileges (root on Debian, no docker)
 	$(BIN)/python -m tests.image
+
+cluster: install .venv-chart/.installed  ## Run Kubernetes and the chart in it under load (root on Debian, no docker, Go)
+	$(BIN)/python -m tests.cluster
 
 monitoring: install  ## Build the alert rules and the dashboard in deploy/ from the names of the metrics
 	$(BIN)/python -m deploy.monitoring
