@@ -33,6 +33,8 @@ _MISSING = 3
 def main(
     chart: Annotated[Path, typer.Option(help="The chart that is installed.")] = ROOT / "deploy" / "chart",
     part: Annotated[Part, typer.Option(help="What is shown on the cluster after the first pod.")] = Part.ALL,
+    upgrades: Annotated[int, typer.Option(help="How often the release is upgraded under load.")] = 5,
+    kills: Annotated[int, typer.Option(help="How many pods are killed under load.")] = 20,
 ) -> None:
     """Run the cluster and everything that is shown on it."""
     began = time.monotonic()
@@ -52,6 +54,8 @@ def main(
         "directory": str(directory),
         "helm": str(HELM),
         "part": part,
+        "upgrades": upgrades,
+        "kills": kills,
         "chart": str(chart.resolve()),
         "programs": {name: str(path) for name, path in programs.items()},
         "archives": {name: str(path) for name, path in archives.items()},

@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from random import Random
+from typing import Any
 
 from tests.chaos.recovery import wait_until
 from tests.cluster.distributed import Distributed
@@ -46,7 +47,7 @@ class Changes:
     def drain(self) -> None:
         """Evict every pod once, one after the other, as `kubectl drain` does on each node of a larger cluster."""
         with self._load.planned("drain"):
-            for pod in self._run.release.pods():
+            for pod in self._pods():
                 self._evict(pod["metadata"]["name"])
                 self.wait_until_whole()
         self._report("every pod was evicted: no request failed")
@@ -54,7 +55,7 @@ class Changes:
     def kills(self, number: int) -> None:
         """Kill pods at random, each without a grace period."""
         for _ in range(number):
-            pods = [pod for pod in self._run.release.pods() if "deletionTimestamp" not in pod["metadata"]]
+            pods = [pod for pod in self._pods() if "deletionTimestamp" not in pod["metadata"]]
             name = self._chance.choice(pods)["metadata"]["name"]
             here = ("--namespace", self._run.release.namespace)
             self._run.plane.kubectl("delete", "pod", name, *here, "--grace-period=0", "--force", "--wait=false")
@@ -127,11 +128,15 @@ class Changes:
                 or counts != [spec["replicas"]] * 3
             ):
                 return False
-        return len(release.pods("api")) + len(release.pods("ingest")) == wanted
+        return len(self._pods()) == wanted
+
+    def _pods(self) -> list[dict[str, Any]]:
+        """Return the pods of both components, without that of `helm test`."""
+        return [pod for component in ("api", "ingest") for pod in self._run.release.pods(component)]
 
     def _has_pod_without_image(self) -> bool:
         return any(
             container.get("state", {}).get("waiting", {}).get("reason") in {"ErrImagePull", "ImagePullBackOff"}
-            for pod in self._run.release.pods()
+            for pod in self._pods()
             for container in pod["status"].get("containerStatuses", ())
         )

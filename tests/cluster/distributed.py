@@ -28,6 +28,7 @@ _DATABASE = "meterport"
 _TOPIC, _GROUP, _PARTITIONS = "events", "meterport", 12
 _METERS = METERS[:2]
 _SECONDS = 300
+_BROKER = {"log.retention.ms": str(30 * 86_400_000)}  # less than the duplicate window, as `doctor` wants it
 
 
 class Distributed:
@@ -36,7 +37,7 @@ class Distributed:
     def __init__(self, plane: ControlPlane, release: Release, directory: Path) -> None:
         self.plane = plane
         self.release = release
-        self.broker = Broker(directory / "kafka", host=NODE_ADDRESS)
+        self.broker = Broker(directory / "kafka", _BROKER, host=NODE_ADDRESS)
         self.store = ClickHouse(directory / "clickhouse", host=NODE_ADDRESS)
 
     def start(self) -> None:
