@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,9 +20,14 @@ from pathlib import Path
 
 from tests.cluster.needs import CGROUPS
 from tests.harness.preloaded import ROOT
+from tests.harness.services import locked
 
 CGROUP = "meterport-cluster"
-_UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+# With `setpriv` the namespaces end with this process, also if it is killed.
+_UNSHARE = (
+    *("setpriv", "--pdeathsig", "KILL"),
+    *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 _HIDDEN = (
     "/run",
     "/var/log",
@@ -41,7 +47,15 @@ _KERNEL_FLAGS = {
 
 
 def run_isolated(module: str, argument: str) -> int:
-    """Run a module with one argument in the namespaces, and return its exit status. It calls `as_first_process`."""
+    """Run a module with one argument in the namespaces, and return its exit status. It calls `as_first_process`.
+
+    One run at a time has the control groups of the machine; another one waits.
+    """
+    with locked(Path(tempfile.gettempdir(), f"{CGROUP}.lock")):
+        return _run_isolated(module, argument)
+
+
+def _run_isolated(module: str, argument: str) -> int:
     remove_cgroups()
     started = subprocess.Popen([*_UNSHARE, sys.executable, "-m", module, argument], cwd=ROOT)
     try:
