@@ -3,7 +3,7 @@
 Owns: `Load`, which sends the events of the chaos suite at a rate, and asks for usage several times a second. A request
 that failed is counted and sent again, with the same ids, until it is accepted: so everything that was generated is
 delivered, and how many requests failed is a second result.
-Limits: one connection for each thread, which stays open as those of real clients do.
+Events and queries use connections that stay open, as those of real clients do; further requests open a new one each.
 """
 
 import threading
@@ -20,6 +20,8 @@ from tests.chaos.load import Numbers, events
 BATCH = 100
 _BATCH_TYPE = {"content-type": "application/cloudevents-batch+json"}
 _PAUSE_SECONDS = 0.2
+_KNOCK_SECONDS = 0.02
+_KNOCKERS = 2
 _TIMEOUT_SECONDS = 30
 _END_SECONDS = 180
 
@@ -40,7 +42,7 @@ class Load:
         self._stop = threading.Event()
         self._errors: list[BaseException] = []
         self._began = 0.0
-        works = (self._send_all, self._ask_all)
+        works = (self._send_all, self._ask_all, *[self._knock_all] * _KNOCKERS)
         self._threads = [threading.Thread(target=self._run, args=(work,), daemon=True) for work in works]
 
     def start(self) -> None:
@@ -93,6 +95,11 @@ class Load:
     def _ask_all(self, client: httpx.Client) -> None:
         while not self._stop.wait(_PAUSE_SECONDS):
             self._answered(client, client.build_request("GET", self._query, params={"windowSize": "DAY"}))
+
+    def _knock_all(self, client: httpx.Client) -> None:
+        """Ask with a new connection each time: only such a request meets a pod that has just closed its ports."""
+        while not self._stop.wait(_KNOCK_SECONDS):
+            self._answered(client, client.build_request("GET", "/api/v1/meters", headers={"connection": "close"}))
 
     def _answered(self, client: httpx.Client, request: httpx.Request) -> bool:
         """Return whether a request succeeded. Otherwise it is one of the failures."""
