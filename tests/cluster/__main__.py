@@ -19,8 +19,9 @@ import typer
 
 from engine import __version__
 from tests.cluster import binaries
+from tests.cluster.charts import Guard
 from tests.cluster.isolation import run_isolated
-from tests.cluster.needs import HELM, Part, check_machine
+from tests.cluster.needs import Part, check_machine
 from tests.cluster.progress import reporter
 from tests.harness.kafka_jars import fetch_jars
 from tests.harness.preloaded import ROOT
@@ -33,6 +34,9 @@ _MISSING = 3
 def main(
     chart: Annotated[Path, typer.Option(help="The chart that is installed.")] = ROOT / "deploy" / "chart",
     part: Annotated[Part, typer.Option(help="What is shown on the cluster after the first pod.")] = Part.ALL,
+    without: Annotated[
+        Guard, typer.Option(help="A guard that is left out: drain lets requests fail, order updates ingest by a surge.")
+    ] = Guard.NONE,
     upgrades: Annotated[int, typer.Option(help="How often the release is upgraded under load.")] = 5,
     kills: Annotated[int, typer.Option(help="How many pods are killed under load.")] = 20,
 ) -> None:
@@ -52,8 +56,8 @@ def main(
     given = {
         "began": began,
         "directory": str(directory),
-        "helm": str(HELM),
         "part": part,
+        "without": without,
         "upgrades": upgrades,
         "kills": kills,
         "chart": str(chart.resolve()),

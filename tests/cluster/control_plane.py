@@ -95,6 +95,7 @@ class ControlPlane:
             f"--root-ca-file={self.authority.certificate}",
             f"--service-account-private-key-file={keys}",
             "--use-service-account-credentials",
+            "--horizontal-pod-autoscaler-sync-period=2s",  # default 15 s
             _LEADER,
         )
 
@@ -119,18 +120,14 @@ class ControlPlane:
         """Return the version of the API server."""
         return f"Kubernetes {json.loads(self.kubectl('get', '--raw', '/version'))['gitVersion']}"
 
-    def get(self, *arguments: str) -> Any:
-        """Return an object, or a list of them, as kubectl gets it."""
-        return json.loads(self.kubectl("get", *arguments, "--output", "json"))
+    def get(self, *arguments: str, given: str | None = None) -> Any:
+        """Return an object, or a list of them, as kubectl gets it. Args: given: its standard input."""
+        return json.loads(self.kubectl("get", *arguments, "--output", "json", given=given))
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
         """Create or change objects."""
         listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "--server-side", "--filename", "-", given=json.dumps(listed))
-
-    def tails(self) -> str:
-        """Return the end of each log, for the message of a failure."""
-        return "\n".join(f"--- {daemon.name}\n{daemon.tail()}" for daemon in self._daemons)
 
     def end(self) -> None:
         for daemon in reversed(self._daemons):

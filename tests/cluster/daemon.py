@@ -5,7 +5,7 @@ Limits: a program that ends by itself is not started again. It ends with the nam
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _STOP_SECONDS = 20
@@ -16,15 +16,11 @@ START_SECONDS = 180  # so long because the machine may be busy with other work
 class Daemon:
     """A running program. `name` is that of its log, too."""
 
-    def __init__(
-        self, name: str, command: Sequence[str | Path], logs: Path, variables: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str | Path], logs: Path) -> None:
         self.name = name
         self.log = logs / f"{name}.log"
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=None if variables is None else variables
-            )
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     @property
     def running(self) -> bool:

@@ -1,39 +1,42 @@
-"""What is shown of mode embedded: from nothing to the first event that is answered, by the chart.
+"""Mode embedded in the cluster: from nothing to the first event that is answered, and `helm test`.
 
 The volume is a directory of this machine, which a PersistentVolume names; a cluster would have a provisioner.
 """
 
 import os
 import shutil
-import time
 from pathlib import Path
 
-import httpx
-
-from tests.chaos.recovery import wait_until
+from tests.cluster import first_event
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.namespaces import KEY, make_namespace, make_secret
 from tests.cluster.progress import Report
 from tests.cluster.release import Release
 
 NAMESPACE = "embedded"
-KEY = "a-key-of-the-cluster-test-that-is-long"
-MEDIA = {"Content-Type": "application/cloudevents+json"}
-EVENT = {"specversion": "1.0", "id": "1", "source": "tests", "type": "call", "subject": "acme"}
-METER = {"slug": "calls", "eventType": "call", "aggregation": "COUNT"}
-VALUES = {
+_VALUES = {
     "mode": "embedded",
     "image": {"registry": "localhost"},
-    "config": {"meters": [METER]},
+    "config": {"meters": [first_event.METER]},
     "secrets": {"api_key": {"name": "meterport", "key": "api-key"}},
     "embedded": {"persistence": {"size": "1Gi"}},
 }
 _USER = 65532
-_SECONDS = 120
-MOST_SECONDS = 120  # from `helm install` to the first answer, as the installation guide promises
 
 
-def prepare(plane: ControlPlane, directory: Path) -> None:
-    """Make the Secret and the volume that the chart expects."""
+def show(plane: ControlPlane, chart: Path, directory: Path, report: Report) -> None:
+    """Install, send one event, ask for it, and test. Args: directory: the volume. Raises: AssertionError."""
+    make_namespace(plane, NAMESPACE)
+    _make_volume(plane, directory)
+    make_secret(plane, NAMESPACE, "meterport", api_key=KEY)
+    release = Release(plane, chart, "meterport", NAMESPACE)
+    first_event.install(release, _VALUES, "mode embedded", report)
+    release.test()
+    report("helm test found nothing wrong")
+    release.uninstall()
+
+
+def _make_volume(plane: ControlPlane, directory: Path) -> None:
     directory.mkdir()
     shutil.chown(directory, _USER, _USER)
     plane.apply(
@@ -46,36 +49,5 @@ def prepare(plane: ControlPlane, directory: Path) -> None:
                 "accessModes": ["ReadWriteOnce"],
                 "hostPath": {"path": os.fspath(directory), "type": "Directory"},
             },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "meterport", "namespace": NAMESPACE},
-            "stringData": {"api-key": KEY},
-        },
+        }
     )
-
-
-def show(release: Release, report: Report) -> None:
-    """Install, send one event and ask for it. Raises: AssertionError."""
-    began = time.monotonic()
-    release.install(VALUES)
-    report(f"mode embedded is installed and ready, {time.monotonic() - began:.0f} s after `helm install`")
-    with httpx.Client(base_url=release.url(), headers={"Authorization": f"Bearer {KEY}"}, timeout=30) as client:
-        meter_one_event(client)
-    seconds = time.monotonic() - began
-    report(f"the first event is answered from a rollup, {seconds:.0f} s after `helm install`")
-    assert seconds < MOST_SECONDS, f"{seconds:.0f} s"
-    release.uninstall()
-
-
-def meter_one_event(client: httpx.Client) -> None:
-    """Send the event, and wait until a rollup answers it."""
-    client.post("/api/v1/events", json=EVENT, headers=MEDIA).raise_for_status()
-
-    def is_answered() -> bool:
-        answer = client.get("/api/v1/meters/calls/query").raise_for_status()
-        counted = [row["value"] for row in answer.json()["data"]] == [1]
-        return counted and "raw" not in answer.headers["x-meterport-grains"]
-
-    wait_until(is_answered, _SECONDS, "the first event was not answered from a rollup")

@@ -28,11 +28,7 @@ _UNSHARE = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
 )
-_HIDDEN = (
-    "/run",
-    "/var/log",
-    "/var/lib/kubelet",
-)  # places of containerd, the kubelet and the network plugins, empty in here
+_HIDDEN = ("/run", "/var/log", "/var/lib/kubelet")  # of containerd, the kubelet and the plugins: empty in here
 _REMOVAL_SECONDS = 20
 # The kubelet sets these of the whole machine, unless they have its values already: k8s.io/kubernetes
 # pkg/kubelet/cm/container_manager_linux.go. In here files with those values are in their place.

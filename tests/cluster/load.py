@@ -1,8 +1,8 @@
 """The load of the cluster: events and queries over HTTP, through the Service, while the cluster changes.
 
-Owns: `Load`, which sends the events of the chaos suite at a rate, and asks for usage several times a second. A request
-that failed is counted and sent again, with the same ids, until it is accepted: so everything that was generated is
-delivered, and how many requests failed is a second result.
+Owns: `Load`, which sends the events of the chaos suite at a rate, and asks for usage several times a second. Each
+request that failed is counted. Events are then sent again, with the same ids, until they are accepted: so everything
+that was generated is delivered, and how many requests failed is a second result.
 Events and queries use connections that stay open, as those of real clients do; further requests open a new one each.
 """
 
@@ -34,6 +34,7 @@ class Load:
         self.fold = Fold(self.numbers)
         self.failures: list[str] = []
         self.requests = 0
+        self._counting = threading.Lock()
         self._url = url
         self._headers = headers
         self._query = f"/api/v1/meters/{slug}/query"
@@ -62,6 +63,11 @@ class Load:
         """Raises: what ended a thread: an answer that no retry changes."""
         if self._errors:
             raise self._errors[0]
+
+    def failures_so_far(self) -> str:
+        """Return how many requests have failed, for a line of the report: events are then sent again."""
+        failed = len(self.failures)
+        return f"{failed} of {self.requests:,} requests have failed so far; events were sent again until accepted"
 
     @contextmanager
     def planned(self, what: str) -> Iterator[None]:
@@ -103,7 +109,8 @@ class Load:
 
     def _answered(self, client: httpx.Client, request: httpx.Request) -> bool:
         """Return whether a request succeeded. Otherwise it is one of the failures."""
-        self.requests += 1
+        with self._counting:
+            self.requests += 1
         at = time.monotonic() - self._began
         try:
             answer = client.send(request)

@@ -9,13 +9,12 @@ import shutil
 from enum import StrEnum
 from pathlib import Path
 
-from tests.harness.preloaded import ROOT
+from tests.chart.tools import HELMS
 from tests.harness.services import CACHE, Unavailable
 
 FOLDER = CACHE / "cluster"
 CNI_PLUGINS = Path("/usr/lib/cni")
 CGROUPS = Path("/sys/fs/cgroup")
-HELM = ROOT / ".venv-chart" / "bin" / "helm4"  # made by `make cluster` and `make chart`
 
 # The Debian package of each program.
 _PROGRAMS = {
@@ -34,8 +33,10 @@ class Part(StrEnum):
     """What is shown on the cluster after the first pod."""
 
     ALL = "all"
-    EMBEDDED = "embedded"
-    DISTRIBUTED = "distributed"
+    EMBEDDED = "embedded"  # mode embedded
+    OBJECTS = "objects"  # the rendered chart, applied twice
+    RELEASES = "releases"  # two releases in mode distributed, one of them from Helm 3 to Helm 4
+    LOAD = "load"  # a release in mode distributed that is changed under load
     NONE = "none"
 
 
@@ -45,7 +46,7 @@ def check_machine() -> None:
         raise Unavailable("it needs Linux and root")
     if shutil.which("go") is None:
         raise Unavailable("no go on this machine, which builds Kubernetes (1.26 or later)")
-    if not HELM.exists():
+    if not all(path.exists() for path in HELMS.values()):
         raise Unavailable("no Helm in .venv-chart: run it as `make cluster`")
     missing = {package for program, package in _PROGRAMS.items() if shutil.which(program) is None}
     if not (CNI_PLUGINS / "bridge").exists():

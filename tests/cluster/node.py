@@ -92,6 +92,11 @@ class Node:
         done = self._ctr("images", "tag", "--force", image, other)
         assert done.returncode == 0, done.stderr
 
+    def signal(self, container: str, name: str) -> None:
+        """Send a signal to the first process of a container. Raises: AssertionError: it does not run."""
+        done = self._ctr("tasks", "kill", "--signal", name, container)
+        assert done.returncode == 0, done.stderr
+
     def _start_kubelet(self) -> None:
         authority = self._plane.authority
         certificate, key = authority.issue("kubelet", f"system:node:{NAME}", "system:nodes", NODE_ADDRESS, NAME)
@@ -147,10 +152,6 @@ class Node:
                 if condition["type"] == "Ready" and condition["status"] == "True":
                     return True
         return False
-
-    def tails(self) -> str:
-        """Return the end of each log, for the message of a failure."""
-        return "\n".join(f"--- {daemon.name}\n{daemon.tail()}" for daemon in self._daemons)
 
     def end(self) -> None:
         for daemon in reversed(self._daemons):

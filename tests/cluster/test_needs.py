@@ -23,7 +23,7 @@ def test_all_missing_packages_are_named_in_one_command(monkeypatch: pytest.Monke
     (tmp_path / "helm").touch()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(needs, "HELM", tmp_path / "helm")
+    monkeypatch.setattr(needs, "HELMS", {4: tmp_path / "helm"})
     monkeypatch.setattr(needs, "CNI_PLUGINS", tmp_path)
 
     with pytest.raises(Unavailable) as refused:

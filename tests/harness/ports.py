@@ -3,10 +3,10 @@
 import secrets
 import socket
 
+LOOPBACK = "127.0.0.1"
 # They are below the range from which the kernel assigns ports. While a service restarts, any program could get a port
 # of that range. Even our own client that tries to reconnect could get it, because on loopback a socket can connect to
 # itself.
-LOOPBACK = "127.0.0.1"
 FIRST_PORT, PORTS = 20_000, 12_000
 _reserved: list[socket.socket] = []
 
