@@ -35,7 +35,8 @@ def main(
     chart: Annotated[Path, typer.Option(help="The chart that is installed.")] = ROOT / "deploy" / "chart",
     part: Annotated[Part, typer.Option(help="What is shown on the cluster after the first pod.")] = Part.ALL,
     without: Annotated[
-        Guard, typer.Option(help="A guard that is left out: drain lets requests fail, order updates ingest by a surge.")
+        Guard,
+        typer.Option(help="A guard that is left out. drain: the run must fail. order: ingest is updated by a surge."),
     ] = Guard.NONE,
     upgrades: Annotated[int, typer.Option(help="How often the release is upgraded under load.")] = 5,
     kills: Annotated[int, typer.Option(help="How many pods are killed under load.")] = 20,

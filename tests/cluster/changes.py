@@ -35,8 +35,7 @@ class Changes:
         self._node = node
         self._base = base
         self._report = report
-        self._tag = base
-        self._tags = 0
+        self._tags = [base]  # those of the revisions of the release, and the current one last
         self._chance = Random(1)  # noqa: S311 - reproducible, not secret
 
     def upgrades(self, number: int) -> None:
@@ -48,6 +47,7 @@ class Changes:
     def rollback(self) -> None:
         with self._planned("rollback"):
             self._run.release.rollback()
+            self._tags.append(self._tags[-2])
             self.wait_until_whole()
 
     def drain(self) -> None:
@@ -62,7 +62,7 @@ class Changes:
         namespace = self._run.release.namespace
         with self._planned("an update in a quota one pod short, then with exactly enough"):
             set_quota(self._run.plane, namespace, self._run.quota(0))
-            values = self._run.values(self._tag)
+            values = self._run.values(self._tags[-1])
             values["api"] |= {"podAnnotations": {"example.com/changed": "yes"}}
             self._run.release.upgrade(values)
             wait_until(
@@ -85,7 +85,10 @@ class Changes:
         """Kill pods at random, in three ways: without a grace period, by a signal, and at the end of a grace period."""
         ways = (self._delete, self._kill_process, self._let_grace_end)
         for turn in range(number):
-            ways[turn % len(ways)](self._chosen_pod())
+            pod = self._ready_pod()
+            # The kubelet starts a container later and later that has ended before, so such a pod is deleted.
+            way = self._delete if _has_restarted(pod) else ways[turn % len(ways)]
+            way(pod)
             time.sleep(self._chance.uniform(1, 4))
         self.wait_until_whole()
         self._report(f"{number} pods were killed: {self._load.failures_so_far()}")
@@ -119,21 +122,20 @@ class Changes:
         self._report(f"{what}: no request failed; a partition paused for at most {self._pauses.longest():.1f} s")
 
     def _upgrade(self, *options: str) -> None:
-        self._tags += 1
-        self._tag = f"{self._base}-{self._tags}"
-        self._node.tag(f"localhost/meterport:{self._base}", f"localhost/meterport:{self._tag}")
-        self._run.release.upgrade(self._run.values(self._tag), *options)
+        tag = f"{self._base}-{len(self._tags)}"
+        self._tags.append(tag)
+        self._node.tag(f"localhost/meterport:{self._base}", f"localhost/meterport:{tag}")
+        self._run.release.upgrade(self._run.values(tag), *options)
 
-    def _chosen_pod(self) -> dict[str, Any]:
-        """Return a pod that runs and was not killed before: the kubelet delays a second start of a container."""
-
+    def _ready_pod(self) -> dict[str, Any]:
+        """Wait until a pod is ready and not about to end, and return one of them."""
         candidates: list[dict[str, Any]] = []
 
         def has_candidates() -> bool:
-            candidates[:] = [pod for pod in self._pods() if _is_first_life(pod)]
+            candidates[:] = [pod for pod in self._pods() if _is_ready(pod)]
             return bool(candidates)
 
-        wait_until(has_candidates, "no pod is ready that was not killed before", _SECONDS)
+        wait_until(has_candidates, "no pod is ready", _SECONDS)
         return self._chance.choice(candidates)
 
     def _delete(self, pod: dict[str, Any], grace_seconds: int = 0) -> None:
@@ -166,6 +168,7 @@ class Changes:
         wait_until(is_evicted, f"{name} cannot be evicted", _SECONDS)
 
     def _is_whole(self) -> bool:
+        self._run.check_services()
         deployments = [self._run.release.deployment(component) for component in ("api", "ingest")]
         wanted = [int(deployment["spec"]["replicas"]) for deployment in deployments]
         for deployment, number in zip(deployments, wanted, strict=True):
@@ -177,7 +180,7 @@ class Changes:
 
     def _is_half_new(self) -> bool:
         images = {pod["spec"]["containers"][0]["image"] for pod in self._pods()}
-        return len(images) > 1 and f"localhost/meterport:{self._tag}" in images
+        return len(images) > 1 and f"localhost/meterport:{self._tags[-1]}" in images
 
     def _pods(self) -> list[dict[str, Any]]:
         """Return the pods of both components, without that of `helm test`."""
@@ -191,10 +194,13 @@ class Changes:
         )
 
 
-def _is_first_life(pod: dict[str, Any]) -> bool:
-    """Return whether a pod is ready, not about to end, and its container the first one."""
-    ready = [each["restartCount"] for each in pod["status"].get("containerStatuses", ()) if each["ready"]]
-    return ready == [0] and "deletionTimestamp" not in pod["metadata"]
+def _is_ready(pod: dict[str, Any]) -> bool:
+    ready = [each["ready"] for each in pod["status"].get("containerStatuses", ())]
+    return ready == [True] and "deletionTimestamp" not in pod["metadata"]
+
+
+def _has_restarted(pod: dict[str, Any]) -> bool:
+    return any(each["restartCount"] for each in pod["status"]["containerStatuses"])
 
 
 def _container(pod: dict[str, Any]) -> str:

@@ -55,6 +55,11 @@ class Distributed:
         self.store.start()
         self.topic = Topic(self.broker.bootstrap, NAME, NAME, _PARTITIONS)
 
+    def check_services(self) -> None:
+        """Raises: AssertionError: the broker or ClickHouse has ended by itself."""
+        for service in (self.broker, self.store):
+            assert service.running, f"{type(service).__name__} has ended by itself: {service.tail()}"
+
     def values(self, tag: str, name: str = NAME) -> dict[str, Any]:
         """Return the chart's values. Args: tag: that of the image. name: of what the release shares with no other."""
         return {

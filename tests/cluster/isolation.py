@@ -53,7 +53,9 @@ def run_isolated(module: str, argument: str) -> int:
 
 def _run_isolated(module: str, argument: str) -> int:
     remove_cgroups()
-    started = subprocess.Popen([*_UNSHARE, sys.executable, "-m", module, argument], cwd=ROOT)
+    # Services are started as they are: a process that forks them soon (tests/harness/preloaded.py) is for many starts.
+    environment = {**os.environ, "METERPORT_TEST_LONG": "1"}
+    started = subprocess.Popen([*_UNSHARE, sys.executable, "-m", module, argument], cwd=ROOT, env=environment)
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to both, and the inner one ends in order
