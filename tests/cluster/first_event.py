@@ -30,13 +30,21 @@ def install(release: Release, values: Mapping[str, Any], what: str, report: Repo
     release.install(values, "--wait")
     report(f"{what} is installed and ready, {time.monotonic() - began:.0f} s after `helm install`")
     with httpx.Client(base_url=release.url(), headers=HEADERS, timeout=30) as client:
-        client.post("/api/v1/events", json=_EVENT, headers=_MEDIA).raise_for_status()
+
+        def is_accepted() -> bool:
+            """A Service needs up to a second to know a pod that has become ready."""
+            try:
+                client.post("/api/v1/events", json=_EVENT, headers=_MEDIA).raise_for_status()
+            except httpx.ConnectError:
+                return False
+            return True
 
         def is_answered() -> bool:
             answer = client.get(f"/api/v1/meters/{METER['slug']}/query").raise_for_status()
             counted = [row["value"] for row in answer.json()["data"]] == [1]
             return counted and "raw" not in answer.headers["x-meterport-grains"]
 
+        wait_until(is_accepted, "the first event was not accepted")
         wait_until(is_answered, "the first event was not answered from a rollup")
     seconds = time.monotonic() - began
     kept = "less" if seconds < PROMISED_SECONDS else "MORE"
