@@ -99,7 +99,9 @@ class Changes:
         wait_until(self._is_half_new, "no pod is new while another one is old", _SECONDS)
         self._run.store.kill()
         killed_at = time.monotonic()
-        set_quota(self._run.plane, self._run.release.namespace, self._run.quota(2))  # one is the pod of `helm test`
+        set_quota(
+            self._run.plane, self._run.release.namespace, self._run.quota(4)
+        )  # for `helm test`, and for pods that end
         said = self._run.release.failed_test()
         assert "fault    store address" in said, said
         time.sleep(max(0.0, killed_at + _AWAY_SECONDS - time.monotonic()))
