@@ -104,11 +104,11 @@ dist: install  ## Build the wheel and the source archive into dist/
 lock:  ## Resolve the dependencies again and write the lock files (needs uv)
 	echo pip | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements-pip.lock
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --prerelease=if-necessary-or-explicit \
-	  --python-version 3.11 --extra embedded --extra demo --group dev pyproject.toml -o requirements.lock
+	  --python-version 3.11 --extra embedded --extra otel --extra demo --group dev pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --constraint requirements.lock pyproject.toml -o deploy/requirements.lock
+	  --constraint requirements.lock --extra otel pyproject.toml -o deploy/requirements.lock
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --constraint requirements.lock --extra embedded pyproject.toml -o deploy/requirements-embedded.lock
+	  --constraint requirements.lock --extra embedded --extra otel pyproject.toml -o deploy/requirements-embedded.lock
 	for folder in tests/audit tests/clients/generated_python tests/clients/older_python tests/clients/cloudevents/python; do \
 	  (cd $$folder && uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	    requirements.in -o requirements.lock) || exit; done

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from engine import faults, metrics
+from engine import faults, metrics, tracing
 from engine.events.event import EventBatch
 from engine.store.clickhouse import Store
 from ingest.dead_letters import DeadLetter, DeadLetterSink, dead_letter_block, new_letters
@@ -71,6 +71,7 @@ class BlockWriter:
         metrics.EVENTS_STORED.inc(len(kept))
         metrics.EVENTS_DUPLICATE.inc(len(batch.events) - len(kept))
         metrics.DEAD_LETTERS.inc(len(letters))
+        tracing.spans.note({"meterport.block.stored": len(kept)})
 
     def drop_duplicates(self, plan: Plan, batch: Batch) -> EventBatch:
         """Claim a batch, and return those of its events that are to be stored. Raises: Voided."""
@@ -104,6 +105,7 @@ class BlockWriter:
             self._store.insert_block(table, block, token)
 
         with phase("insert"):
+            tracing.spans.note({"db.collection.name": table})
             self._retry_until_done(attempt)
         metrics.BLOCKS.inc()
 

@@ -29,7 +29,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
-from engine import faults, metrics
+from engine import faults, metrics, tracing
 from engine.config.settings import IngestSettings
 from engine.errors import ConfigurationError
 from engine.events.cloudevents import TimeSpan
@@ -83,6 +83,7 @@ class Consumer:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-reader")
         self._prefetched: Future[Batch] | None = None  # the next batch, read and decoded while this one is inserted
         self._unacknowledged: Plan | None = None  # the last stored plan, not yet acknowledged
+        self._last_span: object = None  # of the last stored plan
         self._running_tokens: list[str] = []  # tokens of the plans this process is running
         self._stored_tokens: dict[str, None] = {}  # tokens of the plans this process has stored, the oldest first
 
@@ -136,7 +137,10 @@ class Consumer:
             return
         logger.info("plan_resumed token=%s ranges=%s", plan.token, plan.ranges)
         records = self._retry_until_done(lambda: self._log.reread(plan))
-        self._run_plan(plan, self._decode(records, max_months=None, clock_ms=plan.stored_ms), last_confirmed=-math.inf)
+        batch = self._decode(records, max_months=None, clock_ms=plan.stored_ms)
+        with self._block_span(batch.records):
+            tracing.spans.note({"meterport.block.resumed": True})
+            self._run_plan(plan, batch, last_confirmed=-math.inf)
 
     def run(self) -> None:
         """Start, then consume until `stop` is set. Raises: Fatal: going on would lose usage or count it twice."""
@@ -160,6 +164,11 @@ class Consumer:
         if not batch.records:
             self._acknowledge()
             return False
+        with self._block_span(batch.records):
+            self._plan_and_store(batch)
+        return True
+
+    def _plan_and_store(self, batch: Batch) -> None:
         faults.hit("ingest.before-plan")
         last_confirmed = time.monotonic()
         with phase("plan"):
@@ -167,7 +176,7 @@ class Consumer:
         if plan is None:
             logger.info("batch_given_up records=%d: its partitions now belong to another process", len(batch.records))
             self._dead_letter_runs.reset()
-            return True
+            return
         batch = self._decode_under_stamp(batch, plan)
         faults.hit("ingest.after-plan")
         self._unacknowledged = None  # making the new plan has acknowledged it
@@ -177,7 +186,9 @@ class Consumer:
         if self._prefetched is None:
             self._acknowledge()
         self._measure(batch)
-        return True
+
+    def _block_span(self, records: Sequence[Record]) -> tracing.Span:
+        return tracing.spans.block(self._log.name, (record.headers for record in records))
 
     def _finish_pending(self) -> None:
         """Run the plans that came with the partitions this process was given."""
@@ -194,6 +205,9 @@ class Consumer:
 
         Args: last_confirmed: monotonic seconds at which the plan was known to be this process's to run.
         """
+        counts = {"events": len(batch.events), "dead_letters": len(batch.letters), "partitions": len(plan.ranges)}
+        tracing.spans.note({f"meterport.block.{name}": count for name, count in counts.items()})
+        tracing.spans.note({"meterport.block.token": plan.token})
         self._running_tokens.append(plan.token)
         try:
             self.writer.run(plan, batch, last_confirmed)
@@ -202,7 +216,7 @@ class Consumer:
             self._drop_prefetched()
             self._retry_until_done(lambda: self._log.discard(plan))
         else:
-            self._unacknowledged = plan
+            self._unacknowledged, self._last_span = plan, tracing.spans.current()
             self._stored_tokens[plan.token] = None
             if len(self._stored_tokens) > DEDUPLICATION_WINDOW:
                 del self._stored_tokens[next(iter(self._stored_tokens))]
@@ -219,7 +233,7 @@ class Consumer:
     def _acknowledge(self) -> None:
         plan, self._unacknowledged = self._unacknowledged, None
         if plan:
-            with phase("acknowledge"):
+            with tracing.spans.under(self._last_span), phase("acknowledge"):
                 self._retry_until_done(lambda: self._log.acknowledge(plan))
             faults.hit("ingest.after-acknowledge")
 

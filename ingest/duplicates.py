@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from engine import tracing
 from engine.errors import LogUnavailable
 from engine.events.event import EventBatch, Keys
 from engine.instants import Clock, Instant, milliseconds, utc_now
@@ -87,7 +88,8 @@ class Duplicates:
             return events
         keys = events.keys
         kept = _first_occurrences(keys)
-        result = self._claims.claim(plan, keys[kept])
+        with tracing.spans.step("claim"):
+            result = self._claims.claim(plan, keys[kept])
         self._add_to_filter(result.new_keys)
         self._incomplete |= result.incomplete
         if result.void:

@@ -13,7 +13,7 @@ from typing import TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_when_event_set, wait_random_exponential
 from tenacity.nap import sleep_using_event
 
-from engine import metrics
+from engine import metrics, tracing
 from engine.errors import MeterportError, StoreError, Unavailable
 from engine.health import Pulse
 
@@ -49,7 +49,9 @@ class Retrier:
 
     def _count_failure(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self.pulse.failed(error.code if isinstance(error, MeterportError) else "")
+        code = error.code if isinstance(error, MeterportError) else ""
+        self.pulse.failed(code)
+        tracing.spans.attempt_failed(code)
         metrics.INGEST_FAILURES.inc()
         metrics.INGEST_SECONDS.labels("paused").inc(state.upcoming_sleep)
         logger.warning(
@@ -63,9 +65,10 @@ def _give_up(state: RetryCallState) -> None:
 
 @contextmanager
 def phase(name: metrics.Phase) -> Iterator[None]:
-    """Count how long a phase of ingest takes."""
+    """Count how long a phase of ingest takes. In a block it is a span too."""
     began = time.monotonic()
     try:
-        yield
+        with tracing.spans.step(name):
+            yield
     finally:
         metrics.INGEST_SECONDS.labels(name).inc(time.monotonic() - began)

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from engine import metrics
 from engine.config.settings import Settings
+from engine.errors import ConfigurationError
 from engine.logging_setup import configure_logging
 from meterport.addresses import local_url
 from meterport.opening import open_process
@@ -22,7 +24,7 @@ def run(settings: Settings, work: Work, ingests: bool = True, serves: bool = Tru
     """Open a process, run a service in it, and stop the process. Raises: the failure of a worker, if one failed."""
     configure_logging(settings)
     requests = StopRequests()
-    with Ports(settings, on_failure=requests.fail) as ports:
+    with _spans(settings), Ports(settings, on_failure=requests.fail) as ports:
         process = open_process(settings, ports, ingests, serves)
         try:
             _listen(process, requests)
@@ -32,6 +34,17 @@ def run(settings: Settings, work: Work, ingests: bool = True, serves: bool = Tru
     if process.workers.failure:
         raise process.workers.failure
     logger.info("stopped")
+
+
+def _spans(settings: Settings) -> AbstractContextManager[None]:
+    """Return the context in which the process sends spans, if it is to send any. Raises: ConfigurationError."""
+    if not settings.tracing:
+        return nullcontext()
+    try:
+        from engine.opentelemetry import exporting  # noqa: PLC0415 - an extra, not loaded where tracing is off
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("tracing: OpenTelemetry is not installed: install meterport[otel]") from error
+    return exporting()
 
 
 def serve(process: Process, ports: Ports, requests: StopRequests) -> None:

@@ -31,6 +31,7 @@ from api.http.event_validation import (
 from api.http.parameters import Parameters
 from api.http.problems import InvalidParameter
 from api.http.responses import json_response, no_content, raw_json
+from engine import tracing
 from engine.errors import InvalidEvent
 from engine.events import listing
 from engine.events.cloudevents import TimeSpan, split_batch
@@ -69,7 +70,9 @@ async def ingest_events(dependencies: Dependencies, request: Request) -> Respons
         raise validated.error()
     if validated.accepted:
         # Shielded: other requests share the commit of this append, so a disconnected client must not cancel it.
-        await asyncio.shield(asyncio.wrap_future(dependencies.appender.append(validated.accepted, arrived_ms)))
+        kafka = dependencies.settings.kafka
+        with tracing.spans.append(kafka.topic if kafka.brokers else None, len(validated.accepted)):
+            await asyncio.shield(asyncio.wrap_future(dependencies.appender.append(validated.accepted, arrived_ms)))
         EVENTS_ACCEPTED.inc(len(validated.accepted))
     return json_response(validated.answer(), headers=PREFERENCE_APPLIED) if lenient else no_content()
 

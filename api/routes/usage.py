@@ -19,6 +19,7 @@ from api.dependencies import Dependencies, in_thread
 from api.http.bodies import JsonInstant, read_model
 from api.http.parameters import Parameters, slug, slug_or_id
 from api.http.problems import InvalidParameter
+from engine import tracing
 from engine.errors import InvalidRequest, NotFound, StoreError
 from engine.filters import ANYTHING, Allowance, Filter, check_operand, text_filter
 from engine.meters.definition import MAX_GROUP_BY
@@ -261,8 +262,10 @@ async def _answer(
         resolved = query.resolved(meter)
         return meter, (query_csv if as_csv else query_json)(dependencies.store, meter, resolved, limit)
 
-    meter, answer = await in_thread(request, lambda: retry_with_fresh_meter(dependencies, find, run))
-    grains = ",".join(answer.grains)
+    with tracing.spans.step("query usage"):
+        meter, answer = await in_thread(request, lambda: retry_with_fresh_meter(dependencies, find, run))
+        grains = ",".join(answer.grains)
+        tracing.spans.note({"meterport.meter": meter.slug, "meterport.query.grains": grains})
     QUERIES.labels(grains).inc()
     headers = {"X-Meterport-Grains": grains}
     if as_csv:

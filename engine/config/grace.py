@@ -4,6 +4,7 @@ from engine.config.settings import Settings
 
 WORKERS_SECONDS = 30  # for the threads of a process together, to complete the step that they are at
 LEAVE_SECONDS = 10  # for the group's answer
+SPANS_SECONDS = 3.0  # for the last spans, if the OTLP endpoint does not take them
 
 
 def grace_parts(settings: Settings) -> dict[str, float]:
@@ -16,4 +17,6 @@ def grace_parts(settings: Settings) -> dict[str, float]:
     if kafka.brokers:
         parts["leaving the consumer group"] = LEAVE_SECONDS
         parts["kafka.produce_seconds"] = kafka.produce_seconds
+    if settings.tracing:
+        parts["sending the last spans"] = SPANS_SECONDS
     return parts

@@ -200,6 +200,10 @@ class Settings(BaseSettings):
         default="info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error."
     )
     log_format: str = Field(default="text", pattern=r"^(text|json)$", description="text or json.")
+    tracing: bool = Field(
+        default=False,
+        description="Send traces over OTLP/HTTP, as the OTEL_* variables say. Needs meterport[otel].",
+    )
     fault: str = Field(
         default="",
         description="For crash tests: `point:n` kills the process when it reaches that point for the n-th time.",

@@ -19,6 +19,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from engine import tracing
 from engine.errors import QueryOverMemory, StoreMisconfigured
 from engine.health import Pulse
 from engine.store import sql
@@ -138,7 +139,7 @@ class Store:
         if limits.memory_bytes is not None and self._query_memory is not None:
             wanted = self._query_memory.settings(limits.memory_bytes)
             settings |= {name: value for name, value in wanted.items() if name in self._allowed_settings}
-        with self._handle(limits) as client:
+        with tracing.spans.statement("SELECT"), self._handle(limits) as client:
             return run(client, with_settings(bound, settings), values)
 
     # --- writing

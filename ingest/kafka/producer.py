@@ -2,7 +2,10 @@
 
 Owns: one producer with acks=all, the key of a record (the event's subject), and the wait for every delivery report of a
 batch. Safe to repeat: an event that is sent twice is counted once (docs/design.md R10: duplicates).
-Source: docs/design.md R3 (durable append), R4 (what is accepted is stored); CloudEvents Kafka protocol binding 1.0.2.
+If tracing is on, a record carries the trace of its request in the header `traceparent`. The attributes `traceparent`
+and `tracestate` of an event name the trace in which it came to be: they stay as they were sent.
+Source: docs/design.md R3 (durable append), R4 (what is accepted is stored); CloudEvents Kafka protocol binding 1.0.2,
+and its extension for distributed tracing.
 """
 
 import logging
@@ -14,6 +17,7 @@ from concurrent.futures import Future
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from engine import tracing
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogFull, LogUnavailable, MeterportError, TooLarge, Unavailable
 from engine.health import Pulse
@@ -83,15 +87,16 @@ class KafkaProducer:
 
     def append(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
         """See `EventAppender.append`."""
+        headers = [*_STRUCTURED, *tracing.spans.record_headers()]
         if self._settings.topic not in self._topics:
-            return self._append_later(values, arrived_ms)
-        return self._send(
-            self._settings.topic,
-            [(value, _key_decoder.decode(value).subject, _STRUCTURED) for value in values],
-            arrived_ms,
-        )
+            return self._append_later(values, headers, arrived_ms)
+        return self._append(values, headers, arrived_ms)
 
-    def _append_later(self, values: Sequence[bytes], arrived_ms: int) -> "Future[None]":
+    def _append(self, values: Sequence[bytes], headers: Headers, arrived_ms: int) -> "Future[None]":
+        records = [(value, _key_decoder.decode(value).subject, headers) for value in values]
+        return self._send(self._settings.topic, records, arrived_ms)
+
+    def _append_later(self, values: Sequence[bytes], headers: Headers, arrived_ms: int) -> "Future[None]":
         """Append once the topic is known to exist, without making the caller wait."""
         done = _running_future()
 
@@ -105,7 +110,7 @@ class KafkaProducer:
                 done.set_exception(error)
                 return
             try:
-                self.append(values, arrived_ms).add_done_callback(sent)
+                self._append(values, headers, arrived_ms).add_done_callback(sent)
             except MeterportError as refused:
                 done.set_exception(refused)
 

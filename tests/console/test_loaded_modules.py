@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-HEAVY = {"chdb", "clickhouse_connect", "confluent_kafka", "numpy", "pyarrow", "starlette", "uvicorn"}
+HEAVY = {"chdb", "clickhouse_connect", "confluent_kafka", "numpy", "opentelemetry", "pyarrow", "starlette", "uvicorn"}
 LIST = ("token", "list", "--server", "http://127.0.0.1:1")
 
 
@@ -37,3 +37,11 @@ def test_a_command_that_stores_and_reads_does_not_load_pandas(tmp_path: Path) ->
     loaded = set(ran.stderr.splitlines()[-1].split())
     assert {"pyarrow", "chdb"} <= loaded
     assert "pandas" not in loaded
+
+
+def test_a_service_without_tracing_loads_nothing_of_it() -> None:
+    program = "import meterport.services, sys; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    assert "engine.tracing" in loaded
+    assert loaded & {"opentelemetry", "requests", "google.protobuf", "engine.opentelemetry"} == set()

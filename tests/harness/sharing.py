@@ -17,7 +17,7 @@ COMPUTING_WORKERS = 2
 # The tests that wait the longest, as the workers share them out one by one: all of the first file first.
 LONGEST_FILES = ("test_chaos.py", "test_crash.py", "ingest/kafka/test_outages.py")
 # The others that wait: they have a broker. Each file is for one worker, or two. Most of the folders share one broker.
-WAITING_FOLDERS = ("ingest/kafka/", "doctor/")
+WAITING_FOLDERS = ("ingest/kafka/", "doctor/", "tracing/")
 WAITING_FILES = (
     "ingest/test_exchanged_stores.py",
     "ingest/test_stored_positions.py",
