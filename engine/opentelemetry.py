@@ -1,20 +1,18 @@
 """Spans through OpenTelemetry: how they begin and end, the links of a block, and their export over OTLP/HTTP.
 
-Owns: every use of OpenTelemetry's packages (the extra `otel`), and the check of those OTEL_ variables whose mistakes
-its SDK would pass over. Its own logger is silent, because it logs each lost span, and may quote a header that is a key.
+Owns: every use of OpenTelemetry's packages (the extra `otel`). The SDK's own logger is silent: it logs each lost span,
+and may quote a header that is a key.
 Limits: the SDK's queue holds OTEL_BSP_MAX_QUEUE_SIZE spans (2,048); what does not fit is lost, and nothing waits for
 it. A block links to `MAX_LINKS` traces.
 Source: OpenTelemetry's specification of environment variables and of messaging spans; W3C Trace Context.
 """
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 from opentelemetry import trace
@@ -23,11 +21,13 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from engine import __version__, tracing
 from engine.config.grace import SPANS_SECONDS
+from engine.config.tracing_variables import check_variables, is_turned_off, samples_by_parents
 from engine.errors import ConfigurationError
 from engine.logging_setup import OncePerMinute
 from engine.tracing import Attributes, RecordHeaders
@@ -38,10 +38,9 @@ logger.addFilter(OncePerMinute())
 MAX_LINKS = 128
 _SERVICE = "meterport"
 _TRACEPARENT = "traceparent"
-_PARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.S)
+_PARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.S)
+_LAST_FLAG, _SAMPLED_DIGITS = 54, b"13579bdf"  # the last digit of the flags; its lowest bit means that it is recorded
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_RATIO_SAMPLERS = frozenset({"traceidratio", "parentbased_traceidratio"})
-_SAMPLERS = _RATIO_SAMPLERS | {"always_on", "always_off", "parentbased_always_on", "parentbased_always_off"}
 _SERVER_ERROR = 500
 
 
@@ -87,11 +86,8 @@ class _Spans(tracing.Spans):
     def block(self, log: str, headers: Iterable[RecordHeaders | None]) -> Iterator[None]:
         """See `tracing.Spans`."""
         attributes = {"messaging.operation.type": "process", "meterport.log": log}
-        with self._span("store block", SpanKind.CONSUMER, attributes, context=Context()):
-            span = trace.get_current_span()
-            if span.is_recording():
-                for parent in linked_parents(headers):
-                    span.add_link(parent)
+        links = [Link(parent) for parent in linked_parents(headers)]
+        with self._span("store block", SpanKind.CONSUMER, attributes, context=Context(), links=links):
             yield
 
     @contextmanager
@@ -152,7 +148,12 @@ class _Spans(tracing.Spans):
 
     @contextmanager
     def _span(
-        self, name: str, kind: SpanKind, attributes: Attributes, context: Context | None = None
+        self,
+        name: str,
+        kind: SpanKind,
+        attributes: Attributes,
+        context: Context | None = None,
+        links: Sequence[Link] = (),
     ) -> Iterator[None]:
         """Begin and end a span. Of an exception it gets the class and not the message, which may quote an event."""
         with self._tracer.start_as_current_span(
@@ -160,6 +161,7 @@ class _Spans(tracing.Spans):
             context,
             kind,
             dict(attributes),
+            links,
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -176,7 +178,7 @@ def linked_parents(headers: Iterable[RecordHeaders | None]) -> Iterator[SpanCont
     found: set[bytes] = set()
     for of_record in headers:
         for name, value in of_record or ():
-            if name != _TRACEPARENT or value is None or value in found:
+            if name != _TRACEPARENT or value is None or not _may_be_sampled(value) or value in found:
                 continue
             parent = _parse(value)
             if parent is not None:
@@ -186,12 +188,46 @@ def linked_parents(headers: Iterable[RecordHeaders | None]) -> Iterator[SpanCont
                     return
 
 
+def _may_be_sampled(traceparent: bytes) -> bool:
+    """Return whether the header has the flag of a recorded span; most have not, and are not parsed."""
+    return len(traceparent) > _LAST_FLAG and traceparent[_LAST_FLAG] in _SAMPLED_DIGITS
+
+
 def _parse(traceparent: bytes) -> SpanContext | None:
-    """Return the span that a header names; None if it is not a valid one, or if the span is not recorded."""
+    """Return the recorded span that a header names; None if the header is not valid."""
     match = _PARENT.fullmatch(traceparent)
-    if match is None or (match[1] == b"00" and match[5]) or not int(match[4], 16) & TraceFlags.SAMPLED:
+    if match is None or (match[1] == b"00" and match[4]):
         return None
     return SpanContext(int(match[2], 16), int(match[3], 16), is_remote=True, trace_flags=_SAMPLED)
+
+
+class _LinkedSampler(Sampler):
+    """Records each block that has a link; a sampler by parents decides about all other spans.
+
+    Otherwise a share of one percent would record a request and its block together once in ten thousand.
+    """
+
+    def __init__(self, by_parents: Sampler) -> None:
+        self._by_parents = by_parents
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Any = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """See `Sampler.should_sample`."""
+        if links:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+        return self._by_parents.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        """See `Sampler.get_description`."""
+        return f"Linked{{{self._by_parents.get_description()}}}"
 
 
 class _Session(requests.Session):
@@ -247,13 +283,14 @@ def exporting() -> Iterator[None]:
 def _open() -> tracing.Spans:
     """Return the spans that the OTEL_ variables ask for. Raises: ConfigurationError."""
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    exporter_name = _variable("OTEL_TRACES_EXPORTER")
-    if _variable("OTEL_SDK_DISABLED") == "true" or exporter_name == "none":
+    if is_turned_off():
         return tracing.Spans()
-    _check_variables(exporter_name)
+    check_variables()
     try:
         exporter = _ReportingExporter()
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+        if samples_by_parents():
+            provider.sampler = _LinkedSampler(provider.sampler)
         provider.add_span_processor(BatchSpanProcessor(exporter))
     except (ValueError, TypeError, OSError) as error:
         raise ConfigurationError(f"tracing: OpenTelemetry refuses the OTEL_ variables: {error}") from None
@@ -264,40 +301,3 @@ def _resource() -> Resource:
     resource = Resource.create({"service.version": __version__})
     named = str(resource.attributes["service.name"])
     return resource.merge(Resource({"service.name": _SERVICE})) if named.startswith("unknown_service") else resource
-
-
-def _check_variables(exporter: str) -> None:
-    """Raises: ConfigurationError: a variable asks for what is not there, or its value would be replaced silently."""
-    if exporter not in {"", "otlp"}:
-        raise ConfigurationError("OTEL_TRACES_EXPORTER: must be otlp or none")
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if _variable(name) not in {"", "http/protobuf"}:
-            raise ConfigurationError(f"{name}: must be http/protobuf; collectors take it on port 4318")
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
-        url = os.environ.get(name, "").strip()
-        if url and not _is_http(url):
-            raise ConfigurationError(f"{name}: must be a URL such as http://collector:4318")
-    sampler = _variable("OTEL_TRACES_SAMPLER")
-    if sampler and sampler not in _SAMPLERS:
-        raise ConfigurationError(f"OTEL_TRACES_SAMPLER: must be one of {', '.join(sorted(_SAMPLERS))}")
-    if sampler in _RATIO_SAMPLERS and not _is_share(_variable("OTEL_TRACES_SAMPLER_ARG") or "1"):
-        raise ConfigurationError("OTEL_TRACES_SAMPLER_ARG: must be a number from 0 to 1")
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip().lower()
-
-
-def _is_http(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
-
-
-def _is_share(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 1
-    except ValueError:
-        return False

@@ -39,8 +39,8 @@ class Spans:
     def block(self, log: str, headers: Iterable[RecordHeaders | None]) -> Span:  # noqa: ARG002
         """Return the span of one block. It begins a trace, and has links to the spans that sent its records.
 
-        Args: log: the name of the event log. headers: those of each record. They are read only if the span is
-            recorded, and no further than to the last link that it may have.
+        Args: log: the name of the event log. headers: those of each record. They are read only if tracing is on, and
+            no further than to the last link that a block may have.
         """
         return _NO_SPAN
 

@@ -1,6 +1,7 @@
 """Spans: which traces a block links to, what the OTEL_ variables may say, and what is kept while nobody takes spans."""
 
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,27 @@ def test_a_request_that_is_not_sampled_sends_nothing_and_marks_no_record(monkeyp
     assert [span.trace_id.hex() for span in receiver.spans] == [f"{7:032x}"]
 
 
+@pytest.mark.parametrize(
+    ("sampler", "recorded"), [("parentbased_traceidratio", [7]), ("traceidratio", []), ("always_on", [7, 0])]
+)
+def test_a_block_of_a_recorded_request_is_recorded_however_small_the_share(
+    sampler: str, recorded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampler by parents follows links as it follows parents."""
+    with OtlpReceiver().running() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+        with exporting():
+            for parent in (_parent(7), _parent(8, "00")):
+                with tracing.spans.block("log", [[("traceparent", parent)]]), tracing.spans.step("plan"):
+                    pass
+
+    blocks = receiver.named("store block")
+    assert [sum(int(link.trace_id.hex(), 16) for link in block.links) for block in blocks] == recorded
+    assert len(receiver.named("plan")) == len(recorded)
+
+
 @pytest.mark.parametrize("header", [b"", b"\xff" * 600, b"00-1-2-3", _parent(0), b"00-" + b"g" * 52])
 def test_garbage_of_a_caller_begins_a_trace_of_its_own(header: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with OtlpReceiver().running() as receiver:
@@ -130,6 +152,18 @@ def test_garbage_of_a_caller_begins_a_trace_of_its_own(header: bytes, monkeypatc
 
     [span] = receiver.spans
     assert (span.name, span.parent_span_id) == ("GET /version", b"")
+
+
+def test_an_append_names_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    with OtlpReceiver().running() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        with exporting(), tracing.spans.request("POST", "http", []):
+            for topic in (None, "events"):
+                with tracing.spans.append(topic, 2):
+                    pass
+
+    told = {span.name: attributes(span).get("messaging.system") for span in receiver.spans}
+    assert told == {"append": "sqlite", "send events": "kafka", "POST": None}
 
 
 def test_of_an_error_the_class_is_told_and_not_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +198,19 @@ def test_what_waits_for_an_endpoint_that_stalls_is_bounded(monkeypatch: pytest.M
             receiver.goes_on.set()
 
     assert len(receiver.spans) == 30
+
+
+def test_a_process_ends_although_its_last_spans_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.opentelemetry.SPANS_SECONDS", 0.1)
+    with OtlpReceiver().running() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        receiver.goes_on.clear()
+        with exporting(), tracing.spans.block("log", []):
+            pass
+
+        [sending] = [thread for thread in threading.enumerate() if thread.name == "last-spans"]
+        receiver.goes_on.set()
+        sending.join()
 
 
 def test_only_one_module_imports_opentelemetry() -> None:
