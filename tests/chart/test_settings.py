@@ -163,6 +163,7 @@ def _shown_grace_seconds(settings: Settings) -> int:
     [
         {"server": {"drain_seconds": None}},
         {"server": {"drain_seconds": 0.25}},
+        {"tracing": True},
         {"server": {"drain_seconds": 600, "shutdown_seconds": 3600}},
         {"server": {"shutdown_seconds": 1}, "kafka": {"brokers": "kafka:9092", "produce_seconds": 1.5}},
     ],

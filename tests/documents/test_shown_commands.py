@@ -11,6 +11,7 @@ RUN_BY = {
     "docker build": "tests/chart/test_install_guide.py",
     "helm test": "tests/chart/test_install_guide.py",
     "helm upgrade": "tests/chart/test_install_guide.py",
+    "METERPORT_TRACING=true": "variables; tests/tracing/test_processes.py sets them",
     "kubectl -n kafka get secret": "needs a cluster with Strimzi",
 }
 

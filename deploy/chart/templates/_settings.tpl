@@ -42,7 +42,8 @@ true
 {{- if include "meterport.usesKafka" . -}}
   {{- $log = addf 10 (dig "kafka" "produce_seconds" 15 .Values.config) -}}
 {{- end -}}
-{{- addf (dig "server" "drain_seconds" 0 .Values.config) $shutdown 30 $log | ceil | int64 -}}
+{{- $spans := ternary 3 0 (or (dig "tracing" false .Values.config) (hasKey .Values.secrets "tracing")) -}}
+{{- addf (dig "server" "drain_seconds" 0 .Values.config) $shutdown 30 $log $spans | ceil | int64 -}}
 {{- end -}}
 
 {{/* The variable of a setting. */}}
