@@ -17,12 +17,14 @@ from ingest.event_log import Record
 from ingest.kafka.producer import KafkaProducer
 from tests.harness.broker import Broker
 from tests.harness.own_broker import broker, hang, process
-from tests.harness.topics import Topic, wait_for
+from tests.harness.topics import Topic, retry_until_answered, wait_for
 from tests.ingest.kafka.topic_content import partition_count, stored_messages, stored_values
 
 __all__ = ["broker", "process"]  # fixtures of another file
 
-PRODUCE_SECONDS = 2
+# How long brokers may take to accept an event. It is less for the tests in which they do not answer; when they do, they
+# may take longer than that on a busy machine, and the event is appended again.
+PRODUCE_SECONDS, FEW_SECONDS = 30, 2
 Open = Callable[..., KafkaProducer]
 
 
@@ -30,8 +32,8 @@ Open = Callable[..., KafkaProducer]
 def open_producer() -> Iterator[Open]:
     opened: list[KafkaProducer] = []
 
-    def open_(topic: Topic, **options: str) -> KafkaProducer:
-        opened.append(producer := KafkaProducer(_settings(topic, **options)))
+    def open_(topic: Topic, produce_seconds: int = PRODUCE_SECONDS, **options: str) -> KafkaProducer:
+        opened.append(producer := KafkaProducer(_settings(topic, produce_seconds, **options)))
         return producer
 
     yield open_
@@ -39,9 +41,9 @@ def open_producer() -> Iterator[Open]:
         producer.close()
 
 
-def _settings(topic: Topic, **options: str) -> KafkaSettings:
+def _settings(topic: Topic, produce_seconds: int = PRODUCE_SECONDS, **options: str) -> KafkaSettings:
     named = {name.replace("_", "."): value for name, value in options.items()}
-    own = {"produce_seconds": PRODUCE_SECONDS, "partitions": 5, "dead_letter_topic": f"{topic.name}.dead"}
+    own = {"produce_seconds": produce_seconds, "partitions": 5, "dead_letter_topic": f"{topic.name}.dead"}
     return topic.settings(options=named).model_copy(update=own)
 
 
@@ -142,8 +144,8 @@ def test_nothing_to_append_is_done(open_producer: Open, topic: Topic) -> None:
 def test_while_brokers_are_away_nothing_is_done_and_after_it_everything_is(
     open_producer: Open, topic: Topic, process: Broker, away: str
 ) -> None:
-    producer = open_producer(topic)
-    producer.append([_event("before")], 1).result(30)
+    producer = open_producer(topic, FEW_SECONDS)
+    _append_when_accepted(producer, "before")
     _send_away(process, away)
 
     began = time.monotonic()
@@ -151,12 +153,12 @@ def test_while_brokers_are_away_nothing_is_done_and_after_it_everything_is(
     for future in done:
         with pytest.raises(LogUnavailable):
             future.result(30)
-    assert time.monotonic() - began > PRODUCE_SECONDS - 0.5
+    assert time.monotonic() - began > FEW_SECONDS - 0.5
 
     _bring_back(process, away)
-    producer.append([_event("after")], 1).result(30)
+    _append_when_accepted(producer)
     stored = stored_values(topic)
-    assert (stored.count(_event("before")), stored.count(_event("after"))) == (1, 1)
+    assert {_event("before"), _event("after")} <= set(stored)
     assert stored.count(_event("during")) <= (0 if away == "killed" else 100)  # a hung broker may get them later
 
 
@@ -164,7 +166,7 @@ def test_while_brokers_are_away_nothing_is_done_and_after_it_everything_is(
 def test_brokers_that_are_away_from_the_start_are_not_asked_by_each_request_anew(
     open_producer: Open, topic: Topic, process: Broker, away: str
 ) -> None:
-    producer = open_producer(topic)
+    producer = open_producer(topic, FEW_SECONDS)
     _send_away(process, away)
     before = threading.active_count()
 
@@ -175,15 +177,15 @@ def test_brokers_that_are_away_from_the_start_are_not_asked_by_each_request_anew
             future.result(30)
 
     _bring_back(process, away)
-    _append_when_back(producer)
-    assert stored_values(topic) == [_event("after")]
+    _append_when_accepted(producer)
+    assert {*stored_values(topic)} == {_event("after")}
 
 
 def test_a_queue_that_is_full_refuses_and_takes_again_when_it_was_drained(
     open_producer: Open, topic: Topic, process: Broker
 ) -> None:
-    producer = open_producer(topic, queue_buffering_max_kbytes="1024")
-    producer.append([_event()], 1).result(30)
+    producer = open_producer(topic, FEW_SECONDS, queue_buffering_max_kbytes="1024")
+    _append_when_accepted(producer)
     hang(process)
 
     waiting = producer.append([_event(size=500_000)] * 2, 1)
@@ -193,7 +195,7 @@ def test_a_queue_that_is_full_refuses_and_takes_again_when_it_was_drained(
         waiting.result(30)
 
     process.continue_()
-    _append_when_back(producer)
+    _append_when_accepted(producer)
 
 
 def test_a_caller_that_goes_away_stops_nobody(open_producer: Open, topic: Topic) -> None:
@@ -260,16 +262,16 @@ def test_dead_letters_are_sent_with_what_they_were_and_why_they_are_dead(open_pr
 
 
 def test_dead_letters_that_cannot_be_sent_say_so(open_producer: Open, topic: Topic, process: Broker) -> None:
-    producer = open_producer(topic)
+    producer = open_producer(topic, FEW_SECONDS)
     letters = [DeadLetter(Record(0, 0, 1, b"x"), "why")]
-    producer.send(letters)
+    retry_until_answered(lambda: producer.send(letters))
     hang(process)
 
     with pytest.raises(LogUnavailable):
         producer.send(letters)
 
     process.continue_()
-    producer.send(letters)
+    retry_until_answered(lambda: producer.send(letters))
 
 
 def _send_away(process: Broker, how: str) -> None:
@@ -280,12 +282,12 @@ def _bring_back(process: Broker, how: str) -> None:
     process.start() if how == "killed" else process.continue_()
 
 
-def _append_when_back(producer: KafkaProducer) -> None:
-    """Append one event, as soon as brokers that are back accept one."""
+def _append_when_accepted(producer: KafkaProducer, subject: str = "after") -> None:
+    """Append one event, as soon as brokers accept one. One that was refused may be in the topic nevertheless."""
     errors: list[BaseException | None] = []
 
     def appended() -> bool:
-        errors.append(producer.append([_event("after")], 1).exception(30))
+        errors.append(producer.append([_event(subject)], 1).exception(30))
         return errors[-1] is None
 
     wait_for(appended, lambda: errors[-1])
