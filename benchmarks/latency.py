@@ -17,7 +17,7 @@ from engine.meters.meter import Meter
 from engine.store.clickhouse import Store
 from engine.usage.answers import UsageQuery, query_json
 from ingest.consumer import Consumer
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 
 TRIES = 40
 PAUSE_SECONDS = 0.5

@@ -19,7 +19,7 @@ from engine.store.clickhouse import Store
 from engine.store.migrations import migrate
 from engine.store.opening import open_store
 from ingest.consumer import Consumer
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.harness.no_ingest import NoIngest
 
 MINUTE_MS = 60_000

@@ -19,7 +19,7 @@ from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetterSink
 from ingest.persistence import Stopped
 from ingest.restored import compare_with_store
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)

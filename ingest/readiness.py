@@ -34,7 +34,7 @@ from ingest.event_log import EventLog
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.probe import BrokerProbe, describe_missing_rights
 from ingest.kafka.producer import KafkaProducer
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from ingest.workers import Workers
 
 _REFRESH_WORKERS = ("refresher", "revocations")  # these workers refresh the data that answers are computed from

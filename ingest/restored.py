@@ -13,7 +13,7 @@ from engine.instants import Clock, milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Record
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)

@@ -40,7 +40,7 @@ from ingest.kafka.producer import KafkaProducer
 from ingest.left_behind import store_leftover_events, warn_about_leftover_events
 from ingest.readiness import Parts, start_monitoring
 from ingest.restored import compare_with_store
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from ingest.stored_positions import StoredPositions
 from ingest.workers import Workers
 

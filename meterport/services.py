@@ -41,7 +41,7 @@ def _spans(settings: Settings) -> AbstractContextManager[None]:
     if not settings.tracing:
         return nullcontext()
     try:
-        from engine.opentelemetry import exporting  # noqa: PLC0415 - an extra, not loaded where tracing is off
+        from engine.tracing.opentelemetry import exporting  # noqa: PLC0415 - an extra, not loaded where tracing is off
     except ModuleNotFoundError as error:
         raise ConfigurationError("tracing: OpenTelemetry is not installed: install meterport[otel]") from error
     return exporting()

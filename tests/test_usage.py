@@ -20,7 +20,7 @@ from engine.meters.rollups import GRAINS, create_rollup, drop_rollup
 from engine.store.clickhouse import Store
 from engine.usage.answers import query_json
 from ingest.consumer import Consumer
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.harness import oracle, strategies
 from tests.harness.long_form import LONG
 from tests.harness.translation import cloudevent, definition, rows, usage_query

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 
 from api.http.problems import redact_tokens
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
 
 
 def next_page(request: Request, end: LogPosition, limit: int) -> dict[str, str]:

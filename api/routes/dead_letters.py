@@ -30,7 +30,7 @@ from engine.errors import TooLarge
 from engine.events.cloudevents import TimeSpan
 from engine.filters import check_operand
 from engine.instants import Instant, milliseconds, parse_instant
-from engine.log_position import LogPosition, parse_cursor
+from engine.listings.log_position import LogPosition, parse_cursor
 from engine.store.clickhouse import Store
 
 P = ParamSpec("P")

@@ -14,7 +14,7 @@ from api.http.parameters import Parameters
 from api.http.responses import raw_json
 from engine.events import differing_duplicates
 from engine.events.differing_duplicates import DuplicateFilter
-from engine.log_position import parse_cursor
+from engine.listings.log_position import parse_cursor
 
 
 async def list_duplicates(dependencies: Dependencies, request: Request) -> Response:

@@ -40,7 +40,7 @@ from engine.events.listing import EventFilter, EventSearch, search_filters, to_j
 from engine.events.media_types import BATCH, SINGLE
 from engine.events.unreadable import why_not_json
 from engine.instants import milliseconds
-from engine.log_position import parse_cursor
+from engine.listings.log_position import parse_cursor
 from engine.metrics import EVENTS_ACCEPTED
 
 _BODY_REQUIRED = frozenset({SINGLE, BATCH})

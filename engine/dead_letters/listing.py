@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 
 from engine.instants import Instant, timestamp_text
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
+from engine.listings.time_range import bound_ms, check_order
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.time_range import bound_ms, check_order
 
 
 @dataclass(frozen=True, slots=True)

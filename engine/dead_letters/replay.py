@@ -27,7 +27,7 @@ from engine.events.cloudevents import TimeSpan, decode_event
 from engine.events.kafka import Headers, to_structured_json
 from engine.ids import new_ulid
 from engine.instants import Instant
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
 from engine.store import sql
 from engine.store.clickhouse import Store
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from engine.errors import InvalidRequest
 from engine.events.listing import listed_event
 from engine.instants import Instant
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
 from engine.store import sql
 from engine.store.clickhouse import Store
 

@@ -17,12 +17,12 @@ from engine.errors import InvalidRequest
 from engine.events.uncounted_reasons import EventPosition, validation_errors
 from engine.filters import Allowance, Bindings, Filter, condition, text_filter, time_filter
 from engine.instants import BEGINNING, DAY_SECONDS, END, Clock, Instant, milliseconds, timestamp_text, utc_now
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
+from engine.listings.time_range import bound_ms, check_order, clamp_ms
 from engine.meters.registry import MeterRegistry
 from engine.names import correct_case
 from engine.store import sql
 from engine.store.clickhouse import Store
-from engine.time_range import bound_ms, check_order, clamp_ms
 
 # The fields that a search of events may filter: the API's name, the column, and the function that parses the filter.
 SEARCH_FIELDS: Mapping[str, tuple[str, Callable[[object, Allowance, int], Filter | None]]] = {

@@ -20,7 +20,7 @@ from engine.instants import milliseconds, parse_instant, utc_now
 from engine.meters.definition import parse_definition
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.api import conftest
 from tests.api.conftest import BATCH, KEY, TOKENS_TOTAL, build
 from tests.harness.api_client import ApiClient

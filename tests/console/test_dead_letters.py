@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from engine.instants import milliseconds, utc_now
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.api.conftest import event
 from tests.console.runs import KEY, Run, cells
 from tests.documents.shown import block

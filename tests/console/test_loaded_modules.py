@@ -44,4 +44,4 @@ def test_a_service_without_tracing_loads_nothing_of_it() -> None:
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = set(ran.stdout.split())
     assert "engine.tracing" in loaded
-    assert loaded & {"opentelemetry", "requests", "google.protobuf", "engine.opentelemetry"} == set()
+    assert loaded & {"opentelemetry", "requests", "google.protobuf", "engine.tracing.opentelemetry"} == set()

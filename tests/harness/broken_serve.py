@@ -13,7 +13,7 @@ from concurrent.futures import Future
 
 import meterport
 from ingest.event_log import Plan, Range
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 
 
 def without_token() -> None:

@@ -15,7 +15,7 @@ from engine.dead_letters.replay import check
 from engine.events.arrival_limits import EARLIEST_CREDIBLE_MS, MAX_AHEAD_MS
 from engine.events.cloudevents import TimeSpan
 from engine.instants import Instant, milliseconds, utc_now
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
 from engine.store.clickhouse import Store
 from ingest.arrival_times import TimestampReport, with_credible_arrivals
 from ingest.consumer import Consumer

@@ -18,7 +18,7 @@ from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import dead_letter_block
 from ingest.event_log import Plan, Range
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 
 NOW = round(time.time() * 1000)  # current, because the duplicate check forgets old keys
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)

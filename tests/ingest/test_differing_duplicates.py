@@ -21,7 +21,7 @@ from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.differing_duplicates import MOST_COMPARED, find_differing
 from ingest.event_log import Range
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 
 NOW = round(time.time() * 1000)
 AT = "2025-12-24T10:00:00.5Z"

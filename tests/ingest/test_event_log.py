@@ -10,7 +10,7 @@ import pytest
 
 from ingest.event_log import EventLog, Plan, Range, ranges_of
 from ingest.kafka.log import KafkaLog
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.harness.broker import Kafka
 from tests.harness.topics import Topic, assigned_partitions, lag, read, require_real_broker, values, wait_for
 

@@ -22,7 +22,7 @@ from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.event_log import Plan, Range
 from ingest.restored import compare_with_store
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from ingest.stored_positions import StoredPositions
 from tests.harness.memory_log import MemoryTopic
 from tests.ingest.dying_process import Killed, Process, append, counts, event, half_insert, killed_in_an_insert

@@ -12,11 +12,10 @@ import pytest
 from engine.config.settings import IngestSettings
 from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
-from ingest import sqlite_log
 from ingest.consumer import Consumer
 from ingest.event_log import ranges_of
 from ingest.restored import compare_with_store
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from ingest.stored_positions import StoredPositions
 from tests.harness.alerts import check_fires, scrape
 from tests.harness.services import available_or_skip
@@ -173,7 +172,7 @@ def test_what_a_process_that_died_has_left_is_no_gap(
 ) -> None:
     """It does not matter whether it had stored its position recently."""
     for seconds in (0.0, 1000.0):
-        monkeypatch.setattr(sqlite_log, "_NOTE_SECONDS", seconds)
+        monkeypatch.setattr("ingest.sqlite.log._NOTE_SECONDS", seconds)
         _run(directory, store, 0)
         with _open(directory, store) as log:
             last(log)

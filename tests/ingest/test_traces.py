@@ -9,8 +9,8 @@ import pytest
 from engine import tracing
 from engine.config.settings import IngestSettings
 from engine.errors import LogUnavailable
-from engine.opentelemetry import exporting
 from engine.store.clickhouse import Store
+from engine.tracing.opentelemetry import exporting
 from ingest.consumer import Consumer
 from ingest.event_log import Record, ranges_of
 from ingest.persistence import Retrier

@@ -10,7 +10,7 @@ from api.dependencies import Dependencies
 from engine.config.settings import Settings
 from engine.instants import milliseconds
 from engine.store.clickhouse import Store
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.api.conftest import build
 from tests.api.dead_letters.letters import EARLIER, STRICT, TODAY, ingest, offsets
 

@@ -11,7 +11,7 @@ from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
 from ingest.dead_letters import DeadLetter, dead_letter_block
 from ingest.event_log import Headers, Record
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.api.conftest import event
 from tests.harness.api_client import ApiClient
 

@@ -18,7 +18,7 @@ from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.kafka.log import KafkaLog
 from ingest.kafka.producer import KafkaProducer
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.api.conftest import build, event
 from tests.api.dead_letters.letters import (
     EARLIER,

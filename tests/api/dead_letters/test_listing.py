@@ -7,7 +7,7 @@ import pytest
 
 from engine.dead_letters import replay
 from engine.instants import milliseconds
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
 from engine.store.clickhouse import Store
 from tests.api.dead_letters.letters import EARLIER, NOW, URL, kafka_letter, stamp
 from tests.harness.api_client import ApiClient

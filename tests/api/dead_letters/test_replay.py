@@ -7,7 +7,7 @@ import pytest
 
 from engine.instants import milliseconds, parse_instant
 from engine.store.clickhouse import Store
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.api.dead_letters.letters import (
     EARLIER,
     NOW,

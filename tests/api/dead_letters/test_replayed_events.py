@@ -5,7 +5,7 @@ import pytest
 
 from engine.store.clickhouse import Store
 from ingest.event_log import Headers
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.api.conftest import event
 from tests.api.dead_letters.letters import EARLIER, counted, ingest, kafka_letter, outcome, problems, replayed, stamp
 from tests.harness.api_client import ApiClient

@@ -7,7 +7,7 @@ import pytest
 
 from engine.dead_letters.listing import list_dead_letters
 from engine.instants import milliseconds
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
 from engine.store.clickhouse import Store
 from tests.engine.events.listed_events import NOON
 

@@ -13,7 +13,7 @@ from engine.dead_letters.replay import (
     batches,
 )
 from engine.events.cloudevents import TimeSpan, decode_event
-from engine.log_position import LogPosition
+from engine.listings.log_position import LogPosition
 from engine.store.migrations import _KEY_MARGIN
 from tests.harness.strategies import data_texts
 

@@ -8,7 +8,7 @@ import pytest
 from engine.errors import InvalidRequest
 from engine.events.listing import ListedEvent, to_json
 from engine.instants import parse_instant
-from engine.log_position import LogPosition, parse_cursor
+from engine.listings.log_position import LogPosition, parse_cursor
 from engine.meters.registry import MeterRegistry
 from engine.store.clickhouse import Store
 from tests.engine.events.listed_events import ARRIVED_MS, envelope, listed, meter, put

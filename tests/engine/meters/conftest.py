@@ -22,7 +22,7 @@ from engine.usage.answers import query_json
 from engine.usage.grains import Grain
 from ingest.consumer import Consumer
 from ingest.fill_barrier import FillBarrier
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.harness import oracle
 from tests.harness.translation import cloudevent, definition, rows, usage_query
 

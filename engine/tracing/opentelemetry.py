@@ -27,10 +27,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from engine import __version__, tracing
 from engine.config.grace import SPANS_SECONDS
-from engine.config.tracing_variables import check_variables, is_turned_off, samples_by_parents
 from engine.errors import ConfigurationError
 from engine.logging_setup import OncePerMinute
 from engine.tracing import Attributes, RecordHeaders
+from engine.tracing.variables import check_variables, is_turned_off, samples_by_parents
 
 logger = logging.getLogger(__name__)
 logger.addFilter(OncePerMinute())

@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import LogFull, LogUnavailable
 from ingest.event_log import Lag, Range
-from ingest.sqlite_log import SqliteLog
+from ingest.sqlite.log import SqliteLog
 from tests.harness.topics import values
 
 

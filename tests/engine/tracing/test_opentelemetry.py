@@ -8,7 +8,7 @@ import pytest
 
 from engine import tracing
 from engine.errors import ConfigurationError
-from engine.opentelemetry import MAX_LINKS, exporting, linked_parents
+from engine.tracing.opentelemetry import MAX_LINKS, exporting, linked_parents
 from tests.harness.otlp_receiver import OtlpReceiver, attributes
 from tests.harness.preloaded import ROOT
 from tests.harness.topics import wait_for
@@ -201,7 +201,7 @@ def test_what_waits_for_an_endpoint_that_stalls_is_bounded(monkeypatch: pytest.M
 
 
 def test_a_process_ends_although_its_last_spans_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.opentelemetry.SPANS_SECONDS", 0.1)
+    monkeypatch.setattr("engine.tracing.opentelemetry.SPANS_SECONDS", 0.1)
     with OtlpReceiver().running() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
         receiver.goes_on.clear()
@@ -219,5 +219,5 @@ def test_only_one_module_imports_opentelemetry() -> None:
     importing = re.compile(r"^\s*(?:from|import) opentelemetry", re.MULTILINE)
 
     assert [path.relative_to(ROOT) for path in sources if importing.search(path.read_text())] == [
-        Path("engine/opentelemetry.py")
+        Path("engine/tracing/opentelemetry.py")
     ]

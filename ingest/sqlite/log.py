@@ -1,6 +1,6 @@
 """The event log of the embedded product: an SQLite file beside the store, with no service to run.
 
-Owns: the file. Appends, plans and acknowledgements go through the one queue of its writer (ingest/sqlite_writer.py).
+Owns: the file. Appends, plans and acknowledgements go through the one queue of its writer (ingest/sqlite/writer.py).
 The size is bounded: an append that would exceed `max_bytes` is refused before it is queued.
 There is one partition, whose number is chosen at random when the file is created. A new file beside an old store starts
 at offset 1 again, so neither its tokens nor its positions may be taken for those of the old file. There is one reader.
@@ -23,7 +23,7 @@ from engine.errors import LogFull, LogUnavailable, MeterportError
 from engine.health import Pulse
 from engine.store import sql
 from ingest.event_log import DeadLetterRun, Lag, Plan, Range, Record
-from ingest.sqlite_writer import SqliteWriter
+from ingest.sqlite.writer import SqliteWriter
 from ingest.stored_positions import StoredPositions
 
 logger = logging.getLogger(__name__)

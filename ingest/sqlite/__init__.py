@@ -1,0 +1,1 @@
+"""The event log of the embedded product: an SQLite file beside the store."""
