@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("api", "benchmarks", "deploy", "engine", "examples", "ingest", "meterport", "tests")
 MODULE_LINES = 320
 FUNCTION_LINES = 45
+PACKAGE_PARTS = 20
 
 
 def too_long(name: str, text: str) -> Iterator[str]:
@@ -30,6 +31,19 @@ def test_modules_and_functions_are_short() -> None:
     assert len(modules) > 500
 
     assert [what for path in modules for what in too_long(str(path.relative_to(ROOT)), path.read_text())] == []
+
+
+def parts(package: Path) -> list[str]:
+    """Return the modules and packages that are directly in a package, by name."""
+    modules = [path.stem for path in package.glob("*.py") if path.name != "__init__.py"]
+    return sorted(modules + [path.parent.name for path in package.glob("*/__init__.py")])
+
+
+@pytest.mark.parametrize("package", ["api", "engine", "ingest", "meterport"])
+def test_a_package_has_few_parts(package: str) -> None:
+    found = parts(ROOT / package)
+
+    assert 0 < len(found) <= PACKAGE_PARTS, found
 
 
 @pytest.mark.parametrize(
