@@ -1,9 +1,9 @@
 """Usage queries: over any subjects with the API key, and over one subject with a portal token of that subject.
 
-Owns: the conversion of a request into a `UsageQuery`, and of an `Answer`, whose rows ClickHouse has formatted, into a
+Owns: the conversion of a request into a `UsageQuery`, and of an `Answer`, whose rows are text already, into a
 JSON or CSV response. The subject of a portal query always comes from the token; no part of a request can widen it.
 Source: docs/contract.md "Portal", "Meters", D.3, D.8–D.11, D.14, D.24; docs/design.md
-R18 (ClickHouse formats the rows), R20 (the subject of a portal query), R21 (the grains of an answer).
+R18 (who formats the rows), R20 (the subject of a portal query), R21 (the grains of an answer).
 """
 
 from collections.abc import Callable, Sequence

@@ -64,7 +64,7 @@ _TOTALS = (
 def _extreme_spec(function: str) -> AggregationSpec:
     kind = f"SimpleAggregateFunction({function}, Nullable({_NUMBER}))"
     column = Column("extreme", kind, f"{function}(value)", f"{function}(finer.extreme)")
-    return AggregationSpec((column,), f"{function}(extreme)", "isNotNull(usage)")
+    return AggregationSpec((column,), f"{function}(extreme)", f"isNotNull({function}(extreme))")
 
 
 AGGREGATIONS: Mapping[Aggregation, AggregationSpec] = {
@@ -101,6 +101,6 @@ AGGREGATIONS: Mapping[Aggregation, AggregationSpec] = {
             ),
         ),
         "argMaxMerge(latest)",
-        "isNotNull(usage)",
+        "isNotNull(argMaxMerge(latest))",
     ),
 }

@@ -1,13 +1,17 @@
-"""The usage of one meter as an answer whose rows ClickHouse has formatted.
+"""The usage of one meter as an answer: rows from ClickHouse, into which the texts of their windows are put.
 
-Owns: `Answer`, the limit on its rows, and the format of its rows. ClickHouse formats the rows, so a query costs Python
-the same for three rows and for thirty thousand. An answer with too many rows is refused; it is never truncated.
+Owns: `Answer`, the limit on its rows, and the format of its rows. ClickHouse formats a row but for its window, of which
+it tells the Unix seconds. An answer with too many rows is refused; it is never truncated.
 Source: docs/design.md R17–R21 (queries); docs/contract.md "Answers".
 """
 
+import functools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+import orjson
 
 from engine.errors import StoreError, TooManyRows
 from engine.meters.meter import Meter
@@ -20,6 +24,7 @@ from engine.usage.statement import UsageStatement, range_to_read
 __all__ = ["Answer", "RowLimit", "UsageQuery", "query_csv", "query_json"]
 
 _TOO_MANY_GROUPS = 158  # the error code of ClickHouse
+_WINDOW = re.compile(rb'"start":(-?\d+)(?:,"end":(-?\d+))?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +61,45 @@ def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | 
 
     Raises: TooManyRows: the answer has more rows than the limit.
     """
-    statement = UsageStatement(meter, query, range_to_read(store, meter, query))
+    statement = UsageStatement(meter, query, range_to_read(store, meter, query), fix_subject=True)
     keys = [key for key in query.group_by if key != "subject"]
-    pairs = ", ".join(f"{{key_{index}:String}}, {meter.dimension(key)}" for index, key in enumerate(keys))
-    group_by = f"map({pairs})" if keys else "CAST(map(), 'Map(String, String)')"
-    subject = "subject" if "subject" in query.group_by else "CAST(NULL, 'Nullable(String)')"
-    output = (
-        f"usage AS value, {statement.start_text} AS windowStart, {statement.end_text} AS windowEnd, "
-        f"{subject} AS subject, {group_by} AS groupBy"
-    )
-    group_count = _bound_groups(store, statement, query)
     names = {f"key_{index}": key for index, key in enumerate(keys)}
+    columns, constants = [f"{meter.spec.value} AS value", statement.window_columns()], ""
+    if statement.fixed_subject is not None:
+        constants = f',"subject":{orjson.dumps(statement.fixed_subject).decode()}'
+    elif "subject" in query.group_by:
+        columns.append("subject")
+    else:
+        constants = ',"subject":null'
+    if keys:
+        pairs = ", ".join(f"{{key_{index}:String}}, {meter.dimension(key)}" for index, key in enumerate(keys))
+        columns.append(f"map({pairs}) AS groupBy")
+    elif constants:
+        constants += ',"groupBy":{}'
+    else:
+        columns.append("CAST(map(), 'Map(String, String)') AS groupBy")
+    group_count = _bound_groups(store, statement, query)
     with _refuse_too_many_groups(limit):
-        rendered = statement.render(output, max_rows=limit.rows if limit else None)
+        groups = statement.render_groups(", ".join(columns))
+        rendered = statement.render(groups, max_rows=limit.rows if limit else None)
         rows = store.query_bytes(rendered, "JSONEachRow", {**statement.parameters, **names})
     if limit and rows.count(b"\n{") > limit.rows:
         raise limit.error
-    return Answer(rows.strip(), statement.grains, group_count)
+    return Answer(_put_windows(rows.strip(), statement, constants), statement.grains, group_count)
+
+
+def _put_windows(rows: bytes, statement: UsageStatement, constants: str) -> bytes:
+    """Replace the Unix seconds in JSON rows by the texts of the windows and the members that all rows share."""
+    members: dict[bytes, bytes] = {}
+
+    def member(found: re.Match[bytes]) -> bytes:
+        known = members.get(found[0])
+        if known is None:
+            start, end = statement.window_texts(int(found[1]), int(found[2] or 0))
+            known = members[found[0]] = f'"windowStart":"{start}","windowEnd":"{end}"{constants}'.encode()
+        return known
+
+    return _WINDOW.sub(member, rows)
 
 
 def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
@@ -83,19 +110,28 @@ def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | N
     """
     statement = UsageStatement(meter, query, range_to_read(store, meter, query))
     with _refuse_too_many_groups(limit):
-        join = _join_subject_names(store, statement, query, limit)
         columns = {key: meter.dimension(key) for key in query.group_by if key != "subject"}
+        dimensions = ["subject"] * ("subject" in query.group_by) + [*columns.values()]
+        groups = statement.render_groups(
+            ", ".join([statement.window_columns(), *dimensions, f"{meter.spec.value} AS usage"])
+        )
+        join = _join_subject_names(store, statement, groups, query, limit)
         if "subject" in query.group_by:
             named = {"subject_display_name": "ifNull(display_name, '')"} if join else {}
             columns = {"subject": "subject", **named, **columns}
-        values = map(_quote_csv, columns.values())
-        line = "concat(" + ", ',', ".join([statement.start_text, statement.end_text, *values, "toString(usage)"]) + ")"
-        rendered = statement.render(f"{line} AS line", join, max_rows=limit.rows if limit else None)
-        rows = store.query_bytes(rendered, "TSVRaw", statement.parameters)
-    if limit and _count_csv_rows(rows, limit.rows) > limit.rows:
+        rest = "concat(" + ", ',', ".join([*map(_quote_csv, columns.values()), "toString(usage)"]) + ")"
+        ends = "start, end" if statement.is_open_total else "start"
+        lines = sql.statement("usage/lines", output=f"{ends}, {rest} AS line", groups=groups, join=join)
+        rendered = statement.render(lines, max_rows=limit.rows if limit else None)
+        found = store.query_bytes(rendered, "JSONCompactEachRow", statement.parameters)
+    rows = orjson.loads(b"[" + found.strip().replace(b"\n", b",") + b"]")
+    if limit and len(rows) > limit.rows:
         raise limit.error
     header = ",".join(["window_start", "window_end", *columns, "value"])
-    return Answer(header.encode() + b"\n" + rows, statement.grains)
+    window = functools.cache(lambda *seconds: ",".join(statement.window_texts(*seconds)))
+    return Answer(
+        "".join([header, "\n", *(f"{window(*ends)},{line}\n" for *ends, line in rows)]).encode(), statement.grains
+    )
 
 
 def _bound_groups(store: Store, statement: UsageStatement, query: UsageQuery) -> int | None:
@@ -125,17 +161,9 @@ def _refuse_too_many_groups(limit: RowLimit | None) -> Iterator[None]:
         raise
 
 
-def _count_csv_rows(rows: bytes, max_rows: int) -> int:
-    """Return how many rows the CSV lines contain, or a number of at most `max_rows` if they contain no more.
-
-    The number of line ends is at least the number of rows. A value that contains line ends is in quotes, and its line
-    ends are not counted if the exact number is needed.
-    """
-    lines = rows.count(b"\n")
-    return lines if lines <= max_rows else sum(part.count(b"\n") for part in rows.split(b'"')[::2])
-
-
-def _join_subject_names(store: Store, statement: UsageStatement, query: UsageQuery, limit: RowLimit | None) -> str:
+def _join_subject_names(
+    store: Store, statement: UsageStatement, groups: str, query: UsageQuery, limit: RowLimit | None
+) -> str:
     """Return the SQL join that adds the names of subjects, or "" if no subject of the answer has a name or metadata."""
     if "subject" not in query.group_by:
         return ""
@@ -144,9 +172,8 @@ def _join_subject_names(store: Store, statement: UsageStatement, query: UsageQue
     if not store.rows(f"{names} LIMIT 1", **statement.parameters):
         return ""
     join = sql.statement("usage/named", names=names)
-    known_statement = statement.render(
-        "max(named.key != '')", join, ordered=False, max_rows=limit.rows if limit else None
-    )
+    known_lines = sql.statement("usage/lines", output="max(named.key != '')", groups=groups, join=join)
+    known_statement = statement.render(known_lines, ordered=False, max_rows=limit.rows if limit else None)
     (known,) = store.rows(known_statement, **statement.parameters)
     return join if known[0] else ""
 

@@ -36,6 +36,11 @@ class StepFunction:
         """Return the value that is valid at a Unix second."""
         return self.values[bisect.bisect_right(self.starts, second) - 1]
 
+    def next_change(self, second: int) -> int | None:
+        """Return the second from which another value is valid, after a Unix second; None if there is none."""
+        later = bisect.bisect_right(self.starts, second)
+        return self.starts[later] if later < len(self.starts) else None
+
     def between(self, first: int, last: int) -> "StepFunction":
         """Return the steps that cover [first, last], including the one that is valid at `first`."""
         low = max(bisect.bisect_right(self.starts, first) - 1, 0)

@@ -1,5 +1,5 @@
 -- The segments of a range in which only the largest groups keep their keys. All other groups get NULL as their key,
--- which no event has, so they become one group. ${totals} is usage/group_totals. Part of usage/usage.
+-- which no event has, so they become one group. ${totals}: usage/groups. Part of usage/groups.
 SELECT * EXCEPT (is_largest) REPLACE (${replaced})
 FROM (
     SELECT *, (${keys}) IN (

@@ -1,11 +1,6 @@
 -- Segments of a range from the events themselves: those that no minute boundary covers, or all of them while a rollup
--- is being filled. Part of usage/usage.
-SELECT
-    ${start} AS start,
-    ${keys}
-    min(toStartOfMinute(toDateTime(time, 'UTC'))) AS first_minute,
-    max(toStartOfMinute(toDateTime(time, 'UTC'))) AS last_minute,
-    ${columns}
+-- is being filled. Part of usage/groups.
+SELECT ${output}
 FROM (
     SELECT
         subject, time, log_partition, log_offset,
@@ -13,7 +8,7 @@ FROM (
         ${extracted}
     FROM events
     WHERE ${subjects} type = {event_type:String}
-        AND (${ranges})
+        AND ${ranges}
 )
 ${filters}
 GROUP BY ${group}

@@ -1,9 +1,3 @@
--- Segments of a range from one grain of a rollup. Part of usage/usage.
-SELECT
-    ${start} AS start,
-    ${keys}
-    first_minute,
-    last_minute,
-    ${columns}
-FROM ${table}
-WHERE ${subjects} (${ranges})${filters}
+-- Segments of a range from one grain of a rollup, if other segments come from other grains. Part of usage/groups.
+SELECT ${columns}
+FROM ${source}

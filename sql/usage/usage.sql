@@ -1,21 +1,7 @@
--- Usage: the segments of a range, each from its grain, merged once.
--- ${join}: nothing, or usage/named. ${most_groups}: the largest number of groups, 0 for any number. ${segments}:
--- usage/raw_piece and usage/rollup_piece joined by UNION ALL, or usage/largest_groups of them.
+-- Usage: the groups of a query, in the order of the answer. ${groups}: usage/groups or usage/lines.
+-- ${most_groups}: the largest number of groups, 0 for any number.
 -- Read by engine/usage/statement.py.
-SELECT ${output}
-FROM (
-    SELECT
-        ${keys}
-        min(first_minute) AS first_event_minute,
-        max(last_minute) AS last_event_minute,
-        ${value} AS usage
-    FROM (
-${segments}
-    )
-    ${grouping}
-    ${having}
-) AS answered
-${join}
+${groups}
 ${order}
 ${limit}
 SETTINGS

@@ -15,14 +15,14 @@ from tests.harness import oracle_time
 
 
 def in_engine(store: Store, size: WindowSize, name: str, seconds: list[int]) -> list[tuple[int, int, str, str]]:
-    """Return (second, window start, both ends as text), computed by the expressions of a usage statement."""
+    """Return (second, window start, both ends as text), with the start as a usage statement computes it."""
     timeline = Timeline(size, name, min(seconds), max(seconds))
     statement = (
-        f"SELECT second, start, {timeline.start_text}, {timeline.end_text} FROM "
-        f"(SELECT second, {timeline.start('second')} AS start FROM "
-        "(SELECT arrayJoin({seconds:Array(Int64)}) AS second)) ORDER BY second"
+        f"SELECT second, {timeline.start('second')} AS start FROM "
+        "(SELECT arrayJoin({seconds:Array(Int64)}) AS second) ORDER BY second"
     )
-    return [(row[0], row[1], row[2], row[3]) for row in store.rows(statement, **timeline.parameters, seconds=seconds)]
+    found = store.rows(statement, **timeline.parameters, seconds=seconds)
+    return [(second, start, timeline.text(start), timeline.text(timeline.end(start))) for second, start in found]
 
 
 HOURS = {
