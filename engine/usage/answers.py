@@ -20,11 +20,12 @@ from engine.store.clickhouse import Store
 from engine.usage.grains import Grain
 from engine.usage.query import UsageQuery
 from engine.usage.statement import UsageStatement, range_to_read
+from engine.usage.windows import WindowSize
 
 __all__ = ["Answer", "RowLimit", "UsageQuery", "query_csv", "query_json"]
 
 _TOO_MANY_GROUPS = 158  # the error code of ClickHouse
-_WINDOW = re.compile(rb'"start":(-?\d+)(?:,"end":(-?\d+))?')
+_WINDOW = re.compile(rb'"start":(-?\d+(?:,"end":-?\d+)?)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,16 @@ def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | 
 
     Raises: TooManyRows: the answer has more rows than the limit.
     """
-    statement = UsageStatement(meter, query, range_to_read(store, meter, query), fix_subject=True)
+    in_sql = query.window_size is WindowSize.MINUTE
+    statement = UsageStatement(meter, query, range_to_read(store, meter, query), fix_subject=not in_sql)
     keys = [key for key in query.group_by if key != "subject"]
     names = {f"key_{index}": key for index, key in enumerate(keys)}
-    columns, constants = [f"{meter.spec.value} AS value", statement.window_columns()], ""
+    columns = [f"{meter.spec.value} AS value", statement.minute_texts() if in_sql else statement.window_seconds()]
+    constants = ""
     if statement.fixed_subject is not None:
         constants = f',"subject":{orjson.dumps(statement.fixed_subject).decode()}'
-    elif "subject" in query.group_by:
-        columns.append("subject")
     else:
-        constants = ',"subject":null'
+        columns.append("subject" if "subject" in query.group_by else "CAST(NULL, 'Nullable(String)') AS subject")
     if keys:
         pairs = ", ".join(f"{{key_{index}:String}}, {meter.dimension(key)}" for index, key in enumerate(keys))
         columns.append(f"map({pairs}) AS groupBy")
@@ -90,16 +91,15 @@ def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | 
 
 def _put_windows(rows: bytes, statement: UsageStatement, constants: str) -> bytes:
     """Replace the Unix seconds in JSON rows by the texts of the windows and the members that all rows share."""
-    members: dict[bytes, bytes] = {}
 
-    def member(found: re.Match[bytes]) -> bytes:
-        known = members.get(found[0])
-        if known is None:
-            start, end = statement.window_texts(int(found[1]), int(found[2] or 0))
-            known = members[found[0]] = f'"windowStart":"{start}","windowEnd":"{end}"{constants}'.encode()
-        return known
+    @functools.cache
+    def members(seconds: bytes) -> bytes:
+        start, end = statement.window_texts(*map(int, seconds.split(b',"end":')))
+        return f'"windowStart":"{start}","windowEnd":"{end}"{constants}'.encode()
 
-    return _WINDOW.sub(member, rows)
+    parts = _WINDOW.split(rows)  # every second part is a window
+    parts[1::2] = map(members, parts[1::2])
+    return b"".join(parts)
 
 
 def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
@@ -113,7 +113,7 @@ def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | N
         columns = {key: meter.dimension(key) for key in query.group_by if key != "subject"}
         dimensions = ["subject"] * ("subject" in query.group_by) + [*columns.values()]
         groups = statement.render_groups(
-            ", ".join([statement.window_columns(), *dimensions, f"{meter.spec.value} AS usage"])
+            ", ".join([statement.window_seconds(), *dimensions, f"{meter.spec.value} AS usage"])
         )
         join = _join_subject_names(store, statement, groups, query, limit)
         if "subject" in query.group_by:

@@ -76,7 +76,7 @@ class UsageStatement:
             so that the caller can see that there are too many.
         """
         keys = self._keys()
-        self.parameters["row_limit"] = 0 if max_rows is None else max_rows + 1
+        self.parameters |= {**self._timeline.parameters, "row_limit": 0 if max_rows is None else max_rows + 1}
         return sql.statement(
             "usage/usage",
             groups=groups,
@@ -100,23 +100,23 @@ class UsageStatement:
         """Return a SELECT of the rows that the groups consist of. Args: with_minutes: see `Sources.union`."""
         return self._sources.union([key for key in self._keys() if key != "start"], with_minutes)
 
-    def window_columns(self) -> str:
+    def window_seconds(self) -> str:
         """Return the part of the select list of `render_groups` that tells a group's window, for `window_texts`."""
-        if self._query.window_size:
-            return f"{self._sources.start if self._reads_one_table else 'start'} AS start"
         if self.is_open_total:
             return "toUnixTimestamp(min(first_minute)) AS start, toUnixTimestamp(max(last_minute)) + 60 AS end"
-        return "0 AS start"
+        return f"{self._start()} AS start"
 
-    def window_texts(self, start: int, end: int | None = None) -> tuple[str, str]:
-        """Return both ends of a group's window as RFC 3339 text. Args: its `window_columns`, in Unix seconds."""
+    def minute_texts(self) -> str:
+        """Return the part of the select list of `render_groups` for both ends of a MINUTE window as RFC 3339 text."""
+        ends = {"windowStart": f"({self._start()} AS start)", "windowEnd": "start + 60"}
+        return ", ".join(f"{self._timeline.sql_text(end)} AS {name}" for name, end in ends.items())
+
+    def window_texts(self, start: int, end: int = 0) -> tuple[str, str]:
+        """Return both ends of a group's window as RFC 3339 text. Args: its `window_seconds`."""
         if self._query.window_size:
             return self._timeline.text(start), self._timeline.text(self._timeline.end(start))
         from_, to = self._query.from_, self._query.to
-        return (
-            from_.text if from_ else timestamp_text(start * 1000),
-            to.text if to else timestamp_text((end or 0) * 1000),
-        )
+        return from_.text if from_ else timestamp_text(start * 1000), to.text if to else timestamp_text(end * 1000)
 
     def count_groups(self, store: Store) -> int:
         """Return how many groups have a value in the whole range."""
@@ -166,6 +166,12 @@ class UsageStatement:
             totals=self._render_totals(),
             segments=self.render_segments(with_minutes=self.is_open_total),
         )
+
+    def _start(self) -> str:
+        """Return the expression for the start of a group's window in the select list of `render_groups`."""
+        if self._query.window_size is None:
+            return "0"
+        return self._sources.start if self._reads_one_table else "start"
 
     def _keys(self) -> list[str]:
         start = ["start"] if self._query.window_size else []

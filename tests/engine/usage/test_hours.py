@@ -109,6 +109,20 @@ def test_the_engine_finds_the_hours_the_fold_finds(bare_store: Store, name: str)
     assert wrong == []
 
 
+@pytest.mark.parametrize("name", ODD_ZONES)
+def test_the_engine_writes_a_time_as_the_rows_do(bare_store: Store, name: str) -> None:
+    seconds = _crowded(name)
+    timeline = Timeline(WindowSize.MINUTE, name, min(seconds), max(seconds))
+    statement = (
+        f"SELECT second, {timeline.sql_text('second')} FROM "
+        "(SELECT arrayJoin({seconds:Array(Int64)}) AS second) ORDER BY second"
+    )
+
+    texts = bare_store.rows(statement, **timeline.parameters, seconds=seconds)
+
+    assert texts == [(second, timeline.text(second)) for second in seconds]
+
+
 PHASES = {
     "UTC": [("-", 0)],
     "America/New_York": [("-", 0)],
