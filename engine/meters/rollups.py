@@ -10,6 +10,7 @@ from datetime import datetime
 
 from engine import faults
 from engine.instants import milliseconds
+from engine.meters.aggregations import Aggregation
 from engine.meters.jsonpath import json_expression
 from engine.meters.meter import Meter
 from engine.store import sql
@@ -66,7 +67,8 @@ def render_extraction(meter: Meter) -> str:
     parts = [f"{json_expression(meter.definition.group_by[key])} AS {meter.dimension(key)}" for key in meter.dimensions]
     if meter.definition.value_property is not None:
         parts.append(f"{json_expression(meter.definition.value_property)} AS text")
-        parts.append(f"{sql.statement('usage/number', text='text')} AS value")
+        if meter.definition.aggregation is not Aggregation.UNIQUE_COUNT:  # it counts texts
+            parts.append(f"{sql.statement('usage/number', text='text')} AS value")
     return ", ".join(parts or ["1"])
 
 
