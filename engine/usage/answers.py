@@ -64,6 +64,7 @@ def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | 
     """
     in_sql = query.window_size is WindowSize.MINUTE
     statement = UsageStatement(meter, query, range_to_read(store, meter, query), fix_subject=not in_sql)
+    group_count = _bound_groups(store, statement, query)
     keys = [key for key in query.group_by if key != "subject"]
     names = {f"key_{index}": key for index, key in enumerate(keys)}
     columns = [f"{meter.spec.value} AS value", statement.minute_texts() if in_sql else statement.window_seconds()]
@@ -79,7 +80,6 @@ def query_json(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | 
         constants += ',"groupBy":{}'
     else:
         columns.append("CAST(map(), 'Map(String, String)') AS groupBy")
-    group_count = _bound_groups(store, statement, query)
     with _refuse_too_many_groups(limit):
         groups = statement.render_groups(", ".join(columns))
         rendered = statement.render(groups, max_rows=limit.rows if limit else None)

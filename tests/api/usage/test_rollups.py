@@ -48,6 +48,24 @@ def test_advanced_filters_answer_alike_by_get_and_post_from_events_and_rollups(
 
 
 @pytest.mark.usefixtures("usage")
+@pytest.mark.parametrize("size", ["DAY", "MINUTE", None])
+@pytest.mark.parametrize("subjects", [None, ["customer-1"], ["customer-1", "customer-2"]])
+def test_the_largest_groups_are_the_same_from_events_and_rollups(
+    client: ApiClient, dependencies: Dependencies, size: str | None, subjects: list[str] | None
+) -> None:
+    asked = {**dict(parse_qsl(JANUARY)), "windowSize": size, "groupBy": ["type", "model"], "maxGroups": 2}
+    body = {key: value for key, value in {**asked, "subjects": subjects}.items() if value is not None}
+
+    from_events = client.post(QUERY, json=body)
+    fill(dependencies)
+    from_rollups = client.post(QUERY, json=body)
+
+    assert from_events.status_code == 200
+    assert from_rollups.content == from_events.content
+    assert from_rollups.headers["x-meterport-grains"] != "raw"
+
+
+@pytest.mark.usefixtures("usage")
 def test_a_rollup_replaced_under_the_query_is_found_again(client: ApiClient, dependencies: Dependencies) -> None:
     """A snapshot of the registry from before a rebuild names deleted tables: it is reloaded, and the query repeated."""
     old = dependencies.registry.find("tokens_total")
