@@ -38,6 +38,13 @@ class _Identity(msgspec.Struct):
 _identity = msgspec.json.Decoder(_Identity)
 
 
+def _has_identity(row: Row) -> bool:
+    try:
+        return isinstance(row.event, bytes) and bool(_identity.decode(row.event))
+    except msgspec.DecodeError:
+        return False
+
+
 class OutcomeSource(Protocol):
     """What knows the outcome of events."""
 
@@ -85,8 +92,8 @@ class Ledger:
         self._stall_seconds = STALL_SECONDS
 
     def remember_ids(self, rows: Sequence[Row]) -> None:
-        """Remember the ids of rows that an earlier run has sent."""
-        self._event_names(rows)
+        """Remember the ids of rows that an earlier run has sent, or left out: some of these have no id."""
+        self._event_names([row for row in rows if _has_identity(row)])
 
     def add(self, rows: Sequence[Row], sent: Sequence[Row]) -> None:
         """Add the next rows of the file, of which `sent` are durable; the others were left out."""

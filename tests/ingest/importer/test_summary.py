@@ -253,6 +253,20 @@ def test_a_row_of_commas_is_left_out_of_a_file_of_events(server: Server, tmp_pat
     assert skipped.stdout.startswith("read 2 rows, stored 1, already stored 0, skipped 1, in ")
 
 
+def test_a_file_of_events_with_a_row_left_out_is_imported_again(server: Server, tmp_path: Path) -> None:
+    """Before, the second run ended with a traceback: the row that was left out has no id to remember."""
+    path = tmp_path / "again.csv"
+    path.write_text("id,source,type,subject,data\ng1,again,t,a,{}\n,,,,\ng2,again,t,a,{}\n")
+    arguments = ("import", str(path), "--skip-invalid", "--server", str(server.url), "--data-dir", str(tmp_path))
+
+    assert told(meterport(*arguments))[0] == "read 3 rows, stored 2, already stored 0, skipped 1"
+
+    again = meterport(*arguments)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("read 0 rows, stored 0, already stored 0, skipped 0, in ")
+    assert " s (3 rows were read by an earlier run" in again.stdout
+
+
 def test_a_row_that_breaks_its_batch_is_found_and_named(server: Server, tmp_path: Path) -> None:
     """N9b: the server's nesting limit for a batch is lower than the limit that the import checks for one event."""
     path = tmp_path / "deep.ndjson"
