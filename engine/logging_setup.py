@@ -21,6 +21,8 @@ from engine.texts import json_printable, lines_printable, printable
 _VARYING = re.compile(r"#\w+-\d+|\d+ms|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REPEAT_SECONDS = 60  # The same line is logged again after this time.
 _PACKAGES = ("engine", "ingest", "api", "meterport")  # Their templates have the form `event field=%s other=%d: prose`.
+# They warn at each attempt to reach ClickHouse of an error that they raise too, and that Meterport then logs itself.
+_RAISED_TOO = ("urllib3.connectionpool", "clickhouse_connect.driver._backend.http_sync")
 _EVENT = re.compile(r"[a-z_]+(?=[ :]|\Z)")
 _FIELD = re.compile(r"\b(?P<name>\w+)=(?P<template>\S+?)(?=[:,;]?(?:\s|\Z))")
 _SPECIFIER = re.compile(r"%[-+ 0#]*\d*(?:\.\d+)?[a-z]")
@@ -119,3 +121,5 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("uvicorn.error", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for repeated in _RAISED_TOO:
+        logging.getLogger(repeated).setLevel(logging.ERROR)

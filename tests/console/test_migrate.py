@@ -121,9 +121,8 @@ def test_a_store_that_does_not_answer_is_a_reason_to_try_again(arguments: list[s
     ended = meterport(*arguments, variables={"METERPORT_STORE__URL": f"http://127.0.0.1:{port}"})
 
     assert (ended.returncode, ended.stdout) == (75, "")
-    told = ended.stderr.splitlines()[-1]
+    [told] = ended.stderr.splitlines()  # before, the client's libraries logged two more for each attempt
     assert told.startswith("meterport: the store does not answer, run the command again later: ")
-    assert "Traceback" not in ended.stderr
 
 
 def test_a_right_that_is_missing_is_no_reason_to_try_again(remote: Remote, server: ClickHouse) -> None:
