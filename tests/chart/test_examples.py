@@ -139,4 +139,6 @@ def test_the_values_of_the_application_are_taken(tmp_path: Path) -> None:
     answer = template(values)
     assert answer.succeeded, answer.complaints
     assert (CHART.parent.parent / application["spec"]["source"]["path"]) == CHART
+    # Without a registry every node would look for the image in its default one, where nobody has pushed it.
+    assert set(re.findall(r'image: "(.*?)/', answer.output)) == {"registry.example.com"}
     assert re.findall(r"helm.sh/hook: (.*)", answer.output) == ["test"]
