@@ -11,10 +11,14 @@ import pytest
 import yaml
 
 from engine import __version__
+from tests.chart.image import images as images_of_dockerfile
+from tests.chart.mounting import Mounted
 from tests.chart.rendering import Answer, helm, one, parsed, pods
 from tests.chart.schema import CHART
 from tests.documents.pages import ROOT
 from tests.documents.shown import block, blocks
+from tests.harness.command import meterport
+from tests.harness.ports import free_ports
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REGISTRY = "registry.example.com"
@@ -61,6 +65,48 @@ def test_the_release_of_the_page_is_rendered_and_uses_the_secret_that_is_made(fo
     used = yaml.safe_load((folder / "values.yaml").read_text())["secrets"].values()
     assert sorted(each["key"] for each in used if each["name"] == name) == sorted(keys)
     assert f"{REGISTRY}/meterport:{__version__}" in {build[build.index("-t") + 1]} & set(images(answer))
+
+
+def test_the_release_of_the_examples_is_rendered_and_uses_the_secret_that_is_made(folder: Path) -> None:
+    (folder / "deploy" / "examples").symlink_to(CHART.parent / "examples")
+    secret, apply, install = block("kubectl -n usage create secret").commands()
+    name, keys = secret_keys(secret)
+
+    answer = rendering(install, folder)
+
+    assert answer.succeeded, answer.complaints
+    assert images(answer) == [f"{REGISTRY}/meterport:{__version__}"]
+    assert (name, keys) == ("clickhouse-meterport", ["password"])
+    assert 'name: "clickhouse-meterport"' in answer.output
+    assert all((folder / apply[at + 1]).is_file() for at, part in enumerate(apply) if part == "-f")
+
+
+def test_the_values_of_the_page_name_the_user_whose_secret_they_use(folder: Path) -> None:
+    """Strimzi names the Secret after the user."""
+    values = yaml.safe_load((folder / "values.yaml").read_text())
+
+    assert values["config"]["kafka"]["sasl_username"] == values["secrets"]["kafka.sasl_password"]["name"]
+
+
+def test_a_command_in_a_pod_finds_the_settings_and_asks_this_pod(folder: Path, tmp_path: Path) -> None:
+    release = rendering(block("docker build").commands()[-1], folder)
+    objects = parsed(release.output)
+    pod = pods(objects)["api"]
+    mounted = Mounted(objects, pod, tmp_path / "pod")
+    [port] = free_ports(1)
+    variables = mounted.environment | {"METERPORT_SERVER__PORT": str(port)}
+
+    for command in block("kubectl -n usage exec").commands():
+        at = command.index("--")
+        program = images_of_dockerfile()["meterport"].entrypoint
+        started, arguments = command[at + 1 :][: len(program)], command[at + 1 + len(program) :]
+
+        assert command[: at + 1] == ["kubectl", "-n", "usage", "exec", "deployment/meterport-api", "--"]
+        assert one(objects, "Deployment", "-api")["metadata"]["name"] == "meterport-api"
+        assert started == program
+        assert arguments[-2:] == pod["spec"]["containers"][0]["args"][1:]
+        answer = meterport(*arguments[:-1], str(mounted.configuration), variables=variables)
+        assert answer.stderr.startswith(f"meterport: no answer from http://127.0.0.1:{port}: ")
 
 
 def test_upgrading_takes_the_same_arguments(folder: Path) -> None:

@@ -12,6 +12,8 @@ RUN_BY = {
     "helm test": "tests/chart/test_install_guide.py",
     "helm upgrade": "tests/chart/test_install_guide.py",
     "METERPORT_TRACING=true": "variables; tests/tracing/test_processes.py sets them",
+    "kubectl -n usage create secret": "tests/chart/test_install_guide.py",
+    "kubectl -n usage exec": "tests/chart/test_install_guide.py",
     "kubectl -n kafka get secret": "needs a cluster with Strimzi",
 }
 
