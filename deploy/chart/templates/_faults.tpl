@@ -3,6 +3,7 @@
 {{- define "meterport.faults" -}}
 {{- include "meterport.faultsOfSecrets" . }}
 {{- include "meterport.faultsOfConnections" . }}
+{{- include "meterport.faultsOfEncryption" . }}
 {{- include "meterport.faultsOfMigrations" . }}
 {{- include "meterport.faultsOfPorts" . }}
 {{- if eq .Values.mode "distributed" }}
@@ -128,6 +129,29 @@ api_key kafka.sasl_password kafka.ssl_key_password portal.token_keys store.passw
 {{- end }}
 {{- if dig "data_dir" "" $config }}
 - config.data_dir is set, but the chart sets it to the place of the volume: remove it
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The program refuses these too, but its pods would first replace others. What decides may be in a Secret. */}}
+{{- define "meterport.faultsOfEncryption" -}}
+{{- $config := .Values.config -}}
+{{- $secrets := .Values.secrets -}}
+{{- $protocol := dig "kafka" "security_protocol" "PLAINTEXT" $config -}}
+{{- if not (or (hasKey $secrets "kafka.security_protocol") (hasKey $secrets "kafka.options") (dig "kafka" "options" "security.protocol" "" $config)) }}
+{{- range $name := list "ssl_ca_location" "ssl_certificate_location" "ssl_key_location" "ssl_key_password" "sasl_username" "sasl_password" }}
+{{- $needed := ternary (list "SASL_SSL" "SASL_PLAINTEXT") (list "SSL" "SASL_SSL") (hasPrefix "sasl" $name) }}
+{{- $name = printf "kafka.%s" $name }}
+{{- if and (not (has $protocol $needed)) (or (hasKey $secrets $name) (include "meterport.setting" (dict "config" $config "name" $name))) }}
+- {{ $name }} is set, but kafka.security_protocol is {{ $protocol }}: set it to {{ join " or " $needed }}, or remove {{ $name }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if hasPrefix "http://" (dig "store" "url" "" $config | default "") }}
+{{- range $name := list "store.ca_location" "store.certificate_location" "store.key_location" }}
+{{- if or (hasKey $secrets $name) (include "meterport.setting" (dict "config" $config "name" $name)) }}
+- {{ $name }} is set, but config.store.url begins with http://: write https://, or remove {{ $name }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}
