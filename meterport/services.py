@@ -8,6 +8,7 @@ from engine import metrics
 from engine.config.settings import Settings
 from engine.errors import ConfigurationError
 from engine.logging_setup import configure_logging
+from engine.tracing.variables import check_variables, is_turned_off
 from meterport.addresses import local_url
 from meterport.opening import open_process
 from meterport.ports import API, TELEMETRY, Ports
@@ -38,8 +39,9 @@ def run(settings: Settings, work: Work, ingests: bool = True, serves: bool = Tru
 
 def _spans(settings: Settings) -> AbstractContextManager[None]:
     """Return the context in which the process sends spans, if it is to send any. Raises: ConfigurationError."""
-    if not settings.tracing:
+    if not settings.tracing or is_turned_off():
         return nullcontext()
+    check_variables()  # before the import, which reads some of them
     try:
         from engine.tracing.opentelemetry import exporting  # noqa: PLC0415 - an extra, not loaded where tracing is off
     except ModuleNotFoundError as error:

@@ -30,7 +30,7 @@ from engine.config.grace import SPANS_SECONDS
 from engine.errors import ConfigurationError
 from engine.logging_setup import OncePerMinute
 from engine.tracing import Attributes, RecordHeaders
-from engine.tracing.variables import check_variables, is_turned_off, samples_by_parents
+from engine.tracing.variables import check_variables, export_seconds, is_turned_off, samples_by_parents
 
 logger = logging.getLogger(__name__)
 logger.addFilter(OncePerMinute())
@@ -251,7 +251,7 @@ class _ReportingExporter(SpanExporter):
 
     def __init__(self) -> None:
         self._session = _Session()
-        self._exporter = OTLPSpanExporter(session=self._session)
+        self._exporter = OTLPSpanExporter(session=self._session, timeout=export_seconds())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See `SpanExporter.export`."""

@@ -213,7 +213,11 @@ def test_an_endpoint_that_is_away_delays_nothing(
 ) -> None:
     receiver.goes_on.clear()
     url = receiver.url if endpoint == "stalls" else f"http://127.0.0.1:{free_ports(1)[0]}"
-    small = {"OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    small = {
+        "OTEL_BSP_MAX_QUEUE_SIZE": "8",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1000",
+    }
     with Server(tmp_path, variables={**_variables(topic, url), **small, "METERPORT_TRACING": "true"}) as server:
         server.start()
         away = Traced(server, receiver, topic)
@@ -233,6 +237,18 @@ def test_an_endpoint_that_is_away_delays_nothing(
     assert log.count(f"spans_lost reason={reason}") == 1
     assert [words for words in ("Transient error", "Failed to export", "Queue full") if words in log] == []
     assert log.rstrip().endswith("stopped")
+
+
+@pytest.mark.parametrize("variable", ["OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_PYTHON_CONTEXT"])
+def test_a_variable_that_the_sdk_reads_while_it_is_imported_is_checked_before(variable: str, tmp_path: Path) -> None:
+    with Server(tmp_path, variables={variable: "soon", "METERPORT_TRACING": "true"}) as server:
+        server.launch()
+        assert server.wait_for_death(60)
+        log = server.log.read_text()
+
+    assert log.startswith(f"meterport: {variable}: ")
+    assert len(log.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
