@@ -1,8 +1,8 @@
 """Traces: what a process tells OpenTelemetry about its requests, appends, blocks and statements.
 
 Owns: `Spans`, the spans that Meterport has, as context managers, and `spans`, those of this process. Where tracing is
-off, no method does anything. Where the setting `tracing` is on, `opentelemetry` of this package replaces `spans`; no
-other module imports OpenTelemetry. Use it as `tracing.spans.step("plan")`, so that the replacement is seen.
+off, no method does anything. Where the setting `tracing` is on, `opentelemetry` of this package replaces `spans`; only
+it and `export` import OpenTelemetry. Use it as `tracing.spans.step("plan")`, so that the replacement is seen.
 No span has a value that a client or a producer sent: no subject, id, token, key or data, and no query string.
 Source: docs/operations.md "Traces".
 """

@@ -1,26 +1,23 @@
-"""Spans through OpenTelemetry: how they begin and end, the links of a block, and their export over OTLP/HTTP.
+"""Spans through OpenTelemetry: how they begin and end, and the links of a block. `export` sends them.
 
-Owns: every use of OpenTelemetry's packages (the extra `otel`). The SDK's own logger is silent: it logs each lost span,
-and may quote a header that is a key.
-Limits: the SDK's queue holds OTEL_BSP_MAX_QUEUE_SIZE spans (2,048); what does not fit is lost, and nothing waits for
-it. A block links to `MAX_LINKS` traces.
+Owns: with `export`, every use of OpenTelemetry's packages (the extra `otel`). The SDK's own logger is silent: it logs
+each lost span, and may quote a header that is a key. An error of the SDK costs a span: no request and no block fails.
+Limits: a block links to `MAX_LINKS` traces.
 Source: OpenTelemetry's specification of environment variables and of messaging spans; W3C Trace Context.
 """
 
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-import requests
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -28,26 +25,45 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from engine import __version__, tracing
 from engine.config.grace import SPANS_SECONDS
 from engine.errors import ConfigurationError
-from engine.logging_setup import OncePerMinute
 from engine.tracing import Attributes, RecordHeaders
-from engine.tracing.variables import check_variables, export_seconds, is_turned_off, samples_by_parents
+from engine.tracing.export import ReportingExporter, SpanQueue, report_lost
+from engine.tracing.variables import check_variables, is_turned_off, samples_by_parents
 
-logger = logging.getLogger(__name__)
-logger.addFilter(OncePerMinute())
+P = ParamSpec("P")
+T = TypeVar("T")
+D = TypeVar("D")
 
 MAX_LINKS = 128
 _SERVICE = "meterport"
 _TRACEPARENT = "traceparent"
+_READ_HEADERS = frozenset({b"traceparent", b"tracestate"})
 _PARENT = re.compile(rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.S)
 _LAST_FLAG, _SAMPLED_DIGITS = 54, b"13579bdf"  # the last digit of the flags; its lowest bit means that it is recorded
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SERVER_ERROR = 500
 
 
+def _or(otherwise: D) -> Callable[[Callable[P, T]], Callable[P, T | D]]:
+    """Let a function return `otherwise` if OpenTelemetry fails: its errors must not reach a request or a block."""
+
+    def guarding(function: Callable[P, T]) -> Callable[P, T | D]:
+        @wraps(function)
+        def guarded(*args: P.args, **named: P.kwargs) -> T | D:
+            try:
+                return function(*args, **named)
+            except Exception as error:
+                report_lost(type(error).__name__)
+                return otherwise
+
+        return guarded
+
+    return guarding
+
+
 class _Spans(tracing.Spans):
     """The spans of a process whose tracing is on. Thread-safe."""
 
-    def __init__(self, provider: TracerProvider, exporter: SpanExporter) -> None:
+    def __init__(self, provider: TracerProvider, exporter: ReportingExporter) -> None:
         self._provider = provider
         self._exporter = exporter
         self._tracer = provider.get_tracer(_SERVICE, __version__)
@@ -55,39 +71,44 @@ class _Spans(tracing.Spans):
 
     def close(self) -> None:
         """Send the spans that are left, but for `SPANS_SECONDS` at most."""
-        last = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        last = threading.Thread(target=_or(None)(self._provider.shutdown), name="last-spans", daemon=True)
         last.start()
         last.join(SPANS_SECONDS)
         if last.is_alive():
-            self._exporter.shutdown()  # ends the pause before the next attempt
+            report_lost("stopped")
+            _or(None)(self._exporter.shutdown)()  # ends the pause before the next attempt
 
     @contextmanager
     def request(self, method: str, scheme: str, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[None]:
         """See `tracing.Spans`."""
-        given: dict[str, list[str]] = {}
-        for name, value in headers:
-            given.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-        one = given if len(given.get(_TRACEPARENT, ())) == 1 else {}  # of two, neither is valid
         attributes = {"http.request.method": method, "url.scheme": scheme}
-        parent = self._propagator.extract(one, Context())
-        with self._span(method, SpanKind.SERVER, attributes, context=parent):
+        with self._span(method, SpanKind.SERVER, attributes, context=self._caller(headers)):
             yield
 
+    @_or(Context())
+    def _caller(self, headers: Sequence[tuple[bytes, bytes]]) -> Context:
+        """Return the context that the headers of a request continue: none if they are not valid."""
+        given: dict[str, list[str]] = {}
+        for name, value in headers:
+            if name in _READ_HEADERS:
+                given.setdefault(name.decode(), []).append(value.decode("latin-1"))
+        one = given if len(given.get(_TRACEPARENT, ())) == 1 else {}  # of two, neither is valid
+        return self._propagator.extract(one, Context())
+
+    @_or(None)
     def answered(self, method: str, route: str, status: int) -> None:
         """See `tracing.Spans`."""
         span = trace.get_current_span()
         span.update_name(f"{method} {route}")
         span.set_attributes({"http.route": route, "http.response.status_code": status})
         if status >= _SERVER_ERROR:
-            span.set_attribute("error.type", str(status))
-            span.set_status(Status(StatusCode.ERROR))
+            _mark(span, str(status))
 
     @contextmanager
     def block(self, log: str, headers: Iterable[RecordHeaders | None]) -> Iterator[None]:
         """See `tracing.Spans`."""
         attributes = {"messaging.operation.type": "process", "meterport.log": log}
-        links = [Link(parent) for parent in linked_parents(headers)]
-        with self._span("store block", SpanKind.CONSUMER, attributes, context=Context(), links=links):
+        with self._span("store block", SpanKind.CONSUMER, attributes, context=Context(), links=_links(headers)):
             yield
 
     @contextmanager
@@ -106,10 +127,14 @@ class _Spans(tracing.Spans):
         """See `tracing.Spans`."""
         return trace.get_current_span()
 
-    def under(self, parent: object) -> tracing.Span:
+    @contextmanager
+    def under(self, parent: object) -> Iterator[None]:
         """See `tracing.Spans`."""
-        span = parent if isinstance(parent, trace.Span) else trace.INVALID_SPAN
-        return trace.use_span(span, record_exception=False, set_status_on_exception=False)
+        token = attach(trace.set_span_in_context(parent if isinstance(parent, trace.Span) else trace.INVALID_SPAN))
+        try:
+            yield
+        finally:
+            detach(token)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -123,14 +148,17 @@ class _Spans(tracing.Spans):
         with self._part(operation, SpanKind.CLIENT, {"db.system.name": "clickhouse", "db.operation.name": operation}):
             yield
 
+    @_or(None)
     def note(self, attributes: Attributes) -> None:
         """See `tracing.Spans`."""
         trace.get_current_span().set_attributes(dict(attributes))
 
+    @_or(None)
     def attempt_failed(self, code: str) -> None:
         """See `tracing.Spans`."""
         trace.get_current_span().add_event("attempt failed", {"error.type": code})
 
+    @_or(())
     def record_headers(self) -> RecordHeaders:
         """See `tracing.Spans`."""
         context = trace.get_current_span().get_span_context()
@@ -140,7 +168,7 @@ class _Spans(tracing.Spans):
 
     @contextmanager
     def _part(self, name: str, kind: SpanKind, attributes: Attributes) -> Iterator[None]:
-        if not trace.get_current_span().get_span_context().trace_flags.sampled:
+        if not _is_in_recorded_span():
             yield
             return
         with self._span(name, kind, attributes):
@@ -156,21 +184,35 @@ class _Spans(tracing.Spans):
         links: Sequence[Link] = (),
     ) -> Iterator[None]:
         """Begin and end a span. Of an exception it gets the class and not the message, which may quote an event."""
-        with self._tracer.start_as_current_span(
-            name,
-            context,
-            kind,
-            dict(attributes),
-            links,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            try:
+        span = self._begin(name, context, kind, dict(attributes), links)
+        try:
+            with self.under(span):
                 yield
-            except BaseException as error:
-                span.set_attribute("error.type", type(error).__name__)
-                span.set_status(Status(StatusCode.ERROR))
-                raise
+        except BaseException as error:
+            _mark(span, type(error).__name__)
+            raise
+        finally:
+            _or(None)(span.end)()
+
+    @_or(trace.INVALID_SPAN)
+    def _begin(self, *args: Any) -> trace.Span:
+        return self._tracer.start_span(*args)
+
+
+@_or(False)
+def _is_in_recorded_span() -> bool:
+    return trace.get_current_span().get_span_context().trace_flags.sampled
+
+
+@_or(None)
+def _mark(span: trace.Span, error_type: str) -> None:
+    span.set_attribute("error.type", error_type)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+@_or(())
+def _links(headers: Iterable[RecordHeaders | None]) -> Sequence[Link]:
+    return [Link(parent) for parent in linked_parents(headers)]
 
 
 def linked_parents(headers: Iterable[RecordHeaders | None]) -> Iterator[SpanContext]:
@@ -230,53 +272,18 @@ class _LinkedSampler(Sampler):
         return f"Linked{{{self._by_parents.get_description()}}}"
 
 
-class _Session(requests.Session):
-    """Remembers how the last request failed: the SDK logs it in many words."""
-
-    failure = ""
-
-    def request(self, *args: Any, **named: Any) -> requests.Response:
-        """See `requests.Session.request`."""
-        try:
-            response = super().request(*args, **named)
-        except Exception as error:
-            self.failure = type(error).__name__
-            raise
-        self.failure = f"HTTP {response.status_code}"
-        return response
-
-
-class _ReportingExporter(SpanExporter):
-    """Sends spans to the OTLP endpoint, and logs once a minute why it does not take them."""
-
-    def __init__(self) -> None:
-        self._session = _Session()
-        self._exporter = OTLPSpanExporter(session=self._session, timeout=export_seconds())
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """See `SpanExporter.export`."""
-        result = self._exporter.export(spans)
-        if result is not SpanExportResult.SUCCESS:
-            logger.warning("spans_lost reason=%s: the OTLP endpoint does not take them", self._session.failure)
-        return result
-
-    def shutdown(self) -> None:
-        """See `SpanExporter.shutdown`."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
-
-
 @contextmanager
 def exporting() -> Iterator[None]:
     """Send the spans of this process while the context lasts, as the OTEL_ variables say.
 
     Raises: ConfigurationError: a variable is wrong.
     """
-    spans = _open()
+    before, spans = tracing.spans, _open()
     tracing.use(spans)
     try:
         yield
     finally:
-        tracing.use(tracing.Spans())
+        tracing.use(before)
         spans.close()
 
 
@@ -287,12 +294,12 @@ def _open() -> tracing.Spans:
         return tracing.Spans()
     check_variables()
     try:
-        exporter = _ReportingExporter()
+        exporter = ReportingExporter()
         provider = TracerProvider(resource=_resource(), shutdown_on_exit=False)
         if samples_by_parents():
             provider.sampler = _LinkedSampler(provider.sampler)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-    except (ValueError, TypeError, OSError) as error:
+        provider.add_span_processor(SpanQueue(exporter))
+    except Exception as error:
         raise ConfigurationError(f"tracing: OpenTelemetry refuses the OTEL_ variables: {error}") from None
     return _Spans(provider, exporter)
 

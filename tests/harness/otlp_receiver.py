@@ -1,7 +1,7 @@
 """A receiver of traces on loopback: it takes what the OTLP/HTTP exporter sends and keeps the spans."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,8 +13,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 class OtlpReceiver:
     """The spans that were received. `resources`: the attributes of the processes that sent them.
 
-    While `stalls` is set, requests are read and not answered.
+    While `goes_on` is not set, requests are read and not answered. `answer` writes an answer of a test's own.
     """
+
+    answer: Callable[[BaseHTTPRequestHandler], None] | None = None
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -68,6 +70,9 @@ class OtlpReceiver:
                 receiver.requests += 1
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.goes_on.wait()
+                if receiver.answer:
+                    receiver.answer(self)
+                    return
                 found = self.path == "/v1/traces"
                 if found:
                     receiver.take(body)
