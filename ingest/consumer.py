@@ -195,7 +195,7 @@ class Consumer:
         for plan in self._retry_until_done(self._log.pending):
             self._acknowledge()  # the plan before it: if no batch follows, nothing else would acknowledge it
             if plan.token in self._stored_tokens:  # its partition went and came back before the plan was acknowledged
-                self._unacknowledged = plan
+                self._unacknowledged, self._last_span = plan, None  # other blocks may have been stored since
             else:
                 self._rerun(plan)
             self._acknowledge()

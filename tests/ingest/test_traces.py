@@ -64,3 +64,23 @@ def test_each_attempt_that_failed_is_told_with_its_code(receiver: OtlpReceiver) 
         ["log-unavailable"],
     ]
     assert "acme" not in receiver.messages[0]
+
+
+def test_an_acknowledgement_is_not_told_below_another_block(store: Store, receiver: OtlpReceiver) -> None:
+    """A partition leaves after its block was stored, and comes back with its plan after the block of another one."""
+    topic = MemoryTopic({0: [Record(0, offset, NOW, EVENT % offset) for offset in range(2)]})
+    log = MemoryLog(topic, [0])
+    with exporting():
+        consumer = Consumer(log, store, IngestSettings(batch_rows=1), threading.Event())
+        consumer.step()  # stored, and to be acknowledged by the plan of the next record
+        log.take(0)
+        consumer.step()
+        log.give(1)
+        topic.append(1, EVENT % 2, arrived_ms=NOW)
+        consumer.step()
+        log.give(0)
+        consumer.step()
+
+    assert topic.is_drained
+    told = [[step.name for step in receiver.children(block)] for block in receiver.named("store block")]
+    assert [steps.count("acknowledge") for steps in told if "insert" in steps] == [0, 1, 1]
