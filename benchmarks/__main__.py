@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import backlog, ingest, kafka, latency, live, page, queries
+from benchmarks import backlog, ingest, kafka, latency, live, page, reading
 
 BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
     "ingest": ingest.run,
@@ -13,7 +13,7 @@ BENCHMARKS: dict[str, Callable[[int], list[str]]] = {
     "backlog": backlog.run,
     "latency": latency.run,
     "live": live.run,
-    "queries": queries.run,
+    "reading": reading.run,
     "page": page.run,
 }
 
