@@ -21,8 +21,8 @@ from starlette.responses import Response
 
 from api.dependencies import Dependencies
 from api.fair_queue import portal_holder
+from api.http.keyless_access import check_local
 from api.http.limits import RequestLimit
-from api.http.local_requests import check_local
 from api.http.responses import conditional
 from engine.config.api_keys import ManagementKey, Scope
 from engine.errors import Forbidden, Unauthorized

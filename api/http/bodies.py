@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, InstanceOf, ValidationError
 from starlette.requests import Request
 
 from api.http.encodings import content_encoding, unpack
-from api.http.parameters import refuse_duplicate_members, refuse_misspelt_case
+from api.http.members import refuse_duplicate_members, refuse_misspelt_case
 from api.http.problems import InvalidParameter
 from engine.errors import TooLarge
 from engine.events.unreadable import why_not_json

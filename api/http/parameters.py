@@ -7,21 +7,19 @@ Source: docs/contract.md D.8 and "Common HTTP rules".
 """
 
 import re
-from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import Any, TypeVar, overload
 
 import orjson
 from starlette.requests import Request
 
+from api.http.members import refuse_duplicate_members
 from api.http.openapi import known_parameters
 from api.http.problems import InvalidParameter
-from engine.events.repeated_members import find_repeated_name
 from engine.filters import check_operand
 from engine.instants import Instant, parse_instant
 from engine.meters.definition import SLUG
 from engine.names import correct_case
-from engine.texts import truncate
 
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}\Z")
 _MAP = re.compile(r"([^\[\]]+)\[([^\[\]]+)\]\Z")
@@ -163,23 +161,6 @@ def slug_or_id(request: Request) -> str:
     if len(value) > 64 or not (SLUG.match(value) or _ULID.match(value)):
         raise InvalidParameter('parameter "meterIdOrSlug" in path has an error: neither a slug nor a ULID')
     return value
-
-
-def refuse_misspelt_case(names: Iterator[str], known: Collection[str]) -> None:
-    """Refuse members of a body that differ from a known member only by case. Raises: InvalidParameter."""
-    for name in names:
-        if name not in known and (correct := correct_case(name, known)):
-            raise InvalidParameter(f'invalid request body: "{name}" is unknown, did you mean "{correct}"?')
-
-
-def refuse_duplicate_members(where: str, text: bytes, parsed: Any) -> None:
-    """Refuse JSON in which an object has a member twice, as one of the two would be lost. Raises: InvalidParameter.
-
-    Args: where: the beginning of the error message. text: the JSON. parsed: the same JSON, parsed.
-    """
-    duplicate = find_repeated_name(text, parsed)
-    if duplicate is not None:
-        raise InvalidParameter(f'{where}: member "{truncate(duplicate)}" appears twice')
 
 
 def _add_once(values: dict[str, str], name: str, value: str, full: str) -> None:

@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from api.dependencies import Dependencies, in_thread
 from api.http.bodies import read_object
-from api.http.parameters import Parameters, refuse_misspelt_case, slug_or_id
+from api.http.members import refuse_misspelt_case
+from api.http.parameters import Parameters, slug_or_id
 from api.http.responses import json_response, no_content, timestamp, without_none
 from engine.errors import InvalidRequest
 from engine.meters.definition import MEMBERS, MeterDefinition, check_event_type, parse_definition

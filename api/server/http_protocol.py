@@ -15,7 +15,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
-from api.http.local_requests import record_target_host
+from api.http.keyless_access import record_target_host
 from api.server import refusals
 from api.server.refusals import Refusal
 from api.server.staged_protocol import DRAINING, REFUSED, HttpConfig, StagedProtocol

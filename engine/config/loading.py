@@ -3,7 +3,7 @@
 Owns: the order of the sources (command-line flag > METERPORT_* variable > secret file > YAML file > default), the rules
 between settings, and the one-line message that says what is wrong. No other code reads settings from the environment.
 An unknown setting or METERPORT_* variable is an error, unless Kubernetes or an image has set it
-(engine/config/foreign_variables.py).
+(engine/config/injected_variables.py).
 """
 
 import json
@@ -29,7 +29,7 @@ from engine.config.files import (
     secret_files,
     secrets_directory,
 )
-from engine.config.foreign_variables import is_foreign
+from engine.config.injected_variables import is_injected
 from engine.config.key_strength import ADVICE, weakness
 from engine.config.redaction import shown_name
 from engine.config.settings import Settings, setting_names, variable_name
@@ -61,7 +61,7 @@ def load_settings(
     Raises: ConfigurationError: one line that names the setting.
     """
     secrets_dir = secrets_directory()
-    _refuse_unknown([name for name, value in os.environ.items() if not is_foreign(name, value)], "no such setting")
+    _refuse_unknown([name for name, value in os.environ.items() if not is_injected(name, value)], "no such setting")
     secrets = _read_secrets(secrets_dir) if secrets_dir else {}
     yaml_values = read_configuration(config, _all_names()) if config else {}
 
@@ -86,7 +86,7 @@ def load_settings(
     try:
         loaded = Sources(**dict(overrides or {}))
     except ValidationError as error:
-        raise ConfigurationError(_first_line(error, overrides or {}, secrets, place, yaml_values)) from None
+        raise ConfigurationError(_first_error_message(error, overrides or {}, secrets, place, yaml_values)) from None
     except ValueError:  # pydantic-settings: a variable should be JSON, and is not.
         raise ConfigurationError(_json_error(secrets, place)) from None
     settings = Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
@@ -96,7 +96,7 @@ def load_settings(
     return settings
 
 
-def _first_line(
+def _first_error_message(
     error: ValidationError,
     overrides: Mapping[str, Any],
     secrets: Mapping[str, str],

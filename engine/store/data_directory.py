@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from engine.config.directories import check_directory, make_private
+from engine.config.permissions import check_directory, make_private
 from engine.errors import ConfigurationError, DataDirectoryInUse
 
 

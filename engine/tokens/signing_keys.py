@@ -4,8 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
-from engine.config.directories import check_directory, make_private, read_key
 from engine.config.key_strength import weakness
+from engine.config.permissions import check_directory, make_private, read_key
 from engine.config.settings import Settings
 from engine.errors import ConfigurationError
 

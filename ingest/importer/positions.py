@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from engine.config.directories import check_directory, make_private
+from engine.config.permissions import check_directory, make_private
 from engine.errors import ConfigurationError
 from engine.events.outcome import EventName
 from ingest.importer.columns import ColumnMapping

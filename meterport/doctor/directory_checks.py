@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from engine.config.directories import check_directory
+from engine.config.permissions import check_directory
 from engine.config.settings import Settings
 from engine.store.data_directory import user_of
 from meterport.doctor.report import Check, Fault, Warn

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.directories import Identity, check_directory, make_private, read_key
 from engine.config.loading import load_settings
+from engine.config.permissions import Identity, check_directory, make_private, read_key
 from engine.errors import ConfigurationError
 from engine.store.data_directory import DirectoryLock
 from engine.tokens.signing_keys import load_token_keys

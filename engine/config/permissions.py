@@ -1,4 +1,4 @@
-"""Checks of who else can write what this process trusts: its data directory, the entries in it, and the signing key.
+"""Checks of who else can read or write what this process trusts: its data directory, and the signing key in it.
 
 Owns: the rules, which are like those of OpenSSH for keys, and the messages that say what to do. A user who can write to
 the data directory can change usage, forge tokens, and receive the API key (through the URL in `lock`).

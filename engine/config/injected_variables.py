@@ -19,8 +19,8 @@ _URL = re.compile(r"(tcp|udp|sctp)://(\[[^\]]+\]|[^:/]+):(\d{1,5})")
 _RELEASE_NAMES = frozenset(f"METERPORT_{name}" for name in ("VERSION", "IMAGE", "IMAGE_TAG", "TAG"))
 
 
-def is_foreign(name: str, value: str) -> bool:
-    """Return whether both name and value of a variable are those of one that Kubernetes or an image sets."""
+def is_injected(name: str, value: str) -> bool:
+    """Return whether Kubernetes or an image has set a variable, as both its name and its value show."""
     if name in _RELEASE_NAMES:
         return True
     return any(matches(value) for pattern, matches in _PATTERNS if pattern.fullmatch(name))

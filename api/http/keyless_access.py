@@ -1,4 +1,4 @@
-"""The rule for servers without an API key: they answer only requests that are for their machine and come from it.
+"""What a server without an API key accepts: only requests that are for its machine and come from it.
 
 Owns: what the headers of a request show about its origin. A server without a key listens on loopback, but the socket
 does not show who sent a request: any web site can let its name resolve to 127.0.0.1 (DNS rebinding), and a reverse
