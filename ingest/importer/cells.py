@@ -1,4 +1,4 @@
-"""Columns of a table, and what the text of a cell becomes in JSON.
+"""What the text of a cell becomes in JSON.
 
 A cell of a CSV file has the text that is in the file. ClickHouse reads a JSON number as a double and prints the double.
 So a cell becomes a JSON number only if the same text is printed again. Every other cell becomes a JSON string, whose
@@ -7,12 +7,11 @@ digits meters read exactly.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import orjson
 
-from engine.errors import InvalidEvent, InvalidRequest
+from engine.errors import InvalidEvent
 
 _NUMBER = re.compile(r"(?!-0\Z)-?(?P<integer>0|[1-9]\d*)(?:\.(?P<fraction>\d*[1-9]))?\Z", re.ASCII)
 _EXACT_DIGITS = 15  # every decimal with at most this many significant digits survives a double
@@ -20,35 +19,6 @@ _MAX_PLAIN_ZEROS = 2  # ClickHouse prints 0.001 unchanged, but 0.0001 as 1e-04
 NOT_UTF8 = "a text is not UTF-8"
 Literals = Callable[[str], str | None]
 Cells = Sequence[str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a file.
-
-    literal: turns the text of a cell into JSON, or returns None if the key is to be left out. It is None itself if the
-    column contains values that JSON cannot represent.
-    unsuitable: what the column holds, if that cannot be an attribute of an event; None if its cells are texts.
-    """
-
-    name: str
-    literal: Literals | None
-    unsuitable: str | None = None
-
-
-def csv_columns(header: Sequence[str]) -> list[Column]:
-    """Return the columns that the first line of a CSV file names. Blanks around a name are not part of it."""
-    return [Column(name.strip(), guessed_literal) for name in header]
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Check that no two columns have the same name. Raises: InvalidRequest."""
-    seen: dict[str, int] = {}
-    for number, name in enumerate(names, 1):
-        if name in seen:
-            which = f"{name!r}, columns {seen[name]} and {number}"
-            raise InvalidRequest(f"two columns have the same name: {which}; rename one of them")
-        seen[name] = number
 
 
 def check_json(text: str, name: str) -> str:

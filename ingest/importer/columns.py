@@ -1,7 +1,8 @@
 """From rows of a table to CloudEvents: which column becomes which part of the event.
 
-Owns: `ColumnMapping` (what the user specifies about a file) and `RowEncoder` (the JSON of one row's event). What a cell
-becomes in JSON is in ingest/importer/cells.py. If the rows have no ids, ingest/importer/rows.py derives them.
+Owns: `Column` (a column of a file), `ColumnMapping` (what the user specifies about a file) and `RowEncoder` (the JSON
+of one row's event). What a cell becomes in JSON is in ingest/importer/cells.py. If the rows have no ids,
+ingest/importer/rows.py derives them.
 """
 
 import csv
@@ -10,12 +11,10 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 
 from engine.errors import InvalidEvent, InvalidRequest
-from engine.instants import Instant, parse_instant
-from ingest.importer.cells import Cells, Column, Literals, check_json, check_names, json_string, string_literal
-from ingest.importer.row_times import Ambiguous, RowTimes, TimeUnit
+from ingest.importer.cells import Cells, Literals, check_json, guessed_literal, json_string, string_literal
+from ingest.importer.row_times import Ambiguous, RowTimes, TimeUnit, utc_text
 from ingest.importer.rows import EVENT_START, content_id
 
 COLUMN = "column:"
@@ -26,6 +25,25 @@ _WRITTEN_SEPARATELY = frozenset({"id", "specversion"})
 _START_WITHOUT_ID = '{"specversion":"1.0"'
 Attribute = Callable[[Cells], str | None]  # reads one attribute from a row; None: the row has none
 Data = tuple[str, list[str]]  # the JSON of an event's data, and the names and cells it was made from
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a file.
+
+    literal: turns the text of a cell into JSON, or returns None if the key is to be left out. It is None itself if the
+    column contains values that JSON cannot represent.
+    unsuitable: what the column holds, if that cannot be an attribute of an event; None if its cells are texts.
+    """
+
+    name: str
+    literal: Literals | None
+    unsuitable: str | None = None
+
+
+def csv_columns(header: Sequence[str]) -> list[Column]:
+    """Return the columns that the first line of a CSV file names. Blanks around a name are not part of it."""
+    return [Column(name.strip(), guessed_literal) for name in header]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +105,7 @@ class RowEncoder:
         self._time_index: int | None = None
         self._series_columns: list[int] = []  # columns whose values name a series of rows in the order of time
         self._id: Attribute | None = None  # None: the id is derived from the row
-        check_names([column.name for column in columns])
+        _check_names([column.name for column in columns])
         self._string_columns = {self._index_of(name) for name in mapping.text}
         if not mapping.maps_columns and {*_ATTRIBUTES} <= {*self._indexes}:
             self._series_columns = [self._indexes[name] for name in ("source", "type", "subject")]
@@ -115,7 +133,7 @@ class RowEncoder:
     def _derived_id(self, texts: list[str | None], contents: list[str]) -> str:
         *named, time = [text or "" for text in texts]
         contents.sort()
-        return content_id([*named, _utc_text(time), *contents])
+        return content_id([*named, utc_text(time), *contents])
 
     # attributes
 
@@ -260,15 +278,14 @@ class RowEncoder:
         return write
 
 
-@lru_cache(maxsize=65_536)
-def _utc_text(text: str) -> str:
-    """Return an RFC 3339 time in UTC without its suffix, so that two texts of one instant become equal."""
-    if text.endswith(("Z", "+00:00")):
-        return text.removesuffix("Z").removesuffix("+00:00")
-    try:
-        return Instant(parse_instant(text).nanos).text.removesuffix("Z")
-    except ValueError:
-        return text  # the year is out of range: the server says so
+def _check_names(names: Sequence[str]) -> None:
+    """Check that no two columns have the same name. Raises: InvalidRequest."""
+    seen: dict[str, int] = {}
+    for number, name in enumerate(names, 1):
+        if name in seen:
+            which = f"{name!r}, columns {seen[name]} and {number}"
+            raise InvalidRequest(f"two columns have the same name: {which}; rename one of them")
+        seen[name] = number
 
 
 def column_names(line: str) -> list[str]:

@@ -20,8 +20,8 @@ import pyarrow as pa
 from engine.errors import InvalidEvent, InvalidRequest
 from engine.texts import is_utf8, printable
 from engine.usage.local_times import read_zone
-from ingest.importer.cells import NOT_UTF8, Cells, csv_columns
-from ingest.importer.columns import ColumnMapping, RowEncoder
+from ingest.importer.cells import NOT_UTF8, Cells
+from ingest.importer.columns import ColumnMapping, RowEncoder, csv_columns
 from ingest.importer.encodings import encoding_of, lines_of, other_format
 from ingest.importer.parquet import ParquetFile
 from ingest.importer.row_times import RowTimes

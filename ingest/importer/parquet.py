@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.errors import InvalidEvent, InvalidRequest
-from ingest.importer.cells import NOT_UTF8, Column, Literals, check_json, json_string, number_literal
+from ingest.importer.cells import NOT_UTF8, Literals, check_json, json_string, number_literal
+from ingest.importer.columns import Column
 from ingest.importer.row_times import RowTimes
 
 _BATCH_ROWS = 4096

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.errors import InvalidRequest
-from engine.instants import EPOCH
+from engine.instants import EPOCH, Instant, parse_instant
 from engine.usage.local_times import EXPECTED_TIME, WrittenTime, ambiguity_message, is_number, read_time
 
 _NANOS = 1_000_000_000
@@ -152,3 +152,14 @@ def _from_number(text: str, unit: TimeUnit) -> str:
         ) from None
     fraction = f".{nanos % _NANOS:09d}".rstrip("0").rstrip(".")
     return f"{moment.replace(tzinfo=None).isoformat()}{fraction}Z"
+
+
+@lru_cache(maxsize=65_536)
+def utc_text(text: str) -> str:
+    """Return an RFC 3339 time in UTC without its suffix, so that two texts of one instant become equal."""
+    if text.endswith(("Z", "+00:00")):
+        return text.removesuffix("Z").removesuffix("+00:00")
+    try:
+        return Instant(parse_instant(text).nanos).text.removesuffix("Z")
+    except ValueError:
+        return text  # the year is out of range: the server says so
