@@ -6,7 +6,7 @@
 Owns: the slots (a slot is a thread with a handle of the store), which holder uses how many of them, and the queues.
 A holder is a subject, whichever of its portal tokens is used, or the management API as a whole. One subject uses at
 most half of the slots. All portal tokens together always leave one slot to the management API, and the management API
-always leaves one to them. Ingest, the fill and the reading of revocations have their own handles
+always leaves one to them. Ingest, the fill and the reading of invalidations have their own handles
 (engine/store/clickhouse.py) and never wait here.
 Limits: `query.waiting` requests of one holder can wait, and MAX_WAITING requests in total, each for at most
 `query.timeout_seconds`. A request leaves the queue when its client disconnects.

@@ -127,10 +127,10 @@ class Process:
         if self.event_log and not self.workers.stop.is_set():
             self._start_ingest(self.event_log)
         # What other processes change is read again and again. An embedded store has no other process: there only the
-        # revocations are forgotten whose tokens have expired.
+        # invalidations are forgotten whose tokens have expired.
         self.workers.repeat("refresher", self.registry.refresh, 1 if self.store.shared else 30)
         if self._serves:
-            # A worker of its own, so that revocations are known within a second, however many meters there are.
+            # A worker of its own, so that invalidations are known within a second, however many meters there are.
             self.workers.repeat("revocations", self.tokens.refresh, 0.5 if self.store.shared else 30)
         parts = (self.settings, self.store, self.registry, self.workers, self.appender, self.event_log, self._consumer)
         self._health = start_monitoring(Parts(*parts, serves=self._serves))

@@ -1,1 +1,1 @@
-"""Portal tokens: how they are created, verified, listed and revoked."""
+"""Portal tokens: how they are created, verified, listed and invalidated."""

@@ -2,11 +2,11 @@
 
     om_portal_ <base64url: id, subject, slugs, issued, expires> . <base64url: HMAC-SHA-256>
 
-Owns: creating, verifying, listing and revoking tokens. A token is checked without a query: first its signature, then
-its expiry, then the invalidations (engine/tokens/invalidations.py), which each process has in memory since its last
-`refresh`. The store has a record of each token that was issued or revoked, but never its text. No error and no log line
-quotes a token.
-Limits: a token has at most 8 KiB. Other processes apply a revocation after their next `refresh`.
+Owns: creating, verifying, listing and invalidating tokens. A token is checked without a query: first its signature,
+then its expiry, then the invalidations (engine/tokens/invalidations.py), which each process has in memory since its
+last `refresh`. The store has a record of each token that was issued or invalidated, but never its text. No error and no
+log line quotes a token.
+Limits: a token has at most 8 KiB. Other processes apply an invalidation after their next `refresh`.
 Source: docs/design.md "Tokens"; docs/contract.md 1.1 and 1.2.
 """
 
@@ -124,7 +124,7 @@ class PortalTokens:
 
         No token is accepted for longer than `max_token_seconds` after its issue, whatever its own expiry: the setting
         may have been larger when it was issued.
-        Raises: Unauthorized: the token is malformed, its signature is bad, or it is expired or revoked.
+        Raises: Unauthorized: the token is malformed, its signature is bad, or it is expired or invalidated.
         """
         payload = self._signed_payload(token)
         slugs = payload.allowed_meter_slugs
@@ -139,15 +139,15 @@ class PortalTokens:
         return claims
 
     def list(self, subject: str | None, limit: int) -> list[TokenRecord]:
-        """Return the records of tokens, newest first; revoked and expired ones too, until 30 days after their expiry.
+        """Return the records of tokens, newest first; also invalidated and expired ones, up to 30 days after expiry.
 
         Args: subject: None means all subjects. limit: the largest number of records.
         """
         now_ms = milliseconds(self._clock())
         rows = self._store.rows(sql.statement("tokens/list"), subject=subject, now_ms=now_ms, limit=limit)
-        return [self._with_revocation(_versioned(row)[1]) for row in rows]
+        return [self._with_invalidation(_versioned(row)[1]) for row in rows]
 
-    def _with_revocation(self, record: TokenRecord) -> TokenRecord:
+    def _with_invalidation(self, record: TokenRecord) -> TokenRecord:
         """Return a record whose `revoked_at` is set if any invalidation covers the token.
 
         Some invalidations do not change records, such as one of every token that was issued before an instant.
@@ -158,9 +158,9 @@ class PortalTokens:
         return record if until is None else dataclasses.replace(record, revoked_at=until)
 
     def invalidate(self, id_: str | None, subject: str | None, issued_before: Instant | None = None) -> None:
-        """Revoke one token, all present tokens of a subject, or both; or every token that was issued before an instant.
+        """Invalidate a token, all present tokens of a subject, or both; or all tokens issued before an instant.
 
-        A token that is revoked or expired stays so. The store needs no record of a token, because it may have been
+        A token that is invalidated or expired stays so. The store needs no record of a token, because it may have been
         restored from an older copy.
         Raises: InvalidRequest: no argument is given, or one is empty or impossible.
         """
@@ -171,7 +171,7 @@ class PortalTokens:
             until = of_milliseconds(max(0, issued_before.ceil_milliseconds - 1))
             self._invalidations.add([Invalidation("all", "", until)])
             return
-        rows = self._store.rows(sql.statement("tokens/revocable"), id=id_, subject=subject)
+        rows = self._store.rows(sql.statement("tokens/to_invalidate"), id=id_, subject=subject)
         tokens = [_versioned(row) for row in rows]
         self._invalidations.add(_new_invalidations(id_, subject, [record for _, record in tokens], now))
         self._write(
@@ -237,7 +237,7 @@ def _is_canonical(signature: str) -> bool:
 def _new_invalidations(
     id_: str | None, subject: str | None, records: Sequence[TokenRecord], now: datetime
 ) -> list[Invalidation]:
-    """Return the invalidations that revoke a token, all tokens of a subject, or both.
+    """Return the invalidations that end a token, all tokens of a subject, or both.
 
     Args: records: the tokens of these that the store has a record of. They may have been created later than `now`,
         because the clocks of processes differ.

@@ -130,6 +130,6 @@ def _expiry(text: str) -> str:
 
 
 def _table_row(token_: dict[str, Any]) -> list[str]:
-    state = "revoked" if token_.get("revoked") else "expired" if token_.get("expired") else "valid"
+    state = "invalidated" if token_.get("revoked") else "expired" if token_.get("expired") else "valid"
     meters_ = ", ".join(token_["allowedMeterSlugs"]) or "all"
     return [token_["id"], token_["subject"], meters_, token_["createdAt"], token_["expiresAt"], state]

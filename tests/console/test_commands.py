@@ -205,7 +205,7 @@ def test_a_token_from_its_making_to_its_end(served: Run, server: Server, usage: 
     assert cells(listed.stdout)[1][-1] == "valid"
     assert ended.returncode == 0
     assert refused.status_code == 401
-    assert cells(served("token", "list").stdout)[1][-1] == "revoked"
+    assert cells(served("token", "list").stdout)[1][-1] == "invalidated"
 
 
 def test_every_token_issued_before_a_time_is_invalidated(served: Run, server: Server, usage: Path) -> None:  # noqa: ARG001
@@ -225,7 +225,7 @@ def test_every_token_issued_before_a_time_is_invalidated(served: Run, server: Se
     assert "issuedBefore applies to every token: it cannot be combined with id or subject" in both.stderr
     assert (long_ago.returncode, still, now.returncode) == (0, 200, 0)
     assert httpx.get(url, headers=headers).status_code == 401
-    assert cells(served("token", "list").stdout)[1][-1] == "revoked"
+    assert cells(served("token", "list").stdout)[1][-1] == "invalidated"
 
 
 @pytest.mark.parametrize(("path", "noted"), [("$.items[*].qty", True), ("$.a[0 to 2]", True), ("$.a[0].qty", False)])
