@@ -2,7 +2,9 @@
 
 A signal handler runs between any two steps of the main thread, which may hold a lock at that moment: of an event that
 it waits for, of logging, of a metric. A handler that takes the same lock would wait for ever. So it only notes the
-signal here, and the main thread does what follows.
+signal here, and the main thread does what follows: readiness reports that the process is stopping, the ports stay open
+for `server.drain_seconds` (a second signal ends that), open requests are completed (meterport/services.py), and then
+the workers end and everything is closed (meterport/process.py).
 Source: docs.python.org "queue", SimpleQueue.put: it may be called by a signal handler during a call of `get`.
 """
 

@@ -1,7 +1,8 @@
 """Responses: JSON with its exact media type, the format of timestamps, and conditional responses.
 
-Owns: ETags. A tag is a digest of the response's bytes: it changes exactly when they change, and all processes compute
-the same one. The cost is one hash of the bytes that are sent.
+Owns: ETags. A tag is a digest of the response's bytes, of its media type, and of whose credential the request has: it
+changes when one of these changes, and all processes compute the same one. The cost is one hash of the bytes that are
+sent.
 Source: docs/contract.md "Common HTTP rules" (clients compare media types exactly, so none has a charset); D.24.
 """
 

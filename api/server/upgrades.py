@@ -2,7 +2,8 @@
 
 Java's standard HTTP client asks for h2c in its first request on a plain connection, even if the request has a body.
 httptools parses such a request as one without a body, and the body as the next request: events would be lost, and a
-body could contain another request.
+body could contain another request. So api/server/http_protocol.py gives such a request to httptools again, with the
+head that this module writes.
 Source: RFC 9110 §7.8: a server may ignore the upgrade and answer in HTTP/1.1.
 """
 

@@ -2,6 +2,7 @@
 
 Owns: rendering, creating and dropping them. One grain is the quarter hour, because every UTC offset in use since 1972
 is a multiple of 15 minutes. So the days and months of any zone consist of quarter hours, also across clock changes.
+An event that arrives late is added to its own minute, quarter hour and day in the same way.
 Nothing in a view may throw.
 Source: docs/design.md R9 (a view must not throw), R12 (tables of a meter), R13 (grains).
 """
