@@ -61,12 +61,12 @@ def other_format(head: bytes) -> str | None:
 
 
 def encoding_of(source: Source, has_gzip_name: bool) -> Encoding:
-    """Return how a source of text is read. Raises: InvalidRequest: it is no text; OSError and similar."""
+    """Return how a source of text is read. Raises: InvalidRequest: it is no text, or not gzip; OSError and similar."""
     with source.open() as file:
         start = file.read(4)
     compression = "gzip" if start.startswith(_GZIP) else "zstd" if start == _ZSTD else ""
     if has_gzip_name and not compression and source.size:
-        raise gzip.BadGzipFile("Not a gzipped file, though its name ends in .gz")
+        raise InvalidRequest(f"{source.label}: it is not gzip, though its name ends in .gz: rename it")
     head = _head(source, compression)
     if other := other_format(head):
         raise InvalidRequest(f"{source.label}: it {other}")

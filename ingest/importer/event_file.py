@@ -57,8 +57,8 @@ _LIBRARY_MESSAGES = (  # words of csv, gzip, zlib and Arrow, and what they mean 
     ("unexpected end of data", "unexpected end of data: a quote that begins a cell is never closed"),
     ("expected after", "a cell continues after its closing quote"),
     ("field larger than", f"a cell is longer than {_CELL_BYTES >> 20} MiB: is a quote never closed?"),
-    ("Compressed file ended before", "Compressed file ended before its end: it is cut off"),
-    ("Truncated compressed stream", "Compressed file ended before its end: it is cut off"),
+    ("Compressed file ended before", "its compressed data is cut off"),
+    ("Truncated compressed stream", "its compressed data is cut off"),
     ("ZSTD", "its Zstandard data is damaged"),
     ("while decompressing", "its gzip data is damaged"),
     ("CRC check failed", "its gzip data is damaged: the checksum differs"),
@@ -66,8 +66,8 @@ _LIBRARY_MESSAGES = (  # words of csv, gzip, zlib and Arrow, and what they mean 
     ("Not a gzipped file (", "its gzip data is followed by something else"),
     ("magic bytes not found", "it is not a Parquet file, or not a complete one: its end is missing"),
     ("file size is 0 bytes", "it is empty, so it is not a Parquet file"),
-    ("utf-16", "its bytes are not UTF-16, as its byte order mark says"),
-    ("utf-32", "its bytes are not UTF-32, as its byte order mark says"),
+    ("utf-16", "its byte order mark says UTF-16, but its bytes are not"),
+    ("utf-32", "its byte order mark says UTF-32, but its bytes are not"),
 )
 
 

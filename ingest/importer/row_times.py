@@ -72,16 +72,20 @@ class RowTimes:
             return self._infer(reading, series)
         if not reading.later:
             return reading.text
-        if self._ambiguous in (Ambiguous.ERROR, Ambiguous.INFER):
-            raise InvalidRequest(
-                f"{ambiguity_message(reading, self.zone)}, or give --ambiguous earlier, later or infer"
-            )
+        if self._ambiguous is Ambiguous.ERROR:
+            raise self._ambiguity(reading, "earlier, later or infer")
         return self._choose(reading, later=self._ambiguous is Ambiguous.LATER)
 
     def constant(self, text: str) -> str:
         """Return the time that all rows have. Raises: InvalidRequest: it is not a time, or it occurs twice."""
-        rule = Ambiguous.ERROR if self._ambiguous is Ambiguous.INFER else self._ambiguous
-        return RowTimes(self.zone, self._unit, rule).timestamp(text)
+        if self._unit:
+            return _from_number(text, self._unit)
+        reading = _read(text, self.zone)
+        if not reading.later or self._ambiguous is Ambiguous.EARLIER:
+            return reading.text
+        if self._ambiguous is Ambiguous.LATER:
+            return reading.later
+        raise self._ambiguity(reading, "earlier or later")  # There is no order of rows to infer it from.
 
     def as_data(self, text: str) -> str:
         """Return a time that is not the event's time. If it occurs twice, it stays as written, without an offset."""
@@ -92,6 +96,9 @@ class RowTimes:
             return reading.later
         local, fraction = reading.local or (EPOCH, "")
         return f"{local.isoformat()}{fraction}"
+
+    def _ambiguity(self, reading: WrittenTime, rules: str) -> InvalidRequest:
+        return InvalidRequest(f"{ambiguity_message(reading, self.zone)}, or give --ambiguous {rules}")
 
     def _choose(self, reading: WrittenTime, later: bool) -> str:
         if later and reading.later:
@@ -111,7 +118,9 @@ class RowTimes:
         second = False
         if last and last.local >= local:
             if not last.twice or last.second:
-                why = "the row before it is later" if not last.twice else "the rows go back more than once"
+                why = "the rows go back more than once"
+                if not last.twice:
+                    why = "the previous row of the same subject, type and source has a later time"
                 raise InvalidRequest(f"{ambiguity_message(reading, self.zone)}; it cannot be inferred, because {why}")
             second = True
         elif last and last.second and local[0] - last.local[0] < timedelta(days=1):

@@ -11,7 +11,10 @@ from ingest.importer.positions import ImportPosition
 _MAX_REASONS = 5
 _VERBS = ("are", "is")  # the index is whether it is one row
 _UNCOUNTED_WHY = "no meter has their type, or a meter of it left them out"
-_LATE_TEXTS = ("They are safe in the event log, and are stored", "It is safe in the event log, and is stored")
+_LATE_TEXTS = (  # the index is whether it is one row
+    "They are safe in the event log, and are stored when `meterport ingest` reaches them",
+    "It is safe in the event log, and is stored when `meterport ingest` reaches it",
+)
 
 
 class Uncounted:
@@ -81,7 +84,7 @@ def summary(before: ImportPosition, done: ImportPosition, uncounted: Uncounted, 
         yield f"of the rows stored, {left_out:,} {_VERBS[left_out == 1]} not counted by every meter: {_UNCOUNTED_WHY}"
         yield from uncounted.lines()
     if late := done.late - before.late:
-        yield (f"not stored yet: {counted(late, 'row')}. {_LATE_TEXTS[late == 1]} when `meterport ingest` gets there")
+        yield f"not stored yet: {counted(late, 'row')}. {_LATE_TEXTS[late == 1]}"
 
 
 def _earlier_runs(before: ImportPosition) -> str:

@@ -156,8 +156,8 @@ def test_parquet_values_json_cannot_hold(tmp_path: Path) -> None:
         ("a.csv", b"a,a\n1,2\n", "two columns have the same name"),
         ("a.csv", b'carrier,at\nUA,2013-01-01\nUA,"2013', "row 2: unexpected end of data"),
         ("a.parquet", b"no parquet", "a.parquet: "),
-        ("a.ndjson.gz", gzip.compress(lines("1").encode(), mtime=0)[:-9], "row 2: Compressed file ended before"),
-        ("a.ndjson.gz", b"plain", "row 1: Not a gzipped file"),
+        ("a.ndjson.gz", gzip.compress(lines("1").encode(), mtime=0)[:-9], "row 2: its compressed data is cut off"),
+        ("a.ndjson.gz", b"plain", "it is not gzip, though its name ends in .gz: rename it"),
         ("a.ndjson", None, "No such file or directory"),
     ],
 )

@@ -67,7 +67,7 @@ def test_utf_16_without_a_mark_is_named(write: Write) -> None:
 def test_utf_16_that_is_cut_off_is_said_in_our_words(write: Write) -> None:
     """N23"""
     assert refusal(write("f.csv", TABLE.encode("utf-16")[:-1])).endswith(
-        "its bytes are not UTF-16, as its byte order mark says"
+        "its byte order mark says UTF-16, but its bytes are not"
     )
 
 
