@@ -59,7 +59,7 @@ def connect(settings: Settings, server: str | None = None) -> Iterator[ApiClient
         only_own = {"api_key": SecretStr(own_key), "api_key_sha256": None, "api_keys": list[ApiKey]()}
         process = Process(settings.model_copy(update=only_own))
     except DataDirectoryInUse as error:
-        hint = f"; but {error}: give its URL with --server"
+        hint = f"; {error}: give its URL with --server"
         if error.url and not is_local_url(error.url):
             problem = f"data_dir: its lock names {error.url}, which is not an address of this machine"
             raise ConfigurationError(f"{problem}{hint}") from None

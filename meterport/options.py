@@ -11,7 +11,10 @@ from engine.errors import InvalidRequest
 from engine.texts import is_utf8, printable
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file with settings. Default: none.")]
-DataDir = Annotated[Path | None, typer.Option(help="Directory that holds all data. Default: ./data.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Directory of the embedded store, the event log and the signing key. Default: ./data."),
+]
 Server = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,7 @@ from meterport.options import Config, DataDir
 settings = typer.Typer(help="Show the settings.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@settings.command("show")
+@settings.command("show", short_help="Print all settings as YAML, each with its source.")
 def show_config(config: Config = None, data_dir: DataDir = None) -> None:
     """Print all settings as YAML, including defaults: each with its source, and with secrets masked.
 

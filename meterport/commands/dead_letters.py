@@ -33,7 +33,7 @@ From = Annotated[
 To = Annotated[str | None, typer.Option(help="Only letters that arrived before this time.")]
 
 
-@dead_letters.command("list")
+@dead_letters.command("list", short_help="List dead letters, the last arrived first.")
 def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of letters.")] = 25,
     partition: Partition = None, offset: Offset = None, reason: Reason = None, from_: From = None, to: To = None,
@@ -59,7 +59,7 @@ def list_letters(
         print_table(["arrived", "partition", "offset", "replayed", "reason"], [_table_row(letter) for letter in found])
 
 
-@dead_letters.command("replay")
+@dead_letters.command("replay", short_help="Send dead letters that are valid events now to the event log again.")
 def replay_letters(
     all_: Annotated[bool, typer.Option("--all", help="All letters that were never replayed.")] = False,
     partition: Partition = None, offset: Offset = None, reason: Reason = None, from_: From = None, to: To = None,

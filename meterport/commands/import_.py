@@ -48,7 +48,9 @@ def import_command(
     id_: Annotated[
         list[str] | None,
         typer.Option(
-            "--id", help="Event id: column:A, or column:A,B for the joined cells. Default: a hash of the event."
+            "--id",
+            help="Event id: column:A, or column:A,B for the joined cells. Default: a hash of the event.",
+            metavar="column:A,B",
         ),
     ] = None,
     time_: Annotated[str | None, typer.Option("--time", help="Event time: column:NAME, or a constant.")] = None,
@@ -64,13 +66,16 @@ def import_command(
         typer.Option(help="Which of the two instants to use for a local time that occurs twice when clocks go back."),
     ] = Ambiguous.ERROR,
     data: Annotated[
-        list[str] | None, typer.Option(help="Columns that become data: A,B,C. Default: all that no other option uses.")
+        list[str] | None,
+        typer.Option(help="Columns that become data. Default: all that no other option uses.", metavar="A,B,C"),
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option(help="Column whose cells stay strings, even if they are numbers; repeatable.")
+        list[str] | None,
+        typer.Option(help="Column whose cells stay strings, even if they are numbers; repeatable.", metavar="COLUMN"),
     ] = None,
     null: Annotated[
-        list[str] | None, typer.Option(help="Text that means an empty CSV cell, such as NA; repeatable.")
+        list[str] | None,
+        typer.Option(help="Text that means an empty CSV cell, such as NA; repeatable.", metavar="TEXT"),
     ] = None,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Skip and report rows that cannot become an event.")
@@ -107,7 +112,7 @@ def import_command(
     A second run continues where the first one ended, if the store still has the rows of the first. An invalid row ends
     the import at once; with --skip-invalid it is skipped. At the end, the command prints how many rows were stored, how
     many were stored already (before, or with the id of an earlier row), and how many are not counted by every meter.
-    The exit status is 1 if no row became an event.
+    The exit status is 1 if the import ended early, or if no row became an event.
     """
     settings = command_settings(config, serves=False, data_dir=data_dir)
     mapping = ColumnMapping(

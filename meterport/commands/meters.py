@@ -41,7 +41,9 @@ def create_meter(
     ] = None,
     group_by: Annotated[
         list[str] | None,
-        typer.Option(help="A dimension: KEY=JSONPATH, such as model=$.llm.model, or KEY for KEY=$.KEY; repeatable."),
+        typer.Option(
+            help="A dimension, such as model=$.llm.model, or KEY for KEY=$.KEY; repeatable.", metavar="KEY=JSONPATH"
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Display name. Default: the slug.")] = None,
     description: Annotated[str | None, typer.Option(help="What the meter is for.")] = None,

@@ -28,25 +28,26 @@ _LOCK_SECONDS = 10  # A process that waits for migrations uses the data director
 _PAUSE_SECONDS = 0.02
 
 Check = Annotated[
-    bool, typer.Option("--check", help="Only list the migrations that are pending, and change nothing: 1 if any are.")
+    bool,
+    typer.Option(
+        "--check",
+        help="Only list the migrations that are pending, and change nothing; the exit status is 1 if there are any.",
+    ),
 ]
 
 
 def migrate_store(config: Config = None, data_dir: DataDir = None, check: Check = False) -> None:
     """Bring the schema of the store to this release, and end.
 
-    \b
-    The store is the ClickHouse server in store.url, or the embedded one in the data directory,
-    which no server may be using. Migrations that have run are left out. The command may be
-    interrupted and run again, and several may run at once.
+    The store is the ClickHouse server in store.url, or the embedded one in the data directory, which no server may be
+    using. Migrations that have run are left out. The command may be interrupted and run again, and several may run at
+    once.
 
-    \b
-    With store.migrate: start (default) each process does the same when it starts. With
-    store.migrate: wait only this command does, and processes wait for it.
+    With store.migrate: start (default) each process does the same when it starts. With store.migrate: wait only this
+    command does, and processes wait for it.
 
-    \b
-    Exit status: 0 if the schema is that of this release now; with --check, 1 if migrations are
-    pending; 75 if the store does not answer: try again; 70 or 78 if that would not help.
+    Exit status: 0 if the schema is that of this release now; with --check, 1 if migrations are pending; 75 if the store
+    does not answer: try again; 70 or 78 if that would not help.
 
     \b
     Examples:

@@ -13,6 +13,10 @@ from meterport.options import Config, DataDir
 Brokers = Annotated[
     str | None, typer.Option(help="Kafka brokers: host:port,host:port. Default: none; events go to SQLite.")
 ]
+RequiredBrokers = Annotated[
+    str | None,
+    typer.Option(help="Kafka brokers: host:port,host:port. Required here or in another source of settings."),
+]
 Topic = Annotated[str | None, typer.Option(help="Topic of events. Default: om_default_events.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")]
 Port = Annotated[int | None, typer.Option(help="Port; 0 selects a free one. Default: 8888.")]
@@ -30,9 +34,8 @@ def serve(
 ) -> None:
     """Serve the API and meter events, all in this one process.
 
-    \b
-    Events sent over HTTP go to an event log in the data directory. With --kafka-brokers
-    they go to a Kafka topic, and events that producers send to the topic are metered too.
+    Events sent over HTTP go to an event log in the data directory. With --kafka-brokers they go to a Kafka topic, and
+    events that producers send to the topic are metered too.
     """
     settings = command_settings(
         config,
@@ -50,7 +53,7 @@ def api(
     config: Config = None,
     host: Host = None,
     port: Port = None,
-    kafka_brokers: Brokers = None,
+    kafka_brokers: RequiredBrokers = None,
     kafka_topic: Topic = None,
 ) -> None:
     """Serve only the API: it sends events to Kafka and queries a ClickHouse server.
@@ -64,7 +67,7 @@ def api(
 
 
 def ingest(
-    config: Config = None, kafka_brokers: Brokers = None, kafka_topic: Topic = None, kafka_group: Group = None
+    config: Config = None, kafka_brokers: RequiredBrokers = None, kafka_topic: Topic = None, kafka_group: Group = None
 ) -> None:
     """Meter the events of the Kafka topic: store them in a ClickHouse server, exactly once.
 

@@ -33,7 +33,8 @@ def query(
         typer.Option("--from", help="Start (inclusive): a time, or a date in --time-zone. Default: the first event."),
     ] = None,
     to: Annotated[
-        str | None, typer.Option(help="End (exclusive): a time, or a date in --time-zone. Default: the last event.")
+        str | None,
+        typer.Option(help="End (exclusive): a time, or a date in --time-zone. Default: after the last event."),
     ] = None,
     window_size: Annotated[
         WindowSize | None,
@@ -43,17 +44,20 @@ def query(
     ] = None,
     time_zone: Annotated[str, typer.Option(help="IANA time zone in which days and months begin.")] = "UTC",
     group_by: Annotated[
-        list[str] | None, typer.Option(help="One row per value of this dimension, or of `subject`; repeatable.")
+        list[str] | None,
+        typer.Option(help="One row per value of this dimension, or of `subject`; repeatable.", metavar="KEY"),
     ] = None,
     filter_: Annotated[
         list[str] | None,
         typer.Option(
             "--filter",
-            help="KEY=VALUE: only events whose dimension KEY has this value; repeatable. "
-            "Several values of one KEY: any of them.",
+            help="Only events whose dimension KEY has this value; repeatable. Several values of one KEY: any of them.",
+            metavar="KEY=VALUE",
         ),
     ] = None,
-    subject: Annotated[list[str] | None, typer.Option(help="Only this subject; repeatable.")] = None,
+    subject: Annotated[
+        list[str] | None, typer.Option(help="Only this subject; repeatable.", metavar="SUBJECT")
+    ] = None,
     format_: Annotated[
         UsageFormat, typer.Option("--format", help="How to print it: a table, or the API's JSON or CSV.")
     ] = UsageFormat.TABLE,

@@ -31,7 +31,8 @@ token = typer.Typer(
 def create_token(
     subject: Annotated[str, typer.Argument(help="Subject whose usage the token shows, as in the events.")],
     meter: Annotated[
-        list[str] | None, typer.Option(help="Slug of a meter that the token may query; repeatable. Default: all.")
+        list[str] | None,
+        typer.Option(help="Slug of a meter that the token may query; repeatable. Default: all.", metavar="SLUG"),
     ] = None,
     expires: Annotated[
         str | None,
@@ -84,7 +85,7 @@ def list_tokens(
     print_table(header, [_table_row(token_) for token_ in tokens])
 
 
-@token.command("invalidate")
+@token.command("invalidate", short_help="Invalidate one token, or all of a subject or issued before a time.")
 def invalidate_token(
     id_: Annotated[str | None, typer.Option("--id", help="Id of the token, as `token list` shows it.")] = None,
     subject: Annotated[str | None, typer.Option(help="Invalidate every token of this subject.")] = None,

@@ -38,6 +38,21 @@ def test_the_list_of_commands_says_of_each_what_its_own_help_says_first() -> Non
         assert cli.COMMANDS[name][2] == first, name
 
 
+@pytest.mark.parametrize("group", ["meters", "token", "dead-letters", "config"])
+def test_no_summary_of_a_command_is_cut_off_in_a_list(group: str) -> None:
+    listed = meterport(group, "--help", variables={"COLUMNS": "80"}).stdout
+
+    _, _, commands = listed.partition("Commands:")
+    assert commands
+    assert "..." not in commands
+
+
+def test_no_option_shows_a_type_of_python() -> None:
+    for path, command in walk(typer.main.get_command(cli.app), "meterport"):
+        text = command.get_help(command.make_context(path, [], resilient_parsing=True))
+        assert "list[" not in text, path
+
+
 def walk(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
         yield path, command
