@@ -39,7 +39,7 @@ def unpack(encoding: str, packed: bytes, limit: int) -> bytes:
     if not packed:
         raise InvalidParameter(f"invalid request body: the {encoding} data is cut off")
     if not _has_magic_bytes(encoding, packed):
-        raise InvalidParameter(f"invalid request body: it is not {encoding}, as its content encoding says")
+        raise InvalidParameter(f"invalid request body: its content encoding says {encoding}, but it is not")
     chunks, size = [], 0
     with pa.input_stream(pa.BufferReader(packed), compression=encoding) as stream:
         while chunk := _read(stream, encoding):

@@ -27,7 +27,9 @@ _PROXY_HEADERS = frozenset(
 )
 _PROXY_HEADER_PREFIX = "x-forwarded-"
 _TARGET_HOST = "target_host"  # key in a request's state: the host of a request target in absolute form
-_NO_KEY_HINT = "without METERPORT_API_KEY this server answers only programs and pages of its own machine; set it: "
+_NO_KEY_HINT = (
+    "but without an API key this server answers only programs and pages of its own machine: set METERPORT_API_KEY"
+)
 
 
 def record_target_host(state: MutableMapping[str, Any], target: bytes) -> None:
@@ -49,15 +51,15 @@ def check_local(request: Request) -> None:
     scope = request.scope
     host = scope["state"].get(_TARGET_HOST) or next(iter(header_values(scope, b"host")), "")
     if not _LOCAL.match(host):
-        raise Forbidden(f"{_NO_KEY_HINT}the request is for host {truncate(host)!r}")
+        raise Forbidden(f"the request is for host {truncate(host)!r}, {_NO_KEY_HINT}")
     for name in request.headers:
         if name in _PROXY_HEADERS or name.startswith(_PROXY_HEADER_PREFIX):
-            raise Forbidden(f"{_NO_KEY_HINT}the request came through a proxy, which sent {truncate(name)}")
+            raise Forbidden(f"the request came through a proxy, which sent {truncate(name)}, {_NO_KEY_HINT}")
     origins = header_values(scope, b"origin")
     if not all(map(_LOCAL_ORIGIN.match, origins)):
-        raise Forbidden(f"{_NO_KEY_HINT}the request comes from a page of {truncate(', '.join(origins))!r}")
+        raise Forbidden(f"the request comes from a page of {truncate(', '.join(origins))!r}, {_NO_KEY_HINT}")
     if not origins and "cross-site" in header_values(scope, b"sec-fetch-site") and not _is_navigation(scope):
-        raise Forbidden(f"{_NO_KEY_HINT}the request comes from a page of another site")
+        raise Forbidden(f"the request comes from a page of another site, {_NO_KEY_HINT}")
 
 
 def _is_navigation(scope: Scope) -> bool:

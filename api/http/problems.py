@@ -3,7 +3,7 @@
 Owns: the only table that maps error classes to HTTP statuses; the prefixes of error messages; the problem body and its
 exact media type.
 Clients are not shown: what caused a 500, which has only its request id, while the logger writes the cause with the same
-id; what the driver says of a store that cannot be reached; and portal tokens that a request has in a wrong place.
+id; what the driver says of the store; and portal tokens that a request has in a wrong place.
 Source: docs/contract.md "Common HTTP rules" and D.20.
 """
 
@@ -116,7 +116,7 @@ async def from_meterport_error(request: Request, error: Exception) -> Response:
         logger.error("request_failed request_id=%s code=%s", request_id(request.scope), error.code, exc_info=error)
     if status == 500:
         return internal_error(request.scope)
-    detail = "the store cannot be reached, try again" if prefix is None else f"{prefix}{error}"
+    detail = "the store cannot do this now, try again" if prefix is None else f"{prefix}{error}"
     extensions = error.extensions if isinstance(error, InvalidEvents) else None
     return problem(request.scope, status, error.code, detail, extensions, _headers(status, error))
 

@@ -27,7 +27,7 @@ from engine.health import Ability, Readiness
 from engine.metrics import REGISTRY
 
 _NO_STORE = {"Cache-Control": "no-store"}
-_OTHERS = "Beyond query.max_values subjects the others are counted together, the subject empty."
+_OTHERS = "Beyond query.max_values subjects the others are counted together under an empty subject."
 _OPENMETRICS = "application/openmetrics-text"
 _WEIGHT = re.compile(r"q=(0(\.\d{0,3})?|1(\.0{0,3})?)\Z", re.ASCII)
 

@@ -93,7 +93,7 @@ def test_another_content_encoding_is_415_with_those_that_are_taken(
     assert still_log.values == []
 
 
-CUT_OFF, BROKEN, ANOTHER = "data is cut off", "data is broken, or something else follows it", "it is not "
+CUT_OFF, BROKEN, ANOTHER = "data is cut off", "data is broken, or something else follows it", "but it is not"
 FLIPPED = GZIPPED[:-6] + b"\0" + GZIPPED[-5:]
 REFUSED = {
     "gzip without its last byte": ("gzip", GZIPPED[:-1], CUT_OFF),
@@ -235,7 +235,7 @@ def test_every_route_that_takes_a_body_takes_it_compressed(
     assert ask(b"{}", content_encoding="br")[0] == 415
     assert ask(b"{}", content_encoding="gzip") == (
         400,
-        "invalid request body: it is not gzip, as its content encoding says",
+        "invalid request body: its content encoding says gzip, but it is not",
     )
 
 

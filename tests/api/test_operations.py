@@ -215,7 +215,7 @@ class Unreachable:
 @pytest.mark.parametrize(
     ("error", "status", "code", "detail"),
     [
-        (StoreUnavailable("http://user:pw@host"), 503, "store-unavailable", "the store cannot be reached, try again"),
+        (StoreUnavailable("http://user:pw@host"), 503, "store-unavailable", "the store cannot do this now, try again"),
         (StoreError("SELECT secret", 47), 500, "internal-error", None),
     ],
 )
