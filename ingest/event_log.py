@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from engine.instants import LAST_MS
 
+SEE_GAPS = '(docs/operations.md "Gaps")'  # ends what is logged about a gap
 LATEST_STAMP_MS = LAST_MS  # events cannot have later times, so a correct clock never gives a later stamp
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]

@@ -12,7 +12,7 @@ from engine import metrics
 from engine.instants import Clock, milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.dead_letters import DeadLetter, dead_letter_block
-from ingest.event_log import Record
+from ingest.event_log import SEE_GAPS, Record
 from ingest.sqlite.log import SqliteLog
 from ingest.stored_positions import StoredPositions
 
@@ -52,5 +52,5 @@ def compare_with_store(log: SqliteLog, store: Store, clock: Clock = utc_now) -> 
 
 
 def _report(log: SqliteLog, what: str) -> None:
-    logger.error("log_gap log=%s: %s", log.name, what)
+    logger.error("log_gap log=%s: %s %s", log.name, what, SEE_GAPS)
     metrics.count_gap()

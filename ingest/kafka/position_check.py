@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from engine import metrics
 from engine.config.kafka_settings import KafkaSettings
 from engine.instants import Clock, milliseconds
-from ingest.event_log import Plan, Record
+from ingest.event_log import SEE_GAPS, Plan, Record
 from ingest.kafka.assigned_partition import AssignedPartition
 from ingest.kafka.buffer import RecordBuffer
 from ingest.kafka.consumer_group import GroupMember
@@ -119,7 +119,7 @@ class PositionCheck:
         partition.acknowledged_to, partition.read_to = gap.start, partition.planned_to
 
     def _report_gap(self, number: int, what: str) -> None:
-        logger.error("log_gap topic=%s partition=%d: %s", self._topic, number, what)
+        logger.error("log_gap topic=%s partition=%d: %s %s", self._topic, number, what, SEE_GAPS)
         metrics.count_gap()
 
     def _committed_offsets(self) -> dict[int, int]:

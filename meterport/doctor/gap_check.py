@@ -12,6 +12,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from engine.config.kafka_settings import KafkaSettings
 from engine.errors import LogUnavailable
 from engine.store.clickhouse import Store
+from ingest.event_log import SEE_GAPS as _SEE
 from ingest.kafka.client import kafka_errors
 from ingest.kafka.start_offsets import Gap, gap_between
 from ingest.kafka.topic_queries import query_topic_id
@@ -36,7 +37,7 @@ class GapCheck:
 
     def _run(self) -> str:
         if self._brokers.group.failure or self._brokers.group.unused:
-            return f"not known, because the offsets of group {self._settings.group} are not"
+            return f"not checked, because the committed offsets of group {self._settings.group} are not known"
         topic, committed = self._settings.topic, self._brokers.group.offsets
         store = self._store()
         positions = StoredPositions(store).known(topic, query_topic_id(self._settings)).positions if store else {}
@@ -51,21 +52,20 @@ class GapCheck:
         return f"the store has everything that group {self._settings.group} has passed"
 
     def _described(self, number: int, gap: Gap, low: int) -> str:
-        see = '(docs/operations.md "Gaps")'
         if gap.start < low:
             return (
                 f"partition {number}: offsets {gap.start} to {low - 1} were deleted from the topic before they were "
-                f"stored: have producers send them again {see}"
+                f"stored: have producers send them again {_SEE}"
             )
         if self._settings.trust_offsets:
             return (
                 f"partition {number}: offsets {gap.start} to {gap.end - 1} are not in this store, and would not be "
-                f"read, because kafka.trust_offsets is set {see}"
+                f"read, because kafka.trust_offsets is set {_SEE}"
             )
         return (
             f"partition {number}: group {self._settings.group} has passed offsets {gap.start} to {gap.end - 1}, which "
             f"this store lacks: they would be read again; is it the right store.url, store.database and kafka.group? "
-            f"{see}"
+            f"{_SEE}"
         )
 
     def _first_offsets(self, partitions: list[int]) -> dict[int, int]:

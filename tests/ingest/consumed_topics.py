@@ -11,6 +11,7 @@ from engine.config.settings import IngestSettings
 from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
+from ingest.event_log import SEE_GAPS
 from ingest.kafka.log import KafkaLog
 from ingest.stored_positions import StoredPositions
 from tests.harness.topics import Topic, wait_for
@@ -42,4 +43,4 @@ def reasons(store: Store) -> list[str]:
 
 def gap_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    return [line.partition(": ")[2] for line in lines if line.startswith("log_gap")]
+    return [line.partition(": ")[2].removesuffix(f" {SEE_GAPS}") for line in lines if line.startswith("log_gap")]

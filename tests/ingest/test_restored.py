@@ -13,7 +13,7 @@ from engine.config.settings import IngestSettings
 from engine.instants import milliseconds, utc_now
 from engine.store.clickhouse import Store
 from ingest.consumer import Consumer
-from ingest.event_log import ranges_of
+from ingest.event_log import SEE_GAPS, ranges_of
 from ingest.restored import compare_with_store
 from ingest.sqlite.log import SqliteLog
 from ingest.stored_positions import StoredPositions
@@ -93,7 +93,7 @@ def test_a_store_that_is_older_than_the_log_is_reported_once(
     assert _reasons(store) == [lost]
     assert gaps() == gaps_before + 1
     said = [record.getMessage().partition(": ")[2] for record in caplog.records if record.levelno == logging.ERROR]
-    assert said == [lost]
+    assert said == [f"{lost} {SEE_GAPS}"]
 
 
 def test_an_empty_store_beside_an_old_log_is_reported(directory: Path, store: Store, gaps_before: float) -> None:
