@@ -98,7 +98,7 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
 
     def ask() -> None:
         if isinstance(log, KafkaLog) and log.monitor.refused:
-            metrics.KAFKA_REFUSALS.labels(f"READ on group {log.group}").inc()
+            metrics.KAFKA_REFUSALS.labels(f"Read on group {log.group}").inc()
         probe.ask()
 
     parts.workers.repeat("brokers-probe", ask, probe_seconds, at_once=True)
@@ -141,7 +141,7 @@ def _add_broker_checks(health: Health, parts: Parts, producer: KafkaProducer, pr
 def _add_group_check(health: Health, log: KafkaLog) -> None:
     def refused() -> Trouble | None:
         return (
-            Trouble(describe_missing_rights([f"READ on group {log.group}"]), log.monitor.outside_group_seconds)
+            Trouble(describe_missing_rights([f"Read on group {log.group}"]), log.monitor.outside_group_seconds)
             if log.monitor.refused
             else None
         )

@@ -48,8 +48,8 @@ CASES = [
         30, 45, "The brokers have not answered the kafka-consumer of one:9100 for 45s",
     ),
     Case(
-        "MeterportRefused", "meterport_kafka_refusals_total", {"right": "READ on topic events"}, "_x4 1+1x36", 60, 75,
-        "The brokers refuse one:9100: it lacks the right READ on topic events",
+        "MeterportRefused", "meterport_kafka_refusals_total", {"right": "Read on topic events"}, "_x4 1+1x36", 60, 75,
+        "The brokers refuse one:9100: it lacks the right Read on topic events",
     ),
     Case(
         "MeterportLagUnknown", "meterport_log_records", {}, "0" + 20 * " NaN", 120, 135,

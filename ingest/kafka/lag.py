@@ -71,7 +71,7 @@ class LagMonitor:
 
     @property
     def refused(self) -> bool:
-        """Whether the group refuses this process: it lacks the right READ on the group."""
+        """Whether the group refuses this process: it lacks the right Read on the group."""
         return self.membership_refused or self._member.refused
 
     @property

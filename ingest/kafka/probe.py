@@ -27,7 +27,7 @@ from ingest.kafka.known_brokers import connect_watched
 
 
 class Missing(NamedTuple):
-    """A right that this process lacks, such as "WRITE on topic events", and the ability that needs it."""
+    """A right that this process lacks, such as "Write on topic events", and the ability that needs it."""
 
     ability: Ability
     right: str
@@ -105,7 +105,7 @@ class BrokerProbe:
         for name, rights in self._rights.items():
             granted = self._granted(asked[name])
             for right, use in rights.items():
-                if granted is not None and not granted & {right, "ALL"}:
+                if granted is not None and not granted & {right.upper(), "ALL"}:
                     yield Missing(use, f"{right} on topic {name}")
 
     def _granted(self, asked: "Future[TopicDescription]") -> Set[str] | None:
@@ -125,11 +125,11 @@ class BrokerProbe:
 
 def _topics(settings: KafkaSettings, produces: bool, consumes: bool) -> dict[str, dict[str, Ability]]:
     """Return the topics, the rights that are needed on each, and the ability that needs each right."""
-    reading = {"READ": Ability.INGEST} if consumes else {}
-    writing = {"WRITE": Ability.EVENTS} if produces else {}
+    reading = {"Read": Ability.INGEST} if consumes else {}
+    writing = {"Write": Ability.EVENTS} if produces else {}
     wanted = {settings.topic: {**reading, **writing}}
     if consumes and settings.dead_letter_topic:
-        wanted[settings.dead_letter_topic] = {"WRITE": Ability.INGEST}
+        wanted[settings.dead_letter_topic] = {"Write": Ability.INGEST}
     return wanted
 
 

@@ -112,7 +112,7 @@ class BrokerChecks:
         self._cluster = clusters[0]
         self._admin = _Asking(self.settings).client()
         if faults:
-            raise Warn(f"the others answer, but: {'; '.join(faults)}")
+            raise Warn(f"some cannot be used, the others answer: {'; '.join(faults)}")
         return f"{', '.join(addresses)}: a cluster of {len(self._cluster.brokers)} brokers answers"
 
     def _ask(self, address: str) -> ClusterMetadata | str:
@@ -208,7 +208,7 @@ class BrokerChecks:
             )
         if answer.granted is not None and not answer.granted & {"READ", "ALL"}:
             raise Fault(
-                f"kafka.group: this user lacks READ on group {group}, needed for ingest: add an ACL "
+                f"kafka.group: this user lacks Read on group {group}, needed for ingest: add an ACL "
                 '(docs/settings.md "TLS and SASL")'
             )
         if answer.granted is None:

@@ -24,11 +24,13 @@ def connect(host: str, port: int, seconds: float, setting: str) -> socket.socket
         return socket.create_connection((host, port), seconds)
     except socket.gaierror as error:
         raise Fault(
-            f"{setting}: no address is known for the host {host} ({error.strerror}): correct it, or DNS"
+            f"{setting}: no address is known for the host {host} ({error.strerror}): correct the host name, or "
+            "its DNS entry"
         ) from None
     except ConnectionRefusedError:
         raise Fault(
-            f"{setting}: {address} refuses the connection: nothing listens there; correct it, or start it"
+            f"{setting}: {address} refuses the connection: nothing listens there: correct the address, or start the "
+            "server"
         ) from None
     except TimeoutError:
         raise Fault(
@@ -64,7 +66,10 @@ def _certificate_fault(error: ssl.SSLCertVerificationError, host: str, ca_settin
     if code == _NOT_YET_VALID:
         return f"{setting}: the certificate of {host} is not valid yet: correct the clock of this machine"
     if code in _WRONG_HOST:
-        return f"{setting}: the certificate is not for {host} ({said}): use a name that is in it, or renew it"
+        return (
+            f"{setting}: the certificate is not for {host} ({said}): use a name that is in it, or get a certificate "
+            "for this name"
+        )
     if code in _UNKNOWN_CA:
         return f"{ca_setting}: the certificate of {host} is signed by an unknown CA ({said}): name the file of its CA"
     return f"{ca_setting}: the certificate of {host} is not accepted: {said}"

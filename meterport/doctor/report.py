@@ -62,7 +62,7 @@ def findings(checks: Iterable[Check]) -> Iterator[Finding]:
 def _found(check: Check, failed: set[str]) -> Finding:
     for needed in check.needs:
         if needed in failed:
-            return Finding(Status.SKIPPED, check.name, f"not checked, because `{needed}` was not right")
+            return Finding(Status.SKIPPED, check.name, f"not checked, because `{needed}` failed or was skipped")
     try:
         return Finding(Status.OK, check.name, check.run())
     except Warn as warning:

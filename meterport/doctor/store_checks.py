@@ -171,7 +171,7 @@ class StoreChecks:
     def _check_engines(self) -> str:
         missing = self._ask(inspection.missing_engines)
         if missing:
-            raise Fault(f"this ClickHouse has no table engine {', '.join(missing)}: use one that has")
+            raise Fault(f"this ClickHouse lacks the table engine {', '.join(missing)}: use a ClickHouse that has it")
         for engine in inspection.ENGINES:
             right = f"TABLE ENGINE ON {engine}"
             if self._ask(lambda store, right=right: inspection.is_granted(store, right)) is False:  # type: ignore[misc]
@@ -184,14 +184,16 @@ class StoreChecks:
             with explained_refusals():
                 self._schema = schema = read_schema(self._store, self._known)
             if schema.newer:
-                raise Warn(f"{schema.about_newer}; upgrade this one")
+                raise Warn(f"{schema.about_newer}; upgrade this release of Meterport")
             pending, begun = schema.pending_names, schema.begun
         if not pending:
             return f"all {len(self._known)} migrations have run"
         if self._waits:
             raise Warn(f"store.migrate is wait, and {MigrationsPending(pending, begun)}")
         if len(pending) < len(self._known):
-            raise Warn(f"the next start runs the migration {', '.join(pending)}; until then, what it makes is missing")
+            raise Warn(
+                f"the next start runs these migrations: {', '.join(pending)}; until then what they create is missing"
+            )
         return "no tables yet; the first start makes them"
 
     def _check_tables(self) -> str:
@@ -202,12 +204,12 @@ class StoreChecks:
         missing = inspection.missing_tables(store, made)
         if missing:
             raise Fault(
-                f"{', '.join(missing)} does not exist in {self._name}, or {self._user} has no right on it: restore the "
+                f"missing in {self._name}, or {self._user} has no right on them: {', '.join(missing)}; restore the "
                 "database, or grant the rights on all of it"
             )
         with explained_refusals():
             store.check_tables()
-        return "they remember the tokens of their last blocks"
+        return "all exist, with the deduplication window that exactly-once storage needs"
 
 
 def _check_settings(store: Store) -> None:

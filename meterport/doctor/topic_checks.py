@@ -106,11 +106,12 @@ class TopicChecks:
         if required > replicas:
             raise Fault(
                 f"min.insync.replicas is {required}, but replication.factor is {replicas}: no event can be written; "
-                f"lower it, or add replicas {_SEE}"
+                f"lower min.insync.replicas, or add replicas {_SEE}"
             )
         if in_sync < required:
             raise Fault(
-                f"only {in_sync} replicas of a partition are in sync, and {required} must be: start the brokers"
+                f"only {in_sync} replicas of a partition are in sync, and {required} must be: start the brokers that "
+                "have the other replicas"
             )
         if replicas < _GOOD_REPLICAS or required < _GOOD_IN_SYNC:
             raise Warn(
@@ -123,8 +124,8 @@ class TopicChecks:
         policy = self._options.get("cleanup.policy", "")
         if "compact" in policy:
             raise Fault(
-                f"it is {policy}: compaction deletes events that were not read yet, and no gap shows it; set it to "
-                f"delete {_SEE}"
+                f"it is {policy}: compaction deletes events that were not read yet, and Meterport cannot detect that; "
+                f"set it to delete {_SEE}"
             )
         return policy
 
@@ -176,8 +177,8 @@ class TopicChecks:
             return "the brokers do not show it to this user"
         if 0 <= minutes < _GOOD_RETENTION_DAYS * 24 * 60:
             raise Warn(
-                f"offsets.retention.minutes is {minutes} on the brokers: if ingest is away for longer, the record of a "
-                f"block that was half stored is lost; set it to {_GOOD_RETENTION_DAYS * 24 * 60} or more {_SEE}"
+                f"offsets.retention.minutes is {minutes} on the brokers: if ingest is away for longer, the plan of a "
+                f"half-stored block is lost; set it to {_GOOD_RETENTION_DAYS * 24 * 60} or more {_SEE}"
             )
         return f"offsets.retention.minutes is {minutes}"
 

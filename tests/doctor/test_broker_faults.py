@@ -47,10 +47,13 @@ def test_brokers_that_are_away_are_named(tmp_path: Path) -> None:
 
     assert [*found.faults()] == ["kafka addresses"]
     first, second = found.faults()["kafka addresses"].split("; kafka")
-    assert first == "kafka.brokers: 127.0.0.1:1 refuses the connection: nothing listens there; correct it, or start it"
+    assert first == (
+        "kafka.brokers: 127.0.0.1:1 refuses the connection: nothing listens there: correct the address, or start the "
+        "server"
+    )
     assert second.startswith(".brokers: no address is known for the host kafka.invalid (")
-    assert found.skipped()["kafka topic"] == "not checked, because `kafka brokers` was not right"
-    assert found.skipped()["topic cleanup.policy"] == "not checked, because `topic options` was not right"
+    assert found.skipped()["kafka topic"] == "not checked, because `kafka brokers` failed or was skipped"
+    assert found.skipped()["topic cleanup.policy"] == "not checked, because `topic options` failed or was skipped"
     assert found.lines["data directory"][0] == "ok"
 
 
@@ -59,7 +62,9 @@ def test_one_broker_of_several_that_is_away_is_a_warning(topic: Topic, tmp_path:
     found = diagnose_kafka(topic, tmp_path, brokers=f"127.0.0.1:1,{topic.bootstrap}")
 
     assert (found.status, found.faults()) == (0, {})
-    assert found.warnings()["kafka addresses"].startswith("the others answer, but: kafka.brokers: 127.0.0.1:1 refuses ")
+    assert found.warnings()["kafka addresses"].startswith(
+        "some cannot be used, the others answer: kafka.brokers: 127.0.0.1:1 refuses "
+    )
 
 
 @pytest.mark.only_long
@@ -73,8 +78,8 @@ def test_an_address_that_a_broker_advertises_and_does_not_have_is_named(tmp_path
 
     assert found.lines["kafka addresses"][0] == "ok"
     assert found.faults()["kafka brokers"] == (
-        "advertised.listeners of broker 1: 127.0.0.1:1 refuses the connection: nothing listens there; correct it, or "
-        "start it"
+        "advertised.listeners of broker 1: 127.0.0.1:1 refuses the connection: nothing listens there: correct the "
+        "address, or start the server"
     )
     assert {"kafka topic", "kafka rights", "kafka group"} <= {*found.skipped()}
 
@@ -155,8 +160,8 @@ def without(process: Broker, kind: ResourceType, *operations: AclOperation) -> I
 @pytest.mark.parametrize(
     ("operation", "right", "use"),
     [
-        pytest.param(AclOperation.WRITE, "WRITE", "events over HTTP", marks=pytest.mark.only_long),
-        (AclOperation.READ, "READ", "ingest"),
+        pytest.param(AclOperation.WRITE, "Write", "events over HTTP", marks=pytest.mark.only_long),
+        (AclOperation.READ, "Read", "ingest"),
     ],
 )
 def test_a_right_on_the_topic_that_is_missing_is_named(
@@ -178,7 +183,7 @@ def test_a_topic_that_may_not_be_described_is_named(process: Broker, topic: Topi
     assert found.faults()["kafka topic"] == (
         f"kafka.topic: {topic.name} does not exist, or this user lacks Describe on it: grant the right"
     )
-    assert found.faults()["kafka rights"].startswith(f"this user lacks READ on topic {topic.name}, WRITE on topic ")
+    assert found.faults()["kafka rights"].startswith(f"this user lacks Read on topic {topic.name}, Write on topic ")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +197,7 @@ def test_a_right_on_the_group_that_is_missing_is_named(
         found = diagnose_kafka(topic, tmp_path)
 
     assert found.faults()["kafka group"] == (
-        f"kafka.group: this user lacks READ on group {topic.name}, needed for ingest: add an ACL "
+        f"kafka.group: this user lacks Read on group {topic.name}, needed for ingest: add an ACL "
         '(docs/settings.md "TLS and SASL")'
     )
 

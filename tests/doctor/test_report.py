@@ -1,4 +1,4 @@
-"""The order of checks: each one runs unless what it needs was not right, and it says so."""
+"""The order of checks: each one runs unless what it needs failed or was skipped, and it says so."""
 
 from engine.errors import StoreUnavailable
 from meterport.doctor.report import Check, Fault, Finding, Status, Warn, findings
@@ -26,8 +26,8 @@ def test_a_check_is_skipped_if_what_it_needs_found_a_fault_or_was_skipped() -> N
 
     assert [*findings(checks)] == [
         Finding(Status.FAULT, "a", "broken"),
-        Finding(Status.SKIPPED, "b", "not checked, because `a` was not right"),
-        Finding(Status.SKIPPED, "c", "not checked, because `b` was not right"),
+        Finding(Status.SKIPPED, "b", "not checked, because `a` failed or was skipped"),
+        Finding(Status.SKIPPED, "c", "not checked, because `b` failed or was skipped"),
         Finding(Status.WARNING, "d", "not good"),
         Finding(Status.OK, "e", "fine"),
         Finding(Status.FAULT, "f", "away"),

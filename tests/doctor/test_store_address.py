@@ -27,8 +27,8 @@ def test_a_server_that_is_away_is_named(tmp_path: Path) -> None:
     assert (found.status, found.faults()) == (
         1,
         {
-            "store address": f"store.url: {address} refuses the connection: nothing listens there; correct it, or "
-            "start it"
+            "store address": f"store.url: {address} refuses the connection: nothing listens there: correct the "
+            "address, or start the server"
         },
     )
     assert len(found.skipped()) == 8

@@ -19,15 +19,15 @@ SEE = '(docs/operations.md "The topic")'
             {"cleanup_policy": "compact"},
             "topic cleanup.policy",
             "fault",
-            "it is compact: compaction deletes events that were not read yet, and no gap shows it; set it to delete "
-            f"{SEE}",
+            "it is compact: compaction deletes events that were not read yet, and Meterport cannot detect that; set it "
+            f"to delete {SEE}",
         ),
         pytest.param(
             {"cleanup_policy": "compact,delete"},
             "topic cleanup.policy",
             "fault",
-            "it is compact,delete: compaction deletes events that were not read yet, and no gap shows it; set it to "
-            f"delete {SEE}",
+            "it is compact,delete: compaction deletes events that were not read yet, and Meterport cannot detect that; "
+            f"set it to delete {SEE}",
             marks=pytest.mark.only_long,
         ),
         (
@@ -72,8 +72,8 @@ SEE = '(docs/operations.md "The topic")'
             {"min_insync_replicas": "2"},
             "topic replicas",
             "fault",
-            "min.insync.replicas is 2, but replication.factor is 1: no event can be written; lower it, or add replicas "
-            f"{SEE}",
+            "min.insync.replicas is 2, but replication.factor is 1: no event can be written; lower "
+            f"min.insync.replicas, or add replicas {SEE}",
         ),
         pytest.param(
             {},

@@ -173,12 +173,12 @@ def test_a_wrong_setting_exits_with_78_before_any_check(variables: dict[str, str
 @pytest.mark.parametrize(
     ("kind", "operation", "right", "commands"),
     [
-        (ResourceType.TOPIC, AclOperation.WRITE, "WRITE on topic", {"serve", "api"}),
+        (ResourceType.TOPIC, AclOperation.WRITE, "Write on topic", {"serve", "api"}),
         pytest.param(
-            ResourceType.TOPIC, AclOperation.READ, "READ on topic", {"serve", "ingest"}, marks=pytest.mark.only_long
+            ResourceType.TOPIC, AclOperation.READ, "Read on topic", {"serve", "ingest"}, marks=pytest.mark.only_long
         ),
         pytest.param(
-            ResourceType.GROUP, AclOperation.READ, "READ on group", {"serve", "ingest"}, marks=pytest.mark.only_long
+            ResourceType.GROUP, AclOperation.READ, "Read on group", {"serve", "ingest"}, marks=pytest.mark.only_long
         ),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_right_on_the_topic_of_dead_letters_is_missed(process: Broker, variabl
         grant(admin, ResourceType.TOPIC, AclOperation.WRITE)
 
     assert found.faults() == {
-        "kafka rights": "this user lacks WRITE on topic dead-letters, needed for ingest: add ACLs (docs/settings.md "
+        "kafka rights": "this user lacks Write on topic dead-letters, needed for ingest: add ACLs (docs/settings.md "
         '"TLS and SASL")'
     }
 

@@ -107,11 +107,11 @@ def _refusals(right: str) -> float:
 @pytest.mark.parametrize(
     ("kind", "operation", "name", "stops", "protocol"),
     [
-        (ResourceType.TOPIC, AclOperation.WRITE, "WRITE on topic", "events", "classic"),
-        (ResourceType.TOPIC, AclOperation.READ, "READ on topic", "ingest", "classic"),
-        (ResourceType.TOPIC, AclOperation.DESCRIBE, "READ on topic", "ingest", "classic"),
-        (ResourceType.GROUP, AclOperation.READ, "READ on group", "ingest", "classic"),
-        (ResourceType.GROUP, AclOperation.READ, "READ on group", "ingest", "consumer"),
+        (ResourceType.TOPIC, AclOperation.WRITE, "Write on topic", "events", "classic"),
+        (ResourceType.TOPIC, AclOperation.READ, "Read on topic", "ingest", "classic"),
+        (ResourceType.TOPIC, AclOperation.DESCRIBE, "Read on topic", "ingest", "classic"),
+        (ResourceType.GROUP, AclOperation.READ, "Read on group", "ingest", "classic"),
+        (ResourceType.GROUP, AclOperation.READ, "Read on group", "ingest", "consumer"),
     ],
 )
 def test_a_right_that_is_missing_is_named_and_counted_for_as_long_as_it_is(
