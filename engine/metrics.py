@@ -59,9 +59,10 @@ PLANS_REFUSED = Counter(
     registry=REGISTRY,
 )
 LOG_GAPS = Counter(
-    "meterport_log_gaps_total", "Times the event log lacked records, or was ahead of the store: usage may be missing.",
+    "meterport_log_gaps_total",
+    "Times the event log lacked records, or its offsets had passed records that the store lacks: usage may be missing.",
     registry=REGISTRY,
-)  # fmt: skip
+)
 LAST_GAP = Gauge(
     "meterport_log_last_gap_timestamp_seconds", "When the last of these gaps was found, in Unix time; 0: none was.",
     registry=REGISTRY,
@@ -82,7 +83,8 @@ DELAY = Histogram(
 )  # fmt: skip
 QUERIES = Counter(
     "meterport_usage_queries_total",
-    "Usage queries by the grains that answered; raw alone: an unfilled meter, bounds in a minute, or an empty range.",
+    "Usage queries by the grains that answered; only raw: the meter is not filled yet, the range lies within a minute, "
+    "or it is empty.",
     ["grains"], registry=REGISTRY,
 )  # fmt: skip
 REQUESTS = Counter(

@@ -68,7 +68,7 @@ class ApiKey(SettingsGroup):
     @classmethod
     def _is_a_digest(cls, digest: SecretStr | None) -> SecretStr | None:
         if digest is not None and not _DIGEST.fullmatch(digest.get_secret_value()):
-            raise ValueError("must be the SHA-256 of the key in hex: 64 digits and small letters from a to f")
+            raise ValueError("must be the SHA-256 of the key in hex: 64 digits and lower-case letters from a to f")
         return digest
 
     @model_validator(mode="after")

@@ -196,7 +196,9 @@ def _check_combinations(settings: Settings, listens: bool, has_tokens: bool) -> 
         return
     not_loopback = f"{settings.server.host} is not loopback"
     if not settings.management_keys:
-        raise ConfigurationError(f"server.host: {not_loopback} and no api_key is set")
+        raise ConfigurationError(
+            f"server.host: {not_loopback} and no api_key is set: set METERPORT_API_KEY, or listen on 127.0.0.1"
+        )
     weak = weakness(settings.api_key.get_secret_value()) if settings.api_key else None
     if weak:
         raise ConfigurationError(f"api_key: the key {weak}, but {not_loopback}: {ADVICE}")

@@ -73,7 +73,7 @@ class ServerSettings(SettingsGroup):
     keep_alive_seconds: float = Field(
         default=75,
         gt=0,
-        description="How long an idle connection is kept open; it must be longer than in a proxy in front.",
+        description="How long an idle connection is kept open; it must be longer than that of a proxy in front.",
     )
 
     @field_validator("cors_origins")

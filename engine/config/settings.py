@@ -67,7 +67,8 @@ class IngestSettings(SettingsGroup):
     max_dead_letter_run: int = Field(
         default=1000,
         ge=1,
-        description="So many invalid records in a row hold their partition: an upstream fault is more likely.",
+        description="After this many invalid records in a row, their partition is not read further: the producer is "
+        "probably faulty.",
     )
     earliest_time: str = Field(default="1970-01-01T00:00:00Z", description="Earlier events are refused.")
     future_seconds: int = Field(default=86_400, ge=0, description="Events further than this in the future are refused.")

@@ -245,9 +245,11 @@ class Store:
             if engine != "MergeTree":
                 raise StoreMisconfigured(f"table event_claims is a {engine}: only a MergeTree keeps claims in order")
         for table, definition in self.rows(sql.statement("chain_tables")):
-            if f"non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}" not in definition:
+            window = f"non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}"
+            if window not in definition:
                 raise StoreMisconfigured(
-                    f"table {table} does not keep a deduplication window of {DEDUPLICATION_WINDOW}"
+                    f"table {table} does not keep a deduplication window of {DEDUPLICATION_WINDOW}: run ALTER TABLE "
+                    f"{table} MODIFY SETTING {window}"
                 )
 
     def close(self) -> None:

@@ -33,10 +33,13 @@ def _stored_key(directory: Path, trusted: bool) -> str:
             _create_key_file(path, secrets.token_urlsafe(32))
         key = read_key(path, trusted)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"data_dir: cannot store a token key in {path}: {error}") from None
+        raise ConfigurationError(f"data_dir: cannot create or read the token key {path}: {error}") from None
     weak = weakness(key)
     if weak:
-        raise ConfigurationError(f"data_dir: the key in {path} {weak}")
+        raise ConfigurationError(
+            f"data_dir: the key in {path} {weak}: delete the file, and a new key is made; the tokens that the old one "
+            "signed become invalid"
+        )
     return key
 
 

@@ -43,6 +43,7 @@ from ingest.kafka.topic_queries import TopicQueries
 _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 _RETRY_SECONDS = 0.2
+_LEFT_LATER = "the brokers remove this process from the group when its session times out"
 _ASSIGNMENT_SECONDS = 60  # a client that gets no answer for this long while it takes partitions is replaced
 
 OnAssigned = Callable[[Mapping[int, Commit], set[int]], Mapping[int, int]]
@@ -294,14 +295,14 @@ class GroupMember(TopicQueries):
             if consumer is None:
                 return
             if self._commit is not None and not self._commit.answered:
-                logger.warning("left_without_answer: a commit is not answered; the group will notice")
+                logger.warning("left_without_answer: a commit is not answered; %s", _LEFT_LATER)
                 self._commit.when_answered(consumer.close)
                 return
             leaving = threading.Thread(target=_leave, args=(consumer,), name="kafka-leave", daemon=True)
             leaving.start()
             leaving.join(LEAVE_SECONDS)  # a client that has failed for good may never return from close()
             if leaving.is_alive():
-                logger.warning("left_without_answer: the client does not close; the group will notice")
+                logger.warning("left_without_answer: the client does not close; %s", _LEFT_LATER)
 
 
 def _leave(consumer: Consumer) -> None:

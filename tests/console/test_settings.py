@@ -151,5 +151,6 @@ def test_ingest_needs_no_api_key_wherever_the_api_listens() -> None:
     assert ingest.stderr.splitlines()[-1].startswith("meterport: server.telemetry_port: cannot listen on 192.0.2.1:0: ")
     assert (api.returncode, api.stderr) == (
         78,
-        "meterport: server.host: 192.0.2.1 is not loopback and no api_key is set\n",
+        "meterport: server.host: 192.0.2.1 is not loopback and no api_key is set: set METERPORT_API_KEY, or listen on "
+        "127.0.0.1\n",
     )

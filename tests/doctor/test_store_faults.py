@@ -99,7 +99,7 @@ def test_a_database_that_cannot_be_created_is_named(clickhouse: ClickHouse, tmp_
         "store.database: another does not exist, or default has no right on it, and may not create it: create it and "
         "grant the rights on it, or run GRANT CREATE DATABASE ON another.* TO default"
     )
-    assert found.skipped()["store schema"] == "not checked, because `store database` was not right"
+    assert found.skipped()["store schema"] == "not checked, because `store database` failed or was skipped"
 
 
 def test_a_user_who_may_only_read_is_named(clickhouse: ClickHouse, tmp_path: Path) -> None:
@@ -153,9 +153,9 @@ def test_a_user_who_is_not_accepted_is_named(clickhouse: ClickHouse, tmp_path: P
         "store.username, store.password: ClickHouse does not accept this user with this password: "
     )
     assert found.skipped() == {
-        **dict.fromkeys(LATER, "not checked, because `store user` was not right"),
-        "store schema": "not checked, because `store database` was not right",
-        "store tables": "not checked, because `store schema` was not right",
+        **dict.fromkeys(LATER, "not checked, because `store user` failed or was skipped"),
+        "store schema": "not checked, because `store database` failed or was skipped",
+        "store tables": "not checked, because `store schema` failed or was skipped",
     }
 
 
@@ -186,7 +186,7 @@ def change(clickhouse: ClickHouse, directory: Path, *statements: str) -> None:
             (
                 "warning",
                 "a newer release has changed this store, and this release can use it nevertheless: 0099_later; upgrade "
-                "this one",
+                "this release of Meterport",
             ),
         ),
         (
@@ -224,7 +224,8 @@ def test_a_migration_that_has_not_run_is_named(clickhouse: ClickHouse, tmp_path:
     assert (found.status, found.warnings()) == (
         0,
         {
-            "store schema": "the next start runs the migration 0012_subjects; until then, what it makes is missing",
+            "store schema": "the next start runs these migrations: 0012_subjects; until then what they create is "
+            "missing",
         },
     )
     assert (waiting.status, waiting.warnings()) == (
@@ -265,8 +266,13 @@ def test_a_table_that_is_missing_or_different_is_named(clickhouse: ClickHouse, t
     different = diagnose_store(clickhouse, tmp_path)
     change(clickhouse, tmp_path, f"DROP DATABASE {DATABASE} SYNC")
 
-    assert missing.faults()["store tables"].startswith("subjects does not exist in meterport, or default has no right ")
-    assert different.faults()["store tables"] == "table events does not keep a deduplication window of 10000"
+    assert missing.faults()["store tables"].startswith(
+        "missing in meterport, or default has no right on them: subjects;"
+    )
+    assert different.faults()["store tables"] == (
+        "table events does not keep a deduplication window of 10000: run ALTER TABLE events MODIFY SETTING "
+        "non_replicated_deduplication_window = 10000"
+    )
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,20 @@ def test_a_key_file_that_holds_no_key_stops_the_process(tmp_path: Path, content:
         load_token_keys(keyless(tmp_path))
 
 
+def test_a_weak_key_file_is_replaced_when_it_is_deleted_as_the_message_says(tmp_path: Path) -> None:
+    path = tmp_path / "portal_token_key"
+    path.write_text("a" * 43)
+    path.chmod(0o600)
+
+    with pytest.raises(ConfigurationError, match="different characters: delete the file, and a new key is made; the "):
+        load_token_keys(keyless(tmp_path))
+    path.unlink()
+
+    assert load_token_keys(keyless(tmp_path)) != ["a" * 43]
+
+
 def test_a_directory_that_cannot_hold_a_key_stops_the_process(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the directory should be")
 
-    with pytest.raises(ConfigurationError, match="data_dir: cannot store a token key"):
+    with pytest.raises(ConfigurationError, match="data_dir: cannot create or read the token key"):
         load_token_keys(keyless(tmp_path / "data"))

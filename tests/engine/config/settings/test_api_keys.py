@@ -61,7 +61,9 @@ LONG_NAME = "n" * 64
 SCOPES = "ingest, query, tokens, admin"
 NO_SCOPES = f'api_keys[0]: "producers" has no scopes: give it one or more of {SCOPES}'
 BAD_NAME = "api_keys[0].name: must be 1 to 64 visible ASCII characters without spaces"
-BAD_DIGEST = "api_keys[0].key_sha256: must be the SHA-256 of the key in hex: 64 digits and small letters from a to f"
+BAD_DIGEST = (
+    "api_keys[0].key_sha256: must be the SHA-256 of the key in hex: 64 digits and lower-case letters from a to f"
+)
 HEADER = "api_keys[0].key: must be visible ASCII characters without spaces: a request cannot send others"
 REFUSED: dict[str, tuple[list[object], str]] = {
     "a name twice": ([entry("a"), entry("b", NEW), entry("a", KEY)], 'api_keys: two keys are named "a"'),

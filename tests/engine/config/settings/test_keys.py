@@ -8,7 +8,9 @@ from tests.engine.config.settings.sample_settings import KEY, TOKEN_KEY, refusal
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.com", ""])  # noqa: S104 - refused
 def test_without_a_key_only_loopback_is_served(host: str) -> None:
-    assert refusal(server={"host": host}) == f"server.host: {host} is not loopback and no api_key is set"
+    assert refusal(server={"host": host}) == (
+        f"server.host: {host} is not loopback and no api_key is set: set METERPORT_API_KEY, or listen on 127.0.0.1"
+    )
 
 
 WEAK = {
