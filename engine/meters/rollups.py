@@ -7,6 +7,7 @@ Nothing in a view may throw.
 Source: docs/design.md R9 (a view must not throw), R12 (tables of a meter), R13 (grains).
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
 from engine import faults
@@ -56,16 +57,20 @@ def minute_select(meter: Meter, stored: str) -> str:
         "meters/minute_select",
         dimensions="".join(f"{name}, " for name in names),
         columns=", ".join(f"{column.from_events} AS {column.name}" for column in meter.spec.columns),
-        extracted=render_extraction(meter),
+        extracted=render_extraction(meter, meter.dimensions),
         event_type=sql.literal(meter.definition.event_type),
         stored=stored,
         dimension_names=_with_leading_commas(names),
     )
 
 
-def render_extraction(meter: Meter) -> str:
-    """Return the select list that extracts a meter's dimensions, text and value from an event's data."""
-    parts = [f"{json_expression(meter.definition.group_by[key])} AS {meter.dimension(key)}" for key in meter.dimensions]
+def render_extraction(meter: Meter, keys: Collection[str]) -> str:
+    """Return the select list that extracts these group-by keys, the text and the value from an event's data."""
+    parts = [
+        f"{json_expression(meter.definition.group_by[key])} AS {meter.dimension(key)}"
+        for key in meter.dimensions
+        if key in keys
+    ]
     if meter.definition.value_property is not None:
         parts.append(f"{json_expression(meter.definition.value_property)} AS text")
         if meter.definition.aggregation is not Aggregation.UNIQUE_COUNT:  # it counts texts

@@ -29,6 +29,7 @@ class Sources:
         """Split the range. Args: range_ms: half-open, in Unix milliseconds. timeline: the windows of the query."""
         self._meter, self._timeline = meter, timeline
         self.parameters: dict[str, object] = {"event_type": meter.definition.event_type}
+        self._used_keys = {*query.group_by, *query.filters, *query.advanced}
         self._subjects = self._subject_condition(query.subjects)
         self._filters = self._filter_conditions(query)
         from_ms, to_ms = range_ms
@@ -82,7 +83,7 @@ class Sources:
         return sql.statement(
             "usage/raw_piece",
             output=", ".join([f"{self._timeline.start('second')} AS start", *keys, *minutes, *columns]),
-            extracted=render_extraction(self._meter),
+            extracted=render_extraction(self._meter, self._used_keys),
             subjects=self._subjects,
             ranges=self._ranges("time", "fromUnixTimestamp64Milli({}, 'UTC')", "raw", 1),
             filters=self._where(),
