@@ -191,7 +191,7 @@ def wait_for_assignment(*logs: KafkaLog, partitions: int = 3) -> list[list[int]]
 
     def all_are_assigned() -> bool:
         nonlocal shares
-        shares = [assigned_partitions(log) for log in logs]
+        shares = [retry_until_answered(functools.partial(assigned_partitions, log)) for log in logs]
         return sorted(number for share in shares for number in share) == list(range(partitions)) and all(shares)
 
     wait_for(all_are_assigned, lambda: shares)
