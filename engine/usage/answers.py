@@ -6,6 +6,7 @@ Source: docs/design.md R17–R21 (queries); docs/contract.md "Answers".
 """
 
 import functools
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from engine.usage.windows import WindowSize
 
 __all__ = ["Answer", "RowLimit", "UsageQuery", "query_csv", "query_json"]
 
+_CHUNK_BYTES = 1 << 20
 _TOO_MANY_GROUPS = 158  # the error code of ClickHouse
 _WINDOW = re.compile(rb'"start":(-?\d+(?:,"end":-?\d+)?)')
 
@@ -97,9 +99,12 @@ def _put_windows(rows: bytes, statement: UsageStatement, constants: str) -> byte
         start, end = statement.window_texts(*map(int, seconds.split(b',"end":')))
         return f'"windowStart":"{start}","windowEnd":"{end}"{constants}'.encode()
 
-    parts = _WINDOW.split(rows)  # every second part is a window
-    parts[1::2] = map(members, parts[1::2])
-    return b"".join(parts)
+    reader, written = io.BytesIO(rows), bytearray()
+    while lines := reader.readlines(_CHUNK_BYTES):  # the parts of all rows would need much memory
+        parts = _WINDOW.split(b"".join(lines))  # every second part is a window
+        parts[1::2] = map(members, parts[1::2])
+        written += b"".join(parts)
+    return bytes(written)
 
 
 def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | None = None) -> Answer:
@@ -124,14 +129,14 @@ def query_csv(store: Store, meter: Meter, query: UsageQuery, limit: RowLimit | N
         lines = sql.statement("usage/lines", output=f"{ends}, {rest} AS line", groups=groups, join=join)
         rendered = statement.render(lines, max_rows=limit.rows if limit else None)
         found = store.query_bytes(rendered, "JSONCompactEachRow", statement.parameters)
-    rows = orjson.loads(b"[" + found.strip().replace(b"\n", b",") + b"]")
-    if limit and len(rows) > limit.rows:
+    if limit and found.count(b"\n") > limit.rows:
         raise limit.error
-    header = ",".join(["window_start", "window_end", *columns, "value"])
     window = functools.cache(lambda *seconds: ",".join(statement.window_texts(*seconds)))
-    return Answer(
-        "".join([header, "\n", *(f"{window(*ends)},{line}\n" for *ends, line in rows)]).encode(), statement.grains
-    )
+    written = bytearray(f"{','.join(['window_start', 'window_end', *columns, 'value'])}\n".encode())
+    for row in io.BytesIO(found):
+        *ends, line = orjson.loads(row)
+        written += f"{window(*ends)},{line}\n".encode()
+    return Answer(bytes(written), statement.grains)
 
 
 def _bound_groups(store: Store, statement: UsageStatement, query: UsageQuery) -> int | None:

@@ -1,7 +1,9 @@
-"""No text of an event is taken for the place in a row where the text of its window goes."""
+"""The texts of windows in rows: no text of an event is taken for their place, and they need little memory."""
 
 import dataclasses
 import json
+import tracemalloc
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +16,7 @@ from engine.meters.definition import parse_definition
 from engine.meters.meter import Meter, MeterState
 from engine.meters.rollups import create_rollup
 from engine.store.clickhouse import Store
-from engine.usage.answers import UsageQuery, query_csv, query_json
+from engine.usage.answers import Answer, UsageQuery, query_csv, query_json
 from engine.usage.windows import WindowSize
 
 _EARLY = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,3 +54,28 @@ def test_texts_stay_as_they_are(store: Store, size: WindowSize | None, state: Me
 def _event(offset: int, subject: str, text: str) -> bytes:
     event = {"specversion": "1.0", "id": str(offset), "source": "s", "type": "t", "subject": subject}
     return json.dumps({**event, "time": "2026-01-10T12:00:30Z", "data": {"text": text}}).encode()
+
+
+@pytest.mark.parametrize("ask", [query_json, query_csv])
+def test_an_answer_needs_little_more_memory_than_its_text(
+    store: Store, ask: Callable[[Store, Meter, UsageQuery], Answer]
+) -> None:
+    """docs/settings.md, query.max_rows: the process holds the answer up to three times; a fourth time is its parts."""
+    definition = parse_definition({"slug": "m", "eventType": "t", "aggregation": "COUNT"})
+    meter = Meter("1", 1, definition, MeterState.READY, "meter_m_00000000", _EARLY, _EARLY, _EARLY, _EARLY)
+    create_rollup(store, meter)
+    columns = "concat('customer-', toString(number)), toDateTime(1768003200, 'UTC'), first, first, 1"
+    numbers = "SELECT number, toDateTime(1768003200, 'UTC') AS first FROM numbers(30000)"
+    store.command(f"INSERT INTO meter_m_00000000_day SELECT {columns} FROM ({numbers})")
+    query = UsageQuery(window_size=WindowSize.DAY, group_by=("subject",)).resolved(meter)
+    ask(store, meter, query)
+
+    tracemalloc.start()
+    try:
+        answer = ask(store, meter, query)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert answer.rows.count(b"customer-") == 30_000
+    assert most < 4 * len(answer.rows)
